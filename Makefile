@@ -1,0 +1,32 @@
+# Every target sets up what it needs by itself: see scripts/setup.sh.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench check format clean
+ARGS ?=
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Set up .venv, Java and the jars, once
+	@scripts/setup.sh
+
+demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare the table with PostgreSQL's
+	@scripts/run.sh scripts/demo.sh
+
+test: setup ## Run all tests; make test ARGS="-k merge" runs some
+	@scripts/run.sh pytest $(ARGS)
+
+bench: setup ## Measure side by side with Delta's MERGE; ARGS goes to the benchmark
+	@scripts/run.sh python -m benchmarks $(ARGS)
+
+check: setup ## Check format, lint and types
+	@scripts/run.sh ruff format --check .
+	@scripts/run.sh ruff check .
+	@scripts/run.sh mypy
+
+format: setup ## Format the code and mend what lint can mend
+	@scripts/run.sh ruff format .
+	@scripts/run.sh ruff check --fix .
+
+clean: ## Remove everything that the other targets made
+	rm -rf .venv .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

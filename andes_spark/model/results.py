@@ -1,0 +1,162 @@
+"""What operations report: counts that balance, and where time, bytes and requests went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from andes_spark.model.manifest import Counts
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an operation.
+
+    Attributes:
+        name: for example ``"write mods"``.
+        seconds: wall time.
+        requests: to the store, from this process.
+        bytes_read, bytes_written: through the store, from this process.
+        sync_seconds: of ``seconds``, waiting for the disk to say that bytes are safe.
+        spark_jobs: Spark jobs that it ran.
+    """
+
+    name: str
+    seconds: float
+    requests: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    sync_seconds: float = 0.0
+    spark_jobs: int = 0
+
+
+@dataclass(frozen=True)
+class MergeCounts:
+    """What became of committed mods: each is in exactly one of these, but for ``ties``, counted beside them.
+
+    Attributes:
+        inserted: upserts that made a row.
+        updated: upserts that replaced or changed a row.
+        deleted: deletes that hold, whether or not there was a row.
+        truncated: truncates.
+        unchanged: upserts equal to the row in all columns, sequence included.
+        folded: partial mods that the row shows, but for its last.
+        late: mods below what their key already had.
+        superseded: mods that another mod of the same merge beats.
+        quarantined: mods that the law sets aside: late partials, and partials without a row.
+        ties: upserts that met another upsert of their key and sequence from an earlier version.
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    truncated: int = 0
+    unchanged: int = 0
+    folded: int = 0
+    late: int = 0
+    superseded: int = 0
+    quarantined: int = 0
+    ties: int = 0
+
+    def plus(self, other: MergeCounts) -> MergeCounts:
+        """Both together."""
+        return MergeCounts(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    @property
+    def mods(self) -> int:
+        """All mods counted."""
+        return int(sum(getattr(self, each.name) for each in fields(self))) - self.ties
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """Files of the base that were rewritten to keep reads fast, and what that took."""
+
+    files_removed: int = 0
+    files_added: int = 0
+    bytes_removed: int = 0
+    bytes_added: int = 0
+    seconds: float = 0.0
+
+    def plus(self, other: PackResult) -> PackResult:
+        """Both together."""
+        return PackResult(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What a merge did.
+
+    Attributes:
+        status: ``merged``; ``nothing`` was pending; ``skipped``, another merge is under way and takes the
+            mods along; ``failed``, see ``error``: what was applied is safe, and the next merge takes it.
+        applied: version that the base contains now.
+        counts: of mods; its fields can be read on the result itself.
+        delta_version: version of the base's Delta table now.
+        pack: files rewritten to keep reads fast.
+        steps: where time and requests went.
+        error: what went wrong, if it did.
+    """
+
+    status: Literal["merged", "nothing", "skipped", "failed"]
+    applied: int
+    delta_version: int
+    counts: MergeCounts = field(default_factory=MergeCounts)
+    pack: PackResult = field(default_factory=PackResult)
+    steps: tuple[Step, ...] = ()
+    error: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        # Only asked for names that the dataclass does not have.
+        if name in MergeCounts.__dataclass_fields__:
+            return getattr(self.counts, name)
+        raise AttributeError(name)
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """What an apply did.
+
+    Attributes:
+        version: that holds the batch; the first one when it is a replay.
+        counts: of the batch; ``received`` and the like can be read on the result itself.
+        replayed: whether the same batch was applied before, so that nothing was done.
+        merge: what the merge that followed did; None where none was due.
+        steps: where time and requests went.
+    """
+
+    version: int
+    counts: Counts
+    replayed: bool = False
+    merge: MergeResult | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def received(self) -> int:
+        """Rows of the batch."""
+        return self.counts.received
+
+    @property
+    def upserts(self) -> int:
+        """Upserts committed."""
+        return self.counts.upserts
+
+    @property
+    def deletes(self) -> int:
+        """Deletes committed."""
+        return self.counts.deletes
+
+    @property
+    def truncates(self) -> int:
+        """Truncates committed."""
+        return self.counts.truncates
+
+    @property
+    def collapsed(self) -> int:
+        """Rows that stood twice in the batch."""
+        return self.counts.collapsed
+
+    @property
+    def quarantined(self) -> int:
+        """Bad mods set aside."""
+        return self.counts.quarantined

@@ -1,0 +1,70 @@
+"""What an error of the operating system means for a table's folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from andes_spark.errors import (
+    AccessDeniedError,
+    AndesError,
+    OptionError,
+    StorageError,
+    StorageFullError,
+    UnsupportedTableError,
+)
+
+# EFBIG: the limit of the process (ulimit -f) or of the file system.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def translated(action: str, root: str, path: str) -> Iterator[None]:
+    """The one place where errors of the operating system become those of the library."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, action, root, path) from error
+
+
+def translate(error: OSError, action: str, root: str, path: str) -> AndesError:
+    """The library's error for one of the operating system."""
+    code = error.errno
+    what = f"Could not {action} {path!r} in {root}: {os.strerror(code) if code else error}."
+    known = {"path": path, "url": root, "errno": code}
+    if code == errno.ELOOP:
+        return symbolic_link(root, path)
+    if code == errno.ENAMETOOLONG:
+        return OptionError(f"{what} One of its names is longer than this file system allows.", **known)
+    if code in _FULL:
+        return StorageFullError(f"{what} Free some space, or raise the quota or file size limit.", **known)
+    if code in _DENIED:
+        return AccessDeniedError(f"{what} Check the owner and the permissions of the folder.", **known)
+    if code == errno.EEXIST:
+        return StorageError(f"{what} Output files need unique names.", **known)
+    if code == errno.ENOTDIR:
+        return StorageError(f"{what} A file stands where a folder is needed: move it away.", **known)
+    return StorageError(f"{what} Check the disk and try again.", **known)
+
+
+@contextmanager
+def file_as_absent() -> Iterator[None]:
+    """A file where a folder was expected: for a reader, nothing is there."""
+    try:
+        yield
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, "a file, not a folder") from error
+
+
+def symbolic_link(root: str, path: str) -> UnsupportedTableError:
+    """The refusal of a link: what it leads to is not under the table's control."""
+    return UnsupportedTableError(
+        f"{path!r} in {root} is, or lies behind, a symbolic link, which could lead out of the folder: "
+        "put the file itself there.",
+        feature="symbolic link",
+        path=path,
+        url=root,
+    )

@@ -1,0 +1,67 @@
+"""From the name of a folder to its store."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from urllib.parse import unquote
+
+from andes_spark.errors import OptionError
+from andes_spark.storage.base import Storage
+from andes_spark.storage.disk import DiskStorage
+
+# Two letters at least, so that a drive letter is not taken for a scheme.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Storage:
+    """Opens the store of a table's folder. Nothing is read, written or connected to yet.
+
+    Args:
+        url: a path (taken as it is, a relative one made absolute), a ``file:`` URL (percent-decoded), or
+            ``s3://bucket/folder``; ``s3a://`` means the same.
+        options: for S3, see ``andes_spark.storage.s3_options``; a disk takes none.
+
+    Raises:
+        OptionError: another scheme, a URL that cannot be used, an unknown option.
+        MissingPackageError: the package for this scheme is not installed.
+    """
+    if not isinstance(url, str) or not url or "\0" in url:
+        raise OptionError("A table's folder is named by a path, a file: URL or an s3:// URL.", url=url)
+    found = _SCHEME.match(url)
+    scheme = found.group(1).lower() if found else None
+    if scheme in ("s3", "s3a"):
+        # Only here, so that tables on disk need neither obstore nor its start-up time.
+        from andes_spark.storage.s3 import S3Storage
+
+        return S3Storage(url, options or {})
+    if scheme not in (None, "file"):
+        near = get_close_matches(scheme or "", ["s3", "s3a", "file"], n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}://?" if near else ""
+        raise OptionError(
+            f"Tables on {scheme}:// are not supported: use a path, file:///path or s3://bucket/folder.{hint}",
+            scheme=scheme,
+        )
+    if options:
+        name = min(options)
+        raise OptionError(f"Unknown storage option {name!r}: a folder on disk takes none.", option=name)
+    return DiskStorage(os.path.abspath(_file_path(url) if scheme else url))
+
+
+def _file_path(url: str) -> str:
+    """The path of a ``file:`` URL, in Hadoop's form ``file:/path`` or with an authority."""
+    rest = url[len("file:") :]
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host not in ("", "localhost") or not slash:
+            raise OptionError(f"The URL {url!r} names the host {host!r}: a local folder is file:///path.", url=url)
+        rest = "/" + path
+    try:
+        path = unquote(rest, errors="strict")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"The URL {url!r} is no percent-encoded UTF-8.", url=url) from error
+    if "\0" in path:
+        raise OptionError(f"The URL {url!r} has a NUL character.", url=url)
+    return path

@@ -1,0 +1,305 @@
+"""A table's folder on S3, or a service that speaks S3 and honours ``If-None-Match: *`` on PUT."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import obstore
+import pyarrow as pa
+from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
+from obstore.store import S3Store
+
+from andes_spark.errors import AndesError, NotFoundError, OptionError, StorageError
+from andes_spark.storage.base import (
+    Counts,
+    ObjectInfo,
+    OutputFile,
+    PutOutcome,
+    check_folder,
+    check_path,
+)
+from andes_spark.storage.s3_errors import Failure, translate, translated
+from andes_spark.storage.s3_input import TAIL_BYTES, RangeReader, Span
+from andes_spark.storage.s3_options import S3Options
+from andes_spark.storage.s3_output import PART_BYTES, S3Output
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+_URL = re.compile(r"s3a?://([^/]*)(?:/(.*))?", re.DOTALL | re.IGNORECASE)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+_LIST_PAGE = 1000
+_DELETE_PAGE = 1000
+_UPLOADS = 4
+# A 409 says that another conditional write of this name is under way: it is neither there nor not there.
+_BUSY_ATTEMPTS = 5
+_BUSY_SECONDS = 0.05
+
+
+class S3Storage:
+    """``Storage`` of a folder on S3. Nothing is connected to before the first call.
+
+    An object that was used may not be used on in a process forked from this one (its client's threads do
+    not survive a fork): open or unpickle one there.
+
+    Args:
+        url: ``s3://bucket/folder`` or ``s3a://bucket/folder``, taken as it is, never percent-decoded.
+        options: see ``andes_spark.storage.s3_options``. They travel with a pickle, the repr never shows them.
+        timeout: seconds that one request may take.
+        retries: how often the client repeats a failed request, ``put_if_absent`` excepted.
+
+    Raises:
+        OptionError: the URL or an option cannot be used.
+    """
+
+    def __init__(
+        self, url: str, options: Mapping[str, str] | None = None, *, timeout: float = 60.0, retries: int = 6
+    ) -> None:
+        self._bucket, self._prefix = _parse_url(url)
+        self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+        self.counts = Counts()
+        self._given = dict(options or {})
+        self._options = S3Options.parse(self._given)
+        self._timeout = timeout
+        self._retries = retries
+        self._lock = threading.Lock()
+        self._stores: tuple[int, S3Store, S3Store] | None = None
+
+    def __repr__(self) -> str:
+        return f"S3Storage({self.url!r})"
+
+    @property
+    def delta_rs_options(self) -> dict[str, str]:
+        """The same access for delta-rs, which knows the same names; without a key it asks its own chain."""
+        return dict(self._given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (self.url, self._given, self._timeout, self._retries))
+
+    def get(self, path: str) -> bytes:
+        """See ``Storage.get``."""
+        key = self._key(path)
+        self.counts.add("get")
+        with translated("read", self.url, path):
+            data = obstore.get(self._store(), key).bytes().to_bytes()
+        self.counts.add_bytes(read=len(data))
+        return data
+
+    def find(self, path: str) -> bytes | None:
+        """See ``Storage.find``."""
+        try:
+            return self.get(path)
+        except NotFoundError:
+            return None
+
+    def size(self, path: str) -> int | None:
+        """See ``Storage.size``. In a bucket that does not exist nothing does."""
+        found = self.info(path)
+        return None if found is None else found.size
+
+    def info(self, path: str) -> ObjectInfo | None:
+        """See ``Storage.info``."""
+        key = self._key(path)
+        self.counts.add("head")
+        try:
+            with translated("look at", self.url, path):
+                meta = obstore.head(self._store(), key)
+                return ObjectInfo(path, meta["size"], int(meta["last_modified"].timestamp() * 1000))
+        except NotFoundError:
+            return None
+
+    def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
+        """See ``Storage.put``; S3 is always durable."""
+        key = self._key(path)
+        self.counts.add("put", written=len(data))
+        with translated("write", self.url, path):
+            obstore.put(self._store(), key, data, use_multipart=False)
+
+    def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
+        """See ``Storage.put_if_absent``: one PUT with ``If-None-Match: *``, never repeated by the client."""
+        key = self._key(path)
+        for attempt in range(_BUSY_ATTEMPTS):
+            self.counts.add("put_if_absent", written=len(data))
+            with translated("create", self.url, path):
+                store = self._store(once=True)
+            try:
+                obstore.put(store, key, data, mode="create", use_multipart=False)
+            except (BaseError, OSError, ValueError) as error:
+                failure = Failure.of(error)
+                if failure.status == 409 and attempt + 1 < _BUSY_ATTEMPTS:
+                    time.sleep(_BUSY_SECONDS * 2**attempt)
+                    continue
+                return self._outcome(error, failure, path)
+            return PutOutcome.CREATED
+        raise AssertionError("the last attempt returns or raises")
+
+    def _outcome(self, error: Exception, failure: Failure, path: str) -> PutOutcome:
+        if failure.status != 409 and isinstance(error, AlreadyExistsError | PreconditionError | NotModifiedError):
+            return PutOutcome.EXISTS
+        if failure.refused or isinstance(error, ValueError):
+            raise translate(error, "create", self.url, path) from None
+        return PutOutcome.UNKNOWN
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See ``Storage.delete``: a thousand in one request."""
+        keys = [self._key(path) for path in paths]
+        for start in range(0, len(keys), _DELETE_PAGE):
+            page = keys[start : start + _DELETE_PAGE]
+            self.counts.add("delete")
+            with translated("delete", self.url, page[0]):
+                obstore.delete(self._store(), page)
+
+    def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """See ``Storage.list``. The empty objects that Hadoop writes for folders are left out."""
+        return self._list(check_folder(prefix), after)
+
+    def _list(self, folder: str, after: str | None) -> Iterator[ObjectInfo]:
+        start = f"{self._prefix}/" if self._prefix else ""
+        within = f"{start}{folder}/" if folder else start
+        with translated("list", self.url, folder):
+            stream = obstore.list(
+                self._store(),
+                prefix=within.removesuffix("/") or None,
+                offset=f"{start}{_offset(after)}" if _offset(after) else None,
+                chunk_size=_LIST_PAGE,
+            )
+        while True:
+            with translated("list", self.url, folder):
+                page = next(stream, None)
+            # The client asks for a page more than it hands out only where the last one was full.
+            self.counts.add("list", 0 if page is None else 1)
+            if page is None:
+                return
+            for meta in page:
+                path = meta["path"][len(start) :]
+                if not meta["path"].startswith(within) or (after is not None and path <= after):
+                    continue
+                # A folder's marker, "mods/", is shown as "mods"; there is no object of that name.
+                if meta["size"] == 0 and self.size(path) is None:
+                    continue
+                yield ObjectInfo(path, meta["size"], int(meta["last_modified"].timestamp() * 1000))
+
+    def open_input(self, path: str) -> pa.NativeFile:
+        """See ``Storage.open_input``: one request fetches the size and the last megabyte."""
+        key = self._key(path)
+        with translated("open", self.url, path):
+            size, tail = self._tail(key)
+        self.counts.add_bytes(read=tail.nbytes)
+
+        def fetch(spans: Sequence[Span]) -> list[memoryview]:
+            self.counts.add("get", len(spans), read=sum(end - start for start, end in spans))
+            with translated("read", self.url, path):
+                starts, ends = [span[0] for span in spans], [span[1] for span in spans]
+                found = obstore.get_ranges(self._store(), key, starts=starts, ends=ends, coalesce=0)
+            return [memoryview(part) for part in found]
+
+        return pa.PythonFile(RangeReader(fetch, size, tail), mode="r")
+
+    def _tail(self, key: str) -> tuple[int, memoryview]:
+        self.counts.add("get")
+        try:
+            result = obstore.get(self._store(), key, options={"range": {"suffix": TAIL_BYTES}})
+        except BaseError as error:
+            # An empty object has no range at all, and services differ in how they say so.
+            if Failure.of(error).status not in (None, 416):
+                raise
+            self.counts.add("get")
+            result = obstore.get(self._store(), key)
+        return result.meta["size"], memoryview(result.bytes())
+
+    def open_output(self, path: str) -> OutputFile:
+        """See ``Storage.open_output``. An aborted upload is cancelled at the store."""
+        key = self._key(path)
+
+        def put_whole(data: bytes) -> None:
+            with translated("write", self.url, path):
+                obstore.put(self._store(), key, data, use_multipart=False)
+
+        def put_parts(parts: Iterator[bytes]) -> None:
+            with translated("write", self.url, path):
+                obstore.put(
+                    self._store(),
+                    key,
+                    parts,
+                    use_multipart=True,
+                    chunk_size=PART_BYTES,
+                    max_concurrency=_UPLOADS,
+                )
+
+        def closed(requests: int, size: int) -> None:
+            self.counts.add("put", requests, written=size)
+
+        return S3Output(path, put_whole=put_whole, put_parts=put_parts, closed=closed)
+
+    def _key(self, path: str) -> str:
+        check_path(path)
+        return f"{self._prefix}/{path}" if self._prefix else path
+
+    def _store(self, *, once: bool = False) -> S3Store:
+        """The client, opened at the first call; ``once`` for the one that never repeats a request."""
+        with self._lock:
+            if self._stores is None:
+                credentials = self._options.credentials()
+                retry: RetryConfig = {"max_retries": self._retries, "retry_timeout": timedelta(minutes=2)}
+                self._stores = (
+                    os.getpid(),
+                    self._client(credentials, retry),
+                    self._client(credentials, {"max_retries": 0}),
+                )
+            process, patient, single = self._stores
+        if process != os.getpid():
+            raise StorageError(
+                f"{self.url} was opened before this process was forked: open it again in the new process.",
+                url=self.url,
+            )
+        return single if once else patient
+
+    def _client(self, credentials: Any, retry: RetryConfig) -> S3Store:
+        return S3Store(
+            self._bucket,
+            config=self._options.config(),
+            client_options={
+                "allow_http": self._options.allow_http,
+                "timeout": timedelta(seconds=self._timeout),
+                "connect_timeout": timedelta(seconds=min(10.0, self._timeout)),
+                # Below the idle time of S3, so that no request meets a connection that is being closed.
+                "pool_idle_timeout": timedelta(seconds=15),
+            },
+            retry_config=retry,
+            credential_provider=credentials,
+        )
+
+
+def _reopen(url: str, options: dict[str, str], timeout: float, retries: int) -> S3Storage:
+    return S3Storage(url, options, timeout=timeout, retries=retries)
+
+
+def _parse_url(url: str) -> tuple[str, str]:
+    found = _URL.fullmatch(url)
+    bucket, prefix = (found.group(1), found.group(2) or "") if found else ("", "")
+    if not _BUCKET.fullmatch(bucket):
+        # The URL itself stays out of the message: what stands before an "@" may be a secret.
+        raise OptionError(
+            "A table on S3 is named by s3://bucket/folder. The name of the bucket is missing or has "
+            "characters that buckets do not have; credentials are given as storage options, never in the URL."
+        )
+    try:
+        return bucket, check_folder(prefix)
+    except AndesError as error:
+        raise OptionError(f"The folder in s3://{bucket}/... cannot be used: {error.message}", url=url) from error
+
+
+def _offset(after: str | None) -> str | None:
+    """What the store can skip by itself; it takes only paths, so that "mods/" becomes "mods"."""
+    if not after:
+        return None
+    try:
+        return check_folder(after)
+    except OptionError:
+        return None

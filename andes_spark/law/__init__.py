@@ -1,0 +1,1 @@
+"""The law of mods: who wins, as functions over columns."""

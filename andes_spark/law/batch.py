@@ -1,0 +1,257 @@
+"""The law inside one batch: which rows are bad mods, and which mods stand twice.
+
+Works on Arrow tables that hold the columns of the table, ``_andes_op`` and maybe ``_andes_present``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from andes_spark.errors import SequenceTieError
+from andes_spark.law import digest
+from andes_spark.law.columns import KeyColumns
+from andes_spark.model.conform import nulls_in_required
+from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.model.schema import Schema
+
+Bools = npt.NDArray[np.bool_]
+
+UNKNOWN_OP = -1
+"""``_andes_op`` of a row whose operation is not known; such rows never get past ``bad_rows``."""
+NAMED_KEYS = 10
+
+
+class Reason(enum.Enum):
+    """Why a row is a bad mod, as quarantine files say it."""
+
+    NULL_KEY = "null key"
+    NULL_SEQUENCE = "null sequence"
+    UNKNOWN_OPERATION = "unknown operation"
+    NULL_REQUIRED = "null in a required column"
+    FAILED_CAST = "failed cast"
+    EMPTY_PARTITION = "empty string in a partition column"
+    UNKNOWN_COLUMN = "columns_to_update names an unknown column"
+    LATE_PARTIAL = "late partial mod"
+    PARTIAL_WITHOUT_ROW = "partial mod for a row that does not exist, without all required columns"
+
+
+@dataclass(frozen=True)
+class BadRows:
+    """Rows that are bad mods, each with its first reason; ``column`` is None where no one column is to blame."""
+
+    rows: npt.NDArray[np.int64]
+    reasons: tuple[Reason, ...]
+    columns: tuple[str | None, ...]
+
+
+def bad_rows(
+    table: pa.Table,
+    schema: Schema,
+    columns: KeyColumns,
+    *,
+    partition_by: Sequence[str] = (),
+    failed: Mapping[str, Bools] | None = None,
+    unknown_columns: Bools | None = None,
+    present: Bools | None = None,
+) -> BadRows:
+    """Find the bad mods of a batch.
+
+    Args:
+        table: rows with ``_andes_op``.
+        schema: the table's schema.
+        columns: its key and sequence.
+        partition_by: its partition columns.
+        failed: per column, rows whose value could not be cast.
+        unknown_columns: rows whose ``columns_to_update`` names something else than columns.
+        present: (rows, columns of the schema): whether the row carries the column; None: all full.
+    """
+    reason = np.full(table.num_rows, -1, np.int16)
+    found: list[tuple[Reason, str | None]] = []
+    checks = _checks(table, schema, columns, partition_by, failed or {}, unknown_columns, present)
+    for why, column, mask in checks:
+        reason[mask & (reason < 0)] = len(found)
+        found.append((why, column))
+    rows = np.flatnonzero(reason >= 0)
+    picked = [found[i] for i in reason[rows]]
+    return BadRows(rows, tuple(why for why, _ in picked), tuple(column for _, column in picked))
+
+
+def _checks(
+    table: pa.Table,
+    schema: Schema,
+    columns: KeyColumns,
+    partition_by: Sequence[str],
+    failed: Mapping[str, Bools],
+    unknown_columns: Bools | None,
+    present: Bools | None,
+) -> Iterator[tuple[Reason, str | None, Bools]]:
+    op = table[OP].to_numpy()
+    upsert, truncate = op == Op.UPSERT, op == Op.TRUNCATE
+    if (op == UNKNOWN_OP).any():
+        yield Reason.UNKNOWN_OPERATION, None, op == UNKNOWN_OP
+    if unknown_columns is not None and unknown_columns.any():
+        yield Reason.UNKNOWN_COLUMN, None, unknown_columns & upsert
+    for name, mask in failed.items():
+        if mask.any():
+            yield Reason.FAILED_CAST, name, mask & upsert
+    for name in columns.key:
+        if table[name].null_count:
+            yield Reason.NULL_KEY, name, _is_null(table[name]) & ~truncate
+    for name in columns.sequence:
+        if table[name].null_count:
+            yield Reason.NULL_SEQUENCE, name, _is_null(table[name])
+    for name, mask in nulls_in_required(table, schema).items():
+        if name not in columns.narrow:
+            carried = upsert if present is None else upsert & present[:, schema.names.index(name)]
+            yield Reason.NULL_REQUIRED, name, mask & carried
+    for name in partition_by:
+        if pa.types.is_string(table[name].type):
+            empty = pc.fill_null(pc.equal(table[name], ""), False).to_numpy()
+            if empty.any():
+                yield Reason.EMPTY_PARTITION, name, empty & upsert
+
+
+def sort_mods(table: pa.Table, columns: KeyColumns) -> pa.Table:
+    """Rows sorted by key, then sequence; truncates (NULL key) first. Sorted rows are returned as they are."""
+    by = [*columns.key, *(name for name in columns.sequence if name not in columns.key)]
+    if len(by) == 1 and _ascending(table[by[0]]):
+        return table
+    order = _order(table.select(by))
+    if bool((order[1:] > order[:-1]).all()):
+        return table
+    return table.take(pa.array(order))
+
+
+def _order(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Row numbers in the order of all columns, NULLs first; stable."""
+    if all(column.null_count == 0 for column in table.columns):
+        # Several times as fast as polars' stable sort, which can put NULLs first.
+        found: npt.NDArray[np.int64] = pc.sort_indices(
+            table, sort_keys=[(name, "ascending") for name in table.column_names]
+        ).to_numpy()
+        return found.astype(np.int64)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    order = frame.select(pl.arg_sort_by(frame.columns, maintain_order=True).alias("order"))["order"].to_numpy()
+    return order.astype(np.int64)
+
+
+def collapse(table: pa.Table, schema: Schema, columns: KeyColumns) -> tuple[pa.Table, int]:
+    """Drop mods that stand twice, and refuse different mods of one key at one sequence.
+
+    Candidates are found on key and sequence alone and then compared on all columns, operation and presence,
+    by the 128-bit hash of ``law.digest``: NULL equals NULL, NaN equals NaN.
+
+    Args:
+        table: sorted as ``sort_mods`` does.
+        schema: the table's schema.
+        columns: its key and sequence.
+
+    Returns:
+        The table without repeated mods, and how many were dropped.
+
+    Raises:
+        SequenceTieError: ``keys`` names up to ten keys.
+    """
+    groups = same_place(table, columns)
+    if groups is None:
+        return table, 0
+    rows = np.flatnonzero(groups >= 0)
+    hashes = mod_hashes(table.take(pa.array(rows)), schema)
+    group = groups[rows]
+    same_group = group[1:] == group[:-1]
+    differs = same_group & (hashes[1:] != hashes[:-1]).any(axis=1)
+    if differs.any():
+        raise tie_error(table.take(pa.array(rows[1:][differs][:NAMED_KEYS])), columns)
+    keep = np.ones(table.num_rows, np.bool_)
+    keep[rows[1:][same_group]] = False
+    return table.filter(pa.array(keep)), int(same_group.sum())
+
+
+def same_place(table: pa.Table, columns: KeyColumns) -> npt.NDArray[np.int64] | None:
+    """Group numbers of rows that share key and sequence with a neighbour, -1 for others; None if none do."""
+    names = columns.narrow
+    frame = pl.from_arrow(table.select(names))
+    assert isinstance(frame, pl.DataFrame)
+    follows = pl.all_horizontal([pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in names])
+    equal_next = frame.select(follows.alias("same"))["same"].to_numpy(allow_copy=True).copy()
+    if len(equal_next):
+        equal_next[-1] = False
+    if not equal_next.any():
+        return None
+    member = equal_next.copy()
+    member[1:] |= equal_next[:-1]
+    starts = np.r_[True, ~equal_next[:-1]]
+    return np.where(member, np.cumsum(starts), -1)
+
+
+def mod_hashes(table: pa.Table, schema: Schema) -> npt.NDArray[np.uint64]:
+    """Hashes of whole mods: operation, presence and all columns. Shape (rows, 2)."""
+    return digest.row_hashes(table, schema, schema.names, op=table[OP], present=present_by_column(table, schema))
+
+
+def content_hashes(table: pa.Table, schema: Schema) -> npt.NDArray[np.uint64]:
+    """Hashes of rows by all columns: rows with equal hashes are equal. Shape (rows, 2)."""
+    op = pa.array(np.zeros(table.num_rows, np.int8))
+    return digest.row_hashes(table, schema, schema.names, op=op)
+
+
+def present_by_column(table: pa.Table, schema: Schema) -> dict[str, Bools] | None:
+    """For columns that some rows leave out: which rows carry them."""
+    matrix = present_matrix(table, len(schema))
+    if matrix is None:
+        return None
+    return {name: matrix[:, i] for i, name in enumerate(schema.names) if not matrix[:, i].all()}
+
+
+def present_matrix(table: pa.Table, width: int) -> Bools | None:
+    """``_andes_present`` as (rows, columns of the schema); None when no row is partial."""
+    if PRESENT not in table.column_names or table[PRESENT].null_count == table.num_rows:
+        return None
+    column = table[PRESENT].combine_chunks()
+    full = np.full((width + 7) // 8, 0xFF, np.uint8).tobytes()
+    filled = pc.fill_null(column, full)
+    packed = np.frombuffer(b"".join(filled.to_pylist()), np.uint8).reshape(table.num_rows, (width + 7) // 8)
+    return np.unpackbits(packed, axis=1, count=width, bitorder="little").astype(np.bool_)
+
+
+def pack_present(present: Bools) -> pa.Array:
+    """``_andes_present`` of a matrix (rows, columns of the schema); rows that carry everything become NULL."""
+    packed = np.packbits(present, axis=1, bitorder="little")
+    width = packed.shape[1]
+    full = present.all(axis=1)
+    values = pa.Array.from_buffers(
+        pa.binary(width), len(packed), [None, pa.py_buffer(np.ascontiguousarray(packed))]
+    ).cast(pa.binary())
+    return pc.if_else(pa.array(full), pa.scalar(None, pa.binary()), values)
+
+
+def tie_error(rows: pa.Table, columns: KeyColumns) -> SequenceTieError:
+    """The error for mods that differ at one key and sequence."""
+    keys = rows.select(list(columns.key)).to_pylist()
+    at = f"one sequence ({', '.join(columns.sequence)})" if columns.sequence else "one batch"
+    return SequenceTieError(
+        f"two different mods of one key at {at}: {keys}; "
+        "add a column to sequence_by that orders them, or remove one of each pair",
+        keys=keys,
+    )
+
+
+def _is_null(column: pa.ChunkedArray) -> Bools:
+    mask: Bools = pc.is_null(column).to_numpy()
+    return mask
+
+
+def _ascending(column: pa.ChunkedArray) -> bool:
+    if column.null_count or not pa.types.is_integer(column.type):
+        return False
+    values = column.to_numpy()
+    return bool((values[1:] >= values[:-1]).all())

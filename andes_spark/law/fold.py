@@ -1,0 +1,174 @@
+"""Folding the mods of keys that have a partial mod: one mod after the other, column by column.
+
+Mods are taken by version, then sequence; each takes effect if its sequence is at or above the key's current
+one (above, where the key was deleted). An absent column keeps its value. Nothing here looks at values: a
+folded row is, per column, the number of the row that its value comes from, so any type folds exactly.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from andes_spark.model.mod import Op
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NONE = -1
+
+
+class Fate(enum.IntEnum):
+    """What became of a folded mod."""
+
+    LAST = 0
+    """The last mod that took effect on its key."""
+    FOLDED = 1
+    """Took effect, and the row still shows it."""
+    SUPERSEDED = 2
+    """Took effect, and a later full mod, delete or truncate replaced it."""
+    LATE = 3
+    """A full mod below its key's sequence."""
+    QUARANTINED_LATE = 4
+    """A partial mod below its key's sequence."""
+    QUARANTINED_NO_ROW = 5
+    """A partial mod for a row that does not exist, without all required columns."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Mods to fold, sorted by key, version, sequence; a truncate stands as one mod of every key.
+
+    Attributes:
+        key: number of the key, from 0 up.
+        op: ``Op``.
+        rank: dense rank of the sequence, comparable with ``Start.rank``.
+        partial: whether the mod leaves columns out.
+        present: (mods, columns): whether the mod carries the column.
+        source: number of the row that the mod's values stand in.
+    """
+
+    key: Ints
+    op: Ints
+    rank: Ints
+    partial: Bools
+    present: Bools
+    source: Ints
+
+
+@dataclass(frozen=True)
+class Start:
+    """State of the keys in the base.
+
+    Attributes:
+        exists: whether the key has a row.
+        rank: rank of its row's sequence, else of its tombstone or the watermark, else -1.
+        source: number of the row that its values stand in, else -1.
+    """
+
+    exists: Bools
+    rank: Ints
+    source: Ints
+
+
+@dataclass(frozen=True)
+class Folded:
+    """State of the keys afterwards, and what became of each mod.
+
+    Attributes:
+        exists: whether the key has a row.
+        rank: rank of the sequence of its row, tombstone or watermark; -1 for none.
+        source: (keys, columns): row that the value comes from, -1 for NULL.
+        sequence_source: row that the sequence comes from; -1 where a truncate came last, or nothing.
+        last: number of the last mod that took effect, -1 if none did.
+        fate: per mod.
+    """
+
+    exists: Bools
+    rank: Ints
+    source: Ints
+    sequence_source: Ints
+    last: Ints
+    fate: Ints
+
+
+class _State:
+    """Keys under way; see ``Folded``."""
+
+    def __init__(self, start: Start, columns: int, mods: int) -> None:
+        self.exists = start.exists.copy()
+        self.rank = start.rank.copy()
+        self.source = np.repeat(np.where(start.exists, start.source, NONE)[:, None], columns, axis=1)
+        self.sequence_source = np.where(start.exists, start.source, NONE)
+        self.last = np.full(len(start.rank), NONE, np.int64)
+        self.resets = np.zeros(len(start.rank), np.int64)
+        self.effect = np.full(mods, NONE, np.int64)
+        self.fate = np.full(mods, Fate.SUPERSEDED, np.int64)
+
+
+def fold(chain: Chain, start: Start, *, required: Bools) -> Folded:
+    """Fold mods into the state of their keys. Work grows with the longest chain of one key.
+
+    Args:
+        chain: mods, sorted by key, version, sequence.
+        start: state of the keys, by key number.
+        required: per column, whether it must not be NULL.
+    """
+    state = _State(start, chain.present.shape[1], len(chain.key))
+    for turn in _turns(chain.key):
+        _apply(state, chain, turn, required)
+    took = state.effect != NONE
+    keys = chain.key[took]
+    current = state.effect[took] == state.resets[keys]
+    state.fate[took] = np.where(current, Fate.FOLDED, Fate.SUPERSEDED)
+    state.fate[state.last[state.last != NONE]] = Fate.LAST
+    return Folded(state.exists, state.rank, state.source, state.sequence_source, state.last, state.fate)
+
+
+def _turns(key: Ints) -> list[Ints]:
+    """Numbers of the first mods of all keys, then of the second ones, and so on."""
+    if len(key) == 0:
+        return []
+    first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    place = np.arange(len(key)) - np.repeat(first, np.diff(np.r_[first, len(key)]))
+    order = np.argsort(place, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(place))[:-1])
+
+
+def _apply(state: _State, chain: Chain, mods: Ints, required: Bools) -> None:
+    """Apply at most one mod to each key."""
+    key, op, rank, partial = chain.key[mods], chain.op[mods], chain.rank[mods], chain.partial[mods]
+    on_time = np.where(state.exists[key], rank >= state.rank[key], rank > state.rank[key])
+    truncate = op == Op.TRUNCATE
+    # A truncate removes what is at or below it, so it beats a row of its own sequence as a delete does.
+    late = ~on_time & ~truncate
+    state.fate[mods[late]] = np.where(partial[late], Fate.QUARANTINED_LATE, Fate.LATE)
+    no_row = on_time & partial & ~state.exists[key] & ~chain.present[mods][:, required].all(axis=1)
+    state.fate[mods[no_row]] = Fate.QUARANTINED_NO_ROW
+    took = on_time & ~no_row
+    resets = took & ~(partial & state.exists[key])
+    state.resets[key[resets]] += 1
+    _empty(state, key[took & (truncate | (op == Op.DELETE))])
+    _write(state, chain, mods[took & (op == Op.UPSERT)])
+    state.rank[key[took]] = rank[took]
+    real = took & ~truncate
+    state.effect[mods[real]] = state.resets[key[real]]
+    state.last[key[took]] = np.where(truncate[took], NONE, mods[took])
+    state.sequence_source[key[took]] = np.where(truncate[took], NONE, chain.source[mods[took]])
+
+
+def _empty(state: _State, keys: Ints) -> None:
+    state.exists[keys] = False
+    state.source[keys] = NONE
+
+
+def _write(state: _State, chain: Chain, mods: Ints) -> None:
+    keys = chain.key[mods]
+    kept = np.where(state.exists[keys][:, None], state.source[keys], NONE)
+    whole = ~chain.partial[mods]
+    kept[whole] = NONE
+    state.source[keys] = np.where(chain.present[mods], chain.source[mods][:, None], kept)
+    state.exists[keys] = True

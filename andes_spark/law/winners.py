@@ -1,0 +1,103 @@
+"""Who wins among pending mods: the greatest mod of each key.
+
+Greatest by sequence; at equal sequence a delete beats an upsert, and between upserts the later version wins.
+Keys with a partial mod have no single winner: all their mods are handed to ``fold``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from andes_spark.law.columns import PARTIAL, VERSION, KeyColumns, same_key_as_next
+from andes_spark.law.order import above
+from andes_spark.model.mod import OP, Op
+
+
+@dataclass(frozen=True)
+class TruncateEvent:
+    """A truncate of a version, at its sequence; empty without ``sequence_by``."""
+
+    version: int
+    sequence: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Winners:
+    """What is left of pending mods.
+
+    Attributes:
+        rows: one mod per key, full rows only, sorted by key.
+        folds: all mods of the keys that have a partial mod, sorted by key.
+        superseded: mods that another pending mod beats.
+        ties: those of them that were upserts at the same sequence as an upsert of a later version.
+        late: greatest mods of their keys at or below a truncate.
+    """
+
+    rows: pl.DataFrame
+    folds: pl.DataFrame
+    superseded: int
+    ties: int
+    late: int
+
+
+def pick_winners(
+    mods: pl.DataFrame,
+    columns: KeyColumns,
+    *,
+    truncates: tuple[TruncateEvent, ...] = (),
+    watermark: tuple[Any, ...] | None = None,
+) -> Winners:
+    """Pick the winners among pending mods.
+
+    Args:
+        mods: narrow frame of upserts and deletes, any order.
+        columns: which columns are key and sequence.
+        truncates: truncates among the pending versions.
+        watermark: truncate watermark of the base, if it has one.
+    """
+    if mods[PARTIAL].any():
+        folded = mods.filter(PARTIAL).select(columns.key).unique()
+        folds = mods.join(folded, on=columns.key, how="semi", nulls_equal=False).sort(columns.key)
+        mods = mods.join(folded, on=columns.key, how="anti", nulls_equal=False)
+    else:
+        folds = mods.clear()
+    # Without sequence_by the version is the sequence: it comes before the operation.
+    order = [*columns.sequence, OP, VERSION] if columns.sequence else [VERSION]
+    ordered = mods.sort([*columns.key, *order], maintain_order=True)
+    beaten = ordered.select(same_key_as_next(columns.key).alias("beaten"))["beaten"]
+    superseded = int(beaten.sum())
+    ties = _ties(ordered, columns) if superseded and columns.sequence else 0
+    rows = ordered.filter(~beaten) if superseded else ordered
+    alive = rows.filter(outlives(columns, truncates, watermark))
+    dead = rows.height - alive.height
+    if columns.sequence:
+        return Winners(alive, folds, superseded, ties, dead)
+    return Winners(alive, folds, superseded + dead, 0, 0)
+
+
+def outlives(columns: KeyColumns, truncates: tuple[TruncateEvent, ...], watermark: tuple[Any, ...] | None) -> pl.Expr:
+    """Whether a mod is above every truncate; without ``sequence_by``, not of a version before the last."""
+    if not columns.sequence:
+        last = max((event.version for event in truncates), default=-1)
+        return pl.col(VERSION) >= last
+    bound = greatest(truncates, watermark)
+    if bound is None:
+        return pl.lit(True)
+    return above([pl.col(name) for name in columns.sequence], [pl.lit(value) for value in bound])
+
+
+def greatest(truncates: tuple[TruncateEvent, ...], watermark: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """The greatest sequence among truncates with one, and a watermark."""
+    bounds = [event.sequence for event in truncates if event.sequence]
+    if watermark is not None:
+        bounds.append(watermark)
+    return max(bounds, default=None)
+
+
+def _ties(ordered: pl.DataFrame, columns: KeyColumns) -> int:
+    upsert = pl.col(OP) == int(Op.UPSERT)
+    tie = same_key_as_next(columns.narrow) & upsert & upsert.shift(-1)
+    return int(ordered.select(tie.fill_null(False).sum()).item())

@@ -1,0 +1,1 @@
+"""The log: manifests, files of mods, batches; how a version is committed."""

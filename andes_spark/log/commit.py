@@ -1,0 +1,157 @@
+"""Committing a version: put-if-absent of the next manifest, and what to do when another writer was first."""
+
+from __future__ import annotations
+
+import platform
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+
+from andes_spark.errors import CommitConflictError, CommitUnknownError
+from andes_spark.log.log import ROLL_UP_INTERVAL, Log
+from andes_spark.model.manifest import (
+    FORMAT,
+    Batch,
+    Counts,
+    Definition,
+    Entry,
+    LedgerFile,
+    Manifest,
+    Origin,
+    RollUp,
+    Truncate,
+    encode,
+    manifest_path,
+)
+from andes_spark.storage.base import PutOutcome
+
+_UNKNOWN_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a version will say, but for its number and its place in the chain."""
+
+    operation: str
+    table_id: str
+    counts: Counts = field(default_factory=Counts)
+    entries: tuple[Entry, ...] = ()
+    schema_id: int = 0
+    batch: Batch | None = None
+    truncate: Truncate | None = None
+    definition: Definition | None = None
+    origin: Origin | None = None
+    job: str | None = None
+    commit_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+Admit = Callable[[Manifest], Manifest | None]
+"""Looks at a manifest that was committed since the draft was planned: None lets the draft go on, a manifest
+ends the commit with that one instead (the same batch), an error refuses."""
+
+
+def commit(
+    log: Log, draft: Draft, *, admit: Admit, ledger: Callable[[int], list[LedgerFile]] | None = None
+) -> Manifest:
+    """Commit a draft as the next version; return its manifest, or the one that ``admit`` gave instead.
+
+    A lost race costs one more attempt at the next number. "Already exists" and "unknown" always read the
+    version first and compare commit ids: the winner may be this very attempt, its answer lost.
+
+    Args:
+        log: refreshed at least once; the draft was planned on its head.
+        draft: what to commit.
+        admit: asked about each version that came in between.
+        ledger: writes the ledger files for a roll-up at a version; asked only for such versions.
+
+    Raises:
+        CommitConflictError: lost more often than ``settings.commit_attempts``.
+        CommitUnknownError: the store does not say whether the commit happened; nothing was cleaned up.
+        AndesError: what ``admit`` raised.
+    """
+    for _ in range(log.settings.commit_attempts):
+        manifest = _render(log, draft, ledger)
+        data = encode(manifest)
+        winner = log.take(manifest.version, _put(log, manifest, data))
+        if winner.commit_id == draft.commit_id:
+            log.write_hint()
+            return winner
+        known = log.head
+        log.refresh()
+        for version in range(known, log.head + 1):
+            instead = admit(log.manifest(version))
+            if instead is not None:
+                return instead
+    raise CommitConflictError(
+        f"{log.table}: other writers were first {log.settings.commit_attempts} times; try again",
+        table=log.table,
+        version=log.head + 1,
+    )
+
+
+def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
+    """Put a manifest; return the bytes that stand at its version afterwards."""
+    path = manifest_path(manifest.version)
+    for _ in range(_UNKNOWN_TRIES):
+        outcome = log.storage.put_if_absent(path, data)
+        if outcome is PutOutcome.CREATED:
+            return data
+        found = log.storage.find(path)
+        if found is not None:
+            return found
+        # Unknown and not there: it may still arrive. The same bytes again are harmless, since they carry the
+        # same commit id.
+    raise CommitUnknownError(
+        f"{log.table}: the store does not say whether version {manifest.version} was committed; "
+        "send the same batch again with its batch_id, which applies it once either way",
+        table=log.table,
+        version=manifest.version,
+        commit_id=manifest.commit_id,
+    )
+
+
+def _render(log: Log, draft: Draft, ledger: Callable[[int], list[LedgerFile]] | None) -> Manifest:
+    version = log.head + 1
+    first = version == 0
+    before = None if first else log.manifest(log.head)
+    return Manifest(
+        format=FORMAT,
+        table_id=draft.table_id,
+        version=version,
+        previous=None if first else log.digest(log.head),
+        commit_id=draft.commit_id,
+        time=max(log.clock(), before.time if before else 0),
+        operation=draft.operation,
+        writer=_writer(draft.job),
+        counts=draft.counts,
+        entries=list(draft.entries),
+        schema_id=draft.schema_id,
+        batch=draft.batch,
+        truncate=draft.truncate,
+        definition=draft.definition,
+        origin=draft.origin,
+        roll_up=_roll_up(log, version, ledger),
+        epoch=before.epoch if before else 0,
+        floor=before.floor if before else 0,
+    )
+
+
+def _roll_up(log: Log, version: int, ledger: Callable[[int], list[LedgerFile]] | None) -> RollUp | None:
+    if version == 0 or version % ROLL_UP_INTERVAL:
+        return None
+    return RollUp(
+        applied=log.applied,
+        pending=log.pending(log.applied, version - 1),
+        definition=log.definition_at(version - 1),
+        ledger=ledger(version) if ledger else [],
+    )
+
+
+def _writer(job: str | None) -> dict[str, str]:
+    writer: Mapping[str, str | None] = {
+        "library": f"andes_spark {metadata.version('andes_spark')}",
+        "python": platform.python_version(),
+        "job": job,
+    }
+    return {name: value for name, value in writer.items() if value is not None}

@@ -1,0 +1,156 @@
+"""Operation conditions for Arrow data: which row is an upsert, a delete or a truncate.
+
+A condition is a SQL expression that polars evaluates, or a polars expression. Spark DataFrames have their
+conditions evaluated by Spark instead; both follow ``combine``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.errors import OptionError, SchemaMismatchError
+from andes_spark.law.batch import UNKNOWN_OP
+from andes_spark.model.mod import ApplyOptions, Op
+
+_NULL = 2
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of one apply, as polars expressions.
+
+    Attributes:
+        upserts, deletes, truncates: None where the option was not given.
+        on_null: what a row is for which a condition is NULL.
+    """
+
+    upserts: pl.Expr | None
+    deletes: pl.Expr | None
+    truncates: pl.Expr | None
+    on_null: Literal["quarantine", "upsert"]
+
+    @classmethod
+    def of(cls, options: ApplyOptions) -> Conditions:
+        """Read the conditions of an apply.
+
+        Raises:
+            OptionError: a text that is no SQL expression, or holds a double quote; another type.
+        """
+        return cls(
+            _expression("apply_as_upserts", options.apply_as_upserts),
+            _expression("apply_as_deletes", options.apply_as_deletes),
+            _expression("apply_as_truncates", options.apply_as_truncates),
+            options.on_null_operation,
+        )
+
+    def columns(self) -> set[str]:
+        """Names of the columns that the conditions use."""
+        given = [each for each in (self.upserts, self.deletes, self.truncates) if each is not None]
+        return {name for each in given for name in each.meta.root_names()}
+
+    def evaluate(self, table: pa.Table) -> pa.Array:
+        """The operation of each row, int8: one of ``Op``, or ``UNKNOWN_OP``.
+
+        Raises:
+            SchemaMismatchError: a condition uses a column that the batch lacks.
+            OptionError: a condition cannot be evaluated on these types, or is no condition.
+        """
+        used = self.columns()
+        missing = sorted(used - set(table.column_names))
+        if missing:
+            raise SchemaMismatchError(
+                f"the conditions use columns that the batch lacks: {missing}", missing=tuple(missing)
+            )
+        frame = pl.from_arrow(table.select(sorted(used))) if used else pl.DataFrame(height=table.num_rows)
+        assert isinstance(frame, pl.DataFrame)
+        codes = combine(
+            _codes(frame, self.upserts, "apply_as_upserts", table.num_rows),
+            _codes(frame, self.deletes, "apply_as_deletes", table.num_rows),
+            _codes(frame, self.truncates, "apply_as_truncates", table.num_rows),
+            on_null=self.on_null,
+            rows=table.num_rows,
+        )
+        return pa.array(codes)
+
+
+Codes = npt.NDArray[np.int8]
+
+
+def combine(
+    upserts: Codes | None,
+    deletes: Codes | None,
+    truncates: Codes | None,
+    *,
+    on_null: Literal["quarantine", "upsert"],
+    rows: int,
+) -> Codes:
+    """Operations from conditions given as 0 (false), 1 (true), 2 (NULL); None for one that was not given.
+
+    With ``upserts`` exactly one condition must be true. Without, a row that meets none is an upsert, and one
+    that meets both others is unknown.
+    """
+    result = np.full(rows, Op.UPSERT if upserts is None else UNKNOWN_OP, np.int8)
+    hits = np.zeros(rows, np.int8)
+    null = np.zeros(rows, np.bool_)
+    for op, codes in ((Op.UPSERT, upserts), (Op.DELETE, deletes), (Op.TRUNCATE, truncates)):
+        if codes is not None:
+            result[codes == 1] = op
+            hits += codes == 1
+            null |= codes == _NULL
+    result[hits > 1] = UNKNOWN_OP
+    result[null] = UNKNOWN_OP if on_null == "quarantine" else Op.UPSERT
+    return result
+
+
+def check_sql(option: str, text: str) -> None:
+    """Refuse what engines read differently: a double quote (a literal in Spark, a name elsewhere), a backslash."""
+    if '"' in text:
+        raise OptionError(
+            f"{option}: a double quote means a string to Spark and a column to others; use single quotes for "
+            "strings and backticks for columns",
+            option=option,
+            value=text,
+        )
+    if "\\" in text:
+        raise OptionError(
+            f"{option}: a backslash escapes the next character to Spark and is a character to others; give a "
+            "Spark Column or a polars expression instead",
+            option=option,
+            value=text,
+        )
+
+
+def _expression(option: str, given: Any) -> pl.Expr | None:
+    if given is None or isinstance(given, pl.Expr):
+        return given
+    if not isinstance(given, str):
+        raise OptionError(
+            f"{option}: give a SQL expression or a polars expression, not {type(given).__name__}; a Spark Column "
+            "goes with a Spark DataFrame",
+            option=option,
+        )
+    check_sql(option, given)
+    try:
+        return pl.sql_expr(given)
+    except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError) as error:
+        raise OptionError(f"{option}: {given!r} is not a SQL expression: {error}", option=option) from error
+
+
+def _codes(frame: pl.DataFrame, expression: pl.Expr | None, option: str, rows: int) -> Codes | None:
+    if expression is None:
+        return None
+    try:
+        values = frame.select(expression.alias("_andes_condition"))["_andes_condition"]
+    except pl.exceptions.PolarsError as error:
+        raise OptionError(f"{option}: it cannot be evaluated on this batch: {error}", option=option) from error
+    if values.dtype != pl.Boolean:
+        raise OptionError(f"{option}: it gives {values.dtype}, not a condition", option=option)
+    if values.len() == 1 and rows != 1:
+        values = values.new_from_index(0, rows)
+    return values.cast(pl.Int8).fill_null(_NULL).to_numpy()

@@ -1,0 +1,123 @@
+"""The ledger of batch ids: which batches are in the log already.
+
+Batches since the last roll-up are found in the manifests themselves, older ones in ledger files that the
+roll-up names: Parquet, sorted by source and id. Files whose newest batch is older than the table's
+``batch_retention`` are left out of the next roll-up; from then on such an id counts as new.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from andes_spark.log.log import Log
+from andes_spark.log.mod_files import new_path, open_entry, read_columns, write_parquet
+from andes_spark.model.durations import parse_duration
+from andes_spark.model.manifest import Entry, LedgerFile, Manifest
+from andes_spark.model.mod import BatchId
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("id", pa.string()),
+        ("digest", pa.string()),
+        ("version", pa.int64()),
+        ("time", pa.int64()),
+    ]
+)
+_LISTED_SOURCES = 32
+
+
+class Ledger:
+    """Looks batch ids up, remembering what it read."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._recent: dict[tuple[str, str], int] = {}
+        self._seen = -1
+        self._old: dict[tuple[str, str], dict[str, int]] = {}
+
+    def find(self, batch: BatchId) -> Manifest | None:
+        """The version that applied a batch, as far as the log was read; None when it is new."""
+        version = self._find_recent(batch)
+        if version is None:
+            version = self._find_old(batch)
+        return None if version is None else self._log.manifest(version)
+
+    def roll_up(self, version: int) -> list[LedgerFile]:
+        """The ledger files for the roll-up at ``version``: those of the last one, and the batches since."""
+        start = self._log.last_roll_up
+        manifest = self._log.manifest(start)
+        definition = self._log.definition_at(version - 1)
+        retention_ms = parse_duration(definition.batch_retention, option="batch_retention").total_seconds() * 1000
+        oldest = self._log.clock() - retention_ms
+        files = [each for each in (manifest.roll_up.ledger if manifest.roll_up else []) if each.newest_time >= oldest]
+        fresh = _batches(self._log.manifests(start, version - 1))
+        if fresh.num_rows == 0:
+            return files
+        tables, first = [fresh], start
+        # Each file at least twice as large as the one behind it: few files, and each row folded rarely.
+        while files and files[-1].rows < 2 * sum(table.num_rows for table in tables):
+            last = files.pop()
+            tables.append(self._read(last))
+            first = last.from_version
+        return [*files, self._write(pa.concat_tables(tables), first, version - 1)]
+
+    def _find_recent(self, batch: BatchId) -> int | None:
+        first = max(self._seen + 1, self._log.last_roll_up)
+        for manifest in self._log.manifests(first, self._log.head) if first <= self._log.head else ():
+            if manifest.batch is not None:
+                self._recent[manifest.batch.source, manifest.batch.id] = manifest.version
+        self._seen = self._log.head
+        return self._recent.get((batch.source, batch.tagged))
+
+    def _find_old(self, batch: BatchId) -> int | None:
+        roll_up = self._log.manifest(self._log.last_roll_up).roll_up
+        for file in reversed(roll_up.ledger if roll_up else []):
+            if file.sources is not None and batch.source not in file.sources:
+                continue
+            place = (file.path, batch.source)
+            if place not in self._old:
+                rows = self._read(file)
+                rows = rows.filter(pc.equal(rows["source"], batch.source))
+                self._old[place] = dict(zip(rows["id"].to_pylist(), rows["version"].to_pylist(), strict=True))
+            version = self._old[place].get(batch.tagged)
+            if version is not None:
+                return version
+        return None
+
+    def _read(self, file: LedgerFile) -> pa.Table:
+        entry = Entry(kind="ledger", path=file.path, rows=file.rows, bytes=file.bytes, sha256=file.sha256, schema_id=0)
+        opened = open_entry(self._log.storage, entry, table=self._log.table)
+        return read_columns(opened, entry, table=self._log.table)
+
+    def _write(self, rows: pa.Table, first: int, last: int) -> LedgerFile:
+        rows = rows.sort_by([("source", "ascending"), ("id", "ascending")])
+        path = new_path("ledger", last)
+        _, sink = write_parquet(self._log.storage, path, iter([rows]), LEDGER_SCHEMA)
+        sources = pc.unique(rows["source"]).to_pylist()
+        return LedgerFile(
+            path=path,
+            from_version=first,
+            to_version=last,
+            rows=rows.num_rows,
+            bytes=sink.bytes_written,
+            sha256=sink.sha256,
+            newest_time=pc.max(rows["time"]).as_py(),
+            sources=sources if len(sources) <= _LISTED_SOURCES else None,
+        )
+
+
+def _batches(manifests: list[Manifest]) -> pa.Table:
+    rows = [
+        {
+            "source": each.batch.source,
+            "id": each.batch.id,
+            "digest": each.batch.digest,
+            "version": each.version,
+            "time": each.time,
+        }
+        for each in manifests
+        if each.batch is not None
+    ]
+    return pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)

@@ -1,0 +1,269 @@
+"""Reading the log: its head, its manifests, what is pending.
+
+The head is found by probing upwards from ``_andes/hint``, which is advisory; nothing lists the log. Each
+manifest names the SHA-256 of the one before it, and every pair that is read is checked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, VersionExpiredError
+from andes_spark.model.manifest import (
+    Definition,
+    Manifest,
+    PendingVersion,
+    decode_manifest,
+    digest_of,
+    manifest_path,
+)
+from andes_spark.settings import Settings
+from andes_spark.storage.base import Storage
+
+HINT = "_andes/hint"
+ROLL_UP_INTERVAL = 100
+_KEPT = 3 * ROLL_UP_INTERVAL
+_READERS = 16
+
+
+def system_clock() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Log:
+    """The log of one table, with the manifests that were read. Not safe for use by several threads at once.
+
+    Attributes:
+        table: the table's URL, for messages.
+        head: newest version seen.
+        applied: a version that the base is known to contain; used for roll-ups, raised by the table.
+    """
+
+    def __init__(self, storage: Storage, settings: Settings, *, clock: Callable[[], int] = system_clock) -> None:
+        self.storage = storage
+        self.settings = settings
+        self.clock = clock
+        self.table = storage.url
+        self.head = -1
+        self.applied = 0
+        self._known: dict[int, tuple[Manifest, str]] = {}
+        self._definitions: dict[int, Definition] = {}
+
+    @classmethod
+    def open(cls, storage: Storage, settings: Settings, *, clock: Callable[[], int] = system_clock) -> Log:
+        """Open the log of an existing table and find its head.
+
+        Raises:
+            NoSuchTableError: there is no manifest 0.
+            LogDamagedError, UnsupportedTableError: as the manifests show.
+        """
+        log = cls(storage, settings, clock=clock)
+        log.refresh()
+        return log
+
+    @property
+    def last_roll_up(self) -> int:
+        """Version of the newest manifest that carries a roll-up, or 0."""
+        return self.head - self.head % ROLL_UP_INTERVAL
+
+    @property
+    def definition(self) -> Definition:
+        """The definition as of the head."""
+        return self.definition_at(self.head)
+
+    def refresh(self) -> int:
+        """Look for versions newer than ``head``; return the head. A warm call asks the store once."""
+        if self.head < 0:
+            self._cold_start()
+        while True:
+            version = self.head + 1
+            data = self.storage.find(manifest_path(version))
+            if data is None:
+                break
+            self._learn(version, data)
+            self.head = version
+        for version in [each for each in self._known if each < self.head - _KEPT]:
+            del self._known[version]
+        return self.head
+
+    def take(self, version: int, data: bytes) -> Manifest:
+        """Learn the manifest that stands at ``head + 1``, just committed or just read."""
+        self._learn(version, data)
+        self.head = max(self.head, version)
+        return self._known[version][0]
+
+    def digest(self, version: int) -> str:
+        """SHA-256 of a manifest's bytes."""
+        self.manifest(version)
+        return self._known[version][1]
+
+    def manifest(self, version: int) -> Manifest:
+        """The manifest of a version.
+
+        Raises:
+            NoSuchVersionError: above the head or below zero.
+            LogDamagedError: it is missing, or not what the next one says.
+        """
+        return self.manifests(version, version)[0]
+
+    def manifests(self, first: int, last: int) -> list[Manifest]:
+        """Manifests ``first`` to ``last``, both included; those not yet read are read side by side."""
+        if first < 0 or last > self.head:
+            raise NoSuchVersionError(
+                f"{self.table}: version {first if first < 0 else last} does not exist; the newest is {self.head}",
+                table=self.table,
+                version=first if first < 0 else last,
+            )
+        wanted = [version for version in range(first, last + 1) if version not in self._known]
+        for version, data in zip(wanted, self._fetch(wanted), strict=True):
+            if data is None:
+                raise self._hole(version)
+            self._learn(version, data)
+        return [self._known[version][0] for version in range(first, last + 1)]
+
+    def definition_at(self, version: int) -> Definition:
+        """The definition that holds at a version."""
+        start = version - version % ROLL_UP_INTERVAL
+        if start not in self._definitions:
+            base = self.manifest(start)
+            found = base.definition or (base.roll_up.definition if base.roll_up else None)
+            if found is None:
+                raise LogDamagedError(
+                    f"{self.table}: version {start} carries no definition; restore {manifest_path(start)}",
+                    table=self.table,
+                    version=start,
+                )
+            self._definitions[start] = found
+        definition = self._definitions[start]
+        for manifest in self.manifests(start, version) if version > start else ():
+            definition = manifest.definition or definition
+        return definition
+
+    def check_readable(self, version: int) -> None:
+        """Refuse a version that was never committed, or is below the floor.
+
+        Raises:
+            NoSuchVersionError, VersionExpiredError
+        """
+        self.manifest(version)
+        floor = self.manifest(self.head).floor
+        if version < floor:
+            raise VersionExpiredError(
+                f"{self.table}: version {version} is below the oldest readable one, {floor}",
+                table=self.table,
+                version=version,
+                floor=floor,
+            )
+
+    def pending(self, applied: int, version: int) -> list[PendingVersion]:
+        """What versions ``applied + 1`` to ``version`` commit, oldest first, from roll-ups where they reach.
+
+        Raises:
+            LogDamagedError: the base contains more than the log: the log has lost versions.
+        """
+        if applied > self.head:
+            raise LogDamagedError(
+                f"{self.table}: the base contains version {applied}, but the log ends at {self.head}: "
+                "manifests were lost; restore them",
+                table=self.table,
+                version=self.head,
+                applied=applied,
+            )
+        first = applied + 1
+        start = version - version % ROLL_UP_INTERVAL
+        earlier: list[PendingVersion] = []
+        if first < start and first not in self._known:
+            roll_up = self.manifest(start).roll_up
+            if roll_up is not None and roll_up.applied <= applied:
+                earlier = [each for each in roll_up.pending if each.version >= first]
+                first = start
+        return earlier + [
+            PendingVersion(version=each.version, entries=each.entries, truncate=each.truncate)
+            for each in self.manifests(first, version)
+        ]
+
+    def write_hint(self) -> None:
+        """Leave the head behind for the next reader; losing this costs requests, never safety."""
+        self.storage.put(HINT, msgspec.json.encode({"version": self.head}), sync=False)
+
+    def _cold_start(self) -> None:
+        start = self._hinted()
+        if start is None:
+            start = self._gallop()
+        first = start - start % ROLL_UP_INTERVAL
+        self.head = start
+        self.manifests(first, start)
+
+    def _hinted(self) -> int | None:
+        data = self.storage.find(HINT)
+        if data is None:
+            return None
+        try:
+            version = int(msgspec.json.decode(data)["version"])
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+            return None
+        if version < 0:
+            return None
+        if self.storage.find(manifest_path(version)) is None:
+            raise LogDamagedError(
+                f"{self.table}: {HINT} has seen version {version}, but its manifest is gone; restore it "
+                f"(if the hint itself is wrong, delete {HINT})",
+                table=self.table,
+                version=version,
+            )
+        return version
+
+    def _gallop(self) -> int:
+        """The head, without a hint: doubling steps up, then halving steps. About 2 log2(n) requests."""
+        if not self._exists(0):
+            raise NoSuchTableError(
+                f"{self.table}: no table of andes_spark here; check the path, or create one with ModTable.create",
+                table=self.table,
+            )
+        low, step = 0, 1
+        while self._exists(low + step):
+            low += step
+            step *= 2
+        high = low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._exists(middle) else (low, middle)
+        return low
+
+    def _exists(self, version: int) -> bool:
+        return self.storage.size(manifest_path(version)) is not None
+
+    def _fetch(self, versions: list[int]) -> Iterable[bytes | None]:
+        paths = [manifest_path(version) for version in versions]
+        # Threads pay where a request waits for the network; a file of this machine is read faster than one starts.
+        if len(paths) < 4 or not self.storage.url.startswith("s3://"):
+            return [self.storage.find(path) for path in paths]
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(self.storage.find, paths))
+
+    def _learn(self, version: int, data: bytes) -> None:
+        manifest = decode_manifest(data, table=self.table, version=version)
+        digest = digest_of(data)
+        before, after = self._known.get(version - 1), self._known.get(version + 1)
+        if (before and (manifest.previous != before[1] or manifest.table_id != before[0].table_id)) or (
+            after and after[0].previous != digest
+        ):
+            raise LogDamagedError(
+                f"{self.table}: the chain of manifests is broken at version {version}: one of "
+                f"{version - 1}, {version}, {version + 1} is not what was committed; restore it",
+                table=self.table,
+                version=version,
+            )
+        self._known[version] = (manifest, digest)
+
+    def _hole(self, version: int) -> LogDamagedError:
+        return LogDamagedError(
+            f"{self.table}: {manifest_path(version)} is missing, though later versions exist; restore it",
+            table=self.table,
+            version=version,
+        )

@@ -1,0 +1,216 @@
+"""Files of mods and of quarantined rows: how they are written, named and read back.
+
+A mod file holds the columns of its schema, ``_andes_op`` and, where rows may be partial, ``_andes_present``;
+rows are sorted by key, then sequence. Parquet page checksums are written, and verified by every read.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from andes_spark.errors import FileDamagedError, NotFoundError
+from andes_spark.model.manifest import Entry, KeyRange
+from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.model.values import quote
+from andes_spark.storage.base import OutputFile, Storage
+
+ROW_GROUP_ROWS = 128 * 1024
+QUARANTINE_SCHEMA = pa.schema(
+    [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
+)
+
+
+def new_path(kind: str, head: int) -> str:
+    """A path that nobody else uses, below ``_andes/<kind>/``; it holds the head seen when it was chosen."""
+    return f"_andes/{kind}/{max(head, 0):020d}-{uuid.uuid4()}.parquet"
+
+
+def write_parquet(
+    storage: Storage,
+    path: str,
+    tables: Iterator[pa.Table],
+    schema: pa.Schema,
+    *,
+    statistics: Sequence[str] | bool = True,
+) -> tuple[pq.FileMetaData, OutputFile]:
+    """Write tables of one schema to a new file with page checksums; durable when this returns.
+
+    Args:
+        storage: the table's folder.
+        path: of the file.
+        tables: its rows.
+        schema: of all tables.
+        statistics: columns that get statistics in the footer.
+
+    Returns:
+        The footer, and the closed output with its byte count and SHA-256.
+    """
+    with storage.open_output(path) as sink:
+        writer = pq.ParquetWriter(
+            sink,
+            schema,
+            compression="zstd",
+            write_page_checksum=True,
+            use_dictionary=[
+                field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_nested(field.type)
+            ],
+            write_statistics=statistics if statistics is True else list(statistics or ()),
+            store_schema=False,
+        )
+        with writer:
+            for table in tables:
+                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        metadata = writer.writer.metadata
+        sink.close()
+    return metadata, sink
+
+
+def write_mods(
+    storage: Storage,
+    table: pa.Table,
+    *,
+    head: int,
+    schema_id: int,
+    primary_key: Sequence[str],
+    sequence_by: Sequence[str],
+) -> Entry:
+    """Write one file of mods and describe it.
+
+    Args:
+        storage: the table's folder.
+        table: non-empty; columns of the schema, ``_andes_op`` and maybe ``_andes_present``; sorted by key,
+            then sequence, truncates (NULL key) first.
+        head: newest version seen when the batch was begun.
+        schema_id: of the columns.
+        primary_key: names of the key columns.
+        sequence_by: names of the sequence columns.
+    """
+    path = new_path("mods", head)
+    _, sink = write_parquet(storage, path, iter([table]), table.schema)
+    ops = table[OP]
+    truncates = _count(ops, Op.TRUNCATE)
+    keyed = table.slice(truncates)
+    low, high = sequence_range(table, sequence_by)
+    partial = table.num_rows - table[PRESENT].null_count if PRESENT in table.column_names else 0
+    return Entry(
+        kind="mods",
+        path=path,
+        rows=table.num_rows,
+        upserts=_count(ops, Op.UPSERT),
+        deletes=_count(ops, Op.DELETE),
+        truncates=truncates,
+        partial=partial,
+        bytes=sink.bytes_written,
+        sha256=sink.sha256,
+        schema_id=schema_id,
+        keys=key_range(keyed, primary_key),
+        low_sequence=low,
+        high_sequence=high,
+    )
+
+
+def write_quarantine(storage: Storage, rows: pa.Table, *, head: int, schema_id: int) -> Entry:
+    """Write refused rows, of :data:`QUARANTINE_SCHEMA`, and describe the file."""
+    path = new_path("quarantine", head)
+    _, sink = write_parquet(storage, path, iter([rows]), QUARANTINE_SCHEMA)
+    return Entry(
+        kind="quarantine",
+        path=path,
+        rows=rows.num_rows,
+        bytes=sink.bytes_written,
+        sha256=sink.sha256,
+        schema_id=schema_id,
+    )
+
+
+def open_entry(storage: Storage, entry: Entry, *, table: str) -> pq.ParquetFile:
+    """Open a file of the log for reading, its pages verified as they are read.
+
+    Raises:
+        FileDamagedError: it is missing, is no Parquet file, or has another number of rows than committed.
+    """
+    try:
+        file = pq.ParquetFile(storage.open_input(entry.path), page_checksum_verification=True, pre_buffer=True)
+    except NotFoundError as error:
+        raise FileDamagedError(
+            f"{table}: {entry.path} is missing; restore it from a backup", table=table, path=entry.path
+        ) from error
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        raise _damaged(table, entry, str(error)) from error
+    if file.metadata.num_rows != entry.rows:
+        raise _damaged(table, entry, f"it has {file.metadata.num_rows} rows, {entry.rows} were committed")
+    return file
+
+
+def read_entry(storage: Storage, entry: Entry, *, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read columns of a file of the log.
+
+    Raises:
+        FileDamagedError: a page checksum is wrong, or a column is not there.
+    """
+    file = open_entry(storage, entry, table=table)
+    return read_columns(file, entry, table=table, columns=columns)
+
+
+def read_columns(
+    file: pq.ParquetFile,
+    entry: Entry,
+    *,
+    table: str,
+    columns: Sequence[str] | None = None,
+    row_groups: Sequence[int] | None = None,
+) -> pa.Table:
+    """Read columns of an opened file of the log, all row groups or some; errors as :func:`read_entry`."""
+    names = file.schema_arrow.names
+    if columns is not None and not set(columns) <= set(names):
+        raise _damaged(table, entry, f"it lacks the columns {sorted(set(columns) - set(names))}")
+    wanted = None if columns is None else list(columns)
+    try:
+        if row_groups is None:
+            return file.read(columns=wanted)
+        return file.read_row_groups(list(row_groups), columns=wanted)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(table, entry, str(error)) from error
+
+
+def key_range(table: pa.Table, primary_key: Sequence[str]) -> KeyRange | None:
+    """Range of the keys of rows that are sorted by key; None for no rows, or keys too long to quote."""
+    if table.num_rows == 0:
+        return None
+    low = quote([table[name][0] for name in primary_key])
+    high = quote([table[name][table.num_rows - 1] for name in primary_key])
+    return KeyRange(low=low, high=high) if low is not None and high is not None else None
+
+
+def sequence_range(table: pa.Table, sequence_by: Sequence[str]) -> tuple[list[object] | None, list[object] | None]:
+    """Lexicographic range of the sequences of some rows, quoted; (None, None) where there is none."""
+    if not sequence_by or table.num_rows == 0:
+        return None, None
+    return quote(_extreme(table, sequence_by, pc.min)), quote(_extreme(table, sequence_by, pc.max))
+
+
+def _extreme(table: pa.Table, columns: Sequence[str], function: object) -> list[pa.Scalar]:
+    found: list[pa.Scalar] = []
+    for name in columns:
+        value = function(table[name])  # type: ignore[operator]
+        found.append(value)
+        if len(found) < len(columns):
+            table = table.filter(pc.equal(table[name], value))
+    return found
+
+
+def _count(ops: pa.ChunkedArray, op: Op) -> int:
+    return int(pc.sum(pc.equal(ops, pa.scalar(int(op), pa.int8()))).as_py() or 0)
+
+
+def _damaged(table: str, entry: Entry, why: str) -> FileDamagedError:
+    return FileDamagedError(
+        f"{table}: {entry.path} is not the file that was committed ({why}); restore it from a backup",
+        table=table,
+        path=entry.path,
+    )

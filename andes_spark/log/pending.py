@@ -1,0 +1,226 @@
+"""Reading the mods of pending versions: the narrow form that the law decides on, and whole rows of winners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from andes_spark.law.bounds import Bounds
+from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION, KeyColumns
+from andes_spark.law.winners import TruncateEvent
+from andes_spark.log.mod_files import open_entry, read_columns
+from andes_spark.model.manifest import Entry, PendingVersion
+from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.model.values import from_json
+from andes_spark.storage.base import Storage
+
+Ints = npt.NDArray[np.int64]
+Warm = Mapping[str, pa.Table]
+"""Mod files by path that are in memory already, as they were written."""
+
+
+@dataclass(frozen=True)
+class PendingFile:
+    """A file of mods and the version that commits it."""
+
+    version: int
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The mods of some versions, oldest first."""
+
+    files: tuple[PendingFile, ...]
+    truncates: tuple[TruncateEvent, ...]
+
+    @property
+    def rows(self) -> int:
+        """Upserts and deletes."""
+        return sum(each.entry.upserts + each.entry.deletes for each in self.files)
+
+    @property
+    def truncate_rows(self) -> int:
+        """Truncate mods."""
+        return sum(each.entry.truncates for each in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files."""
+        return sum(each.entry.bytes for each in self.files)
+
+
+def pending_of(versions: Sequence[PendingVersion], schema: pa.Schema, columns: KeyColumns) -> Pending:
+    """Collect what versions commit.
+
+    Args:
+        versions: oldest first.
+        schema: Arrow schema of the table, for the types of truncate sequences.
+        columns: its key and sequence.
+    """
+    truncates = [
+        TruncateEvent(each.version, typed_sequence(sequence, schema, columns))
+        for each in versions
+        if each.truncate is not None
+        for sequence in each.truncate.sequences or [[]]
+    ]
+    files = [PendingFile(each.version, entry) for each in versions for entry in each.entries if entry.kind == "mods"]
+    return Pending(tuple(files), tuple(truncates))
+
+
+def typed_sequence(values: Sequence[object] | None, schema: pa.Schema, columns: KeyColumns) -> tuple[object, ...]:
+    """A sequence that a document quotes, as Python values; empty for none."""
+    if not values:
+        return ()
+    return tuple(
+        from_json(value, schema.field(name).type).as_py() for name, value in zip(columns.sequence, values, strict=True)
+    )
+
+
+def read_narrow(
+    storage: Storage,
+    pending: Pending,
+    columns: KeyColumns,
+    *,
+    table: str,
+    bounds: Bounds | None = None,
+    warm: Warm | None = None,
+) -> pl.DataFrame:
+    """Read key, sequence and operation of all upserts and deletes, or of those within bounds.
+
+    Returns:
+        Key columns, sequence columns, ``_andes_op``, VERSION, FILE (number in ``pending.files``), ROW, PARTIAL.
+
+    Raises:
+        FileDamagedError: a file is not what was committed.
+    """
+    frames = []
+    for number, file in enumerate(pending.files):
+        if file.entry.upserts + file.entry.deletes:
+            frames.append(_narrow(storage, file, number, columns, table, bounds, warm or {}))
+    if not frames:
+        raise ValueError("no mods to read")
+    return pl.concat(frames)
+
+
+def _narrow(
+    storage: Storage,
+    file: PendingFile,
+    number: int,
+    columns: KeyColumns,
+    table: str,
+    bounds: Bounds | None,
+    warm: Warm,
+) -> pl.DataFrame:
+    entry = file.entry
+    wanted = [*columns.narrow, OP, *([PRESENT] if entry.partial else [])]
+    held = warm.get(entry.path)
+    if held is not None:
+        data, rows = held.select(wanted), np.arange(held.num_rows)
+    else:
+        opened = open_entry(storage, entry, table=table)
+        groups = list(range(opened.num_row_groups)) if bounds is None else bounds.row_groups(opened)
+        data = read_columns(opened, entry, table=table, columns=wanted, row_groups=groups)
+        rows = group_rows(opened.metadata, groups)
+    frame = pl.from_arrow(data.drop_columns([PRESENT]) if entry.partial else data)
+    assert isinstance(frame, pl.DataFrame)
+    partial = pc.is_valid(data[PRESENT]).to_numpy() if entry.partial else np.zeros(len(rows), np.bool_)
+    frame = frame.with_columns(
+        pl.lit(file.version, pl.Int64).alias(VERSION),
+        pl.lit(number, pl.Int32).alias(FILE),
+        pl.Series(ROW, rows, pl.Int64),
+        pl.Series(PARTIAL, partial),
+    )
+    if entry.truncates:
+        frame = frame.filter(pl.col(OP) != int(Op.TRUNCATE))
+    return frame if bounds is None else frame.filter(bounds.expression())
+
+
+def group_rows(metadata: pq.FileMetaData, groups: Sequence[int]) -> Ints:
+    """Row numbers, in the file, of the rows of some row groups, in that order."""
+    sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    starts = np.cumsum([0, *sizes])
+    if len(groups) == len(sizes):
+        return np.arange(starts[-1])
+    return np.concatenate([np.arange(starts[i], starts[i + 1]) for i in groups] or [np.zeros(0, np.int64)])
+
+
+def read_rows(
+    storage: Storage,
+    pending: Pending,
+    picks: pl.DataFrame,
+    *,
+    table: str,
+    columns: Sequence[str],
+    warm: Warm | None = None,
+) -> pa.Table:
+    """Read whole mods: the rows at FILE and ROW of ``picks``, in its order. No picks: no rows of file 0.
+
+    Raises:
+        FileDamagedError: a file is not what was committed.
+    """
+    files, rows = picks[FILE].to_numpy(), picks[ROW].to_numpy()
+    parts, order = [], []
+    for number in np.unique(files) if len(files) else [0]:
+        mine = np.flatnonzero(files == number)
+        entry = pending.files[number].entry
+        held = (warm or {}).get(entry.path)
+        if held is not None:
+            parts.append(take(held.select(list(columns)), rows[mine]))
+        else:
+            opened = open_entry(storage, entry, table=table)
+            parts.append(_take_rows(opened, entry, rows[mine], table, columns))
+        order.append(mine)
+    if len(parts) == 1:
+        return parts[0]
+    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+
+def read_mods(
+    storage: Storage,
+    pending: Pending,
+    picks: pl.DataFrame,
+    *,
+    table: str,
+    columns: Sequence[str],
+    warm: Warm | None = None,
+) -> pa.Table:
+    """As :func:`read_rows`, with ``_andes_present`` behind the columns, NULL where files have none."""
+    parts, order = [], []
+    numbers = picks[FILE].to_numpy()
+    for number in np.unique(numbers):
+        mine = np.flatnonzero(numbers == number)
+        wanted = [*columns, *([PRESENT] if pending.files[number].entry.partial else [])]
+        part = read_rows(storage, pending, picks[mine], table=table, columns=wanted, warm=warm)
+        if PRESENT not in part.column_names:
+            part = part.append_column(PRESENT, pa.nulls(part.num_rows, pa.binary()))
+        parts.append(part)
+        order.append(mine)
+    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+
+def _take_rows(opened: pq.ParquetFile, entry: Entry, rows: Ints, table: str, columns: Sequence[str]) -> pa.Table:
+    sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+    starts = np.cumsum([0, *sizes])
+    group = np.searchsorted(starts, rows, side="right") - 1
+    groups = np.unique(group)
+    data = read_columns(opened, entry, table=table, columns=columns, row_groups=groups.tolist())
+    offset = np.cumsum([0, *(sizes[i] for i in groups)])[:-1]
+    place = np.searchsorted(groups, group)
+    return take(data, rows - starts[group] + offset[place])
+
+
+def take(data: pa.Table, rows: Ints) -> pa.Table:
+    """Rows by number; without copying when they are all rows in order."""
+    if len(rows) == data.num_rows and (len(rows) == 0 or bool((rows == np.arange(len(rows))).all())):
+        return data
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+        return data.slice(int(rows[0]), len(rows))
+    return data.take(pa.array(rows))

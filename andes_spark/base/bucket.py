@@ -1,0 +1,158 @@
+"""One bucket of a merge: its keys evaluated, its rows and tombstones written. Runs in the process or in a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base import locate as locating
+from andes_spark.base.actions import Action
+from andes_spark.base.evaluate import Case, Locator, evaluate, local_locator
+from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.locate import NumberedFile, Wanted
+from andes_spark.base.rows import RowWriter
+from andes_spark.base.tombstones import write_tombstones
+from andes_spark.base.vectors import from_positions, serialize
+from andes_spark.law.bounds import Bounds
+from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
+from andes_spark.law.order import above
+from andes_spark.log.mod_files import new_path, write_parquet
+from andes_spark.log.pending import Warm
+from andes_spark.model.manifest import SideFile
+from andes_spark.model.results import MergeCounts
+from andes_spark.storage.base import Storage, Tally
+
+Ints = npt.NDArray[np.int64]
+
+QUARANTINED_SCHEMA = pa.schema(
+    [("version", pa.int64()), ("path", pa.string()), ("row", pa.int64()), ("reason", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class BucketResult:
+    """What a bucket wrote, none of it visible until the merge commits.
+
+    Attributes:
+        adds: new data files.
+        deleted: serialized bitmaps of rows that are gone, by number of the file.
+        tombstones: file of new tombstones, if there are any.
+        quarantined: file of mods that the law set aside, if there are any.
+        counts: of mods.
+        tally: requests and bytes of this bucket.
+    """
+
+    adds: tuple[Action, ...] = ()
+    deleted: dict[int, bytes] = field(default_factory=dict)
+    tombstones: SideFile | None = None
+    quarantined: SideFile | None = None
+    counts: MergeCounts = field(default_factory=MergeCounts)
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True)
+class BucketJob:
+    """Evaluates and writes one bucket; travels to tasks.
+
+    Attributes:
+        storage: the table's folder.
+        case: what is merged.
+        writer: of new rows.
+        version: that the merge goes up to.
+        threads: for the scan of base files.
+    """
+
+    storage: Storage
+    case: Case
+    writer: RowWriter
+    version: int
+    threads: int
+
+    def __call__(self, bounds: Bounds | None) -> BucketResult:
+        """Run in a task, or for one bucket of several in the process."""
+        before = self.storage.counts.snapshot()
+        result = self.run(bounds, local_locator(self.storage, self.case.shape, self.threads), None)
+        return BucketResult(
+            adds=result.adds,
+            deleted=result.deleted,
+            tombstones=result.tombstones,
+            quarantined=result.quarantined,
+            counts=result.counts,
+            tally=self.storage.counts.minus(before),
+        )
+
+    def run(self, bounds: Bounds | None, locate: Locator, warm: Warm | None) -> BucketResult:
+        """Run with a locator and mod files in memory."""
+        case = self.case
+        done = evaluate(self.storage, case, locate=locate, bounds=bounds, warm=warm)
+        tombstones = None
+        if case.shape.columns.sequence:
+            tombstones = write_tombstones(self.storage, done.deleted, done.cleared, case.shape, version=self.version)
+        return BucketResult(
+            adds=tuple(self.writer.write(self.storage, done.rows)),
+            deleted=_bitmaps(done.replaced),
+            tombstones=tombstones,
+            quarantined=self._quarantine(done.quarantined),
+            counts=done.counts,
+        )
+
+    def _quarantine(self, rows: pl.DataFrame) -> SideFile | None:
+        if rows.height == 0:
+            return None
+        paths = [each.entry.path for each in self.case.pending.files]
+        table = pa.table(
+            [
+                rows[VERSION].to_arrow(),
+                pa.array([paths[number] for number in rows[FILE]], pa.string()),
+                rows[ROW].to_arrow(),
+                rows["reason"].to_arrow().cast(pa.string()),
+            ],
+            schema=QUARANTINED_SCHEMA,
+        )
+        path = new_path("quarantine", self.version)
+        _, sink = write_parquet(self.storage, path, iter([table]), QUARANTINED_SCHEMA)
+        return SideFile(path=path, rows=table.num_rows, bytes=sink.bytes_written, sha256=sink.sha256)
+
+
+@dataclass(frozen=True)
+class LocateJob:
+    """Scans a group of base files for wanted keys; travels to tasks with the keys."""
+
+    storage: Storage
+    shape: Shape
+    keys: Wanted
+
+    def __call__(self, files: Sequence[NumberedFile]) -> list[pl.DataFrame]:
+        """Located rows, a frame per file."""
+        return [locating.locate(self.storage, file, self.keys, self.shape) for file in files]
+
+
+@dataclass(frozen=True)
+class TruncateJob:
+    """Finds the rows of a file at or below a truncate; travels to tasks."""
+
+    storage: Storage
+    shape: Shape
+    watermark: tuple[Any, ...]
+
+    def __call__(self, file: NumberedFile) -> tuple[int, bytes]:
+        """Number of the file, and a serialized bitmap of the rows that are gone (empty bytes for none)."""
+        opened = OpenFile(self.storage, file.path, file.file, self.shape)
+        sequence = self.shape.columns.sequence
+        frame = pl.from_arrow(opened.read(list(sequence)))
+        assert isinstance(frame, pl.DataFrame)
+        mine = [pl.col(name) for name in sequence]
+        alive = frame.select(above(mine, [pl.lit(value) for value in self.watermark]).alias("alive"))
+        gone = np.flatnonzero(~alive["alive"].to_numpy())
+        return file.number, serialize(from_positions(gone)) if len(gone) else b""
+
+
+def _bitmaps(replaced: pl.DataFrame) -> dict[int, bytes]:
+    files, rows = replaced[BASE_FILE].to_numpy(), replaced[BASE_ROW].to_numpy()
+    return {int(number): serialize(from_positions(np.sort(rows[files == number]))) for number in np.unique(files)}

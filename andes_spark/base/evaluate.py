@@ -1,0 +1,256 @@
+"""The law evaluated against the base: what pending mods do to which rows.
+
+Merge, fresh read and verification are uses of this one function. It decides on narrow columns, then fetches
+only the rows that it needs whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base import locate as locating
+from andes_spark.base.delta_state import DataFile
+from andes_spark.base.executor import LocalExecutor
+from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.fold_rows import FoldInput, fold_rows
+from andes_spark.base.locate import NumberedFile, Wanted, together, wanted
+from andes_spark.base.prune import candidates
+from andes_spark.base.rows import ordered
+from andes_spark.base.tombstones import read_tombstones
+from andes_spark.law.batch import content_hashes
+from andes_spark.law.bounds import Bounds
+from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION, WINNER
+from andes_spark.law.decide import Decision, decide, no_located
+from andes_spark.law.order import above
+from andes_spark.law.winners import Winners, greatest, pick_winners
+from andes_spark.log.pending import Pending, Warm, read_narrow, read_rows
+from andes_spark.model.manifest import SideFile
+from andes_spark.model.results import MergeCounts
+from andes_spark.storage.base import Storage
+
+Locator = Callable[[Sequence[NumberedFile], Wanted], list[pl.DataFrame]]
+"""Finds wanted keys in files of the base: in this process, or in tasks."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is to be evaluated; travels to tasks.
+
+    Attributes:
+        shape: of the table.
+        pending: mods of the versions after the base's.
+        files: live files of the base, by decoded path.
+        tombstones: files of the base's merge record.
+        watermark: truncate watermark of the base's merge record.
+    """
+
+    shape: Shape
+    pending: Pending
+    files: Mapping[str, DataFile]
+    tombstones: tuple[SideFile, ...] = ()
+    watermark: tuple[Any, ...] | None = None
+
+    @property
+    def new_watermark(self) -> tuple[Any, ...] | None:
+        """The truncate watermark once the pending versions are in."""
+        return greatest(self.pending.truncates, self.watermark)
+
+    @property
+    def erased(self) -> bool:
+        """Whether a truncate without a sequence removes every row of the base."""
+        return bool(self.pending.truncates) and not self.shape.columns.sequence
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What pending mods do, for all keys or those within bounds.
+
+    Attributes:
+        rows: the rows of keys that pending mods write, sorted by key; the columns asked for.
+        replaced: BASE_FILE and BASE_ROW of rows that are gone or written anew.
+        deleted: key and sequence of deletes that hold.
+        cleared: key and sequence of rows that hold over a tombstone.
+        quarantined: VERSION, FILE, ROW and ``reason`` of mods that the law sets aside.
+        picks: FILE and ROW of the mods that ``rows`` are, in their order; None where some are folded.
+        counts: of mods, by what became of them.
+    """
+
+    rows: pa.Table
+    replaced: pl.DataFrame
+    deleted: pl.DataFrame
+    cleared: pl.DataFrame
+    quarantined: pl.DataFrame
+    picks: pl.DataFrame | None = None
+    counts: MergeCounts = field(default_factory=MergeCounts)
+
+
+def local_locator(storage: Storage, shape: Shape, threads: int) -> Locator:
+    """A locator that scans files with threads of this process."""
+
+    def run(files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
+        return LocalExecutor(threads).map(
+            lambda file: locating.locate(storage, file, keys, shape), files, step="locate"
+        )
+
+    return run
+
+
+def evaluate(
+    storage: Storage,
+    case: Case,
+    *,
+    locate: Locator,
+    bounds: Bounds | None = None,
+    columns: Sequence[str] | None = None,
+    warm: Warm | None = None,
+) -> Evaluation:
+    """Evaluate pending mods against the base.
+
+    Args:
+        storage: the table's folder.
+        case: what is to be evaluated.
+        locate: how base rows are found.
+        bounds: keys to look at; None for all.
+        columns: of the rows wanted; None for all.
+        warm: mod files that are in memory.
+
+    Raises:
+        FileDamagedError, DuplicateKeyError
+    """
+    shape, pending = case.shape, case.pending
+    mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, warm=warm)
+    winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=case.watermark)
+    located, fold_located = _locate(case, winners, locate)
+    tombstones = read_tombstones(storage, case.tombstones if shape.columns.sequence else (), shape, bounds=bounds)
+    decision = decide(winners.rows, shape.columns, located=located, tombstones=tombstones)
+    decision, unchanged = _split_equal(storage, case, decision, warm)
+    written = pl.concat([decision.inserted, decision.updated]).sort(WINNER)
+    names = list(columns or shape.schema.names)
+    rows = read_rows(storage, pending, written, table=shape.table, columns=names, warm=warm)
+    result = Evaluation(
+        rows=rows.cast(pa.schema([shape.arrow.field(name).with_nullable(True) for name in names])),
+        replaced=_places(pl.concat([decision.updated, decision.deleted])),
+        deleted=decision.deleted.select(shape.columns.narrow),
+        cleared=decision.cleared.select(shape.columns.narrow),
+        quarantined=_no_quarantine(),
+        picks=written.select(FILE, ROW),
+        counts=MergeCounts(
+            inserted=decision.inserted.height,
+            updated=decision.updated.height,
+            deleted=decision.deleted.height,
+            unchanged=unchanged,
+            late=decision.late.height + winners.late,
+            superseded=winners.superseded,
+            ties=winners.ties + decision.ties - unchanged,
+        ),
+    )
+    if winners.folds.height == 0:
+        return result
+    folded = fold_rows(
+        storage,
+        FoldInput(case.shape, pending, winners.folds, fold_located, tombstones, case.watermark),
+        files=list(case.files.items()),
+        columns=names,
+        warm=warm,
+    )
+    return _joined(result, folded, shape)
+
+
+def _locate(case: Case, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Base rows of the winners, by their row number, and of the folded keys, by the number of the key."""
+    shape = case.shape
+    nothing = no_located(shape.columns, winners.rows)
+    fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
+    plain = winners.rows.clear() if case.erased else winners.rows
+    targets = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
+    if targets.height == 0 or not case.files:
+        return nothing, nothing
+    # Both were sorted by key; where there are only winners, they still are.
+    order = targets.select(pl.arg_sort_by(list(shape.columns.key), maintain_order=True)).to_series()
+    at = order.to_numpy().astype(np.int64)
+    ordered = targets[at] if fold_keys.height else targets
+    keys = wanted(ordered, shape, every_sequence=bool(fold_keys.height or case.pending.truncates))
+    found = together(locate(_files_with(case, ordered), keys), shape, ordered)
+    if fold_keys.height:
+        found = found.with_columns(pl.Series(WINNER, at[found[WINNER].to_numpy()], pl.Int64))
+    folds = found.filter(pl.col(WINNER) >= plain.height).with_columns(pl.col(WINNER) - plain.height)
+    rows = found.filter(pl.col(WINNER) < plain.height)
+    if case.pending.truncates and shape.columns.sequence:
+        rows = rows.filter(_outlive(shape, case.new_watermark))
+    return rows, folds
+
+
+def _files_with(case: Case, keys: pl.DataFrame) -> list[NumberedFile]:
+    """Files of the base that may hold some of the keys."""
+    table = keys.select(case.shape.columns.key).to_arrow()
+    kept = {id(each) for each in candidates(case.files.values(), case.shape.schema, case.shape.partition_by, table)}
+    return [
+        NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items()) if id(file) in kept
+    ]
+
+
+def _outlive(shape: Shape, watermark: tuple[Any, ...] | None) -> pl.Expr:
+    """Whether a located row is above a truncate: one at or below it counts as gone."""
+    if watermark is None:
+        return pl.lit(True)
+    mine = [pl.col(name) for name in shape.columns.base_sequence()]
+    return above(mine, [pl.lit(value) for value in watermark])
+
+
+def _split_equal(storage: Storage, case: Case, decision: Decision, warm: Warm | None) -> tuple[Decision, int]:
+    """Move upserts at their base row's sequence to the updated ones, unless all columns are equal."""
+    if decision.equal.height == 0:
+        return decision, 0
+    names = list(case.shape.schema.names)
+    mine = read_rows(storage, case.pending, decision.equal, table=case.shape.table, columns=names, warm=warm)
+    theirs = base_rows(storage, case.shape, list(case.files.items()), decision.equal, names)
+    differs = (content_hashes(mine, case.shape.schema) != content_hashes(theirs, case.shape.schema)).any(axis=1)
+    changed = decision.equal.filter(pl.Series(differs))
+    updated = pl.concat([decision.updated, changed])
+    return replace(decision, updated=updated), decision.equal.height - changed.height
+
+
+def base_rows(
+    storage: Storage,
+    shape: Shape,
+    files: Sequence[tuple[str, DataFile]],
+    places: pl.DataFrame,
+    columns: Sequence[str],
+) -> pa.Table:
+    """Whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
+    numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
+    parts, order = [], []
+    for number in np.unique(numbers):
+        mine = np.flatnonzero(numbers == number)
+        path, file = files[int(number)]
+        parts.append(OpenFile(storage, path, file, shape).read_at(columns, rows[mine]))
+        order.append(mine)
+    if not parts:
+        return shape.arrow.empty_table().select(list(columns))
+    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+
+def _places(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col(BASE_ROW).is_not_null()).select(BASE_FILE, BASE_ROW)
+
+
+def _no_quarantine() -> pl.DataFrame:
+    return pl.DataFrame(schema={VERSION: pl.Int64, FILE: pl.Int32, ROW: pl.Int64, "reason": pl.String})
+
+
+def _joined(one: Evaluation, two: Evaluation, shape: Shape) -> Evaluation:
+    rows = pa.concat_tables([one.rows, two.rows])
+    return Evaluation(
+        rows=ordered(rows, shape.columns.key) if set(shape.columns.key) <= set(rows.column_names) else rows,
+        replaced=pl.concat([one.replaced, two.replaced]),
+        deleted=pl.concat([one.deleted, two.deleted]),
+        cleared=pl.concat([one.cleared, two.cleared]),
+        quarantined=pl.concat([one.quarantined, two.quarantined]),
+        counts=one.counts.plus(two.counts),
+    )

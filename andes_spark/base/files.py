@@ -1,0 +1,149 @@
+"""Reading data files of the base: columns with their row numbers, whichever engine wrote the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from andes_spark.base.actions import parse_partition_value
+from andes_spark.base.delta_state import DataFile
+from andes_spark.errors import FileDamagedError, NotFoundError
+from andes_spark.law.columns import KeyColumns
+from andes_spark.log.pending import take
+from andes_spark.model.schema import Schema
+from andes_spark.storage.base import Storage
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What reading and writing the base needs to know of its table; travels to tasks.
+
+    Attributes:
+        table: URL, for messages.
+        schema: its columns.
+        partition_by: names of the partition columns.
+        columns: key and sequence.
+    """
+
+    table: str
+    schema: Schema
+    partition_by: tuple[str, ...]
+    columns: KeyColumns
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema of the rows."""
+        return self.schema.to_arrow()
+
+    @property
+    def required(self) -> npt.NDArray[np.bool_]:
+        """Per column, whether it must not be NULL."""
+        return np.array([not field.nullable for field in self.schema], np.bool_)
+
+
+class OpenFile:
+    """A data file of the base, opened for reading."""
+
+    def __init__(self, storage: Storage, path: str, file: DataFile, shape: Shape) -> None:
+        self._shape = shape
+        self._file = file
+        self._path = path
+        try:
+            self._parquet = pq.ParquetFile(
+                storage.open_input(path),
+                page_checksum_verification=True,
+                coerce_int96_timestamp_unit="us",
+                pre_buffer=True,
+            )
+        except NotFoundError as error:
+            raise FileDamagedError(
+                f"{shape.table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: restore it",
+                table=shape.table,
+                path=path,
+            ) from error
+        except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+            raise self._damaged(error) from error
+        metadata = self._parquet.metadata
+        if file.num_records is not None and metadata.num_rows != file.num_records:
+            raise self._damaged(f"it has {metadata.num_rows} rows, {file.num_records} were committed")
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        self.starts = np.cumsum([0, *sizes])
+        self.rows = metadata.num_rows
+
+    def group_ranges(self, column: str) -> list[tuple[int, Any, Any]]:
+        """Row groups, each with the range of a column by the footer; None where that does not say."""
+        metadata = self._parquet.metadata
+        names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+        found: list[tuple[int, Any, Any]] = []
+        for group in range(metadata.num_row_groups):
+            statistics = metadata.row_group(group).column(names.index(column)).statistics if column in names else None
+            if statistics is not None and statistics.has_min_max:
+                found.append((group, statistics.min, statistics.max))
+            else:
+                found.append((group, None, None))
+        return found
+
+    def numbers(self, groups: Sequence[int] | None) -> Ints:
+        """Row numbers of the rows of some row groups, or of all."""
+        if groups is None or len(groups) == len(self.starts) - 1:
+            return np.arange(self.rows)
+        parts = [np.arange(self.starts[i], self.starts[i + 1]) for i in groups]
+        return np.concatenate(parts or [np.zeros(0, np.int64)])
+
+    def read(self, columns: Sequence[str], groups: Sequence[int] | None = None) -> pa.Table:
+        """Columns of the table's types, partition columns included, all row groups or some.
+
+        Raises:
+            FileDamagedError: the file cannot be decoded, or holds other types than the table.
+        """
+        stored = [name for name in columns if name not in self._shape.partition_by]
+        try:
+            # A column named "a" also selects "a.b"; the exact names are picked below.
+            if groups is None:
+                data = self._parquet.read(columns=stored, use_threads=False)
+            else:
+                data = self._parquet.read_row_groups(list(groups), columns=stored, use_threads=False)
+            rows = data.num_rows if stored else len(self.numbers(groups))
+            arrays = [self._column(data, name, rows) for name in columns]
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, KeyError) as error:
+            raise self._damaged(error) from error
+        return pa.table(arrays, schema=pa.schema([self._nullable(name) for name in columns]))
+
+    def read_at(self, columns: Sequence[str], rows: Ints) -> pa.Table:
+        """Some rows by number, in the order given; reads the row groups they lie in."""
+        group = np.searchsorted(self.starts, rows, side="right") - 1
+        groups = np.unique(group)
+        data = self.read(columns, groups.tolist())
+        sizes = np.diff(self.starts)[groups]
+        offset = np.cumsum(np.r_[0, sizes])[:-1]
+        return take(data, rows - self.starts[group] + offset[np.searchsorted(groups, group)])
+
+    def _nullable(self, name: str) -> pa.Field:
+        return self._shape.arrow.field(name).with_nullable(True)
+
+    def _column(self, data: pa.Table, name: str, rows: int) -> pa.Array | pa.ChunkedArray:
+        kind = self._shape.arrow.field(name).type
+        if name in self._shape.partition_by:
+            text = self._file.partition_values.get(name)
+            value = parse_partition_value(text, self._shape.schema.field(name).type)
+            return pa.repeat(pa.scalar(value, kind), rows)
+        if name not in data.column_names:
+            return pa.nulls(rows, kind)
+        column = data[name]
+        return column if column.type == kind else column.cast(kind)
+
+    def _damaged(self, error: BaseException | str) -> FileDamagedError:
+        return FileDamagedError(
+            f"{self._shape.table}: {self._path} cannot be read ({error}); restore it from a backup",
+            table=self._shape.table,
+            path=self._path,
+        )

@@ -1,0 +1,294 @@
+"""Rows of keys with a partial mod: their chains built, folded by the law, and put together column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.delta_state import DataFile
+from andes_spark.base.files import Shape
+from andes_spark.law.batch import Reason, content_hashes, present_matrix
+from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, VERSION, WINNER
+from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
+from andes_spark.law.order import dense_ranks
+from andes_spark.log.pending import Pending, Warm, read_mods
+from andes_spark.model.mod import OP, Op
+from andes_spark.model.results import MergeCounts
+from andes_spark.storage.base import Storage
+
+if TYPE_CHECKING:
+    from andes_spark.base.evaluate import Evaluation
+
+Ints = npt.NDArray[np.int64]
+_KEY = "_andes_key"
+
+
+@dataclass(frozen=True)
+class FoldInput:
+    """What is folded.
+
+    Attributes:
+        shape: of the table.
+        pending: mods of the versions after the base's.
+        mods: narrow frame of all mods of the keys, sorted by key.
+        located: their base rows: WINNER is the number of the key, in the order of its first mod.
+        tombstones: of the base; may hold other keys.
+        watermark: truncate watermark of the base.
+    """
+
+    shape: Shape
+    pending: Pending
+    mods: pl.DataFrame
+    located: pl.DataFrame
+    tombstones: pl.DataFrame
+    watermark: tuple[Any, ...] | None
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The keys, numbered, and their mods in the order of the fold; truncates stand as mods of every key."""
+
+    frame: pl.DataFrame
+    chain: Chain
+    start: Start
+    buried: npt.NDArray[np.bool_]
+    truncate_rank: int
+
+
+def fold_rows(
+    storage: Storage,
+    case: FoldInput,
+    *,
+    files: Sequence[tuple[str, DataFile]],
+    columns: Sequence[str],
+    warm: Warm | None,
+) -> Evaluation:
+    """Fold the mods of keys with a partial mod.
+
+    Args:
+        storage: the table's folder.
+        case: what is folded.
+        files: of the base, by the numbers that ``located`` uses.
+        columns: of the rows wanted.
+        warm: mod files that are in memory.
+    """
+    from andes_spark.base.evaluate import base_rows
+
+    shape = case.shape
+    mods = case.mods.with_columns(_key_numbers(case.mods, shape))
+    names = list(shape.schema.names)
+    whole = read_mods(storage, case.pending, mods, table=shape.table, columns=names, warm=warm)
+    theirs = base_rows(storage, shape, files, case.located, names)
+    sources = pa.concat_tables([whole.select(names), theirs], promote_options="permissive")
+    keys = _chains(case, mods, whole, mods.height)
+    folded = fold(keys.chain, keys.start, required=shape.required)
+    same = _unchanged(folded, keys.start, sources, shape)
+    return _evaluation(case, mods, keys, folded, same, sources, columns)
+
+
+def _key_numbers(mods: pl.DataFrame, shape: Shape) -> pl.Series:
+    starts = mods.select(
+        pl.any_horizontal([pl.col(name) != pl.col(name).shift(1) for name in shape.columns.key])
+        .fill_null(True)
+        .alias(_KEY)
+    )
+    return (starts[_KEY].cast(pl.Int64).cum_sum() - 1).alias(_KEY)
+
+
+def _chains(case: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset: int) -> _Keys:
+    shape = case.shape
+    width, count = len(shape.schema), mods[_KEY].n_unique()
+    present = present_matrix(whole, width)
+    if present is None:
+        present = np.ones((mods.height, width), np.bool_)
+    ranks = _ranks(case, mods, count)
+    truncates = len(case.pending.truncates)
+    all_keys = np.arange(count)
+    key = np.concatenate([mods[_KEY].to_numpy(), np.repeat(all_keys, truncates)])
+    version = np.concatenate(
+        [mods[VERSION].to_numpy(), np.tile([each.version for each in case.pending.truncates], count)]
+    ).astype(np.int64)
+    rank = np.concatenate([ranks.mods, np.tile(ranks.truncates, count)]).astype(np.int64)
+    op = np.concatenate([mods[OP].to_numpy(), np.full(truncates * count, Op.TRUNCATE)]).astype(np.int64)
+    order = np.lexsort((op != Op.TRUNCATE, rank, version, key))
+    nothing = np.zeros((truncates * count, width), np.bool_)
+    chain = Chain(
+        key=key[order],
+        op=op[order],
+        rank=rank[order],
+        partial=np.concatenate([mods[PARTIAL].to_numpy(), np.zeros(truncates * count, np.bool_)])[order],
+        present=np.concatenate([present, nothing])[order],
+        source=np.concatenate([np.arange(mods.height), np.full(truncates * count, NONE)])[order],
+    )
+    exists = np.zeros(count, np.bool_)
+    source = np.full(count, NONE, np.int64)
+    located = case.located[WINNER].to_numpy()
+    exists[located] = True
+    source[located] = base_offset + np.arange(len(located))
+    start = np.where(exists, ranks.base, ranks.graves)
+    first = mods.unique(subset=_KEY, keep="first", maintain_order=True)
+    truncate_rank = int(np.max(ranks.truncates, initial=NONE))
+    return _Keys(first, chain, Start(exists, start, source), ranks.buried, truncate_rank)
+
+
+@dataclass(frozen=True)
+class _Ranks:
+    mods: Ints
+    base: Ints
+    graves: Ints
+    truncates: Ints
+    buried: npt.NDArray[np.bool_]
+
+
+def _ranks(case: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
+    """Sequences of all that meets in a fold, as comparable numbers."""
+    columns = case.shape.columns
+    if not columns.sequence:
+        # A truncate stands before the other mods of its version; the base comes before all pending versions.
+        return _Ranks(
+            mods=mods[VERSION].to_numpy() * 2 + 1,
+            base=np.zeros(count, np.int64),
+            graves=np.full(count, NONE, np.int64),
+            truncates=np.array([each.version * 2 for each in case.pending.truncates], np.int64),
+            buried=np.zeros(count, np.bool_),
+        )
+    names = list(columns.sequence)
+    schema = mods.select(names).schema
+    base = pl.DataFrame({_KEY: np.arange(count)}).join(
+        case.located.rename({WINNER: _KEY}), on=_KEY, how="left", maintain_order="left"
+    )
+    first = mods.unique(subset=_KEY, keep="first", maintain_order=True).select(*columns.key)
+    graves = first.join(case.tombstones, on=columns.key, how="left", maintain_order="left")
+    marks = [list(each.sequence) for each in case.pending.truncates]
+    if case.watermark is not None:
+        marks.append(list(case.watermark))
+    mark_rows = pl.DataFrame(marks, schema=dict(schema), orient="row") if marks else pl.DataFrame(schema=schema)
+    mod_ranks, base_ranks, grave_ranks, mark_ranks = dense_ranks(
+        [
+            mods.select(names),
+            _renamed(base, columns.base_sequence(), names),
+            _renamed(graves, columns.tombstone_sequence(), names),
+            mark_rows,
+        ]
+    )
+    watermark = mark_ranks[-1] if case.watermark is not None else NONE
+    return _Ranks(
+        mods=mod_ranks,
+        base=base_ranks,
+        graves=np.maximum(grave_ranks, watermark),
+        truncates=mark_ranks[: len(case.pending.truncates)],
+        buried=grave_ranks != NONE,
+    )
+
+
+def _renamed(frame: pl.DataFrame, given: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+    return frame.select(pl.col(old).alias(new) for old, new in zip(given, names, strict=True))
+
+
+def _unchanged(folded: Folded, start: Start, sources: pa.Table, shape: Shape) -> npt.NDArray[np.bool_]:
+    """Keys whose row is, sequence included, the one that the base has already."""
+    same = np.zeros(len(start.rank), np.bool_)
+    candidates = np.flatnonzero(
+        start.exists & folded.exists & (folded.rank == start.rank) & (folded.last != NONE)
+        if shape.columns.sequence
+        else same
+    )
+    if len(candidates):
+        names = list(shape.schema.names)
+        mine = _gather(folded, candidates, sources, shape, names)
+        theirs = sources.take(pa.array(start.source[candidates]))
+        equal = content_hashes(mine, shape.schema) == content_hashes(theirs, shape.schema)
+        same[candidates] = equal.all(axis=1)
+    return same
+
+
+def _gather(folded: Folded, keys: Ints, sources: pa.Table, shape: Shape, columns: Sequence[str]) -> pa.Table:
+    """Rows of keys: each column from the row that the fold names, the sequence from the last mod."""
+    arrays = []
+    for name in columns:
+        position = shape.schema.names.index(name)
+        source = folded.source[keys, position]
+        if name in shape.columns.sequence:
+            source = folded.sequence_source[keys]
+        column = sources[name].combine_chunks()
+        arrays.append(column.take(pa.array(source, mask=source == NONE)))
+    schema = pa.schema([shape.arrow.field(name).with_nullable(True) for name in columns])
+    return pa.table(arrays, schema=schema)
+
+
+def _evaluation(
+    case: FoldInput,
+    mods: pl.DataFrame,
+    keys: _Keys,
+    folded: Folded,
+    same: npt.NDArray[np.bool_],
+    sources: pa.Table,
+    columns: Sequence[str],
+) -> Evaluation:
+    from andes_spark.base.evaluate import Evaluation
+
+    start, chain = keys.start, keys.chain
+    took = folded.last != NONE
+    changed = took & ~same
+    written = np.flatnonzero(folded.exists & changed)
+    last_op = np.where(took, chain.op[folded.last], NONE)
+    graves = np.flatnonzero(took & ~folded.exists & (last_op == Op.DELETE))
+    gone = start.exists & (changed | ~folded.exists)
+    narrow = _narrow(mods, chain, folded)
+    return Evaluation(
+        rows=_gather(folded, written, sources, case.shape, columns),
+        replaced=case.located.filter(pl.Series(gone[case.located[WINNER].to_numpy()])).select(BASE_FILE, BASE_ROW),
+        deleted=narrow[graves].select(case.shape.columns.narrow),
+        cleared=narrow[np.flatnonzero(folded.exists & keys.buried & took)].select(case.shape.columns.narrow),
+        quarantined=_quarantined(mods, chain, folded),
+        counts=_counts(chain, folded, start, same, last_op, took, keys.truncate_rank),
+    )
+
+
+def _narrow(mods: pl.DataFrame, chain: Chain, folded: Folded) -> pl.DataFrame:
+    """Per key, the narrow row of its last mod; any of its mods where none took effect."""
+    first = np.flatnonzero(np.r_[True, np.diff(mods[_KEY].to_numpy()) != 0])
+    source: Ints = np.where(folded.last == NONE, first, chain.source[folded.last])
+    return mods.select(pl.all().gather(pl.Series(source)))
+
+
+def _quarantined(mods: pl.DataFrame, chain: Chain, folded: Folded) -> pl.DataFrame:
+    parts = []
+    for fate, reason in (
+        (Fate.QUARANTINED_LATE, Reason.LATE_PARTIAL),
+        (Fate.QUARANTINED_NO_ROW, Reason.PARTIAL_WITHOUT_ROW),
+    ):
+        rows = chain.source[(folded.fate == fate) & (chain.op != Op.TRUNCATE)]
+        picked = mods.select(pl.col(VERSION, FILE, ROW).gather(pl.Series(rows)))
+        parts.append(picked.with_columns(pl.lit(reason.value).alias("reason")))
+    return pl.concat(parts)
+
+
+def _counts(
+    chain: Chain,
+    folded: Folded,
+    start: Start,
+    same: npt.NDArray[np.bool_],
+    last_op: Ints,
+    took: npt.NDArray[np.bool_],
+    truncate_rank: int,
+) -> MergeCounts:
+    fate = folded.fate[chain.op != Op.TRUNCATE]
+    upserted = took & (last_op == Op.UPSERT)
+    had_row = start.exists & (start.rank > truncate_rank)
+    return MergeCounts(
+        inserted=int((upserted & ~had_row & ~same).sum()),
+        updated=int((upserted & had_row & ~same).sum()),
+        deleted=int((took & (last_op == Op.DELETE)).sum()),
+        unchanged=int((upserted & same).sum()),
+        folded=int((fate == Fate.FOLDED).sum()),
+        late=int((fate == Fate.LATE).sum()),
+        superseded=int((fate == Fate.SUPERSEDED).sum()),
+        quarantined=int(((fate == Fate.QUARANTINED_LATE) | (fate == Fate.QUARANTINED_NO_ROW)).sum()),
+    )

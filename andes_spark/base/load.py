@@ -1,0 +1,60 @@
+"""Rows of an initial load: brought to the table's types, checked, sorted by key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from andes_spark.base.files import Shape
+from andes_spark.base.rows import ordered
+from andes_spark.errors import BadModsError, DuplicateKeyError
+from andes_spark.law.batch import NAMED_KEYS, bad_rows, same_place
+from andes_spark.law.columns import KeyColumns
+from andes_spark.model.conform import conform
+from andes_spark.model.mod import OP, Op
+
+
+def load_rows(data: pa.Table, shape: Shape) -> pa.Table:
+    """Rows of an initial load in the table's types, sorted by key.
+
+    Raises:
+        SchemaMismatchError: columns that do not fit.
+        BadModsError: NULLs where none may be, or an empty partition value.
+    """
+    table = conform(data, shape.schema, required=shape.columns.narrow).table
+    table = table.select(list(shape.schema.names))
+    ops = pa.repeat(pa.scalar(int(Op.UPSERT), pa.int8()), table.num_rows)
+    bad = bad_rows(table.append_column(OP, ops), shape.schema, shape.columns, partition_by=shape.partition_by)
+    if len(bad.rows):
+        shown = sorted({f"{r.value}{f': {c}' if c else ''}" for r, c in zip(bad.reasons, bad.columns, strict=True)})
+        raise BadModsError(
+            f"{shape.table}: {len(bad.rows)} rows cannot be loaded: {', '.join(shown)}; mend them, or create the "
+            "table empty and apply() the rows with max_quarantined",
+            table=shape.table,
+            quarantined=len(bad.rows),
+            reasons=tuple(shown),
+        )
+    return ordered(table, shape.columns.key)
+
+
+def check_unique(rows: pa.Table, columns: KeyColumns, table: str) -> None:
+    """Refuse rows, sorted by key, that share a key.
+
+    Raises:
+        DuplicateKeyError: ``keys`` names some.
+    """
+    groups = same_place(rows, KeyColumns(columns.key, ()))
+    if groups is not None:
+        keys = rows.select(list(columns.key)).filter(pa.array(groups >= 0)).slice(0, NAMED_KEYS).to_pylist()
+        raise duplicate_keys(keys, table)
+
+
+def duplicate_keys(keys: list[dict[str, Any]], table: str) -> DuplicateKeyError:
+    """The error for rows of an initial load that share a key."""
+    return DuplicateKeyError(
+        f"{table}: rows to be loaded share the keys {keys}; load each key once, or create the table empty and "
+        "apply() the rows, which keeps the one with the highest sequence",
+        table=table,
+        keys=keys,
+    )

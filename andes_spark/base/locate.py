@@ -1,0 +1,215 @@
+"""Finding the rows of the base that winners replace: a scan of key columns, and of sequences where they matter.
+
+Files are pruned by the statistics of the Delta log, row groups by the Parquet footer. Rows that an existing
+deletion vector removes decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.bounds import bounds as file_bounds
+from andes_spark.base.delta_state import DataFile
+from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.vectors import load_vector, to_positions
+from andes_spark.errors import DuplicateKeyError
+from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
+from andes_spark.law.decide import no_located
+from andes_spark.model.values import to_json, unscaled
+from andes_spark.storage.base import Storage
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Keys to be found in the base.
+
+    Attributes:
+        keys: key columns and WINNER, sorted by key.
+        integers: the same keys as int64, where the key is one column of integers, dates or timestamps.
+        lowest: smallest value of the first sequence column among the winners, in the units of
+            ``stats.bounds``; None: read every sequence.
+    """
+
+    keys: pl.DataFrame
+    integers: Ints | None
+    lowest: Any
+
+
+@dataclass(frozen=True)
+class NumberedFile:
+    """A file of the base with its number in the list at hand and its decoded path; travels to tasks."""
+
+    number: int
+    path: str
+    file: DataFile
+
+
+def wanted(winners: pl.DataFrame, shape: Shape, *, every_sequence: bool = False) -> Wanted:
+    """Prepare winners, sorted by key, for :func:`locate`.
+
+    Args:
+        winners: key and sequence columns.
+        shape: of the table.
+        every_sequence: whether sequences must be read even where statistics say that none can matter.
+    """
+    keys = winners.select(shape.columns.key).with_row_index(WINNER).with_columns(pl.col(WINNER).cast(pl.Int64))
+    sequence = shape.columns.sequence
+    skips = sequence and winners.height and not every_sequence
+    lowest = None
+    if skips:
+        lowest = _comparable(winners[sequence[0]].min(), shape.arrow.field(sequence[0]).type)
+    return Wanted(keys, _integers(keys, shape), lowest)
+
+
+def locate(storage: Storage, file: NumberedFile, keys: Wanted, shape: Shape) -> pl.DataFrame:
+    """Find the live rows of one file that have a wanted key.
+
+    Args:
+        storage: the table's folder.
+        file: one of the base.
+        keys: what to look for.
+        shape: of the table.
+
+    Returns:
+        WINNER, BASE_FILE, BASE_ROW and the sequence (NULL where statistics already show it to be lower).
+    """
+    opened = OpenFile(storage, file.path, file.file, shape)
+    groups = _groups(opened, keys, shape)
+    data = opened.read(shape.columns.key, groups)
+    at, winner = _match(data, keys)
+    rows = opened.numbers(groups)[at]
+    if len(rows) and file.file.vector is not None:
+        dead = to_positions(load_vector(storage, file.file.vector))
+        alive = ~np.isin(rows, dead)
+        rows, winner = rows[alive], winner[alive]
+    frame = pl.DataFrame(
+        {
+            WINNER: winner,
+            BASE_FILE: np.full(len(rows), file.number, np.int32),
+            BASE_ROW: rows,
+        }
+    )
+    return _with_sequence(frame, opened, file, keys, shape)
+
+
+def together(parts: Sequence[pl.DataFrame], shape: Shape, winners: pl.DataFrame) -> pl.DataFrame:
+    """Located rows of several files as one frame.
+
+    Raises:
+        DuplicateKeyError: two live rows share a key; some other writer broke the base.
+    """
+    found = pl.concat([no_located(shape.columns, winners), *(part for part in parts if part.height)])
+    twice = found.filter(pl.col(WINNER).is_duplicated())
+    if twice.height:
+        keys = winners[sorted(set(twice[WINNER].to_list()))[:10]].select(shape.columns.key).to_dicts()
+        raise DuplicateKeyError(
+            f"{shape.table}: the base has more than one row for {keys}; another writer added them: "
+            "find it with history(), and restore the base",
+            table=shape.table,
+            keys=keys,
+        )
+    return found
+
+
+def _with_sequence(
+    frame: pl.DataFrame, opened: OpenFile, file: NumberedFile, keys: Wanted, shape: Shape
+) -> pl.DataFrame:
+    sequence = shape.columns.sequence
+    if not sequence:
+        return frame
+    if frame.height == 0 or _all_lower(file, keys, shape):
+        kinds = pl.from_arrow(shape.arrow.empty_table().select(list(sequence)))
+        assert isinstance(kinds, pl.DataFrame)
+        return frame.with_columns(
+            pl.lit(None, kinds.schema[name]).alias(base)
+            for name, base in zip(sequence, shape.columns.base_sequence(), strict=True)
+        )
+    values = pl.from_arrow(opened.read_at(list(sequence), frame[BASE_ROW].to_numpy()))
+    assert isinstance(values, pl.DataFrame)
+    values.columns = shape.columns.base_sequence()
+    return frame.hstack(values)
+
+
+def _all_lower(file: NumberedFile, keys: Wanted, shape: Shape) -> bool:
+    """Whether every row of the file is below every winner, so that none can be late or equal."""
+    if keys.lowest is None:
+        return False
+    name = shape.columns.sequence[0]
+    _, high = file_bounds(file.file, name, shape.schema.field(name).type)
+    return high is not None and bool(high < keys.lowest)
+
+
+def _comparable(value: Any, kind: pa.DataType) -> int | str | None:
+    """A value in the units of ``bounds.bounds``; None where those have none."""
+    quoted = to_json(pa.scalar(value, kind))
+    return unscaled(quoted, kind) if isinstance(quoted, (int, str)) else None
+
+
+def _groups(opened: OpenFile, keys: Wanted, shape: Shape) -> list[int]:
+    """Row groups whose range of the first key column holds a wanted value."""
+    name = shape.columns.key[0]
+    first = keys.keys[name]
+    kept = []
+    for group, low, high in opened.group_ranges(name):
+        if low is None or _holds(first, low, high):
+            kept.append(group)
+    return kept
+
+
+def _holds(ordered: pl.Series, low: Any, high: Any) -> bool:
+    example = ordered[0] if len(ordered) else low
+    if type(example) is not type(low):
+        return True
+    start = int(ordered.search_sorted(low, side="left"))
+    return start < len(ordered) and bool(ordered[start] <= high)
+
+
+def _match(data: pa.Table, keys: Wanted) -> tuple[Ints, Ints]:
+    """Positions in ``data`` with a wanted key, and the number of its winner."""
+    if data.num_rows == 0 or keys.keys.height == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if keys.integers is not None:
+        values = as_integers(data.column(0))
+        if bool((values[1:] > values[:-1]).all()):
+            return _match_sorted(values, keys.integers)
+    frame = pl.from_arrow(data)
+    assert isinstance(frame, pl.DataFrame)
+    joined = frame.with_row_index(BASE_ROW).join(keys.keys, on=data.column_names, how="inner")
+    return joined[BASE_ROW].cast(pl.Int64).to_numpy(), joined[WINNER].to_numpy()
+
+
+def _match_sorted(values: Ints, wanted_values: Ints) -> tuple[Ints, Ints]:
+    start, end = np.searchsorted(wanted_values, [values[0], values[-1]], side="left")
+    end = min(int(end) + 1, len(wanted_values))
+    mine = wanted_values[start:end]
+    at = np.searchsorted(values, mine)
+    hit = np.flatnonzero(values[np.minimum(at, len(values) - 1)] == mine)
+    return at[hit], hit + start
+
+
+def _integers(keys: pl.DataFrame, shape: Shape) -> Ints | None:
+    if len(shape.columns.key) != 1:
+        return None
+    kind = shape.arrow.field(shape.columns.key[0]).type
+    if not (pa.types.is_integer(kind) or pa.types.is_date32(kind) or pa.types.is_timestamp(kind)):
+        return None
+    return as_integers(pa.chunked_array([keys[shape.columns.key[0]].to_arrow()]))
+
+
+def as_integers(column: pa.ChunkedArray) -> Ints:
+    """A column of integers, dates or timestamps (microseconds) without NULLs as int64."""
+    if pa.types.is_date32(column.type):
+        column = column.cast(pa.int32())
+    elif pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: Ints = column.to_numpy().astype(np.int64, copy=False)
+    return values

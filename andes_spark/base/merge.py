@@ -1,0 +1,304 @@
+"""Merging: pending versions of the log folded into the base, in one Delta commit.
+
+The order of writing is what makes it safe: data files and tombstones, then the merge record by
+put-if-absent, then the Delta entry by put-if-absent. Whoever loses the last one throws the plan away; nothing
+of it was visible.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyroaring import BitMap64
+
+from andes_spark.base import actions
+from andes_spark.base.actions import Action
+from andes_spark.base.base import BaseSnapshot, read_record
+from andes_spark.base.bucket import BucketJob, BucketResult, TruncateJob
+from andes_spark.base.delta_log import read_commit
+from andes_spark.base.delta_state import DataFile
+from andes_spark.base.evaluate import Case
+from andes_spark.base.executor import Executor, LocalExecutor
+from andes_spark.base.files import Shape
+from andes_spark.base.locate import NumberedFile
+from andes_spark.base.plan import EXPANSION, run_buckets
+from andes_spark.base.rewrite import RewriteJob
+from andes_spark.base.rows import RowWriter
+from andes_spark.base.steps import Steps
+from andes_spark.base.tombstones import fold_files
+from andes_spark.base.vectors import deserialize, load_vectors, write_vectors
+from andes_spark.errors import CommitUnknownError
+from andes_spark.log.pending import Pending, Warm, typed_sequence
+from andes_spark.model.manifest import FORMAT, MergeRecord, encode, merge_record_path
+from andes_spark.model.results import MergeCounts
+from andes_spark.model.values import to_json
+from andes_spark.settings import Settings
+from andes_spark.storage.base import PutOutcome, Storage
+
+_UNKNOWN_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What every operation on a base works with.
+
+    Attributes:
+        storage: the table's folder.
+        settings: of the process.
+        executor: where parts run.
+        table_id: UUID of the table; also the application id of our Delta commits.
+        shape: of the table.
+        deletion_vectors: whether rows are marked as deleted or their files rewritten.
+    """
+
+    storage: Storage
+    settings: Settings
+    executor: Executor
+    table_id: str
+    shape: Shape
+    deletion_vectors: bool
+
+    def executor_for(self, files: Iterable[DataFile]) -> Executor:
+        """Where files are read whole: here while they fit the byte budget."""
+        size = sum(file.size for file in files) * EXPANSION
+        if size <= self.settings.byte_budget:
+            return LocalExecutor(self.settings.threads)
+        return self.executor if self.executor.distributed else LocalExecutor(1)
+
+    def writer(self, base: BaseSnapshot) -> RowWriter:
+        """A writer of rows for the base."""
+        return RowWriter(
+            self.shape,
+            dict(base.state.metadata.configuration),
+            self.settings.target_file_bytes,
+            self.settings.threads,
+        )
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge that was committed: Delta's version, the commit id, what became of the mods."""
+
+    delta_version: int
+    commit_id: str
+    counts: MergeCounts
+
+
+def merge_pending(
+    kernel: Kernel, base: BaseSnapshot, pending: Pending, version: int, *, steps: Steps, warm: Warm | None
+) -> Merged | None:
+    """Merge pending mods up to ``version`` into a base, and commit.
+
+    Returns:
+        None if another commit was first: nothing of this one is visible, its files are gone again.
+
+    Raises:
+        CommitUnknownError: the store does not say; nothing was cleaned up.
+        AndesError: reading or writing failed; nothing is visible.
+    """
+    case = Case(
+        shape=kernel.shape,
+        pending=pending,
+        files=base.state.files,
+        tombstones=tuple(base.record.tombstones),
+        watermark=watermark_of(base.record, kernel.shape),
+    )
+    writer = kernel.writer(base)
+    with steps.step("merge rows"):
+        job = BucketJob(kernel.storage, case, writer, version, kernel.settings.threads)
+        results = run_buckets(job, kernel.executor, kernel.settings, warm=warm)
+        gone = _gone(kernel, case, results)
+    with steps.step("write deletion vectors"):
+        changes = _mark(kernel, case, gone) if kernel.deletion_vectors else _rewrite(kernel, case, gone, writer)
+    with steps.step("write merge record"):
+        record = _record(kernel, base, case, results, version)
+    counts = _counts(results, pending)
+    adds = [action for result in results for action in result.adds]
+    with steps.step("commit to Delta"):
+        return _commit(kernel, base, [*changes, *adds], record, counts)
+
+
+def watermark_of(record: MergeRecord, shape: Shape) -> tuple[object, ...] | None:
+    """The truncate watermark of a merge record, as Python values."""
+    return typed_sequence(record.truncate, shape.arrow, shape.columns) or None
+
+
+def _gone(kernel: Kernel, case: Case, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
+    """Rows that are gone, by number of the file."""
+    found: dict[int, BitMap64] = {}
+    for result in results:
+        for number, data in result.deleted.items():
+            found[number] = found.get(number, BitMap64()) | deserialize(data)
+    if not case.pending.truncates or case.erased or case.new_watermark is None:
+        return found
+    files = [NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items())]
+    job = TruncateJob(kernel.storage, kernel.shape, case.new_watermark)
+    for number, data in kernel.executor_for(case.files.values()).map(job, files, step="find truncated rows"):
+        if data:
+            found[number] = found.get(number, BitMap64()) | deserialize(data)
+    return found
+
+
+def _whole(case: Case, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[DataFile]:
+    """Files without a row left."""
+    if case.erased:
+        return list(case.files.values())
+    files = list(case.files.items())
+    return [
+        files[number][1]
+        for number, rows in gone.items()
+        if len(rows | dead.get(files[number][0], BitMap64())) == files[number][1].num_records
+    ]
+
+
+def _touched(case: Case, gone: Mapping[int, BitMap64]) -> dict[str, DataFile]:
+    files = list(case.files.items())
+    return {files[number][0]: files[number][1] for number in gone}
+
+
+def _dead(kernel: Kernel, touched: Mapping[str, DataFile]) -> dict[str, BitMap64]:
+    """Rows of touched files that were gone before."""
+    vectors = {path: file.vector for path, file in touched.items() if file.vector is not None}
+    return load_vectors(kernel.storage, vectors)
+
+
+def _mark(kernel: Kernel, case: Case, gone: Mapping[int, BitMap64]) -> list[Action]:
+    """Removes and adds that mark rows as deleted."""
+    touched = _touched(case, gone)
+    dead = _dead(kernel, touched)
+    removed = _whole(case, gone, dead)
+    now = time.time_ns() // 1_000_000
+    result = [actions.remove(file, timestamp_ms=now) for file in removed]
+    whole = {file.path for file in removed}
+    rows = dict(zip(touched, gone.values(), strict=True))
+    marked = {path: rows[path] | dead.get(path, BitMap64()) for path, file in touched.items() if file.path not in whole}
+    # None inline: Delta's VACUUM fails at a vector that is no file (MatchError of VacuumCommand in Delta 4.4).
+    descriptors = write_vectors(kernel.storage, marked, inline_bytes=0)
+    for path, descriptor in descriptors.items():
+        result.append(actions.remove(touched[path], timestamp_ms=now))
+        result.append(actions.add_with_vector(touched[path], descriptor))
+    return result
+
+
+def _rewrite(kernel: Kernel, case: Case, gone: Mapping[int, BitMap64], writer: RowWriter) -> list[Action]:
+    """Removes of touched files, and adds of files with the rows that they keep."""
+    touched = _touched(case, gone)
+    removed = _whole(case, gone, _dead(kernel, touched))
+    whole = {file.path for file in removed}
+    now = time.time_ns() // 1_000_000
+    files = list(case.files)
+    parts = [
+        (NumberedFile(number, files[number], case.files[files[number]]), rows)
+        for number, rows in gone.items()
+        if case.files[files[number]].path not in whole
+    ]
+    job = RewriteJob(kernel.storage, kernel.shape, writer, data_change=True)
+    executor = kernel.executor_for(touched.values())
+    written = executor.map(job, [[part] for part in parts], step="rewrite files")
+    return [
+        *(actions.remove(file, timestamp_ms=now) for file in removed),
+        *(actions.remove(file.file, timestamp_ms=now) for file, _ in parts),
+        *(action for adds in written for action in adds),
+    ]
+
+
+def _record(
+    kernel: Kernel, base: BaseSnapshot, case: Case, results: Iterable[BucketResult], version: int
+) -> MergeRecord:
+    """Create the merge record of a version, or take the one that another merge has made."""
+    mark = case.new_watermark
+    mine = [result.tombstones for result in results if result.tombstones is not None]
+    tombstones = fold_files(
+        kernel.storage, [*base.record.tombstones, *mine], kernel.shape, version=version, watermark=mark
+    )
+    quarantined = [result.quarantined for result in results if result.quarantined is not None]
+    record = MergeRecord(
+        format=FORMAT,
+        table_id=kernel.table_id,
+        version=version,
+        truncate=_quoted(mark, kernel.shape),
+        tombstones=tombstones,
+        quarantined=[*base.record.quarantined, *quarantined],
+    )
+    data = encode(record)
+    for _ in range(_UNKNOWN_TRIES):
+        outcome = kernel.storage.put_if_absent(merge_record_path(version), data)
+        if outcome is PutOutcome.CREATED:
+            return record
+        if outcome is PutOutcome.EXISTS:
+            found = read_record(kernel.storage, kernel.table_id, version)
+            used = {file.path for file in (*found.tombstones, *found.quarantined)}
+            kernel.storage.delete(file.path for file in (*mine, *quarantined) if file.path not in used)
+            return found
+    raise CommitUnknownError(
+        f"{kernel.shape.table}: the store does not say whether {merge_record_path(version)} was written; "
+        "merge again later",
+        table=kernel.shape.table,
+        version=version,
+    )
+
+
+def _quoted(mark: tuple[object, ...] | None, shape: Shape) -> list[object] | None:
+    if mark is None:
+        return None
+    names = shape.columns.sequence
+    # Whole, however long: without it what the truncate removed would come back.
+    return [to_json(pa.scalar(value, shape.arrow.field(name).type)) for name, value in zip(names, mark, strict=True)]
+
+
+def _counts(results: Iterable[BucketResult], pending: Pending) -> MergeCounts:
+    total = MergeCounts(truncated=pending.truncate_rows)
+    for result in results:
+        total = total.plus(result.counts)
+    return total
+
+
+def _commit(
+    kernel: Kernel, base: BaseSnapshot, changes: list[Action], record: MergeRecord, counts: MergeCounts
+) -> Merged | None:
+    commit_id = str(uuid.uuid4())
+    version = base.version + 1
+    metrics = {name: getattr(counts, name) for name in MergeCounts.__dataclass_fields__}
+    info = actions.commit_info(
+        "MERGE",
+        timestamp_ms=time.time_ns() // 1_000_000,
+        commit_id=commit_id,
+        parameters={"andes_from": base.applied, "andes_to": record.version},
+        metrics=metrics,
+        read_version=base.version,
+    )
+    entry = [info, actions.txn(kernel.table_id, record.version), *changes]
+    if not commit_entry(kernel, version, entry, commit_id):
+        drop_files(kernel, changes, base)
+        return None
+    return Merged(version, commit_id, counts)
+
+
+def commit_entry(kernel: Kernel, version: int, entry: list[Action], commit_id: str) -> bool:
+    """Create a Delta entry and read it back; False if another commit stands there.
+
+    Raises:
+        CommitUnknownError: the store does not say.
+    """
+    for _ in range(_UNKNOWN_TRIES):
+        actions.commit(kernel.storage, version, entry)
+        found = read_commit(kernel.storage, version)
+        if found is not None:
+            return found.commit_id == commit_id
+    raise CommitUnknownError(
+        f"{kernel.shape.table}: the store does not say whether Delta version {version} was committed; "
+        "merge again later",
+        table=kernel.shape.table,
+        delta_version=version,
+    )
+
+
+def drop_files(kernel: Kernel, changes: Iterable[Action], base: BaseSnapshot) -> None:
+    """Delete files that a lost commit would have added; those of the base stay."""
+    known = {file.path for file in base.state.files.values()}
+    added = [change["add"]["path"] for change in changes if "add" in change]
+    kernel.storage.delete(actions.decode_path(path) for path in added if path not in known)

@@ -1,0 +1,162 @@
+"""Which files of a table can hold some of the wanted keys, by statistics and partition values alone.
+
+Conservative: what is missing, unreadable or of a type without an order in the log keeps a file. A file that
+holds a wanted key is never left out.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.types as pat
+
+from andes_spark.base.actions import parse_partition_value
+from andes_spark.base.bounds import Bounds, bounds
+from andes_spark.base.delta_state import DataFile
+from andes_spark.errors import LogDamagedError, UnsupportedTableError
+from andes_spark.model.arrow_types import to_arrow
+from andes_spark.model.schema import DataType, Decimal, Primitive, Schema
+
+_LONG_DIGITS = 18
+_UNBOUNDED: Bounds = (None, None)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The keys of one column, ascending, in the units of ``stats.bounds``."""
+
+    values: npt.NDArray[np.int64] | list[Any]
+
+    def any_within(self, low: Any, high: Any) -> bool:
+        values = self.values
+        if isinstance(values, np.ndarray):
+            first = 0 if low is None else int(values.searchsorted(_clamp(low)))
+            return first < len(values) and (high is None or int(values[first]) <= high)
+        first = 0 if low is None else bisect.bisect_left(values, low)
+        return first < len(values) and (high is None or bool(values[first] <= high))
+
+
+def candidates(
+    files: Iterable[DataFile], schema: Schema, partition_columns: Sequence[str], keys: pa.Table
+) -> list[DataFile]:
+    """The files that may hold a row with one of the keys.
+
+    Args:
+        files: of the table.
+        schema: of the table.
+        partition_columns: its partition columns.
+        keys: key columns only, of the table's types and without nulls, in any order.
+
+    Returns:
+        In the order of ``files``. Of several key columns each is looked at alone: a file is left out if
+        one of them has no wanted value within the file's bounds.
+    """
+    kept = list(files)
+    if not keys.num_rows:
+        return []
+    for name in keys.column_names:
+        type_ = schema.field(name).type
+        read = _partition_bounds(name, type_) if name in partition_columns else _file_bounds(name, type_)
+        if read is None or not kept:
+            continue
+        ranges = [read(file) for file in kept]
+        if all(each == _UNBOUNDED for each in ranges):
+            continue
+        wanted = _Wanted(_sorted_values(keys[name], type_))
+        kept = [file for file, (low, high) in zip(kept, ranges, strict=True) if wanted.any_within(low, high)]
+    return kept
+
+
+def _file_bounds(name: str, type_: DataType) -> Callable[[DataFile], Bounds] | None:
+    if not _ordered(type_):
+        return None
+    return lambda file: bounds(file, name, type_)
+
+
+def _partition_bounds(name: str, type_: DataType) -> Callable[[DataFile], Bounds] | None:
+    """A partition column has one value per file; null (which an empty string becomes) is unknown."""
+    if not _ordered(type_):
+        return None
+    known: dict[str | None, Bounds] = {}
+
+    def read(file: DataFile) -> Bounds:
+        text = file.partition_values.get(name)
+        if text not in known:
+            known[text] = _partition_bound(text, type_)
+        return known[text]
+
+    return read
+
+
+def _partition_bound(text: str | None, type_: DataType) -> Bounds:
+    try:
+        value = parse_partition_value(text, type_)
+    except (LogDamagedError, UnsupportedTableError):
+        return _UNBOUNDED
+    if value is None:
+        return _UNBOUNDED
+    arrow = pa.chunked_array([pa.array([value], to_arrow(type_))])
+    found = _sorted_values(arrow, type_)[0]
+    return found, found
+
+
+def _ordered(type_: DataType) -> bool:
+    return isinstance(type_, Decimal) or (
+        isinstance(type_, Primitive)
+        and type_.name in ("byte", "short", "integer", "long", "string", "date", "timestamp", "timestamp_ntz")
+    )
+
+
+def _sorted_values(column: pa.ChunkedArray, type_: DataType) -> npt.NDArray[np.int64] | list[Any]:
+    """The values, ascending: integers as a numpy array where they fit 64 bits, else a list."""
+    kind = column.type
+    if pat.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if isinstance(type_, Decimal):
+        if type_.precision > _LONG_DIGITS:
+            return sorted({_unscaled(value, type_.scale) for value in column.unique().to_pylist()})
+        return _sorted_longs(_unscaled_longs(column, type_))
+    if pat.is_integer(kind):
+        return _sorted_longs(column.to_numpy())
+    if pat.is_date(kind):
+        return _sorted_longs(column.cast(pa.date32()).cast(pa.int32()).to_numpy())
+    if pat.is_timestamp(kind):
+        return _sorted_longs(column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64()).to_numpy())
+    values: list[Any] = pl.Series(column).unique().sort().to_list()
+    return values
+
+
+def _sorted_longs(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    values = values.astype(np.int64, copy=False)
+    if len(values) < 2 or bool((values[1:] >= values[:-1]).all()):
+        return values
+    return np.sort(values)
+
+
+def _unscaled_longs(column: pa.ChunkedArray, type_: Decimal) -> npt.NDArray[np.int64]:
+    """The unscaled values of decimals of at most 18 digits: the low halves of their 128 bits."""
+    exact = column.cast(pa.decimal128(type_.precision, type_.scale))
+    parts = []
+    for chunk in exact.chunks:
+        words = np.frombuffer(chunk.buffers()[1], dtype=np.int64)
+        parts.append(words[2 * chunk.offset : 2 * (chunk.offset + len(chunk)) : 2])
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _unscaled(value: Any, scale: int) -> int:
+    sign, digits, exponent = value.as_tuple()
+    number = int("".join(map(str, digits))) * (-1 if sign else 1)
+    return int(number * 10 ** (exponent + scale))
+
+
+def _clamp(value: int) -> np.int64:
+    limits = np.iinfo(np.int64)
+    return np.int64(min(max(value, limits.min), limits.max))

@@ -1,0 +1,126 @@
+"""Writing new rows into the base: Parquet files sorted by key, each described by an ``add`` action."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from andes_spark.base.actions import Action, add, partition_value
+from andes_spark.base.files import Shape
+from andes_spark.base.stats import footer_columns, indexed_columns, statistics
+from andes_spark.log.mod_files import write_parquet
+from andes_spark.storage.base import Storage
+
+_HIVE_ESCAPED = frozenset("\"#%'*/:=?\\\x7f{[]^") | frozenset(chr(i) for i in range(1, 32))
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class RowWriter:
+    """How new rows are written; travels to tasks.
+
+    Attributes:
+        shape: of the table.
+        configuration: properties of the Delta table, for the columns it wants statistics of.
+        target_bytes: estimated Arrow bytes (half of that is a common size on disk) at which files are split.
+        threads: files written side by side.
+    """
+
+    shape: Shape
+    configuration: Mapping[str, str]
+    target_bytes: int
+    threads: int = 2
+
+    def write(self, storage: Storage, rows: pa.Table, *, data_change: bool = True) -> list[Action]:
+        """Write rows to new files.
+
+        Args:
+            storage: the table's folder.
+            rows: all columns of the table, sorted by key; may be empty.
+            data_change: False if the rows were in the table before.
+
+        Returns:
+            An ``add`` for each file; the files are durable.
+        """
+        parts = [(values, piece) for values, part in self._partitions(rows) for piece in self._pieces(part)]
+        if len(parts) < 2:
+            return [self._write_file(storage, values, piece, data_change) for values, piece in parts]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(lambda each: self._write_file(storage, each[0], each[1], data_change), parts))
+
+    def _partitions(self, rows: pa.Table) -> Iterator[tuple[dict[str, str | None], pa.Table]]:
+        if rows.num_rows == 0:
+            return
+        columns = list(self.shape.partition_by)
+        if not columns:
+            yield {}, rows
+            return
+        frame = pl.from_arrow(rows.select(columns))
+        assert isinstance(frame, pl.DataFrame)
+        groups = frame.with_row_index("_andes_at").group_by(columns, maintain_order=True).agg("_andes_at")
+        for at in groups["_andes_at"]:
+            part = rows.take(at.to_arrow())
+            values = {
+                name: partition_value(part[name][0].as_py(), self.shape.schema.field(name).type) for name in columns
+            }
+            yield values, part.drop_columns(columns)
+
+    def _pieces(self, rows: pa.Table) -> Iterator[pa.Table]:
+        count = max(1, math.ceil(rows.nbytes / (2 * self.target_bytes)))
+        edges = np.linspace(0, rows.num_rows, count + 1).astype(np.int64)
+        for low, high in itertools.pairwise(edges):
+            yield rows.slice(int(low), int(high - low))
+
+    def _write_file(self, storage: Storage, values: dict[str, str | None], rows: pa.Table, data_change: bool) -> Action:
+        folder = "".join(f"{_escape(name)}={_escape(value)}/" for name, value in values.items())
+        path = f"{folder}part-{uuid.uuid4()}.zstd.parquet"
+        nan_free = _nan_free(rows)
+        metadata, sink = write_parquet(
+            storage, path, iter([rows]), rows.schema, statistics=footer_columns(rows.schema, nan_free)
+        )
+        shape = self.shape
+        indexed = indexed_columns(shape.schema, shape.partition_by, self.configuration)
+        return add(
+            path,
+            size=sink.bytes_written,
+            modified_ms=time.time_ns() // 1_000_000,
+            statistics=statistics(metadata, rows.schema, indexed, nan_free=nan_free),
+            partition_values=values,
+            data_change=data_change,
+        )
+
+
+def _nan_free(rows: pa.Table) -> set[tuple[str, ...]]:
+    """Floating-point columns without NaN: only theirs are maxima that Spark agrees with."""
+    return {
+        (field.name,)
+        for field in rows.schema
+        if pa.types.is_floating(field.type) and not pc.any(pc.is_nan(rows[field.name])).as_py()
+    }
+
+
+def _escape(text: str | None) -> str:
+    """A name or value as a folder name, as Hive and Spark escape them (``ExternalCatalogUtils``)."""
+    if text is None:
+        return _HIVE_NULL
+    return "".join(f"%{ord(c):02X}" if c in _HIVE_ESCAPED else c for c in text)
+
+
+def ordered(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Rows sorted by the named columns, as they are if they are sorted already."""
+    frame = pl.from_arrow(rows.select(list(names)))
+    assert isinstance(frame, pl.DataFrame)
+    order = frame.select(pl.arg_sort_by(list(names)).alias("order"))["order"].to_numpy()
+    if bool((order[1:] > order[:-1]).all()):
+        return rows
+    return rows.take(pa.array(order))

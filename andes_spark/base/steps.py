@@ -1,0 +1,59 @@
+"""Steps of an operation: named, measured, and told to whoever wants to follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from andes_spark.model.results import Step
+from andes_spark.storage.base import Storage
+
+Progress = Callable[[str], None]
+"""Called with the name of each step as it begins."""
+
+
+class Steps:
+    """Collects the steps of one operation.
+
+    Args:
+        storage: whose requests are counted.
+        progress: told the name of each step as it begins.
+        spark_jobs: counts the Spark jobs run so far; None where there is no Spark.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        progress: Progress | None = None,
+        spark_jobs: Callable[[], int] | None = None,
+    ) -> None:
+        self._storage = storage
+        self._progress = progress
+        self._spark_jobs = spark_jobs or (lambda: 0)
+        self._done: list[Step] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure what happens inside; an error leaves no step behind."""
+        if self._progress is not None:
+            self._progress(name)
+        begun, before, jobs = time.perf_counter(), self._storage.counts.snapshot(), self._spark_jobs()
+        yield
+        spent = self._storage.counts.minus(before)
+        self._done.append(
+            Step(
+                name,
+                time.perf_counter() - begun,
+                requests=spent.requests,
+                bytes_read=spent.bytes_read,
+                bytes_written=spent.bytes_written,
+                sync_seconds=spent.sync_seconds,
+                spark_jobs=self._spark_jobs() - jobs,
+            )
+        )
+
+    @property
+    def done(self) -> tuple[Step, ...]:
+        """Steps so far, in order."""
+        return tuple(self._done)

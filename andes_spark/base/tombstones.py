@@ -1,0 +1,133 @@
+"""Tombstones beside the base: files of deleted keys with their sequences.
+
+The files stand oldest first and the newest row of a key holds: a tombstone (``_andes_op`` 1), or that the key
+has a row again (0). What they say together is a function of the log up to the version of their merge record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.files import Shape
+from andes_spark.law.bounds import Bounds
+from andes_spark.law.order import above
+from andes_spark.log.mod_files import new_path, open_entry, read_columns, write_parquet
+from andes_spark.model.manifest import Entry, SideFile
+from andes_spark.model.mod import OP, Op
+from andes_spark.storage.base import Storage
+
+MOST_FILES = 16
+_LARGE_ROWS = 4_000_000
+_AGE = "_andes_age"
+
+
+def read_tombstones(
+    storage: Storage, files: Sequence[SideFile], shape: Shape, *, bounds: Bounds | None = None
+) -> pl.DataFrame:
+    """The tombstones that hold, all of them or those within bounds.
+
+    Returns:
+        Key columns and ``columns.tombstone_sequence()``, one row per key, in no order.
+    """
+    latest = _latest(storage, files, shape, bounds)
+    names = dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True))
+    kept = latest.filter(pl.col(OP) == int(Op.DELETE))
+    return kept.select(*shape.columns.key, *(pl.col(name).alias(alias) for name, alias in names.items()))
+
+
+def write_tombstones(
+    storage: Storage, deleted: pl.DataFrame, cleared: pl.DataFrame, shape: Shape, *, version: int
+) -> SideFile | None:
+    """Write what a merge adds: keys it deleted, and keys with a tombstone that have a row again.
+
+    Args:
+        storage: the table's folder.
+        deleted: key and sequence columns of deletes that hold.
+        cleared: the same of upserts that hold over a tombstone.
+        shape: of the table.
+        version: that the merge goes up to.
+
+    Returns:
+        None where there is nothing to write.
+    """
+    narrow = shape.columns.narrow
+    rows = pl.concat(
+        [
+            deleted.select(narrow).with_columns(pl.lit(int(Op.DELETE), pl.Int8).alias(OP)),
+            cleared.select(narrow).with_columns(pl.lit(int(Op.UPSERT), pl.Int8).alias(OP)),
+        ]
+    )
+    return _write(storage, rows, shape, version) if rows.height else None
+
+
+def fold_files(
+    storage: Storage,
+    files: Sequence[SideFile],
+    shape: Shape,
+    *,
+    version: int,
+    watermark: tuple[object, ...] | None,
+) -> list[SideFile]:
+    """Fold small files into one when there are more than 16; what they say together stays the same.
+
+    Tombstones at or below the truncate watermark are left out: the watermark says the same.
+    """
+    # Only the files behind the last large one: a fold must not change which row of a key is the newest.
+    first = max((i + 1 for i, file in enumerate(files) if file.rows >= _LARGE_ROWS), default=0)
+    run = files[first:]
+    if len(files) <= MOST_FILES or len(run) < 2:
+        return list(files)
+    rows = _latest(storage, run, shape, None)
+    if first == 0:
+        rows = rows.filter(pl.col(OP) == int(Op.DELETE))
+    if watermark is not None:
+        mine = [pl.col(name) for name in shape.columns.sequence]
+        rows = rows.filter(above(mine, [pl.lit(value) for value in watermark]))
+    folded = [_write(storage, rows, shape, version)] if rows.height else []
+    return [*files[:first], *folded]
+
+
+def _latest(storage: Storage, files: Sequence[SideFile], shape: Shape, bounds: Bounds | None) -> pl.DataFrame:
+    """The newest row of each key."""
+    empty = pl.from_arrow(_schema(shape).empty_table())
+    assert isinstance(empty, pl.DataFrame)
+    frames = [empty.with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
+    for age, file in enumerate(files):
+        entry = Entry(
+            kind="tombstones",
+            path=file.path,
+            rows=file.rows,
+            bytes=file.bytes,
+            sha256=file.sha256,
+            schema_id=0,
+        )
+        opened = open_entry(storage, entry, table=shape.table)
+        groups = None if bounds is None else bounds.row_groups(opened)
+        data = read_columns(opened, entry, table=shape.table, columns=[*shape.columns.narrow, OP], row_groups=groups)
+        frame = pl.from_arrow(data)
+        assert isinstance(frame, pl.DataFrame)
+        if bounds is not None:
+            frame = frame.filter(bounds.expression())
+        frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
+    rows = pl.concat(frames)
+    if len(files) > 1:
+        rows = rows.sort(_AGE, maintain_order=True).unique(subset=shape.columns.key, keep="last", maintain_order=True)
+    return rows.drop(_AGE)
+
+
+def _write(storage: Storage, rows: pl.DataFrame, shape: Shape, version: int) -> SideFile:
+    schema = _schema(shape)
+    table = rows.sort(shape.columns.key).select(schema.names).to_arrow().cast(schema)
+    path = new_path("tombstones", version)
+    _, sink = write_parquet(storage, path, iter([table]), schema)
+    return SideFile(path=path, rows=table.num_rows, bytes=sink.bytes_written, sha256=sink.sha256)
+
+
+def _schema(shape: Shape) -> pa.Schema:
+    return pa.schema(
+        [shape.arrow.field(name).with_nullable(False) for name in shape.columns.narrow]
+        + [pa.field(OP, pa.int8(), nullable=False)]
+    )

@@ -1,0 +1,1 @@
+"""What needs Spark: the session, its jars, the kernel in tasks. Only this package imports pyspark."""

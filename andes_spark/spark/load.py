@@ -1,0 +1,188 @@
+"""Initial load of a Spark DataFrame, straight into files of the base; tasks write, then keys are checked."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base import actions
+from andes_spark.base.actions import Action
+from andes_spark.base.delta_state import DataFile
+from andes_spark.base.files import OpenFile
+from andes_spark.base.load import duplicate_keys, load_rows
+from andes_spark.base.rows import RowWriter
+from andes_spark.errors import DuplicateKeyError
+from andes_spark.model.conform import differences
+from andes_spark.model.schema import Schema
+from andes_spark.settings import Settings
+from andes_spark.spark.frames import numbered, quoted
+from andes_spark.spark.tasks import RESULT, SparkExecutor
+from andes_spark.storage.base import Storage
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Loader:
+    """What a task does with its rows; travels to tasks."""
+
+    storage: Storage
+    writer: RowWriter
+
+    def run(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+        """Pickled lists of ``add`` actions, one for each file's worth of rows."""
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in batches:
+            held.append(batch)
+            size += batch.nbytes
+            if size >= 2 * self.writer.target_bytes:
+                yield self._write(held)
+                held, size = [], 0
+        if held:
+            yield self._write(held)
+
+    def _write(self, held: list[pa.RecordBatch]) -> bytes:
+        rows = load_rows(pa.Table.from_batches(held), self.writer.shape)
+        return pickle.dumps(self.writer.write(self.storage, rows))
+
+
+def load_frame(
+    executor: SparkExecutor, frame: DataFrame, storage: Storage, writer: RowWriter, settings: Settings
+) -> list[Action]:
+    """Write the rows of a DataFrame as files of the base. Runs one Spark job, and one more for huge keys.
+
+    Raises:
+        SchemaMismatchError: before any job runs.
+        BadModsError, DuplicateKeyError: nothing stays behind but files that nothing refers to.
+    """
+    shape = writer.shape
+    given = Schema.from_json(frame.schema.json()).to_arrow()
+    differences(given, shape.schema, required=shape.columns.narrow).raise_if_any()
+    selected = frame.select(*(quoted(name) for name in shape.schema.names))
+    # Few rows a batch would make small pieces; the files' order within a task is by key anyway.
+    job = numbered(selected).mapInArrow(_task(pickle.dumps((Loader(storage, writer), selected.columns))), RESULT)
+    rows = executor.collect(job, step="load rows")
+    adds: list[Action] = [action for kind, _, payload in rows if kind == "adds" for action in pickle.loads(payload)]
+    try:
+        _check_unique(executor, storage, writer, adds, settings)
+    except DuplicateKeyError:
+        storage.delete(actions.decode_path(action["add"]["path"]) for action in adds)
+        raise
+    return adds
+
+
+def _check_unique(
+    executor: SparkExecutor, storage: Storage, writer: RowWriter, adds: list[Action], settings: Settings
+) -> None:
+    shape = writer.shape
+    rows = sum(int(json.loads(action["add"]["stats"])["numRecords"]) for action in adds)
+    width = sum(_width(shape.arrow.field(name).type) for name in shape.columns.key)
+    if rows * width > settings.byte_budget:
+        _check_in_spark(executor, storage, writer, adds)
+        return
+    key = list(shape.columns.key)
+    parts = []
+    for action in adds:
+        path = actions.decode_path(action["add"]["path"])
+        parts.append(OpenFile(storage, path, DataFile.from_add(action["add"]), shape).read(key))
+    keys = pl.from_arrow(pa.concat_tables(parts)) if parts else pl.DataFrame()
+    assert isinstance(keys, pl.DataFrame)
+    if keys.height and keys.n_unique() < keys.height:
+        found = keys.filter(keys.is_duplicated()).unique().head(_EXAMPLES).to_dicts()
+        raise duplicate_keys(found, shape.table)
+
+
+def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter, adds: list[Action]) -> None:
+    """The same by Spark's own aggregation, for keys beyond the byte budget; tasks read the files as we do."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    shape = writer.shape
+    names = [f"k{i}" for i in range(len(shape.columns.key))]
+    fields = json.loads(shape.schema.select(shape.columns.key).to_json())["fields"]
+    kinds = [{**field, "name": name} for field, name in zip(fields, names, strict=True)]
+    task = _keys_task(pickle.dumps((storage, shape, adds)))
+    files = executor.spark.range(0, len(adds), 1, max(1, len(adds)))
+    frame = files.mapInArrow(task, StructType.fromJson({"type": "struct", "fields": kinds}))
+    with executor.described("check that keys are unique"):
+        twice = frame.groupBy(*names).agg(F.count(F.lit(1)).alias("n")).where("n > 1").limit(_EXAMPLES).collect()
+    if twice:
+        raise duplicate_keys([dict(zip(shape.columns.key, row, strict=False)) for row in twice], shape.table)
+
+
+def spark_path(storage: Storage, path: str) -> str:
+    """A path as Spark's file systems name it: S3 by ``s3a``."""
+    url = storage.url
+    if url.startswith("s3://"):
+        url = "s3a://" + url.removeprefix("s3://")
+    return f"{url.rstrip('/')}/{path}" if path else url
+
+
+def _width(kind: pa.DataType) -> int:
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:
+        return 32
+
+
+def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function that runs in a task; pickled by value, see ``spark.tasks``."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pickle
+
+        import pyarrow as pa
+
+        def row(kind: str, data: bytes) -> pa.RecordBatch:
+            return pa.record_batch(
+                [pa.array([kind]), pa.array([0], pa.int64()), pa.array([data], pa.binary())],
+                names=["kind", "part", "payload"],
+            )
+
+        try:
+            from andes_spark.errors import AndesError, StorageError
+
+            loader, names = pickle.loads(payload)
+        except ImportError as error:
+            yield row("missing", str(error.name or error).encode())
+            return
+        try:
+            for data in loader.run(batch.rename_columns(names) for batch in batches):
+                yield row("adds", data)
+        except StorageError:
+            raise
+        except AndesError as error:
+            yield row("error", pickle.dumps(error))
+
+    return run
+
+
+def _keys_task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function that reads the keys of files in a task; pickled by value, see ``spark.tasks``."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pickle
+
+        from andes_spark.base.actions import decode_path
+        from andes_spark.base.delta_state import DataFile
+        from andes_spark.base.files import OpenFile
+
+        storage, shape, adds = pickle.loads(payload)
+        names = [f"k{i}" for i in range(len(shape.columns.key))]
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                add = adds[number]["add"]
+                file = OpenFile(storage, decode_path(add["path"]), DataFile.from_add(add), shape)
+                yield from file.read(list(shape.columns.key)).rename_columns(names).to_batches(max_chunksize=65536)
+
+    return run

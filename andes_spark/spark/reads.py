@@ -1,0 +1,255 @@
+"""Fresh reads as Spark DataFrames: the pinned base, without the rows that pending mods replace, and their rows.
+
+Which pending mods count is decided by the kernel. A pending winner can only be late against a row whose
+sequence is at or above it, so the base is looked at just where its statistics allow such rows; a batch that is
+newer than the base costs no scan.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.bounds import bounds as file_bounds
+from andes_spark.base.evaluate import Case, Evaluation, evaluate, local_locator
+from andes_spark.base.plan import BUCKET_BYTES, estimate
+from andes_spark.base.snapshot import Snapshot
+from andes_spark.law.bounds import Bounds
+from andes_spark.log.sampling import bucket_bounds
+from andes_spark.model.values import unscaled
+from andes_spark.settings import Settings
+from andes_spark.spark.frames import from_ipc, to_ipc
+from andes_spark.spark.load import spark_path
+from andes_spark.spark.session import require_delta
+from andes_spark.spark.tasks import SparkExecutor
+from andes_spark.storage.base import Storage
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
+
+LOCAL_ROWS = 20_000
+"""Rows up to which the driver hands them to Spark; more are read by tasks."""
+BATCH_ROWS = 65_536
+
+_NULLABLE = frozenset({"nullable", "containsNull", "valueContainsNull"})
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What pending mods put over the base; travels to tasks.
+
+    Attributes:
+        storage: the table's folder.
+        case: base and pending mods.
+        threads: for scans.
+    """
+
+    storage: Storage
+    case: Case
+    threads: int
+
+    def evaluate(self, bounds: Bounds | None, columns: Sequence[str] | None) -> Evaluation:
+        """The rows that pending mods write, for all keys or those within bounds; some columns or all."""
+        locate = local_locator(self.storage, self.case.shape, self.threads)
+        return evaluate(self.storage, self.case, locate=locate, bounds=bounds, columns=columns)
+
+    def keys(self, done: Evaluation) -> pa.Table:
+        """Keys whose base rows do not count: those written and those deleted."""
+        key = list(self.case.shape.columns.key)
+        schema = pa.schema([self.case.shape.arrow.field(name) for name in key])
+        deleted = done.deleted.select(key).to_arrow().cast(schema)
+        return pa.concat_tables([done.rows.select(key).cast(schema), deleted])
+
+
+def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage, settings: Settings) -> DataFrame:
+    """The rows of a pinned version. Runs no Spark job while pending mods fit the byte budget.
+
+    Raises:
+        OptionError: the session cannot do Delta.
+    """
+    spark = executor.spark
+    require_delta(spark)
+    if snapshot.base.foreign is not None:
+        warnings.warn(
+            f"{storage.url}: Delta version {snapshot.base.foreign} is another writer's and changed rows; this read "
+            f"stays at Delta version {snapshot.base.version}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    base = spark.read.format("delta").option("versionAsOf", snapshot.base.version).load(spark_path(storage, ""))
+    if snapshot.merged:
+        return base
+    base = _truncated(base, snapshot.case)
+    if snapshot.case.pending.rows == 0:
+        return base
+    overlay = Overlay(storage, _where_late(snapshot.case), settings.threads)
+    sizes = estimate(snapshot.case)
+    if sizes.mods + sizes.narrow <= settings.byte_budget:
+        keys, rows = _here(executor, overlay)
+    else:
+        keys, rows = _in_tasks(executor, overlay, sizes.mods + sizes.narrow)
+    condition = [base[_quoted(name)] == keys[_quoted(name)] for name in snapshot.case.shape.columns.key]
+    return base.join(keys, on=condition, how="left_anti").unionByName(rows)
+
+
+def _where_late(case: Case) -> Case:
+    """The case with only those base files in which a pending winner could be late."""
+    sequence = case.shape.columns.sequence
+    folds = any(each.entry.partial for each in case.pending.files)
+    if folds:
+        return case
+    if not sequence:
+        return replace(case, files={})
+    lowest = [each.entry.low_sequence for each in case.pending.files if each.entry.rows > each.entry.truncates]
+    if any(each is None for each in lowest):
+        return case
+    kind = case.shape.arrow.field(sequence[0]).type
+    type_ = case.shape.schema.field(sequence[0]).type
+    bound: Any = min(unscaled(each[0], kind) for each in lowest if each)
+    kept = {}
+    for path, file in case.files.items():
+        _, high = file_bounds(file, sequence[0], type_)
+        if high is None or high >= bound:
+            kept[path] = file
+    return replace(case, files=kept)
+
+
+def _truncated(base: DataFrame, case: Case) -> DataFrame:
+    """The base without rows at or below a pending truncate."""
+    from pyspark.sql import functions as F
+
+    if case.erased:
+        return base.where(F.lit(False))
+    mark = case.new_watermark
+    if not case.pending.truncates or mark is None:
+        return base
+    names = case.shape.columns.sequence
+    above = F.lit(False)
+    for name, value in zip(reversed(names), reversed(mark), strict=True):
+        column = base[_quoted(name)]
+        literal = F.lit(value)
+        if isinstance(value, datetime.datetime) and value.tzinfo is None:
+            # pyspark makes a timestamp of it, which Spark would compare in the zone of the session.
+            literal = F.lit(value.isoformat(" ")).cast("timestamp_ntz")
+        above = (column > literal) | ((column == literal) & above)
+    return base.where(above)
+
+
+def _here(executor: SparkExecutor, overlay: Overlay) -> tuple[DataFrame, DataFrame]:
+    """Keys and rows decided in this process, as DataFrames."""
+    from pyspark.sql import functions as F
+
+    shape = overlay.case.shape
+    done = overlay.evaluate(None, shape.columns.key)
+    keys = overlay.keys(done)
+    if done.picks is not None and keys.num_rows > LOCAL_ROWS:
+        rows = _picked(executor, overlay, done.picks)
+        return F.broadcast(_shipped(executor, overlay, keys)), rows
+    whole = overlay.evaluate(None, None).rows
+    rows = _frame(executor, whole, overlay, shape.schema.names)
+    return F.broadcast(_frame(executor, keys, overlay, shape.columns.key)), rows
+
+
+def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> DataFrame:
+    """Rows that tasks read from files of mods: faster than handing them over from here when they are many."""
+    storage, pending, shape = overlay.storage, overlay.case.pending, overlay.case.shape
+    names, table, tasks = list(shape.schema.names), shape.table, executor.slots
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from andes_spark.log.pending import read_rows
+
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                mine = picks[number * picks.height // tasks : (number + 1) * picks.height // tasks]
+                rows = read_rows(storage, pending, mine, table=table, columns=names)
+                yield from rows.combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
+
+    return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, struct_type(overlay, names))
+
+
+def _shipped(executor: SparkExecutor, overlay: Overlay, data: pa.Table) -> DataFrame:
+    """Rows that travel with the tasks."""
+    payload, tasks = to_ipc(data), executor.slots
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
+            rows = stream.read_all()
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                low, high = number * rows.num_rows // tasks, (number + 1) * rows.num_rows // tasks
+                yield from rows.slice(low, high - low).combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
+
+    return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, struct_type(overlay, data.column_names))
+
+
+def _frame(executor: SparkExecutor, data: pa.Table, overlay: Overlay, names: Sequence[str]) -> DataFrame:
+    schema = pa.schema([overlay.case.shape.arrow.field(name) for name in names])
+    if data.num_rows == 0:
+        return executor.spark.createDataFrame([], struct_type(overlay, names))
+    # pyspark stumbles over slices of nested arrays with NULLs; a trip through Arrow IPC leaves none.
+    whole = from_ipc(to_ipc(data.cast(schema)))
+    return executor.spark.createDataFrame(whole, schema=struct_type(overlay, names))
+
+
+def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
+    """Spark's type of some columns.
+
+    Parts of nested values are nullable, as they are in Arrow: pyspark would take a NULL struct for one whose
+    NOT NULL fields are NULL.
+    """
+    from pyspark.sql.types import StructType
+
+    def relaxed(value: dict[str, Any]) -> dict[str, Any]:
+        return {name: True if name in _NULLABLE else part for name, part in value.items()}
+
+    fields = [
+        {**field, "type": json.loads(json.dumps(field["type"]), object_hook=relaxed)}
+        for field in json.loads(overlay.case.shape.schema.select(names).to_json())["fields"]
+    ]
+    return StructType.fromJson({"type": "struct", "fields": fields})
+
+
+def _in_tasks(executor: SparkExecutor, overlay: Overlay, size: int) -> tuple[DataFrame, DataFrame]:
+    """Keys and rows decided by tasks, a range of keys each, whenever the DataFrame is evaluated."""
+    shape = overlay.case.shape
+    buckets = max(executor.slots, -(-size // BUCKET_BYTES))
+    bounds = bucket_bounds(
+        overlay.storage, overlay.case.pending, shape.columns, shape.arrow, buckets, table=shape.table
+    )
+    numbers = executor.spark.range(0, len(bounds), 1, len(bounds))
+    frames = []
+    for what, names in (("keys", shape.columns.key), ("rows", shape.schema.names)):
+        task = _task(pickle.dumps((overlay, bounds)), what)
+        frames.append(numbers.mapInArrow(task, struct_type(overlay, names)))
+    return frames[0], frames[1]
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _task(payload: bytes, what: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function that runs in a task; pickled by value, see ``spark.tasks``."""
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pickle
+
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                overlay, bounds = pickle.loads(payload)
+                done = overlay.evaluate(bounds[number], None)
+                rows = overlay.keys(done) if what == "keys" else done.rows
+                yield from rows.combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
+
+    return run

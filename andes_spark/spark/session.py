@@ -1,0 +1,253 @@
+"""Spark sessions: one made with the right jars and settings, or a user's own, checked and left as it is.
+
+Which jars, and how they are fetched, is in ``jars.py``. Nothing here runs a Spark job.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from andes_spark.errors import MissingPackageError, OptionError
+from andes_spark.spark import jars
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+EXTENSIONS = "spark.sql.extensions"
+CATALOG = "spark.sql.catalog.spark_catalog"
+JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+DELTA_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+S3A_CLASS = "org.apache.hadoop.fs.s3a.S3AFileSystem"
+
+
+def spark_session(
+    app_name: str = "andes_spark",
+    *,
+    master: str | None = None,
+    config: Mapping[str, str] | None = None,
+    s3: bool = False,
+    cache_dir: str | Path | None = None,
+) -> SparkSession:
+    """Return the active session if there is one, else start one that can do Delta.
+
+    An active session is checked and returned as it is: the other arguments then change nothing. A new one
+    gets Delta's jars for the installed pyspark, its extension and catalog, progress bars and Arrow; with a
+    local master it also logs errors only, binds to the loopback address and shows no UI. Whatever
+    ``config`` says wins, except that extensions and jars are added to those of ``config``.
+
+    Args:
+        app_name: name of the application.
+        master: such as ``"local[4]"``; by default what spark-submit or Spark's own configuration says,
+            else all cores of this machine.
+        config: further settings of Spark.
+        s3: whether ``s3a://`` is needed; ``s3://`` is then served by it too.
+        cache_dir: folder of the jars; by default one in the user's cache. They are fetched once, which
+            needs the network.
+
+    Raises:
+        OptionError: the active session, or ``config``, lacks settings that Delta needs; they are named.
+        MissingPackageError: pyspark, Java or a jar is missing.
+        UnsupportedTableError: there is no known Delta release for the installed pyspark.
+    """
+    version = jars.installed_spark()
+    active = _active_session()
+    if active is not None:
+        require_delta(active)
+        if s3:
+            _require_class(active, S3A_CLASS, "hadoop-aws")
+        return active
+    running = _jvm_runs()
+    wanted = {name: str(value) for name, value in (config or {}).items()}
+    if master is not None:
+        wanted["spark.master"] = master
+    given = _submitted(running) | wanted
+    _check_catalog(given)
+    local = _is_local(given)
+    defaults = {name: value for name, value in _defaults(local=local, s3=s3).items() if name not in given}
+    settings = {**defaults, **wanted, EXTENSIONS: _with_delta(given)}
+    if not running:
+        settings["spark.jars"] = _with_jars(given, version, s3=s3, cache_dir=cache_dir)
+        if local:
+            settings[JAVA_OPTIONS] = _with_quiet_logs(given)
+            # Workers would otherwise run the first python3 of PATH, which may lack our packages.
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    return _start(app_name, settings, local=local, s3=s3)
+
+
+def spark_for(spark: SparkSession | None = None) -> SparkSession:
+    """Return the given session, or the active one, after a check that it can do Delta; start none.
+
+    Raises:
+        OptionError: there is no active session, or it lacks settings that Delta needs.
+        MissingPackageError: pyspark or Delta's jar is missing.
+    """
+    jars.installed_spark()
+    session = spark if spark is not None else _active_session()
+    if session is None:
+        raise OptionError(
+            "no Spark session is active: call andes_spark.spark_session() first, or pass your own as spark=",
+            option="spark",
+        )
+    require_delta(session)
+    return session
+
+
+def require_delta(spark: SparkSession) -> None:
+    """Check that a session, whoever made it, can do Delta. Changes nothing.
+
+    Raises:
+        OptionError: settings are missing; ``settings`` names them with the values they need.
+        MissingPackageError: the settings are there and Delta's jar is not.
+    """
+    missing = {}
+    extensions = str(spark.conf.get(EXTENSIONS, "") or "")
+    if DELTA_EXTENSION not in _split(extensions):
+        missing[EXTENSIONS] = ",".join([*_split(extensions), DELTA_EXTENSION])
+    if spark.conf.get(CATALOG, "") != DELTA_CATALOG:
+        missing[CATALOG] = DELTA_CATALOG
+    if missing:
+        wanted = ", ".join(f"{name}={value}" for name, value in missing.items())
+        raise OptionError(
+            f"this Spark session cannot do Delta; stop it and start it again with {wanted},"
+            " or let andes_spark.spark_session() start one",
+            settings=missing,
+        )
+    _require_class(spark, DELTA_EXTENSION, "delta-spark")
+
+
+def _defaults(*, local: bool, s3: bool) -> dict[str, str]:
+    settings = {
+        CATALOG: DELTA_CATALOG,
+        "spark.ui.showConsoleProgress": "true",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+    }
+    if local:
+        settings |= {
+            "spark.ui.enabled": "false",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            # Delta replays its log in 50 tasks by default, which suits a cluster.
+            "spark.databricks.delta.snapshotPartitions": "4",
+        }
+    if s3:
+        settings["spark.hadoop.fs.s3.impl"] = S3A_CLASS
+    return settings
+
+
+def _submitted(running: bool) -> dict[str, str]:
+    """Settings of spark-submit, where it started the JVM."""
+    if not running:
+        return {}
+    from pyspark import SparkConf
+
+    return dict(SparkConf().getAll())
+
+
+def _check_catalog(given: Mapping[str, str]) -> None:
+    found = given.get(CATALOG, DELTA_CATALOG)
+    if found != DELTA_CATALOG:
+        raise OptionError(
+            f"{CATALOG} is {found}; Delta needs {DELTA_CATALOG}: give the other catalog a name of its own",
+            option="config",
+            settings={CATALOG: DELTA_CATALOG},
+        )
+
+
+def _is_local(given: Mapping[str, str]) -> bool:
+    if "spark.master" in given:
+        return given["spark.master"].startswith("local")
+    # Nobody named a master: Spark's own configuration may, if there is one besides pyspark's.
+    return not any(os.environ.get(name) for name in ("MASTER", "SPARK_CONF_DIR", "SPARK_HOME"))
+
+
+def _with_delta(given: Mapping[str, str]) -> str:
+    found = _split(given.get(EXTENSIONS, ""))
+    return ",".join(found if DELTA_EXTENSION in found else [*found, DELTA_EXTENSION])
+
+
+def _with_jars(given: Mapping[str, str], version: str, *, s3: bool, cache_dir: str | Path | None) -> str:
+    found = _split(given.get("spark.jars", ""))
+    names = [path.rsplit("/", 1)[-1] for path in found]
+    wanted: list[Path] = []
+    if not any("delta-spark" in name for name in names):
+        wanted += jars.delta_jars(version, cache_dir=cache_dir)
+    if s3 and not any("hadoop-aws" in name for name in names):
+        wanted += jars.s3a_jars(version, cache_dir=cache_dir)
+    return ",".join([*found, *(path.as_uri() for path in wanted)])
+
+
+def _with_quiet_logs(given: Mapping[str, str]) -> str:
+    options = given.get(JAVA_OPTIONS, "")
+    if "log4j" in options:
+        return options
+    with resources.as_file(resources.files(__package__) / "log4j2.properties") as path:
+        return f"{options} -Dlog4j2.configurationFile={path.as_uri()}".strip()
+
+
+def _start(app_name: str, settings: Mapping[str, str], *, local: bool, s3: bool) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    builder: Any = SparkSession.builder
+    # A copy of its own: the builder of pyspark is one object that keeps the options of its last use.
+    builder = type(builder)().appName(app_name)
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session: SparkSession = builder.getOrCreate()
+    try:
+        require_delta(session)
+        if s3:
+            _require_class(session, S3A_CLASS, "hadoop-aws")
+    except (OptionError, MissingPackageError):
+        session.stop()
+        raise
+    if local:
+        # Where spark-submit started the JVM, its logging was configured before us.
+        session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def _active_session() -> SparkSession | None:
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.sql import SparkSession
+
+    try:
+        session = SparkSession.active()
+    except PySparkRuntimeError:
+        return None
+    context = getattr(session, "_sc", None)
+    # pyspark goes on to name a session whose context was stopped by hand.
+    return None if context is not None and context._jsc is None else session
+
+
+def _jvm_runs() -> bool:
+    from pyspark import SparkContext
+
+    return SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _require_class(spark: SparkSession, name: str, package: str) -> None:
+    """Check that the driver finds a class. Through Spark Connect that cannot be seen and is left to it."""
+    jvm = getattr(spark, "_jvm", None)
+    if jvm is None:
+        return
+    from py4j.protocol import Py4JJavaError
+
+    try:
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(name)
+    except Py4JJavaError as error:
+        extra = " --s3" if package == "hadoop-aws" else ""
+        raise MissingPackageError(
+            f"Spark runs without {name} (jar {package}); hand its jars over when the JVM starts:"
+            f' spark-submit --jars "$(python -m andes_spark.spark.jars{extra})" ...',
+            package=package,
+        ) from error
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,181 @@
+"""The kernel's parts run as Spark tasks, by ``mapInArrow``; job descriptions, job counts, errors of tasks.
+
+No JVM internals are used: a session of Spark 3.5 to the newest will do, and Spark Connect should.
+"""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from andes_spark.errors import AndesError, MissingPackageError, TaskError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+RESULT = "kind string, part long, payload binary"
+_DESCRIPTION = "spark.job.description"
+_GROUP = "spark.jobGroup.id"
+
+
+class SparkExecutor:
+    """Runs parts of an operation as tasks of one Spark job; see ``base.executor.Executor``.
+
+    Attributes:
+        distributed: always true.
+        spark: the session.
+        jobs: Spark jobs run so far.
+        purpose: what the jobs are for, such as ``apply s3://lake/orders v7``; part of their description.
+    """
+
+    distributed = True
+
+    def __init__(self, spark: SparkSession, table: str) -> None:
+        self.spark = spark
+        self.jobs = 0
+        self.purpose = table
+        self._table = table
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at the same time."""
+        context = _classic(self.spark)
+        if context is not None:
+            return int(context.defaultParallelism)
+        return int(self.spark.conf.get("spark.default.parallelism", "") or 2)
+
+    def map(self, function: Callable[[A], B], parts: Iterable[A], *, step: str) -> list[B]:
+        """One task per part. Runs one Spark job.
+
+        Raises:
+            AndesError: what a part raised.
+            MissingPackageError: an executor lacks a package; ``package``.
+            TaskError: a task failed otherwise, more often than Spark retries.
+        """
+        from pyspark import cloudpickle
+
+        work = list(parts)
+        if not work:
+            return []
+        payload: bytes = cloudpickle.dumps((function, work))  # type: ignore[no-untyped-call]
+        frame = self.spark.range(0, len(work), 1, len(work)).mapInArrow(_task(payload), RESULT)
+        found = {part: pickle.loads(data) for _, part, data in self.collect(frame, step=step)}
+        return [found[number] for number in range(len(work))]
+
+    def collect(self, frame: DataFrame, *, step: str) -> list[tuple[str, int, bytes]]:
+        """Rows of a frame of :data:`RESULT`. Runs one Spark job; raises as :meth:`map`."""
+        with self.described(step):
+            try:
+                rows = frame.collect()
+            except Exception as error:
+                raise task_error(error, step, self._table) from error
+        for kind, _, payload in rows:
+            if kind == "error":
+                raise pickle.loads(bytes(payload))
+            if kind == "missing":
+                raise missing_package(bytes(payload).decode(), self._table)
+        return [(kind, int(part), bytes(payload)) for kind, part, payload in rows]
+
+    @contextmanager
+    def described(self, step: str) -> Iterator[None]:
+        """Name and count the Spark jobs that run inside; what the caller had set is put back."""
+        context = _classic(self.spark)
+        if context is None:
+            yield
+            self.jobs += 1
+            return
+        kept = {name: context.getLocalProperty(name) for name in (_DESCRIPTION, _GROUP)}
+        group = f"andes-{uuid.uuid4()}"
+        context.setLocalProperty(_DESCRIPTION, f"andes {self.purpose}: {step}")
+        context.setLocalProperty(_GROUP, group)
+        try:
+            yield
+        finally:
+            self.jobs += len(context.statusTracker().getJobIdsForGroup(group))
+            for name, value in kept.items():
+                context.setLocalProperty(name, value)
+
+
+def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function that runs in a task.
+
+    Nested, so that it is pickled by value: an executor without this library can still say so.
+    """
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pickle
+
+        import pyarrow as pa
+
+        def row(kind: str, part: int, data: bytes) -> pa.RecordBatch:
+            return pa.record_batch(
+                [pa.array([kind]), pa.array([part], pa.int64()), pa.array([data], pa.binary())],
+                names=["kind", "part", "payload"],
+            )
+
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                try:
+                    from andes_spark.errors import AndesError, StorageError
+
+                    function, parts = pickle.loads(payload)
+                except ImportError as error:
+                    yield row("missing", number, str(error.name or error).encode())
+                    return
+                try:
+                    result = function(parts[number])
+                except StorageError:
+                    # The store may answer the next attempt: Spark retries the task.
+                    raise
+                except AndesError as error:
+                    yield row("error", number, pickle.dumps(error))
+                    return
+                yield row("done", number, pickle.dumps(result))
+
+    return run
+
+
+def task_error(error: Exception, step: str, table: str) -> AndesError:
+    """The library's error for what Spark raised while it ran a job."""
+    text = str(error)
+    for line in reversed(text.splitlines()):
+        if "ModuleNotFoundError: No module named" in line:
+            return missing_package(line.rsplit("named", 1)[1].strip(" '\""), table)
+        if "ImportError" in line and "must be installed" in line:
+            return missing_package(line.split("ImportError:", 1)[-1].strip(), table)
+    reason = next(
+        (line.strip() for line in text.splitlines() if "Error" in line or "Exception" in line),
+        text[:300],
+    )
+    return TaskError(
+        f"{table}: {step} failed in a Spark task, after Spark's own retries: {reason}; nothing was committed",
+        table=table,
+        step=step,
+    )
+
+
+def missing_package(name: str, table: str) -> MissingPackageError:
+    """The error for executors that lack a package."""
+    return MissingPackageError(
+        f"{table}: the Python of Spark's executors lacks {name}; give executors the packages of this library, for "
+        "example by spark.archives with an environment that was packed where andes_spark is installed",
+        table=table,
+        package=name,
+    )
+
+
+def _classic(spark: SparkSession) -> Any:
+    """The SparkContext, or None with Spark Connect."""
+    from pyspark.errors import PySparkException
+
+    try:
+        return spark.sparkContext
+    except (PySparkException, AttributeError):
+        return None

@@ -1,0 +1,177 @@
+"""Run by test_tasks: a standalone cluster of two workers; an executor dies while its task has written files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Cluster:
+    """Master and workers of pyspark's own classes, a process each, on the loopback interface."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        import pyspark
+
+        self.folder = folder
+        self.home = Path(pyspark.__file__).parent
+        self.port = free_port()
+        self.url = f"spark://127.0.0.1:{self.port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.workers = workers
+
+    def __enter__(self) -> Cluster:
+        host = ["--host", "127.0.0.1", "--webui-port", "0"]
+        self.start("master.Master", *host, "--port", str(self.port))
+        self.wait("master.Master", "New state: ALIVE", 1)
+        for number in range(self.workers):
+            work = str(self.folder / f"work{number}")
+            self.start("worker.Worker", *host, "--cores", "1", "--memory", "1g", "--work-dir", work, self.url)
+        self.wait("master.Master", "Registering worker", self.workers)
+        return self
+
+    def start(self, name: str, *arguments: str) -> None:
+        log = (self.folder / f"{name}.log").open("ab")
+        command = [str(self.home / "bin" / "spark-class"), f"org.apache.spark.deploy.{name}", *arguments]
+        environment = {**os.environ, "SPARK_HOME": str(self.home), "SPARK_DAEMON_MEMORY": "256m"}
+        environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_NO_DAEMONIZE": "1"}
+        self.processes.append(
+            subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        )
+        log.close()
+
+    def wait(self, name: str, text: str, times: int) -> None:
+        deadline = time.monotonic() + 60
+        while (self.folder / f"{name}.log").read_text(errors="replace").count(text) < times:
+            if time.monotonic() > deadline:
+                raise RuntimeError((self.folder / f"{name}.log").read_text(errors="replace")[-3000:])
+            time.sleep(0.2)
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self.processes):
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def main(jars: str, path: str) -> None:
+    folder = Path(path)
+    with Cluster(folder, 2) as cluster:
+        found = use(cluster, jars, folder)
+    print(json.dumps(found))  # noqa: T201
+
+
+def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
+    from pyspark.sql import functions as F
+
+    from andes_spark import ModTable, Settings, spark_session
+    from andes_spark.errors import AndesError
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    config = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.memory": "1g",
+        "spark.executor.memory": "512m",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.default.parallelism": "2",
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"],
+    }
+    spark = spark_session(master=cluster.url, cache_dir=jars, config=config)
+    spark.sparkContext.setLogLevel("ERROR")
+    marks = folder / "marks"
+    marks.mkdir()
+    # Tasks write a file for every few rows, so that a task that dies has written some.
+    settings = Settings(byte_budget=0, target_file_bytes=4096)
+
+    def rows(first: int, last: int, seq: int):
+        return spark.range(first, last, 1, 4).selectExpr("id", f"id + {seq} AS seq", "repeat('x', 20) AS s")
+
+    keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"], "merge": "manual", "settings": settings}
+    table = ModTable.create(str(folder / "t"), rows(0, 1, 0).schema, data=rows(0, 4000, 0), **keyed)
+
+    @F.udf("bigint")
+    def deadly(value):
+        """Note each attempt; once, when much of its task's rows are through, kill the executor."""
+        import os
+        import signal
+        import uuid
+
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        assert context is not None
+        (marks / f"{context.partitionId()}-{context.attemptNumber()}").touch()
+        if value == 5900:
+            try:
+                os.close(os.open(marks / "killed", os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return value
+            # This process is a child of the daemon, which is a child of the executor's JVM.
+            daemon = os.getppid()
+            with open(f"/proc/{daemon}/stat") as stat:
+                os.kill(int(stat.read().rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
+            (marks / f"after-{uuid.uuid4()}").touch()
+        return value
+
+    # Arrow batches of a few rows, or a task would hold all of its rows when it dies.
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")
+    spark.conf.set("spark.sql.execution.python.udf.maxRecordsPerBatch", "100")
+    mods = rows(2000, 6000, 10_000).withColumn("id", deadly("id"))
+    result = table.apply(mods, batch_id=("s", 1))
+    assert result.upserts == 4000, result
+    fresh = sorted((row["id"], row["seq"]) for row in table.read().collect())
+    merged = table.merge()
+    assert any(step.spark_jobs for step in merged.steps)
+
+    @F.udf("bigint")
+    def hopeless(value):
+        raise ValueError("every attempt fails")
+
+    failed: dict[str, Any] = {}
+    try:
+        table.apply(rows(0, 10, 20_000).withColumn("id", hopeless("id")))
+    except AndesError as error:
+        failed = {"error": type(error).__name__, "version": ModTable.open(table.url).version}
+    now = sorted((row["id"], row["seq"]) for row in table.read().collect())
+    expected = [(id, id) for id in range(2000)] + [(id, id + 10_000) for id in range(2000, 6000)]
+    attempts = [each.name for each in marks.iterdir() if each.name[0].isdigit()]
+    mod_files = list((folder / "t" / "_andes" / "mods").rglob("*.parquet"))
+    found = {
+        "workers": (folder / "master.Master.log").read_text().count("Registering worker"),
+        "executor_killed": (marks / "killed").exists(),
+        "tasks": len({name.split("-")[0] for name in attempts}),
+        "attempts": len(attempts),
+        "rows": len(now) if now == expected else f"wrong: {len(now)}",
+        "fresh": len(fresh) if fresh == expected else f"wrong: {len(fresh)}",
+        "expected": len(expected),
+        "problems": list(table.verify().problems),
+        "referenced": len(table.manifest(1).entries),
+        "written": len(mod_files),
+        "version": table.version,
+        "failed": failed,
+    }
+    spark.stop()
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,422 @@
+"""Batches of every kind: Arrow, polars, pandas, a stream, Spark in the process and in tasks, are one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable, Schema, Settings
+from andes_spark.errors import BadModsError, BatchConflictError, OptionError, SchemaMismatchError, SequenceTieError
+from tests.spark.batches import (
+    EVERY,
+    HERE,
+    SIMPLE,
+    TASKS,
+    create,
+    every_rows,
+    in_partitions,
+    parquet_frame,
+    shown,
+    side_by_side,
+    simple_rows,
+    spark_rows,
+    table_of,
+)
+
+
+def reader_of(table: pa.Table) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=5))
+
+
+def forms(spark, batch: pa.Table) -> Iterator[tuple[str, Any, Settings]]:
+    yield "arrow", batch, HERE
+    yield "record batch", batch.combine_chunks().to_batches()[0], HERE
+    yield "polars", pl.from_arrow(batch), HERE
+    yield "polars lazy", pl.DataFrame(batch).lazy(), HERE
+    yield "pandas", batch.to_pandas(types_mapper=nullable_pandas().get), HERE
+    yield "stream", reader_of(batch), HERE
+    yield "stream in parts", reader_of(batch), TASKS
+    yield "spark", in_partitions(spark, batch), HERE
+    yield "spark in tasks", in_partitions(spark, batch), TASKS
+
+
+def nullable_pandas() -> dict[pa.DataType, Any]:
+    """Pandas types that keep NULLs apart from NaN and integers from floats."""
+    import pandas as pd
+
+    kinds = [pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.decimal128(12, 2), pa.timestamp("us", "UTC")]
+    return {kind: pd.ArrowDtype(kind) for kind in kinds}
+
+
+def described(spark) -> str | None:
+    text: str | None = spark.sparkContext.getLocalProperty("spark.job.description")
+    return text
+
+
+def jobs_since(spark, group: str) -> int:
+    return len(spark.sparkContext.statusTracker().getJobIdsForGroup(group))
+
+
+def test_a_batch_is_one_batch_whatever_it_comes_as(spark, tmp_path):
+    ops: list[str | None] = ["D" if i % 5 == 1 else "U" for i in range(12)]
+    batch = table_of(simple_rows(), SIMPLE, op=ops)
+    expected = [row for row in simple_rows() if row["id"] % 5 != 1]
+    sent = list(forms(spark, batch))
+    results = {}
+    for name, mods, settings in sent:
+        table = create(tmp_path / name, settings=settings)
+        result = table.apply(mods, apply_as_deletes="op = 'D'", batch_id=("feed", 1), strict_replay=True)
+        assert (result.received, result.upserts, result.deletes) == (12, 9, 3), name
+        assert shown(table) == expected, name
+        manifest = table.manifest(1)
+        assert manifest.batch is not None
+        results[name] = (manifest.batch.digest, manifest.counts)
+        assert table.merge().counts.mods == 12
+        assert shown(table) == expected, name
+        assert table.verify().ok, name
+    assert len(set(map(str, results.values()))) == 1, results
+
+    table = ModTable.open(tmp_path / "arrow")
+    for name, mods, settings in forms(spark, batch):
+        again = ModTable.open(tmp_path / "arrow", settings=settings)
+        result = again.apply(mods, apply_as_deletes="op = 'D'", batch_id=("feed", 1), strict_replay=True)
+        assert (result.replayed, result.version, result.received) == (True, 1, 12), name
+    assert table.version == 1
+    assert sum(1 for each in (tmp_path / "arrow" / "_andes" / "mods").rglob("*") if each.is_file()) == 1
+    other = batch.set_column(2, "name", pa.array(["other"] * 12))
+    for mods, settings in ((in_partitions(spark, other), TASKS), (in_partitions(spark, other), HERE), (other, HERE)):
+        with pytest.raises(BatchConflictError) as caught:
+            ModTable.open(tmp_path / "arrow", settings=settings).apply(
+                mods, apply_as_deletes="op = 'D'", batch_id=("feed", 1), strict_replay=True
+            )
+        assert caught.value.version == 1
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_every_type_goes_in_and_comes_out(spark, tmp_path, zone):
+    kept = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", zone)
+    try:
+        loaded, changed = table_of(every_rows(0, 8), EVERY), table_of(every_rows(4, 8), EVERY)
+        # Through a file, since Spark would infer other types from values.
+        frames = [parquet_frame(spark, tmp_path / f"{n}.parquet", each) for n, each in enumerate((loaded, changed))]
+        expected: list[dict[str, Any]] | None = None
+        for name, data, mods, settings in (
+            ("arrow", loaded, changed, HERE),
+            ("here", frames[0], frames[1], HERE),
+            ("tasks", frames[0], frames[1], TASKS),
+        ):
+            table = create(tmp_path / name, EVERY, data=data, settings=settings)
+            table.apply(mods)
+            fresh, arrow = spark_rows(table.read(), table), shown(table)
+            assert fresh == arrow
+            expected = expected or arrow
+            assert len(arrow) == 12
+            assert arrow == expected, name
+            table.merge()
+            assert shown(table) == expected, name
+            assert spark_rows(table.read(), table) == expected, name
+            found = Schema.from_json(table.read().schema.json())
+            assert [(f.name, f.type) for f in found] == [(f.name, f.type) for f in table.schema], name
+            assert table.verify().ok, name
+        assert [row["g"] for row in expected or ()][:2] == ["NaN", -1 / 7]
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", kept)
+
+
+CONDITIONS: list[tuple[str, Callable[[Any], Any], Any]] = [
+    ("op = 'D'", lambda f: f.op == "D", pl.col("op") == "D"),
+    ("op <> 'U'", lambda f: f.op != "U", pl.col("op") != "U"),
+    ("NOT (op = 'U')", lambda f: ~(f.op == "U"), ~(pl.col("op") == "U")),
+    ("op IN ('D', 'X')", lambda f: f.op.isin("D", "X"), pl.col("op").is_in(["D", "X"])),
+    ("op NOT IN ('U', 'X')", lambda f: ~f.op.isin("U", "X"), ~pl.col("op").is_in(["U", "X"])),
+    ("op LIKE 'D%'", lambda f: f.op.like("D%"), pl.col("op").str.starts_with("D")),
+    ("op IS NULL", lambda f: f.op.isNull(), pl.col("op").is_null()),
+    ("op = 'D' OR flag", lambda f: (f.op == "D") | f.flag, (pl.col("op") == "D") | pl.col("flag")),
+    ("op = 'D' AND flag", lambda f: (f.op == "D") & f.flag, (pl.col("op") == "D") & pl.col("flag")),
+    ("op = 'é' OR op = ''", lambda f: (f.op == "é") | (f.op == ""), pl.col("op").is_in(["é", ""])),
+    ("seq % 4 = 1 AND `op` = 'D'", lambda f: (f.seq % 4 == 1) & (f.op == "D"), None),
+    ("seq / 2 = 51.5", lambda f: f.seq / 2 == 51.5, pl.col("seq") / 2 == 51.5),
+    ("CASE WHEN op = 'D' THEN true ELSE false END", lambda f: f.op.eqNullSafe("D"), pl.col("op").eq_missing("D")),
+]
+
+
+@pytest.mark.parametrize("on_null", ["quarantine", "upsert"])
+def test_conditions_are_judged_alike(spark, tmp_path, on_null):
+    ops = ["D", "U", None, "d", "D ", "", "DX", "é", "X", "D", None, "U"]
+    flags = [True, False, None, True, False, None, True, None, True, False, True, None]
+    batch = table_of(simple_rows(), SIMPLE, op=ops).append_column("flag", pa.array(flags))
+    for number, (sql, column, expression) in enumerate(CONDITIONS):
+        found = []
+        # A column that no condition uses is one too many.
+        used = batch.drop_columns([name for name in ("op", "flag") if name not in sql])
+        frame = in_partitions(spark, used, 2)
+        tries: list[tuple[Any, Any]] = [(used, sql), (frame, sql), (frame, column(frame))]
+        if expression is not None:
+            tries.append((used, expression))
+        for at, (mods, condition) in enumerate(tries):
+            table = create(tmp_path / f"{number}-{at}")
+            result = table.apply(mods, apply_as_deletes=condition, on_null_operation=on_null, max_quarantined=12)
+            found.append((result.counts, [row["id"] for row in shown(table)]))
+        assert all(each == found[0] for each in found), (sql, found)
+
+
+def test_all_three_conditions_together_are_judged_alike(spark, tmp_path):
+    ops = ["I", "U", "D", "T", "?", None, "I", "both", "D", "I", "I", "I"]
+    batch = table_of(simple_rows(), SIMPLE, op=ops)
+    conditions: dict[str, Any] = {
+        "apply_as_upserts": "op IN ('I', 'U', 'both')",
+        "apply_as_deletes": "op = 'D' OR op = 'both'",
+        "apply_as_truncates": "op = 'T'",
+    }
+    found = []
+    for name, mods, settings in forms(spark, batch):
+        table = create(tmp_path / name, settings=settings)
+        result = table.apply(mods, **conditions, max_quarantined=3)
+        reasons = table.quarantined().column("reason").to_pylist()
+        found.append((result.counts, reasons, shown(table)))
+        table.merge()
+        assert shown(table) == found[-1][2]
+    assert all(each == found[0] for each in found)
+    counts, reasons, rows = found[0]
+    assert (counts.upserts, counts.deletes, counts.truncates, counts.quarantined) == (6, 2, 1, 3)
+    assert set(reasons) == {"unknown operation"}
+    assert [row["id"] for row in rows] == [6, 9, 10, 11]
+
+
+@pytest.mark.parametrize("text", ['op = "D"', "op LIKE '100\\%'"])
+def test_text_that_engines_read_differently_is_refused_on_every_path(spark, tmp_path, text):
+    batch = table_of(simple_rows(), SIMPLE, op=["D"] * 12)
+    table = create(tmp_path / "t")
+    for mods in (batch, pl.from_arrow(batch), reader_of(batch), spark.createDataFrame(batch)):
+        with pytest.raises(OptionError) as caught:
+            table.apply(mods, apply_as_deletes=text)
+        assert caught.value.option == "apply_as_deletes"
+    assert table.version == 0
+
+
+def test_conditions_that_cannot_be_are_refused(spark, tmp_path):
+    batch = table_of(simple_rows(), SIMPLE, op=["D"] * 12)
+    frame = spark.createDataFrame(batch)
+    table = create(tmp_path / "t")
+    for mods, condition in (
+        (frame, "op ="),
+        (frame, "nothing = 1"),
+        (frame, "op"),
+        (frame, "count(*) > 1"),
+        (frame, pl.col("op") == "D"),
+        (frame, 7),
+        (batch, "op ="),
+        (batch, "op"),
+        (batch, frame.op == "D"),
+        (batch, 7),
+    ):
+        with pytest.raises(OptionError) as caught:
+            table.apply(mods, apply_as_deletes=condition)
+        assert caught.value.option == "apply_as_deletes", condition
+    with pytest.raises(SchemaMismatchError, match="nothing"):
+        table.apply(batch, apply_as_deletes="nothing = 1")
+    assert table.version == 0
+
+
+def test_columns_of_the_conditions_alone_are_dropped_others_refused_before_any_job(spark, tmp_path):
+    from pyspark.sql import functions as F
+
+    batch = table_of(simple_rows(), SIMPLE, op=["U"] * 12).append_column("why", pa.array(["x"] * 12))
+    table = create(tmp_path / "t")
+    frame = spark.createDataFrame(batch)
+    table.apply(frame, apply_as_deletes="op = 'D' AND why = 'y'")
+    table.apply(frame, apply_as_deletes=(frame.op == "D") & (F.col("why") == "y"))
+    table.apply(frame.drop("why"), apply_as_deletes="op = 'D' OR id < 0")
+    spark.sparkContext.setJobGroup("mine", "none may run")
+    bad = frame.withColumnRenamed("name", "nome").withColumn("amount", F.lit("text")).withColumn("seq", F.lit(1.5))
+    for given in (bad, bad.withColumn("op2", F.lit(1))):
+        with pytest.raises(SchemaMismatchError) as caught:
+            table.apply(given, apply_as_deletes="op = 'D'")
+        error = caught.value
+        assert {"nome", "why"} <= set(error.extra)
+        assert set(error.wrong_type) == {"amount", "seq"}
+        assert "op" not in error.extra
+    # A batch of deletes may lack columns, so what is missing is named when nothing but upserts can come.
+    with pytest.raises(SchemaMismatchError) as caught:
+        table.apply(frame.drop("op", "why", "name", "ok").withColumn("zz", F.lit(1)))
+    assert (caught.value.missing, caught.value.extra) == (("name", "ok"), ("zz",))
+    twice = frame.drop("op", "why").select("*", F.col("name"))
+    with pytest.raises(SchemaMismatchError) as caught:
+        table.apply(twice)
+    assert caught.value.duplicate == ("name",)
+    upper = frame.drop("op", "why").withColumnRenamed("name", "NAME")
+    with pytest.raises(SchemaMismatchError) as caught:
+        table.apply(upper)
+    assert (caught.value.missing, caught.value.extra) == (("name",), ("NAME",))
+    assert jobs_since(spark, "mine") == 0
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    spark.sparkContext.setLocalProperty("spark.job.description", None)
+    assert table.version == 3
+
+
+def test_deletes_may_lack_columns_and_upserts_may_not(spark, tmp_path):
+    narrow = spark.createDataFrame(table_of(simple_rows(), SIMPLE, op=["D"] * 12)).select("id", "seq", "op")
+    for settings in (HERE, TASKS):
+        table = create(tmp_path / f"{settings.byte_budget}", data=table_of(simple_rows(0, 12, 1), SIMPLE))
+        table = ModTable.open(table.url, settings=settings)
+        assert table.apply(narrow.where("id < 5"), apply_as_deletes="op = 'D'").deletes == 5
+        assert len(shown(table)) == 7
+        with pytest.raises(SchemaMismatchError) as caught:
+            table.apply(narrow, apply_as_deletes="op = 'D' AND id < 5")
+        assert set(caught.value.missing) == {"name", "amount", "day", "at", "score", "ok"}
+        assert table.version == 1
+
+
+@pytest.mark.parametrize("settings", [HERE, TASKS], ids=["here", "tasks"])
+def test_bad_mods_are_set_aside_or_refused_by_tasks(spark, tmp_path, settings):
+    rows = simple_rows()
+    rows[3]["id"] = rows[7]["seq"] = rows[8]["id"] = None
+    frame = in_partitions(spark, table_of(rows, SIMPLE))
+    table = create(tmp_path / "t", settings=settings)
+    with pytest.raises(BadModsError) as caught:
+        table.apply(frame, max_quarantined=2)
+    assert caught.value.quarantined == 3
+    assert caught.value.reasons == {"null key: id": 2, "null sequence: seq": 1}
+    assert len(caught.value.examples) == 3
+    assert table.version == 0
+    assert not [each for each in (tmp_path / "t" / "_andes").rglob("*.parquet") if each.is_file()]
+    result = table.apply(frame, max_quarantined=3)
+    assert (result.received, result.upserts, result.quarantined) == (12, 9, 3)
+    assert sorted(table.quarantined()["reason"].to_pylist()) == ["null key", "null key", "null sequence"]
+    assert len(shown(table)) == 9
+
+
+@pytest.mark.parametrize("settings", [HERE, TASKS], ids=["here", "tasks"])
+def test_repeats_across_partitions(spark, tmp_path, settings):
+    one = table_of(simple_rows(), SIMPLE)
+    both = side_by_side(spark, one, one.slice(2, 5))
+    table = create(tmp_path / "t", settings=settings)
+    result = table.apply(both, batch_id=("s", 1))
+    assert (result.received, result.upserts, result.collapsed) == (17, 12, 5)
+    assert shown(table) == simple_rows()
+    assert table.apply(one, batch_id=("s", 1)).replayed
+    assert sum(entry.rows for entry in table.manifest(1).entries) == 12
+
+    changed = one.slice(2, 5).set_column(2, "name", pa.array(["other"] * 5))
+    differing = side_by_side(spark, one, changed)
+    with pytest.raises(SequenceTieError) as caught:
+        table.apply(differing)
+    assert {key["id"] for key in caught.value.keys} <= {2, 3, 4, 5, 6}
+    assert caught.value.keys
+    gone = one.slice(2, 1).append_column("op", pa.array(["D"]))
+    tie = side_by_side(spark, one.append_column("op", pa.array(["U"] * 12)), gone)
+    with pytest.raises(SequenceTieError) as caught:
+        table.apply(tie, apply_as_deletes="op = 'D'")
+    assert caught.value.keys == [{"id": 2}]
+    assert table.version == 1
+    assert len(list((tmp_path / "t" / "_andes" / "mods").rglob("*.parquet"))) == len(table.manifest(1).entries)
+
+
+def test_one_job_an_apply_and_the_frame_is_evaluated_once(spark, tmp_path):
+    from pyspark.errors import AnalysisException
+    from pyspark.sql import functions as F
+
+    seen = tmp_path / "seen"
+    seen.mkdir()
+
+    @F.udf("bigint")
+    def once(value):
+        import uuid
+
+        (seen / f"{value}-{uuid.uuid4()}").touch()
+        return value
+
+    frame = spark.range(0, 12, 1, 3).select(
+        once(F.col("id")).alias("id"),
+        F.col("id").alias("seq"),
+        *(F.lit(None).cast(kind).alias(name) for name, kind in (part.split() for part in SIMPLE.split(", ")[2:])),
+    )
+    settings_before = {(row["key"], row["value"]) for row in spark.sql("SET").collect()}
+    spark.sparkContext.setJobDescription("what the caller does")
+    spark.sparkContext.setJobGroup("the caller's", "what the caller does")
+    for number, settings in enumerate((HERE, TASKS), 1):
+        table = create(tmp_path / f"t{number}", settings=settings)
+        result = table.apply(frame, apply_as_deletes="id < 0")
+        jobs = {step.name: step.spark_jobs for step in result.steps if step.spark_jobs}
+        assert jobs == ({"write mods": 1} if settings is HERE else {"write mods": 1, "check across parts": 1})
+        assert len(list(seen.iterdir())) == 12 * number
+        if settings is HERE:
+            assert sum(step.spark_jobs for step in table.merge().steps) == 0
+    assert described(spark) == "what the caller does"
+    assert spark.sparkContext.getLocalProperty("spark.jobGroup.id") == "the caller's"
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    spark.sparkContext.setLocalProperty("spark.job.description", None)
+    assert {(row["key"], row["value"]) for row in spark.sql("SET").collect()} == settings_before
+    # A condition that a column short does not resolve is asked about; pyspark's own errors stay as they are.
+    with pytest.raises(AnalysisException, match="nothing"):
+        frame.select("nothing")
+
+
+def test_jobs_say_what_they_are_for(spark, tmp_path):
+    from pyspark.sql import functions as F
+
+    names = spark.sparkContext.accumulator(0)
+    frame = in_partitions(spark, table_of(simple_rows(), SIMPLE))
+    found = tmp_path / "descriptions"
+    found.mkdir()
+
+    @F.udf("bigint")
+    def spy(value):
+        from pyspark import TaskContext
+
+        names.add(1)
+        context = TaskContext.get()
+        assert context is not None
+        text = context.getLocalProperty("spark.job.description") or ""
+        (found / text.encode().hex()).touch()
+        return value
+
+    table = create(tmp_path / "t", settings=TASKS)
+    table.apply(frame.withColumn("id", spy("id")))
+    [text] = [bytes.fromhex(each.name).decode() for each in found.iterdir()]
+    assert text == f"andes apply {table.url} v1: write mods"
+    assert names.value == 12
+
+
+def test_empty_frames_and_partitions(spark, tmp_path):
+    empty = spark.createDataFrame(table_of(simple_rows(), SIMPLE)).where("id < 0")
+    for settings in (HERE, TASKS):
+        table = create(tmp_path / f"{settings.byte_budget}", data=empty, settings=settings)
+        result = table.apply(empty)
+        assert (result.version, result.received) == (1, 0)
+        one = spark.createDataFrame(table_of(simple_rows(0, 1), SIMPLE)).repartition(7)
+        assert table.apply(one).upserts == 1
+        assert table.read().count() == 1
+        table.merge()
+        assert shown(table) == simple_rows(0, 1)
+
+
+def test_partials_are_the_same_in_tasks(spark, tmp_path):
+    loaded = table_of(simple_rows(0, 12, 1), SIMPLE)
+    partial = table_of(simple_rows(), SIMPLE).append_column(
+        "carried", pa.array([["name", "score"], ["name"], [], None] * 3, pa.list_(pa.string()))
+    )
+    listed = table_of(simple_rows(3, 6, 1000), SIMPLE).select(["id", "seq", "amount"])
+    results = []
+    for name, settings, make in (
+        ("arrow", HERE, lambda table: table),
+        ("here", HERE, lambda table: in_partitions(spark, table)),
+        ("tasks", TASKS, lambda table: in_partitions(spark, table)),
+    ):
+        table = create(tmp_path / name, data=make(loaded), settings=settings)
+        first = table.apply(make(partial), columns_to_update="carried").counts
+        second = table.apply(make(listed), column_list=["amount"]).counts
+        third = table.apply(make(table_of(simple_rows(0, 4, 5000), SIMPLE)), ignore_null_updates=True).counts
+        rows = spark_rows(table.read(), table)
+        assert rows == shown(table)
+        merged = table.merge().counts
+        assert shown(table) == rows
+        assert table.verify().ok
+        results.append((first, second, third, rows, merged))
+    assert results[0] == results[1]
+    assert results[0] == results[2]

@@ -1,0 +1,124 @@
+"""Initial loads of Spark DataFrames: written by tasks, unique by key, nothing left of a load that is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable, Schema, Settings
+from andes_spark.errors import BadModsError, DuplicateKeyError, SchemaMismatchError, TableExistsError
+from tests.spark.batches import (
+    HERE,
+    SIMPLE,
+    TASKS,
+    create,
+    in_partitions,
+    shown,
+    side_by_side,
+    simple_rows,
+    spark_rows,
+    table_of,
+)
+
+PLACES = pytest.mark.parametrize("settings", [HERE, TASKS], ids=["here", "tasks"])
+
+
+def data_files(path: Path) -> list[Path]:
+    return [each for each in path.rglob("*.parquet") if "_delta_log" not in each.parts]
+
+
+@PLACES
+def test_a_load_is_the_same_from_spark_and_arrow(spark, tmp_path, settings):
+    data = table_of(simple_rows(0, 50), SIMPLE)
+    tables = [
+        create(tmp_path / name, data=given, settings=settings, partition_by=by)
+        for name, given, by in (
+            ("arrow", data, ()),
+            ("spark", in_partitions(spark, data), ()),
+            ("by day", in_partitions(spark, data), ("ok",)),
+        )
+    ]
+    for table in tables:
+        assert shown(table) == simple_rows(0, 50)
+        assert spark_rows(table.read(), table) == simple_rows(0, 50)
+        manifest = table.manifest(0)
+        assert (manifest.operation, manifest.counts.received, manifest.counts.upserts) == ("load", 50, 50)
+        assert table.status().rows == 50
+        assert table.verify().ok
+        table.apply(table_of(simple_rows(48, 4, 500), SIMPLE), merge=True)
+        assert shown(table) == [*simple_rows(0, 48), *simple_rows(48, 4, 500)]
+
+
+@PLACES
+def test_keys_must_be_unique_across_partitions(spark, tmp_path, settings):
+    one, two = table_of(simple_rows(0, 10), SIMPLE), table_of(simple_rows(9, 5, 500), SIMPLE)
+    for frame in (side_by_side(spark, one, two), spark.createDataFrame(pa.concat_tables([one, two])).repartition(1)):
+        with pytest.raises(DuplicateKeyError) as caught:
+            create(tmp_path / "t", data=frame, settings=settings)
+        assert caught.value.keys == [{"id": 9}]
+        assert not data_files(tmp_path / "t")
+    assert create(tmp_path / "t", data=side_by_side(spark, one, two.slice(1)), settings=settings).status().rows == 14
+
+
+@PLACES
+@pytest.mark.parametrize("kind", ["STRING", "INT", "DATE", "DECIMAL(5,2)", "TIMESTAMP"])
+def test_keys_of_partition_columns_are_compared_exactly(spark, tmp_path, settings, kind):
+    """Read back by Spark, folders named 01 and 1 would be one integer."""
+    import datetime
+    from decimal import Decimal
+
+    places: dict[str, list[Any]] = {
+        "STRING": ["1", "01", "1.0", "2024-01-01", "é=%41"],
+        "INT": [1, 2, 3, 4, 5],
+        "DATE": [datetime.date(2024, 1, n) for n in range(1, 6)],
+        "DECIMAL(5,2)": [Decimal(n).scaleb(-2) for n in range(5)],
+        "TIMESTAMP": [datetime.datetime(2024, 1, 1, 0, 0, 0, n, tzinfo=datetime.UTC) for n in range(5)],
+    }
+    ddl = f"p {kind}, id INT, v STRING"
+    rows = [{"p": place, "id": n, "v": "x"} for place in places[kind] for n in range(2)]
+    data = pa.Table.from_pylist(rows, schema=Schema.from_ddl(ddl).to_arrow())
+    options: dict[str, Any] = {"primary_key": ["p", "id"], "partition_by": ["p"], "settings": settings}
+    table = ModTable.create(tmp_path / "t [x]*", ddl, data=spark.createDataFrame(data), **options)
+    assert shown(table) == sorted(rows, key=lambda row: (row["p"], row["id"]))
+    twice = pa.concat_tables([data, data.slice(3, 1)])
+    with pytest.raises(DuplicateKeyError) as caught:
+        ModTable.create(tmp_path / "u [x]*", ddl, data=spark.createDataFrame(twice), **options)
+    assert caught.value.keys == [{"p": rows[3]["p"], "id": 1}]
+
+
+@PLACES
+def test_rows_that_cannot_be_loaded_leave_no_table(spark, tmp_path, settings):
+    rows = simple_rows(0, 10)
+    rows[4]["id"] = None
+    with pytest.raises(BadModsError) as caught:
+        create(tmp_path / "t", data=in_partitions(spark, table_of(rows, SIMPLE)), settings=settings)
+    assert caught.value.quarantined == 1
+    assert caught.value.reasons == ("null key: id",)
+    frame = spark.createDataFrame(table_of(simple_rows(0, 10), SIMPLE))
+    spark.sparkContext.setJobGroup("loading", "")
+    with pytest.raises(SchemaMismatchError) as mismatch:
+        create(tmp_path / "t", data=frame.withColumnRenamed("ok", "o").withColumn("seq", frame.name), settings=settings)
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    assert not list(spark.sparkContext.statusTracker().getJobIdsForGroup("loading"))
+    assert (mismatch.value.missing, mismatch.value.extra) == (("ok",), ("o",))
+    assert set(mismatch.value.wrong_type) == {"seq"}
+    create(tmp_path / "t", data=frame, settings=settings)
+    with pytest.raises(TableExistsError):
+        create(tmp_path / "t", data=frame, settings=settings)
+    assert shown(ModTable.open(tmp_path / "t")) == simple_rows(0, 10)
+
+
+def test_small_files_and_empty_partitions(spark, tmp_path):
+    frame = spark.range(0, 500, 1, 4).selectExpr("id", "id as seq", "repeat('x', 100) as s")
+    small = Settings(target_file_bytes=20_000)
+    keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"]}
+    table = ModTable.create(tmp_path / "t", frame.schema, data=frame, settings=small, **keyed)
+    assert table.status().rows == 500
+    assert table.status().files > 1
+    empty = frame.where("id < 0")
+    none = ModTable.create(tmp_path / "none", frame.schema, data=empty, **keyed)
+    assert none.status().rows == 0
+    assert none.read().count() == 0

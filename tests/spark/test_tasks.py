@@ -1,0 +1,165 @@
+"""Tasks that fail: what an executor lacks, what a part raises, what Spark tries again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from andes_spark.errors import (
+    AndesError,
+    DuplicateKeyError,
+    FileDamagedError,
+    MissingPackageError,
+    StorageError,
+    TaskError,
+    ThrottledError,
+)
+from andes_spark.spark.tasks import SparkExecutor, missing_package, task_error
+from tests.conftest import JARS, ROOT
+from tests.spark.batches import SIMPLE, TASKS, create, in_partitions, simple_rows, table_of
+
+TABLE = "s3://lake/orders"
+
+
+def test_parts_run_as_tasks_of_one_job_in_order(spark):
+    executor = SparkExecutor(spark, TABLE)
+
+    def work(part: int) -> tuple[int, int]:
+        return part * part, os.getpid()
+
+    found = executor.map(work, range(5), step="square")
+    assert [value for value, _ in found] == [0, 1, 4, 9, 16]
+    assert os.getpid() not in {process for _, process in found}
+    assert executor.jobs == 1
+    assert executor.map(work, [], step="nothing") == []
+    assert executor.jobs == 1
+    assert executor.slots == 2
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        FileDamagedError("damaged", table=TABLE, path="mods/x", keys=[{"id": 1}]),
+        DuplicateKeyError("twice", keys=[{"id": 1}, {"id": 2}]),
+        AndesError("plain"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_an_error_of_the_library_arrives_as_it_is(spark, raised):
+    def work(part: int) -> int:
+        if part == 1:
+            raise raised
+        return part
+
+    with pytest.raises(type(raised)) as caught:
+        SparkExecutor(spark, TABLE).map(work, range(3), step="work")
+    assert type(caught.value) is type(raised)
+    assert (caught.value.message, caught.value.fields) == (raised.message, raised.fields)
+
+
+def test_an_import_that_fails_names_the_package(spark):
+    def work(part: int) -> int:
+        import no_such_package.within  # type: ignore[import-not-found]  # noqa: F401
+
+        return part
+
+    with pytest.raises(MissingPackageError, match="no_such_package") as caught:
+        SparkExecutor(spark, TABLE).map(work, range(2), step="work")
+    assert caught.value.table == TABLE
+    assert caught.value.package.startswith("no_such_package")
+    assert isinstance(caught.value, ImportError)
+
+
+@pytest.mark.parametrize("raised", [ValueError("the reason"), StorageError("the reason"), ThrottledError("the reason")])
+def test_another_failure_is_named_with_its_reason(spark, raised):
+    def work(part: int) -> int:
+        raise raised
+
+    with pytest.raises(TaskError, match="the reason") as caught:
+        SparkExecutor(spark, TABLE).map(work, range(2), step="find rows")
+    assert (caught.value.table, caught.value.step) == (TABLE, "find rows")
+    assert "nothing was committed" in caught.value.message
+    assert "Traceback" not in caught.value.message
+
+
+def test_a_frame_that_fails_leaves_the_table_as_it_was(spark, tmp_path):
+    from pyspark.sql import functions as F
+
+    @F.udf("bigint")
+    def broken(value):
+        if value == 9:
+            raise ValueError(f"no {value} here")
+        return value
+
+    table = create(tmp_path / "t", data=table_of(simple_rows(0, 3, 1), SIMPLE), settings=TASKS)
+    frame = in_partitions(spark, table_of(simple_rows(), SIMPLE)).withColumn("id", broken("id"))
+    with pytest.raises(TaskError, match="no 9 here") as caught:
+        table.apply(frame)
+    assert (caught.value.table, caught.value.step) == (table.url, "write mods")
+    assert table.version == 0
+    assert table.verify().ok
+    with pytest.raises(TaskError, match="no 9 here") as caught:
+        create(tmp_path / "u", data=frame, settings=TASKS)
+    assert caught.value.step == "load rows"
+    assert not list((tmp_path / "u").rglob("*.json"))
+
+
+def test_messages_of_spark_are_read_for_what_is_missing():
+    text = "Job aborted\n  File x\nModuleNotFoundError: No module named 'polars'\n"
+    error = task_error(RuntimeError(text), "write mods", TABLE)
+    assert isinstance(error, MissingPackageError)
+    assert error.package == "polars"
+    text = "x\nImportError: PyArrow >= 18.0.0 must be installed; however, it was not found.\n"
+    error = task_error(RuntimeError(text), "write mods", TABLE)
+    assert isinstance(error, MissingPackageError)
+    assert "PyArrow" in str(error)
+    assert missing_package("andes_spark", TABLE).package == "andes_spark"
+    assert isinstance(task_error(RuntimeError("java.lang.OutOfMemoryError: heap"), "x", TABLE), TaskError)
+
+
+def run_script(name: str, *arguments: Any, timeout: int = 240, **environment: str) -> dict[str, Any]:
+    """Run a script of this folder, which starts a Spark of its own; gives the JSON of its last line."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).parent / name), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_executors_without_our_packages_are_one_clear_error(tmp_path):
+    """Workers run a bare Python of the same version: pyspark comes with Spark, all else is missing."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    found = run_script("bare_executors.py", JARS, tmp_path / "t", tmp_path / "bare" / "bin" / "python")
+    for each in found.values():
+        assert each["error"] == "MissingPackageError", found
+        assert each["package"], found
+        assert "spark.archives" in each["message"], found
+    assert found["apply"]["version"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_a_cluster_of_two_workers_one_of_which_dies(tmp_path):
+    found = run_script("cluster.py", JARS, tmp_path)
+    assert found["workers"] == 2
+    assert found["executor_killed"]
+    assert found["attempts"] > found["tasks"]
+    assert found["rows"] == found["expected"]
+    assert found["fresh"] == found["expected"]
+    assert found["problems"] == []
+    assert found["referenced"] < found["written"], "the attempt that died had written files, which nothing names"
+    assert found["failed"]["error"] == "TaskError"
+    assert found["failed"]["version"] == found["version"]

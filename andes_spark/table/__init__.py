@@ -1,0 +1,1 @@
+"""An open table and its operations."""

@@ -1,0 +1,305 @@
+"""Applying a batch: checked, written once, committed as a version; then merged if that is due."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from andes_spark.base.steps import Steps
+from andes_spark.errors import BatchConflictError, CommitConflictError, OptionError
+from andes_spark.log.commit import Draft, commit
+from andes_spark.log.conditions import Conditions
+from andes_spark.log.cross_check import CrossCheck, pending_of_part, repeated_truncates, without
+from andes_spark.log.parts import Part, check_quarantine, together, write_part
+from andes_spark.log.prepare import BatchPlan, prepare
+from andes_spark.log.sampling import bucket_bounds
+from andes_spark.model.manifest import Batch, Manifest
+from andes_spark.model.mod import OP, ApplyOptions, BatchId
+from andes_spark.model.results import ApplyResult
+from andes_spark.table.context import Context
+from andes_spark.table.inputs import arrow_parts, is_spark
+from andes_spark.table.merging import merge_if_due
+
+CLOCK_TOLERANCE_MS = 5 * 60 * 1000
+CROSS_CHECK_ROWS = 1_000_000
+
+
+def apply_batch(context: Context, mods: Any, options: ApplyOptions, *, job: str | None = None) -> ApplyResult:
+    """Apply a batch of mods; see ``ModTable.apply``."""
+    steps = context.begin("apply", context.log.head + 1)
+    begun = context.log.clock()
+    with steps.step("read the log"):
+        head = context.log.refresh()
+        context.check_log()
+        plan = plan_batch(context, options)
+    warm: dict[str, pa.Table] = {}
+    part = _write(context, mods, options, plan, head, steps, warm)
+    with steps.step("check the clock"):
+        _check_clock(context, part, begun)
+    manifest, replayed = _commit(context, part, options, plan, steps, job)
+    if replayed:
+        _drop(context, part)
+        return ApplyResult(manifest.version, manifest.counts, replayed=True, steps=steps.done)
+    merge = merge_if_due(context, wanted=options.merge, warm=warm)
+    return ApplyResult(manifest.version, manifest.counts, merge=merge, steps=steps.done)
+
+
+def plan_batch(context: Context, options: ApplyOptions) -> BatchPlan:
+    """Check the options of an apply against the table.
+
+    Raises:
+        OptionError: options that contradict each other or name no column.
+    """
+    shape = context.shape()
+    if options.batch_id is None and not shape.columns.sequence and not options.at_least_once:
+        raise OptionError(
+            f"{context.table}: a table without sequence_by cannot tell a batch that is sent twice: give batch_id, "
+            "or at_least_once=True to accept that",
+            table=context.table,
+            option="batch_id",
+        )
+    if options.on_null_operation not in ("quarantine", "upsert"):
+        raise OptionError('on_null_operation is "quarantine" or "upsert"', option="on_null_operation")
+    if options.max_quarantined < 0:
+        raise OptionError("max_quarantined is a count, 0 or more", option="max_quarantined")
+    if options.column_list is not None and options.except_column_list is not None:
+        raise OptionError("give column_list or except_column_list, not both", option="column_list")
+    names = shape.schema.names
+    if options.columns_to_update in names:
+        raise OptionError(
+            f"columns_to_update names {options.columns_to_update!r}, a column of the table; it names a column of "
+            "the batch that is not stored",
+            option="columns_to_update",
+        )
+    for option in ("column_list", "except_column_list", "ignore_null_updates"):
+        _check_names(option, getattr(options, option), names, shape.columns.narrow)
+    listed = None
+    if options.column_list is not None:
+        listed = frozenset(options.column_list) | frozenset(shape.columns.narrow)
+    if options.except_column_list is not None:
+        listed = frozenset(names) - frozenset(options.except_column_list)
+    ignored = options.ignore_null_updates
+    if isinstance(ignored, bool):
+        ignored = [name for name in names if name not in shape.columns.narrow] if ignored else []
+    covers_all = options.strict_replay or not shape.columns.sequence
+    return BatchPlan(
+        table=context.table,
+        schema=shape.schema,
+        schema_id=context.definition.schema_id,
+        columns=shape.columns,
+        partition_by=shape.partition_by,
+        listed=listed,
+        ignore_null=tuple(ignored),
+        columns_to_update=options.columns_to_update,
+        cast=options.cast,
+        digest=None if options.batch_id is None else "all" if covers_all else "key",
+    )
+
+
+def _check_names(option: str, given: Any, names: Sequence[str], keyed: Sequence[str]) -> None:
+    if given is None or isinstance(given, bool):
+        return
+    if isinstance(given, str):
+        raise OptionError(f"{option} is a list of names, not a string", option=option)
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise OptionError(f"{option} names {unknown}, which the table does not have", option=option)
+    if option != "column_list" and set(given) & set(keyed):
+        raise OptionError(
+            f"{option} names {sorted(set(given) & set(keyed))}: key and sequence are part of every mod",
+            option=option,
+        )
+
+
+def _write(
+    context: Context,
+    mods: Any,
+    options: ApplyOptions,
+    plan: BatchPlan,
+    head: int,
+    steps: Steps,
+    warm: dict[str, pa.Table],
+) -> Part:
+    """Write a batch, whatever it came as; more bad mods than allowed leave nothing behind."""
+    if is_spark(mods):
+        from andes_spark.spark.frames import PartWriter, write_frame
+
+        writer = PartWriter(context.storage, plan, context.settings, head)
+        with steps.step("write mods"):
+            parts = write_frame(context.spark_executor(mods), mods, options, writer, warm=warm)
+    else:
+        parts = _write_arrow(context, mods, options, plan, head, steps, warm)
+    part = together(parts, plan)
+    try:
+        check_quarantine(part, plan, allowed=options.max_quarantined)
+        if len(parts) > 1:
+            with steps.step("check across parts"):
+                part = check_across(context, part, plan, head)
+    except BaseException:
+        _drop(context, part)
+        raise
+    return part
+
+
+def _write_arrow(
+    context: Context,
+    mods: Any,
+    options: ApplyOptions,
+    plan: BatchPlan,
+    head: int,
+    steps: Steps,
+    warm: dict[str, pa.Table],
+) -> list[Part]:
+    conditions = Conditions.of(options)
+    used = conditions.columns() - set(plan.schema.names)
+    if plan.columns_to_update is not None:
+        used.discard(plan.columns_to_update)
+    parts: list[Part] = []
+    offset = 0
+    try:
+        for rows in arrow_parts(mods, part_bytes=max(context.settings.byte_budget // 4, 1)):
+            with steps.step("prepare mods"):
+                ops = conditions.evaluate(rows)
+                rows = _named_once(rows, plan).append_column(OP, ops)
+                rows = rows.drop_columns([name for name in rows.column_names if name in used])
+                prepared = prepare(rows, plan, offset=offset)
+            if prepared.counts.quarantined > options.max_quarantined:
+                # Nothing of this part needs to be written to be refused.
+                check_quarantine(
+                    Part(counts=prepared.counts, reasons=prepared.reasons, examples=prepared.examples),
+                    plan,
+                    allowed=options.max_quarantined,
+                )
+            with steps.step("write mods"):
+                parts.append(
+                    write_part(
+                        context.storage,
+                        prepared,
+                        plan,
+                        head=head,
+                        target_bytes=context.settings.target_file_bytes,
+                        threads=context.settings.threads,
+                        warm=warm,
+                    )
+                )
+            offset += rows.num_rows
+    except BaseException:
+        for part in parts:
+            _drop(context, part)
+        raise
+    if len(parts) > 1:
+        warm.clear()
+    return parts
+
+
+def _named_once(rows: pa.Table, plan: BatchPlan) -> pa.Table:
+    if OP in rows.column_names:
+        raise OptionError(
+            f"{plan.table}: the batch has a column {OP!r}; names that begin with _andes_ are reserved",
+            table=plan.table,
+            column=OP,
+        )
+    return rows
+
+
+def check_across(context: Context, part: Part, plan: BatchPlan, head: int) -> Part:
+    """Look for mods that stand in two parts of a batch; raises as ``CrossCheck``."""
+    pending = pending_of_part(part)
+    if len(pending.files) < 2:
+        return part
+    twice = repeated_truncates(context.storage, plan, pending)
+    if pending.rows == 0:
+        return without(context.storage, part, plan, twice, head=head)
+    executor = context.executor()
+    buckets = max(executor.slots if executor.distributed else 1, pending.rows // CROSS_CHECK_ROWS)
+    bounds = bucket_bounds(context.storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
+    check = CrossCheck(context.storage, plan, pending)
+    repeats = (
+        executor.map(check, bounds, step="check across parts")
+        if executor.distributed
+        else [check(each) for each in bounds]
+    )
+    return without(context.storage, part, plan, [*twice, *(each for found in repeats for each in found)], head=head)
+
+
+def _commit(
+    context: Context, part: Part, options: ApplyOptions, plan: BatchPlan, steps: Steps, job: str | None
+) -> tuple[Manifest, bool]:
+    """Commit a written batch; the manifest, and whether it is that of an earlier apply of the same batch."""
+    batch = None
+    if options.batch_id is not None:
+        batch = Batch(source=options.batch_id.source, id=options.batch_id.tagged, digest=part.digest.hexdigest())
+        with steps.step("look up the batch"):
+            before = context.ledger.find(options.batch_id)
+        if before is not None:
+            return _same_batch(context, before, batch, part), True
+    draft = Draft(
+        operation="apply",
+        table_id=context.table_id,
+        counts=part.counts,
+        entries=part.entries,
+        schema_id=plan.schema_id,
+        batch=batch,
+        truncate=part.truncate,
+        job=job,
+        commit_id=str(uuid.uuid4()),
+    )
+
+    def admit(manifest: Manifest) -> Manifest | None:
+        if manifest.definition is not None:
+            raise CommitConflictError(
+                f"{context.table}: version {manifest.version} changed the table's definition while this batch "
+                "was written; apply it again",
+                table=context.table,
+                version=manifest.version,
+            )
+        same = batch and manifest.batch and (manifest.batch.source, manifest.batch.id) == (batch.source, batch.id)
+        return _same_batch(context, manifest, batch, part) if batch and same else None
+
+    with steps.step("commit"):
+        try:
+            manifest = commit(context.log, draft, admit=admit, ledger=context.ledger.roll_up)
+        except (BatchConflictError, CommitConflictError):
+            _drop(context, part)
+            raise
+    return manifest, manifest.commit_id != draft.commit_id
+
+
+def _same_batch(context: Context, before: Manifest, batch: Batch, part: Part) -> Manifest:
+    if before.batch is not None and before.batch.digest == batch.digest:
+        return before
+    _drop(context, part)
+    raise BatchConflictError(
+        f"{context.table}: batch ({batch.source!r}, {batch.id[2:]!r}) was applied as version {before.version} with "
+        "other content; give new content a new id",
+        table=context.table,
+        version=before.version,
+        batch_id=BatchId(batch.source, batch.id[2:]),
+    )
+
+
+def _check_clock(context: Context, part: Part, begun: int) -> None:
+    """Compare this machine's clock with the store's, by the time that a file of this batch got.
+
+    The file was written after ``begun`` and before now, by this machine's clock; a batch may take hours.
+    """
+    for entry in part.entries[:1]:
+        info = context.storage.info(entry.path)
+        now = context.log.clock()
+        if info is None or begun - CLOCK_TOLERANCE_MS <= info.modified_ms <= now + CLOCK_TOLERANCE_MS:
+            continue
+        off = ((begun if info.modified_ms < begun else now) - info.modified_ms) / 1000
+        _drop(context, part)
+        raise OptionError(
+            f"{context.table}: this machine's clock is {off:+.0f} s from the store's; set it right, since "
+            "versions are ordered in time",
+            table=context.table,
+        )
+
+
+def _drop(context: Context, part: Part) -> None:
+    """Delete files that no manifest refers to, or ever will."""
+    context.storage.delete(entry.path for entry in part.entries)

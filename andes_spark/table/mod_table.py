@@ -1,0 +1,364 @@
+"""``ModTable``: a keyed table in one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from andes_spark.base.steps import Progress
+from andes_spark.errors import OptionError, TableExistsError
+from andes_spark.log.log import Log
+from andes_spark.model.manifest import Manifest
+from andes_spark.model.mod import ApplyOptions, BatchId
+from andes_spark.model.results import ApplyResult, MergeResult
+from andes_spark.model.schema import Schema
+from andes_spark.settings import Settings
+from andes_spark.storage.base import Storage
+from andes_spark.storage.open import open_storage
+from andes_spark.table import status as reports
+from andes_spark.table.apply import apply_batch
+from andes_spark.table.context import Context
+from andes_spark.table.create import CreateOptions, create_table, define, exists, read_schema
+from andes_spark.table.merging import run_merge
+from andes_spark.table.read import pin, read_arrow
+from andes_spark.table.sessions import active_session, s3_options
+from andes_spark.table.verify import VerifyResult, verify
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class ModTable:
+    """A table with a primary key, in one folder on S3 or disk.
+
+    Mods are appended to its log by ``apply`` and folded into its base, a Delta table, by ``merge``; ``read``
+    shows both together. Get one from ``create`` or ``open``. A ``ModTable`` may be used by one thread at a
+    time; any number of them, in any processes, may work on one table.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __repr__(self) -> str:
+        return f"ModTable({self.url!r}, version={self._context.log.head})"
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str] | Storage,
+        schema: Any,
+        *,
+        primary_key: Sequence[str],
+        sequence_by: Sequence[str] = (),
+        data: Any = None,
+        if_not_exists: bool = False,
+        partition_by: Sequence[str] = (),
+        merge: str = "always",
+        lateness: str = "30 days",
+        batch_retention: str = "30 days",
+        deletion_vectors: bool = True,
+        comment: str | None = None,
+        properties: Mapping[str, str] | None = None,
+        storage_options: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        spark: SparkSession | None = None,
+        progress: Progress | None = None,
+    ) -> ModTable:
+        """Create a table.
+
+        Runs Spark jobs only when ``data`` is a Spark DataFrame.
+
+        Args:
+            path: folder: a local path, ``s3://`` or ``s3a://``.
+            schema: StructType, DDL string or pyarrow Schema.
+            primary_key: names of the key columns; never null, compared exactly.
+            sequence_by: columns that order the mods of one key. Without them the order of arrival decides.
+            data: rows of an initial load, written straight to the base; their keys must be unique.
+            if_not_exists: open the table that is there already, if its keys are the same.
+            partition_by: columns by which the base's files are laid out.
+            merge: ``"always"`` (each apply ends merged), ``"manual"``, or a staleness such as ``"15 minutes"``.
+            lateness: how long the sequences of deleted keys are remembered at least.
+            batch_retention: how long batch ids are remembered at least.
+            deletion_vectors: False rewrites files instead, for readers that do not know deletion vectors.
+            comment: free text, stored with the table.
+            properties: free names and values, stored with the table.
+            storage_options: access to the store, see ``storage.open_storage``; by default what the Spark session's
+                S3A settings say, else the usual chain of boto3.
+            settings: of this process.
+            spark: session to use; the active one if none is given.
+            progress: called with the name of each step as it begins.
+
+        Raises:
+            OptionError: names, keys or options that cannot be used, all at once.
+            TableExistsError: there is a table already.
+            DuplicateKeyError, BadModsError, SchemaMismatchError: ``data`` cannot be loaded.
+        """
+        storage = _storage(path, storage_options, spark)
+        chosen = settings or Settings()
+        definition = define(
+            read_schema(schema),
+            CreateOptions(
+                primary_key=primary_key,
+                sequence_by=sequence_by,
+                partition_by=partition_by,
+                merge=merge,
+                lateness=lateness,
+                batch_retention=batch_retention,
+                deletion_vectors=deletion_vectors,
+                comment=comment,
+                properties=properties,
+            ),
+        )
+        try:
+            log = create_table(storage, definition, chosen, data=data)
+        except TableExistsError:
+            if not if_not_exists:
+                raise
+            log = Log.open(storage, chosen)
+            there = log.definition
+            if (there.primary_key, there.sequence_by) != (definition.primary_key, definition.sequence_by):
+                raise exists(storage) from None
+        return cls(Context(storage, chosen, log, spark=spark, progress=progress))
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | Storage,
+        *,
+        storage_options: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        spark: SparkSession | None = None,
+        progress: Progress | None = None,
+    ) -> ModTable:
+        """Open a table. Runs no Spark job; arguments are those of ``create``.
+
+        Raises:
+            NoSuchTableError: the folder holds no table.
+            LogDamagedError, UnsupportedTableError: its log cannot be read.
+        """
+        storage = _storage(path, storage_options, spark)
+        chosen = settings or Settings()
+        log = Log.open(storage, chosen)
+        return cls(Context(storage, chosen, log, spark=spark, progress=progress))
+
+    @property
+    def url(self) -> str:
+        """Where the table lies."""
+        return self._context.table
+
+    @property
+    def schema(self) -> Schema:
+        """The columns."""
+        return self._context.shape().schema
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """Names of the key columns."""
+        return tuple(self._context.definition.primary_key)
+
+    @property
+    def sequence_by(self) -> tuple[str, ...]:
+        """Names of the sequence columns."""
+        return tuple(self._context.definition.sequence_by)
+
+    @property
+    def version(self) -> int:
+        """The newest version; asks the store."""
+        return self._context.log.refresh()
+
+    def apply(
+        self,
+        mods: Any,
+        *,
+        apply_as_deletes: Any = None,
+        apply_as_upserts: Any = None,
+        apply_as_truncates: Any = None,
+        batch_id: tuple[str, int | str] | None = None,
+        at_least_once: bool = False,
+        column_list: Sequence[str] | None = None,
+        except_column_list: Sequence[str] | None = None,
+        ignore_null_updates: bool | Sequence[str] = False,
+        columns_to_update: str | None = None,
+        on_null_operation: Literal["quarantine", "upsert"] = "quarantine",
+        max_quarantined: int = 0,
+        cast: bool = False,
+        strict_replay: bool = False,
+        merge: bool | None = None,
+        job: str | None = None,
+    ) -> ApplyResult:
+        """Apply a batch of mods: one new version, and a merge if the table's policy says so.
+
+        The batch is written once and committed atomically; the table is not read. Runs Spark jobs for a Spark
+        DataFrame (one that evaluates it), and for merges above the byte budget.
+
+        Args:
+            mods: Spark, polars or pandas DataFrame, pyarrow Table or RecordBatchReader.
+            apply_as_deletes: condition that makes a row a delete: a SQL expression, a Spark Column for Spark
+                DataFrames, a polars expression for all else. A delete needs key and sequence only.
+            apply_as_upserts: condition that makes a row an upsert; by default each row that meets no other is.
+            apply_as_truncates: condition that makes a row a truncate of the whole table, at its sequence.
+            batch_id: ``(source, id)``; the same batch sent again does nothing and gives the first result.
+            at_least_once: accepts a batch without ``batch_id`` for a table without ``sequence_by``.
+            column_list: upserts set only these columns; others keep their value.
+            except_column_list: upserts set all columns but these.
+            ignore_null_updates: a NULL keeps the value that the row has: True, or the names of columns.
+            columns_to_update: name of an array<string> column that lists what each row carries; NULL: all.
+            on_null_operation: what a row is for which a condition is NULL.
+            max_quarantined: bad mods that are set aside before the batch is refused.
+            cast: casts value columns of other types; a value that cannot be cast makes a bad mod.
+            strict_replay: the same batch must be equal in all columns, not only key, sequence and operation.
+            merge: overrides the table's merge policy.
+            job: name of the job, kept in the manifest.
+
+        Raises:
+            OptionError: options that contradict each other.
+            SchemaMismatchError: missing, extra and wrong-type columns, all at once.
+            BadModsError: more bad mods than ``max_quarantined``.
+            SequenceTieError: two different mods of one key at one sequence.
+            BatchConflictError: the batch id was used for other content.
+            CommitConflictError, CommitUnknownError: see there; sending the same batch again is safe.
+        """
+        options = ApplyOptions(
+            apply_as_deletes=apply_as_deletes,
+            apply_as_upserts=apply_as_upserts,
+            apply_as_truncates=apply_as_truncates,
+            batch_id=_batch_id(batch_id),
+            at_least_once=at_least_once,
+            column_list=column_list,
+            except_column_list=except_column_list,
+            ignore_null_updates=ignore_null_updates,
+            columns_to_update=columns_to_update,
+            on_null_operation=on_null_operation,
+            max_quarantined=max_quarantined,
+            cast=cast,
+            strict_replay=strict_replay,
+            merge=merge,
+        )
+        return apply_batch(self._context, mods, options, job=job)
+
+    def merge(self) -> MergeResult:
+        """Fold pending mods into the base, in one Delta commit; what ``read`` shows does not change.
+
+        Runs Spark jobs only above the byte budget, and only where there is a session.
+
+        Raises:
+            ForeignWriteError: another writer changed rows of the base.
+            CommitConflictError: other merges were first, too often.
+        """
+        return run_merge(self._context)
+
+    def read(self, *, version: int | None = None) -> DataFrame:
+        """The rows as a Spark DataFrame: the newest ones, or those of a version. Pinned when called.
+
+        With nothing pending it is the base's own DataFrame. Runs no Spark job while pending mods fit the byte
+        budget.
+
+        Raises:
+            NoSuchVersionError, VersionExpiredError: no such version, or no longer.
+            MissingPackageError: pyspark is not installed.
+        """
+        from andes_spark.spark.reads import read_snapshot
+
+        context = self._context
+        snapshot = pin(context, version)
+        context.begin("read", snapshot.version)
+        return read_snapshot(context.spark_executor(), snapshot, context.storage, context.settings)
+
+    def create_view(self, name: str, *, version: int | None = None) -> None:
+        """Register ``read(version)`` as a temporary view for Spark SQL; pinned when called."""
+        self.read(version=version).createOrReplaceTempView(name)
+
+    def to_arrow(
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        filter: Any = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """The rows as one Arrow table, in no order, without Spark: the newest ones, or those of a version.
+
+        Args:
+            columns: names of the columns wanted; None for all.
+            filter: SQL expression that polars evaluates, or a polars expression.
+            version: None for the newest.
+
+        Raises:
+            OptionError: unknown columns, or a filter that cannot be evaluated.
+            NoSuchVersionError, VersionExpiredError: no such version, or no longer.
+        """
+        return read_arrow(self._context, columns=columns, filter=filter, version=version)
+
+    def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
+        """The raw log of some versions, both included: every mod as committed, late ones and all.
+
+        Returns:
+            ``_andes_version``, ``_andes_operation``, ``_andes_columns`` (of a partial mod: what it carries;
+            NULL for a full one), then the table's columns. It is no change feed: see ``changes``.
+        """
+        return reports.mods(self._context, from_version, to_version)
+
+    def quarantined(self, *, version: int | None = None) -> pa.Table:
+        """Mods set aside up to a version: bad ones at apply, late partials and the like by the law.
+
+        Returns:
+            version, reason, column, row_number and row (JSON).
+        """
+        return reports.quarantined(self._context, version)
+
+    def status(self) -> reports.Status:
+        """The table at a glance, from its logs alone."""
+        return reports.status(self._context)
+
+    def history(self, *, limit: int | None = None) -> list[Manifest]:
+        """Versions, newest first."""
+        return reports.history(self._context, limit=limit)
+
+    def merges(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Merges of the base, newest first, with what each did."""
+        return reports.merges(self._context, limit=limit)
+
+    def manifest(self, version: int) -> Manifest:
+        """The manifest of a version.
+
+        Raises:
+            NoSuchVersionError: it was never committed.
+        """
+        if version > self._context.log.head:
+            self._context.log.refresh()
+        return self._context.log.manifest(version)
+
+    def verify(self) -> VerifyResult:
+        """Check everything that is stored: chain, checksums, unique keys, base equal to the law's evaluation.
+
+        Reads all files; raises nothing for what it finds, see the result.
+        """
+        return verify(self._context)
+
+
+def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any) -> Storage:
+    if not isinstance(path, str | os.PathLike):
+        return path
+    url = os.fspath(path)
+    if options is None and url.startswith(("s3://", "s3a://")):
+        session = spark if spark is not None else active_session()
+        options = None if session is None else s3_options(session)
+    return open_storage(url, options=options)
+
+
+def _batch_id(given: tuple[str, int | str] | None) -> BatchId | None:
+    if given is None:
+        return None
+    if (
+        not isinstance(given, tuple)
+        or len(given) != 2
+        or not isinstance(given[0], str)
+        or not isinstance(given[1], int | str)
+        or isinstance(given[1], bool)
+    ):
+        raise OptionError(
+            'batch_id is a pair of source and id, such as ("orders-cdc", 42)', option="batch_id", value=given
+        )
+    return BatchId(*given)

@@ -1,0 +1,40 @@
+"""The active Spark session and its access to S3, without importing pyspark where nobody has."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def active_session() -> Any:
+    """The active Spark session of this process, or None; never imports pyspark, never starts a session."""
+    module = sys.modules.get("pyspark.sql")
+    if module is None:
+        return None
+    return module.SparkSession.getActiveSession()
+
+
+def s3_options(session: Any) -> dict[str, str]:
+    """Storage options that say what a session's S3A settings (``spark.hadoop.fs.s3a.*``) say.
+
+    Only settings with a fixed value are taken over; without keys the usual chain of boto3 is asked, which is
+    the one that S3A's default providers ask.
+    """
+
+    def setting(name: str) -> str | None:
+        value = session.conf.get(f"spark.hadoop.fs.s3a.{name}", None)
+        return str(value) if value else None
+
+    endpoint = setting("endpoint")
+    if endpoint is not None and "://" not in endpoint:
+        secure = (setting("connection.ssl.enabled") or "true").lower() == "true"
+        endpoint = f"{'https' if secure else 'http'}://{endpoint}"
+    found = {
+        "aws_endpoint": endpoint,
+        "aws_region": setting("endpoint.region"),
+        "aws_access_key_id": setting("access.key"),
+        "aws_secret_access_key": setting("secret.key"),
+        "aws_session_token": setting("session.token"),
+        "aws_allow_http": "true" if endpoint is not None and endpoint.startswith("http://") else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}

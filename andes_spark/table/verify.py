@@ -1,0 +1,241 @@
+"""Verification: everything stored compared with what the log says it must be."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.base import BaseSnapshot
+from andes_spark.base.delta_log import load_state
+from andes_spark.base.evaluate import Case, Evaluation, evaluate, local_locator
+from andes_spark.base.locate import NumberedFile
+from andes_spark.base.plan import BUCKET_BYTES, estimate
+from andes_spark.base.snapshot import case_of
+from andes_spark.base.tombstones import read_tombstones
+from andes_spark.errors import AndesError, FileDamagedError
+from andes_spark.law.batch import content_hashes
+from andes_spark.law.bounds import Bounds
+from andes_spark.law.digest import Digest
+from andes_spark.law.order import above
+from andes_spark.log.pending import Pending, pending_of
+from andes_spark.log.sampling import bucket_bounds
+from andes_spark.model.manifest import FORMAT, Manifest, MergeRecord, PendingVersion
+from andes_spark.table.context import Context
+from andes_spark.table.read import alive_rows, gone_rows
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What a verification found.
+
+    Attributes:
+        version: newest version of the log.
+        applied: version that the base contains.
+        files: files whose checksums were compared.
+        rows: rows of the base that were compared with the law's evaluation.
+        problems: what is wrong; empty if nothing is.
+    """
+
+    version: int
+    applied: int
+    files: int
+    rows: int
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+class _Findings:
+    """Problems so far; a check that raises an error of the library leaves its message here."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.files = 0
+        self.rows = 0
+
+    def check(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except AndesError as error:
+            self.problems.append(error.message)
+
+
+def verify(context: Context) -> VerifyResult:
+    """Verify a table; see ``ModTable.verify``. Work above the byte budget is done a range of keys at a time."""
+    found = _Findings()
+    # The base first: while others write, it must not contain more than the log that is read.
+    snapshots: list[BaseSnapshot] = []
+    found.check(lambda: snapshots.append(context.base.snapshot()))
+    head = context.log.refresh()
+    manifests: list[Manifest] = []
+    found.check(lambda: manifests.extend(context.log.manifests(0, head)))
+    if not snapshots or not manifests:
+        return VerifyResult(head, -1, 0, 0, tuple(found.problems))
+    base = snapshots[0]
+    found.check(lambda: context.base.require_ours(base))
+    for path, sha256 in _stored(manifests, base):
+        found.check(lambda path=path, sha256=sha256: _checksum(context, path, sha256, found))  # type: ignore[misc]
+    if base.applied > head:
+        found.check(lambda: _nothing(context.log.pending(base.applied, head)))
+    else:
+        found.check(lambda: _compare(context, manifests, base, found))
+    return VerifyResult(head, base.applied, found.files, found.rows, tuple(found.problems))
+
+
+def _nothing(_: object) -> None:
+    """The call that made the argument is what counts: it raises if the log has lost versions."""
+
+
+def _stored(manifests: list[Manifest], base: BaseSnapshot) -> Iterator[tuple[str, str]]:
+    for manifest in manifests:
+        for entry in manifest.entries:
+            yield entry.path, entry.sha256
+        for ledger in manifest.roll_up.ledger if manifest.roll_up else []:
+            yield ledger.path, ledger.sha256
+    for file in (*base.record.tombstones, *base.record.quarantined):
+        yield file.path, file.sha256
+
+
+def _checksum(context: Context, path: str, sha256: str, found: _Findings) -> None:
+    data = context.storage.find(path)
+    found.files += 1
+    if data is None:
+        raise FileDamagedError(f"{context.table}: {path} is missing", table=context.table, path=path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise FileDamagedError(
+            f"{context.table}: {path} is not the file that was committed: its SHA-256 differs",
+            table=context.table,
+            path=path,
+        )
+
+
+def _compare(context: Context, manifests: list[Manifest], base: BaseSnapshot, found: _Findings) -> None:
+    """Compare the base with the law's evaluation of all mods from the origin on."""
+    shape = context.shape()
+    origin = manifests[0].origin
+    start_state = load_state(context.storage, version=origin.delta_version if origin else 0)
+    start = BaseSnapshot(start_state, 0, MergeRecord(format=FORMAT, table_id=context.table_id, version=0))
+    versions = [
+        PendingVersion(version=each.version, entries=each.entries, truncate=each.truncate)
+        for each in manifests[1 : base.applied + 1]
+    ]
+    expected = case_of(start, pending_of(versions, shape.arrow, shape.columns), shape)
+    actual = case_of(base, Pending((), ()), shape)
+    for bounds in _bounds(context, expected, actual):
+        _compare_bucket(context, expected, actual, bounds, found)
+
+
+def _bounds(context: Context, expected: Case, actual: Case) -> list[Bounds | None]:
+    sizes = estimate(expected)
+    rows = sum(file.size for file in actual.files.values()) * 8
+    total = sizes.mods + sizes.narrow + sizes.scan + rows
+    if total <= context.settings.byte_budget or expected.pending.rows == 0:
+        return [None]
+    shape = expected.shape
+    return list(
+        bucket_bounds(
+            context.storage,
+            expected.pending,
+            shape.columns,
+            shape.arrow,
+            math.ceil(total / BUCKET_BYTES),
+            table=shape.table,
+        )
+    )
+
+
+def _compare_bucket(context: Context, expected: Case, actual: Case, bounds: Bounds | None, found: _Findings) -> None:
+    shape = expected.shape
+    storage, settings = context.storage, context.settings
+    done: Evaluation | None = None
+    if expected.pending.rows:
+        locate = local_locator(storage, shape, settings.threads)
+        done = evaluate(storage, expected, locate=locate, bounds=bounds)
+    gone = gone_rows(storage, expected, done, settings)
+    wanted, stored = Digest(), Digest()
+    names = list(shape.schema.names)
+    for file in [] if expected.erased else _numbered(expected):
+        rows = _within(alive_rows(storage, file, shape, names, gone.get(file.number)), bounds)
+        wanted.add(content_hashes(rows, shape.schema))
+    if done is not None:
+        wanted.add(content_hashes(done.rows, shape.schema))
+    keys = []
+    for file in _numbered(actual):
+        rows = _within(alive_rows(storage, file, shape, names, None), bounds)
+        stored.add(content_hashes(rows, shape.schema))
+        keys.append(rows.select(list(shape.columns.key)))
+    found.rows += stored.rows
+    _check_keys(keys, shape.columns.key, found)
+    if (wanted.total, wanted.rows) != (stored.total, stored.rows):
+        within = f" for keys {bounds.low} to {bounds.high}" if bounds else ""
+        found.problems.append(
+            f"{context.table}: the base has {stored.rows} rows{within}, the log gives {wanted.rows}, "
+            "and they are not the same rows"
+        )
+    if shape.columns.sequence:
+        _check_tombstones(context, expected, actual, done, bounds, found)
+
+
+def _check_keys(parts: list[pa.Table], key: tuple[str, ...], found: _Findings) -> None:
+    if not parts:
+        return
+    frame = pl.from_arrow(pa.concat_tables(parts))
+    assert isinstance(frame, pl.DataFrame)
+    twice = frame.filter(frame.is_duplicated())
+    if twice.height:
+        found.problems.append(f"keys that the base has more than once: {twice.unique().head(_SHOWN).to_dicts()}")
+
+
+def _check_tombstones(
+    context: Context,
+    expected: Case,
+    actual: Case,
+    done: Evaluation | None,
+    bounds: Bounds | None,
+    found: _Findings,
+) -> None:
+    shape = expected.shape
+    stored = read_tombstones(context.storage, actual.tombstones, shape, bounds=bounds)
+    wanted = stored.clear()
+    if done is not None:
+        names = dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True))
+        wanted = done.deleted.select(*shape.columns.key, *(pl.col(a).alias(b) for a, b in names.items()))
+    mark = actual.watermark
+    if mark is not None:
+        mine = [pl.col(name) for name in shape.columns.tombstone_sequence()]
+        higher = above(mine, [pl.lit(value) for value in mark])
+        stored, wanted = stored.filter(higher), wanted.filter(higher)
+    if mark != expected.new_watermark:
+        found.problems.append(
+            f"{context.table}: the merge record's truncate watermark is {mark}, the log gives {expected.new_watermark}"
+        )
+    if stored.height != wanted.height or stored.join(wanted, on=wanted.columns, how="anti").height:
+        found.problems.append(
+            f"{context.table}: the merge record has {stored.height} tombstones, the log gives {wanted.height}, "
+            "and they are not the same"
+        )
+
+
+def _numbered(case: Case) -> list[NumberedFile]:
+    return [NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items())]
+
+
+def _within(rows: pa.Table, bounds: Bounds | None) -> pa.Table:
+    if bounds is None:
+        return rows
+    frame = pl.from_arrow(rows.select(list(bounds.key)))
+    assert isinstance(frame, pl.DataFrame)
+    mask = frame.select(bounds.expression().alias("keep"))["keep"]
+    if mask.len() == 1 and rows.num_rows != 1:
+        return rows
+    return rows.filter(mask.to_arrow())

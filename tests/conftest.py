@@ -1,0 +1,74 @@
+"""Fixtures of all tests: a clean environment, and one Spark session that starts when a test asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).parent.parent
+JARS = ROOT / ".cache" / "jars"
+
+# No test is timed: the first example of a test may wait for an import, or for a busy machine.
+settings.register_profile("untimed", parent=settings.default, deadline=None)
+settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No credentials, region, endpoint or Spark configuration of whoever runs the tests takes part."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("ANDES_", "AWS_", "HADOOP_", "PYSPARK_", "SPARK_")):
+                patch.delenv(name)
+        # Botocore must find no profile and ask no metadata service.
+        nowhere = tmp_path_factory.mktemp("aws")
+        patch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(scope="session")
+def jars_dir() -> Path:
+    """The project's cache of jars, for tests that start a Spark of their own."""
+    return JARS
+
+
+@pytest.fixture(scope="session")
+def spark(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One local session for all tests, with S3A, quiet and small."""
+    from andes_spark.spark.session import spark_session
+
+    folder = tmp_path_factory.mktemp("spark")
+    session = spark_session(
+        "andes_spark tests",
+        master="local[2]",
+        s3=True,
+        cache_dir=JARS,
+        config={
+            "spark.driver.memory": "2g",
+            "spark.local.dir": str(folder / "local"),
+            "spark.sql.warehouse.dir": str(folder / "warehouse"),
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder / 'derby'}",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+            "spark.databricks.delta.snapshotPartitions": "2",
+            "spark.ui.showConsoleProgress": "false",
+        },
+    )
+    yield session
+    session.stop()

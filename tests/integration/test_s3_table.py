@@ -1,0 +1,189 @@
+"""The basic path of a table on S3, by Arrow, by Spark and by several processes at once."""
+
+from __future__ import annotations
+
+import http.server
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, QueryBuilder
+
+from andes_spark import ModTable, Settings
+from andes_spark.errors import NoSuchTableError, TableExistsError
+from tests.integration import processes
+from tests.s3 import FaultProxy, S3Server, _Handler
+from tests.spark.batches import SIMPLE, create, in_partitions, rows_of, shown, simple_rows, spark_rows, table_of
+
+pytestmark = pytest.mark.integration
+TASKS = Settings(byte_budget=0, checkpoint_interval=2)
+
+
+@dataclass
+class Watch(FaultProxy):
+    """A proxy that notes copies, of which a rename on S3 is made."""
+
+    copies: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Watch:
+        proxy = self
+
+        class Handler(_Handler):
+            owner = proxy
+
+            def do_PUT(self) -> None:
+                if self.headers.get("x-amz-copy-source"):
+                    proxy.copies.append(self.path)
+                self._serve()
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+
+@pytest.fixture
+def watch(s3_server: S3Server) -> Iterator[Watch]:
+    with Watch(s3_server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def s3a(spark, watch) -> Iterator[Any]:
+    """The session, with S3A led to the server."""
+    settings = {
+        "endpoint": watch.endpoint,
+        "endpoint.region": "us-east-1",
+        "access.key": "test",
+        "secret.key": "test",
+        "path.style.access": "true",
+        "connection.ssl.enabled": "false",
+    }
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    for name, value in settings.items():
+        hadoop.set(f"fs.s3a.{name}", value)
+        spark.conf.set(f"spark.hadoop.fs.s3a.{name}", value)
+    hadoop.set("fs.s3a.impl.disable.cache", "true")
+    yield spark
+    for name in settings:
+        hadoop.unset(f"fs.s3a.{name}")
+        spark.conf.unset(f"spark.hadoop.fs.s3a.{name}")
+
+
+def delta_rs(url: str, options: dict[str, str]) -> pa.Table:
+    table = DeltaTable(url.replace("s3a://", "s3://"), storage_options=options)
+    return pa.table(QueryBuilder().register("t", table).execute("SELECT * FROM t").read_all())
+
+
+def test_the_life_of_a_table(s3a, s3_server, watch):
+    url = f"s3a://{s3_server.make_bucket()}/lake/a b%20é'/orders"
+    options = watch.options
+    data = table_of(simple_rows(0, 60, 0), SIMPLE)
+    with pytest.raises(NoSuchTableError):
+        ModTable.open(url, storage_options=options)
+    table = create(url, data=in_partitions(s3a, data), storage_options=options, settings=TASKS)
+    with pytest.raises(TableExistsError):
+        create(url, storage_options=options)
+    before = table.read()
+    table.apply(table_of(simple_rows(50, 20, 100), SIMPLE), batch_id=("arrow", 1))
+    gone = pa.table({"id": [0, 1, 51], "seq": [900, 900, 900]})
+    table.apply(in_partitions(s3a, gone), apply_as_deletes="true", batch_id=("spark", 1))
+    expected = shown(table)
+    assert len(expected) == 67
+    fresh = table.read()
+    assert spark_rows(fresh, table) == expected
+    assert table.merge().status == "merged"
+    # Access as the session has it, without storage options; by either scheme.
+    for name in (url, url.replace("s3a://", "s3://")):
+        again = ModTable.open(name)
+        assert shown(again) == expected
+        assert again.apply(gone, apply_as_deletes="true", batch_id=("spark", 1)).replayed
+    for number in range(2):
+        table.apply(in_partitions(s3a, table_of(simple_rows(30, 5, 1000 + number), SIMPLE)), merge=True)
+        assert spark_rows(table.read(), table) == shown(table)
+    expected = [*expected[:28], *simple_rows(30, 5, 1001), *expected[33:]]
+    assert shown(table) == expected
+    assert rows_of(s3a.read.format("delta").load(url).toArrow(), table) == expected
+    assert rows_of(delta_rs(url, s3_server.options), table) == expected
+    keys = list_keys(s3_server, url)
+    assert any(key.endswith("_delta_log/_last_checkpoint") for key in keys)
+    assert spark_rows(before, table) == simple_rows(0, 60, 0)
+    assert spark_rows(table.read(version=1), table) == [*simple_rows(0, 50, 0), *simple_rows(50, 20, 100)]
+    assert ModTable.open(url).verify().ok
+    assert watch.copies == []
+    assert watch.requests("PUT") > 0
+
+
+def list_keys(server: S3Server, url: str) -> list[str]:
+    bucket = url.split("/")[2]
+    client = server.client()
+    try:
+        return [each["Key"] for each in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    finally:
+        client.close()
+
+
+def test_two_processes_append_and_two_merge_at_once(s3_server):
+    url = f"s3://{s3_server.make_bucket()}/t"
+    options = s3_server.options
+    create(url, storage_options=options)
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(4)
+    workers = [spawn.Process(target=processes.append, args=(url, options, n, start)) for n in (1, 2)]
+    workers += [spawn.Process(target=processes.merge, args=(url, options, start)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(150)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    table = ModTable.open(url, storage_options=options)
+    assert table.version == 2 * processes.BATCHES
+    batches = {(each.batch.source, each.batch.id) for each in table.history() if each.batch is not None}
+    assert len(batches) == 2 * processes.BATCHES
+    # Each batch begins with the last two keys of the one before.
+    expected = {
+        100 * writer + 10 * number + n: 1000 * (number + 1) + writer + 100 * writer + 10 * number + n
+        for writer in (1, 2)
+        for number in range(processes.BATCHES)
+        for n in range(12)
+    }
+    assert {row["id"]: row["seq"] for row in shown(table)} == expected
+    table.merge()
+    assert {row["id"]: row["seq"] for row in shown(table)} == expected
+    assert rows_of(delta_rs(url, options), table) == shown(table)
+    assert table.verify().ok
+
+
+def test_a_killed_writer_leaves_nothing_that_a_reader_could_see(s3_server):
+    spawn = multiprocessing.get_context("spawn")
+    steps = {"write mods": 0, "commit": 0, "merge rows": 1, "write merge record": 1, "commit to Delta": 1}
+    tables = {}
+    for step in steps:
+        url = f"s3://{s3_server.make_bucket()}/t"
+        create(url, storage_options=s3_server.options, data=table_of(simple_rows(5, 12, 0), SIMPLE))
+        worker = spawn.Process(target=processes.apply_until, args=(url, s3_server.options, step))
+        worker.start()
+        tables[step] = (url, worker)
+    batch = table_of(simple_rows(0, 12, 500), SIMPLE)
+    for step, version in steps.items():
+        url, worker = tables[step]
+        worker.join(150)
+        assert worker.exitcode == -9, step
+        table = ModTable.open(url, storage_options=s3_server.options)
+        assert table.version == version, step
+        loaded = simple_rows(5, 12, 0)
+        applied = [*simple_rows(0, 12, 500), *loaded[7:]]
+        assert shown(table) == (applied if version else loaded), step
+        assert rows_of(delta_rs(url, s3_server.options), table) == loaded, step
+        assert table.verify().ok, step
+        assert table.apply(batch, batch_id=("killed", 1), merge=False).replayed == bool(version)
+        # The process that held the merge is gone, so nobody waits for it.
+        assert table.merge().status == "merged", step
+        assert rows_of(delta_rs(url, s3_server.options), table) == shown(table) == applied
+        assert table.verify().ok, step

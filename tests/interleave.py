@@ -1,0 +1,438 @@
+"""Random interleavings of applies, merges, reads and replays on one table, compared with the oracle.
+
+A ``World`` is one table in memory with several handles on it. Every choice comes from one seed. A handle's
+storage can be tapped: at a random request of one operation, another handle runs a whole operation of its own,
+which is how writers, mergers and readers meet in the middle of each other's work.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark.base import plan
+from andes_spark.errors import BatchConflictError
+from andes_spark.model.results import MergeCounts
+from andes_spark.settings import MIB, Settings
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.table.mod_table import ModTable
+from tests import oracle
+from tests.kinds import KEYS, SEQUENCES
+from tests.oracle import Mod
+from tests.tapped import TappedStorage
+
+VALUES = (("a", pa.string()), ("b", pa.int64()), ("must", pa.string()), ("part", pa.string()))
+VALUE_NAMES = tuple(name for name, _ in VALUES)
+
+
+@dataclass
+class Batch:
+    """A batch as it is sent: rows, options, and what it is in the oracle's words."""
+
+    rows: pa.Table
+    options: dict[str, Any]
+    mods: list[Mod]
+    collapsed: int
+    bad: int
+    id: tuple[str, int | str] | None
+
+
+@dataclass
+class World:
+    """One table, its handles, and what the oracle knows."""
+
+    seed: int
+    partials: bool | None = None
+    truncates: bool | None = None
+    sequences: Sequence[str] = tuple(SEQUENCES)
+    keys: Sequence[str] = tuple(KEYS)
+    nested: float = 0.5
+    reads: float = 0.0
+    versions: list[list[Mod]] = field(default_factory=list)
+    sent: dict[int, Batch] = field(default_factory=dict)
+    counts: MergeCounts = field(default_factory=MergeCounts)
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        rnd = self.random = random.Random(self.seed)
+        self.key = KEYS[rnd.choice(tuple(self.keys))]
+        self.sequence = SEQUENCES[rnd.choice(tuple(self.sequences))]
+        self.partition = rnd.choice(((), (), ("part",), self.key.names[:1]))
+        if self.partition and self.partition != ("part",):
+            if self.key.columns[0][1] == pa.binary():
+                self.partition = ()
+            # An empty string is no partition value: such mods are refused.
+            self.key = replace(self.key, values=tuple(key for key in self.key.values if key[0] != ""))
+        self.vectors = rnd.random() < 0.6
+        if self.partials is None:
+            self.partials = rnd.random() < 0.5
+        if self.truncates is None:
+            self.truncates = rnd.random() < 0.4
+        self.storage = MemoryStorage()
+        fields = [pa.field(name, kind, nullable=False) for name, kind in (*self.key.columns, *self.sequence.columns)]
+        fields += [pa.field(name, kind, nullable=name != "must") for name, kind in VALUES]
+        self.schema = pa.schema(fields)
+        self._batches = 0
+        loaded = self._load() if rnd.random() < 0.3 else None
+        data = None if loaded is None else loaded[0]
+        self.versions.append([] if loaded is None else loaded[1])
+        created = ModTable.create(
+            self.storage,
+            self.schema,
+            primary_key=self.key.names,
+            sequence_by=self.sequence.names,
+            partition_by=self.partition,
+            deletion_vectors=self.vectors,
+            merge="manual",
+            data=data,
+        )
+        assert created.version == 0
+        self.taps = [TappedStorage(self.storage) for _ in range(3)]
+        self.tables = [ModTable.open(tap, settings=self._settings()) for tap in self.taps]  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return (
+            f"World(seed={self.seed}, key={self.key.names}, sequence={self.sequence.names}, "
+            f"partition={self.partition}, vectors={self.vectors}, steps={self.steps})"
+        )
+
+    def _settings(self) -> Settings:
+        rnd = self.random
+        return Settings(
+            byte_budget=rnd.choice((0, 512 * MIB)),
+            threads=1,
+            target_file_bytes=rnd.choice((200, 128 * MIB)),
+            merge_rounds=rnd.choice((1, 3)),
+            checkpoint_interval=rnd.choice((1, 3, 10)),
+            pack_files=rnd.choice((2, 4)),
+            pack_dead_ratio=rnd.choice((0.1, 0.9)),
+            pack_bytes=rnd.choice((0, 512 * MIB)),
+        )
+
+    # What is sent
+
+    def _values(self) -> dict[str, Any]:
+        rnd = self.random
+        return {
+            "a": rnd.choice((None, "", "x", "ü")),
+            "b": rnd.choice((None, 0, 1, 2**62)),
+            "must": rnd.choice(("m", "n")),
+            "part": rnd.choice((None, "p", "q=/%1")),
+        }
+
+    def _load(self) -> tuple[pa.Table, list[Mod]]:
+        keys = self.random.sample(self.key.values, self.random.randint(0, len(self.key.values)))
+        mods = [Mod("upsert", key, self.random.choice(self.sequence.values) or None, self._values()) for key in keys]
+        return self._table([self._row(mod) for mod in mods], VALUE_NAMES), mods
+
+    def _row(self, mod: Mod) -> dict[str, Any]:
+        key = mod.key if mod.key is not None else (None,) * len(self.key.names)
+        return {
+            **dict(zip(self.key.names, key, strict=True)),
+            **dict(zip(self.sequence.names, mod.sequence or (), strict=True)),
+            **mod.values,
+        }
+
+    def _table(self, rows: list[dict[str, Any]], columns: Iterable[str], *extra: pa.Field) -> pa.Table:
+        kept = {*self.key.names, *self.sequence.names, *columns}
+        fields = [each.with_nullable(True) for each in self.schema if each.name in kept]
+        return pa.Table.from_pylist(rows, schema=pa.schema([*fields, *extra]))
+
+    def batch(self) -> Batch:
+        """A batch of random mods, by a random way of saying what they are."""
+        rnd = self.random
+        way = rnd.choice(("full", "full", "list", "nulls", "some_nulls", "per_row") if self.partials else ("full",))
+        listed = tuple(rnd.sample(VALUE_NAMES, rnd.randint(0, 3))) if way == "list" else VALUE_NAMES
+        mods: list[Mod] = []
+        lists: list[list[str] | None] = []
+        raw: list[dict[str, Any]] = []
+        taken: set[Any] = set()
+        for _ in range(rnd.choice((0, 1, 1, 2, 3, 5, 8))):
+            made = self._mod(way, listed)
+            mod, names, values = made
+            place = (mod.key, mod.sequence)
+            if place in taken:
+                continue
+            taken.add(place)
+            mods.append(mod)
+            lists.append(names)
+            raw.append({**self._row(mod), **values, "op": {"upsert": "U", "delete": "D", "truncate": "T"}[mod.op]})
+        copies = rnd.choices(range(len(mods)), k=rnd.choice((0, 0, 2))) if mods else []
+        rows = [*raw, *(raw[i] for i in copies)]
+        lists += [lists[i] for i in copies]
+        bad = self._bad(rows, lists) if rnd.random() < 0.15 else 0
+        order = rnd.sample(range(len(rows)), len(rows))
+        rows, lists = [rows[i] for i in order], [lists[i] for i in order]
+        extra = [pa.field("op", pa.string())]
+        if way == "per_row":
+            extra.append(pa.field("carried", pa.list_(pa.string())))
+            rows = [{**row, "carried": names} for row, names in zip(rows, lists, strict=True)]
+        options: dict[str, Any] = {"apply_as_deletes": "op = 'D'", "apply_as_truncates": "op = 'T'"}
+        if way == "list":
+            others = tuple(name for name in VALUE_NAMES if name not in listed)
+            if rnd.random() < 0.5:
+                options["column_list"] = list(listed)
+            else:
+                options["except_column_list"] = list(others)
+        if way == "nulls":
+            options["ignore_null_updates"] = True
+        elif way == "some_nulls":
+            options["ignore_null_updates"] = ["a", "part"]
+        if way == "per_row":
+            options["columns_to_update"] = "carried"
+        if bad:
+            options["max_quarantined"] = rnd.choice((bad, 99))
+        table = self._table(rows, listed, *extra)
+        number = self._batches = self._batches + 1
+        identity = (rnd.choice("st"), rnd.choice((number, str(number)))) if rnd.random() < 0.5 else None
+        if identity is None and not self.sequence.names:
+            options["at_least_once"] = True
+        return Batch(table, options, mods, len(copies), bad, identity)
+
+    def _mod(self, way: str, listed: Sequence[str]) -> tuple[Mod, list[str] | None, dict[str, Any]]:
+        """A mod, the names that it lists, and all values of its row."""
+        rnd = self.random
+        sequence = rnd.choice(self.sequence.values) or None
+        values = self._values()
+        kind = rnd.random()
+        if kind < 0.06 and self.truncates:
+            return Mod("truncate", None, sequence), None, {}
+        key = rnd.choice(self.key.values)
+        if kind < 0.3:
+            return Mod("delete", key, sequence), None, values if rnd.random() < 0.5 else {}
+        if way == "list":
+            values = {name: values[name] for name in listed}
+            return Mod("upsert", key, sequence, values, partial=len(listed) < len(VALUES)), None, values
+        if way in ("nulls", "some_nulls"):
+            ignored = VALUE_NAMES if way == "nulls" else ("a", "part")
+            if rnd.random() < 0.2 and way == "nulls":
+                values["must"] = None
+            carried = {name: v for name, v in values.items() if v is not None or name not in ignored}
+            return Mod("upsert", key, sequence, carried, partial=len(carried) < len(VALUES)), None, values
+        if way == "per_row" and rnd.random() < 0.8:
+            names = rnd.sample(VALUE_NAMES, rnd.randint(0, 4))
+            carried = {name: values[name] for name in names}
+            # What is not listed may hold anything, NULL in a required column included.
+            others = {**values, "must": values["must"] if "must" in names else None}
+            return Mod("upsert", key, sequence, carried, partial=len(names) < len(VALUES)), names, others
+        return Mod("upsert", key, sequence, values), None, values
+
+    def _bad(self, rows: list[dict[str, Any]], lists: list[list[str] | None]) -> int:
+        """Add rows without a key, or without a sequence."""
+        sequence = dict(zip(self.sequence.names, self.random.choice(self.sequence.values), strict=True))
+        found = [{**sequence, "must": "m", "op": "U"}]
+        if self.sequence.names:
+            key = dict(zip(self.key.names, self.key.values[0], strict=True))
+            found.append({**key, **sequence, self.sequence.names[-1]: None, "must": "m", "op": "D"})
+        rows += found
+        lists += [None] * len(found)
+        return len(found)
+
+    # What is done
+
+    def apply(self, number: int) -> None:
+        """Apply a new batch, or one again, by a handle."""
+        rnd = self.random
+        known = [version for version, batch in self.sent.items() if batch.id is not None]
+        if known and rnd.random() < 0.25:
+            self._replay(number, rnd.choice(known))
+            return
+        batch = self.batch()
+        rows: Any = batch.rows
+        if rnd.random() < 0.3:
+            rows = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches(max_chunksize=2))
+        merge = rnd.choice((None, False, True))
+        result = self.tables[number].apply(rows, batch_id=batch.id, merge=merge, **batch.options)
+        assert not result.replayed
+        self._learn(result.version, batch)
+        if isinstance(rows, pa.Table):
+            assert (result.received, result.collapsed, result.quarantined) == (
+                batch.rows.num_rows,
+                batch.collapsed,
+                batch.bad,
+            )
+            by_op = [sum(mod.op == op for mod in batch.mods) for op in ("upsert", "delete", "truncate")]
+            assert [result.upserts, result.deletes, result.counts.truncates] == by_op
+            assert result.counts.partial == sum(mod.partial for mod in batch.mods)
+        balance = result.upserts + result.deletes + result.counts.truncates + result.collapsed + result.quarantined
+        assert result.received == balance
+        if merge:
+            assert result.merge is not None
+            self._count(result.merge)
+
+    def _replay(self, number: int, version: int) -> None:
+        batch = self.sent[version]
+        if self.random.random() < 0.2 and batch.mods:
+            with_id = {**batch.options, "batch_id": batch.id}
+            other = batch.rows.filter(pa.array([False] * batch.rows.num_rows))
+            with pytest.raises(BatchConflictError) as caught:
+                self.tables[number].apply(other, **with_id)
+            assert caught.value.version == version
+            return
+        rows = batch.rows.take(
+            pa.array(self.random.sample(range(batch.rows.num_rows), batch.rows.num_rows), pa.int64())
+        )
+        result = self.tables[number].apply(rows, batch_id=batch.id, **batch.options)
+        assert result.replayed
+        assert result.version == version
+
+    def _learn(self, version: int, batch: Batch) -> None:
+        # Another handle may have committed in the middle of this one's apply, and be known already.
+        while len(self.versions) <= version:
+            self.versions.append(UNKNOWN)
+        assert self.versions[version] is UNKNOWN, "a version was given twice"
+        self.versions[version] = batch.mods
+        self.sent[version] = batch
+
+    def _count(self, result: Any) -> None:
+        if result.error is not None:
+            raise result.error
+        self.counts = self.counts.plus(result.counts)
+
+    def merge(self, number: int) -> None:
+        """Merge by a handle."""
+        self._count(self.tables[number].merge())
+
+    def read(self, number: int) -> None:
+        """Compare the newest rows; whatever another handle commits meanwhile may be in them or not."""
+        head = len(self.versions) - 1
+        found = self.rows_of(self.tables[number].to_arrow())
+        allowed = [self.expected(version) for version in range(head, len(self.versions))]
+        assert found in allowed, difference(found, allowed[-1])
+
+    def read_version(self, number: int) -> None:
+        """Compare the rows of some version."""
+        version = self.random.randrange(len(self.versions))
+        found = self.rows_of(self.tables[number].to_arrow(version=version))
+        assert found == self.expected(version), f"version {version}: {difference(found, self.expected(version))}"
+
+    def step(self) -> None:
+        """One operation by one handle, perhaps with another one's in its middle; then all is compared."""
+        rnd = self.random
+        self.steps += 1
+        number = rnd.randrange(len(self.tables))
+        if rnd.random() < 0.1:
+            self.tables[number] = ModTable.open(self.taps[number], settings=self._settings())  # type: ignore[arg-type]
+        if rnd.random() < self.nested:
+            self._tap(number)
+        action = rnd.choice((self.apply, self.apply, self.apply, self.merge, self.merge, self.read, self.read_version))
+        if rnd.random() < self.reads:
+            action = self.read
+        try:
+            action(number)
+        finally:
+            self.taps[number].tap = None
+        self.check(rnd.randrange(len(self.tables)))
+
+    def _tap(self, number: int) -> None:
+        rnd = self.random
+        other = (number + rnd.randint(1, len(self.tables) - 1)) % len(self.tables)
+        actions = rnd.choice(
+            (
+                (self.apply,),
+                (self.merge,),
+                (self.apply, self.merge),
+                (self.merge, self.apply),
+                (self.apply, self.merge, self.apply),
+            )
+        )
+        left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
+        kind = rnd.choice((None, None, "put_if_absent"))
+
+        def tap(what: str, path: str) -> None:
+            nonlocal left
+            if kind is not None:
+                if what != kind:
+                    return
+                left = min(left, 2)
+            left -= 1
+            if left == 0:
+                self.taps[number].tap = None
+                for action in actions:
+                    action(other)
+
+        self.taps[number].tap = tap
+
+    # What is compared
+
+    def expected(self, version: int) -> dict[Any, Any]:
+        state = oracle.snapshot(self.versions[: version + 1], VALUE_NAMES, ["must"])
+        return {
+            key: (sequence if self.sequence.names else (), tuple(values[name] for name in VALUE_NAMES))
+            for key, (sequence, values) in state.rows.items()
+        }
+
+    def rows_of(self, table: pa.Table) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for row in table.to_pylist():
+            key = tuple(row[name] for name in self.key.names)
+            assert key not in found, f"two rows for {key}"
+            found[key] = (
+                tuple(row[name] for name in self.sequence.names),
+                tuple(row[name] for name in VALUE_NAMES),
+            )
+        return found
+
+    def check(self, number: int) -> None:
+        """Newest rows and those of a random version, by one handle."""
+        self.read(number)
+        self.read_version(number)
+
+    def finish(self) -> None:
+        """Merge what is left, and check all that must hold in the end."""
+        table = ModTable.open(self.storage)
+        before = table.to_arrow()
+        self._count(table.merge())
+        assert self.rows_of(table.to_arrow()) == self.rows_of(before) == self.expected(len(self.versions) - 1)
+        for version in range(len(self.versions)):
+            found = self.rows_of(table.to_arrow(version=version))
+            assert found == self.expected(version), f"version {version}"
+        # The base of a plain reader is the table: nothing is pending any more.
+        assert table.status().pending_versions == 0
+        committed = sum(len(mods) for mods in self.versions[1:])
+        assert self.counts.mods == committed, f"{self.counts} of {committed} mods"
+        state = oracle.snapshot(self.versions, VALUE_NAMES, ["must"])
+        assert self.counts.quarantined == len(state.quarantined), f"{self.counts}: {state.quarantined}"
+        set_aside = sorted(
+            (version, mod.sequence or (), mod.key) for version, mod in state.quarantined if mod.key is not None
+        )
+        by_law = table.quarantined().to_pylist()
+        assert len([each for each in by_law if each["reason"].startswith(("late", "partial"))]) == len(set_aside)
+        checked = table.verify()
+        assert checked.ok, checked.problems
+        assert checked.rows == len(before)
+
+
+UNKNOWN: list[Mod] = []
+
+
+def difference(found: dict[Any, Any], wanted: dict[Any, Any]) -> str:
+    """Where two sets of rows differ."""
+    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    return "; ".join(f"{key}: found {found.get(key)}, wanted {wanted.get(key)}" for key in keys)
+
+
+def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
+    """Run one interleaving; any error names its seed.
+
+    Raises:
+        AssertionError: it differs from the oracle, or an operation failed.
+    """
+    world = None
+    bucket_bytes = plan.BUCKET_BYTES
+    plan.BUCKET_BYTES = 4096
+    try:
+        world = World(seed, **given)
+        for _ in range(steps):
+            world.step()
+        world.finish()
+    except Exception as error:
+        raise AssertionError(f"seed {seed}, {world}: {type(error).__name__}: {error}") from error
+    finally:
+        plan.BUCKET_BYTES = bucket_bytes
+    return world

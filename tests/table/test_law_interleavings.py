@@ -1,0 +1,113 @@
+"""Whatever is interleaved with whatever, every version shows the rows that the oracle gives."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import multiprocessing
+import random
+import warnings
+
+import pyarrow as pa
+import pytest
+
+from andes_spark.settings import Settings
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.table.mod_table import ModTable
+from tests import oracle
+from tests.interleave import VALUE_NAMES, World, explore
+from tests.kinds import KEYS
+from tests.oracle import Mod
+
+WORKERS = 2
+PART = 50
+
+
+def explore_range(first: int, last: int, steps: int) -> tuple[int, str | None]:
+    """Operations run, and the first failure."""
+    warnings.simplefilter("error")
+    done = 0
+    for seed in range(first, last):
+        try:
+            done += explore(seed, steps=steps).steps
+        except AssertionError as error:
+            return done, str(error)
+    return done, None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "count", "steps"), [(0, 1100, 4), (100_000, 110, 16)], ids=["many", "long"])
+def test_interleavings_equal_the_oracle(first: int, count: int, steps: int) -> None:
+    starts = range(first, first + count, PART)
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+        parts = [pool.submit(explore_range, start, min(start + PART, first + count), steps) for start in starts]
+        results = [part.result() for part in parts]
+    operations = sum(done for done, _ in results)
+    logging.getLogger(__name__).info("seeds %d to %d: %d operations", first, first + count - 1, operations)
+    failures = [failure for _, failure in results if failure]
+    assert not failures, "\n".join(failures)
+    assert operations == count * steps
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_merge_points_change_no_row(seed: int) -> None:
+    """The same manifests, merged at other points with other settings: the same rows at every version."""
+    worlds = [World(200_000 + seed, nested=0.0) for _ in range(2)]
+    rnd = random.Random(seed)
+    for _ in range(6):
+        batch = worlds[0].batch()
+        for world in worlds:
+            result = world.tables[0].apply(batch.rows, batch_id=batch.id, merge=False, **batch.options)
+            world._learn(result.version, batch)
+            if rnd.random() < 0.5:
+                world.merge(rnd.randrange(3))
+    for world in worlds:
+        world.finish()
+    for version in range(7):
+        first, second = (world.rows_of(world.tables[1].to_arrow(version=version)) for world in worlds)
+        assert first == second
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_full_mods_without_ties_commute(seed: int) -> None:
+    """Full mods with a sequence and no ties: any order, batching, split and replay gives the same rows."""
+    rnd = random.Random(seed)
+    world = World(300_000 + seed, partials=False, truncates=False, sequences=("int", "two", "decimal"))
+    places = [(key, sequence) for key in world.key.values for sequence in world.sequence.values]
+    mods = [
+        Mod("delete", key, sequence) if rnd.random() < 0.3 else Mod("upsert", key, sequence, world._values())
+        for key, sequence in rnd.sample(places, min(20, len(places)))
+    ]
+    # Said once more, as simply as it can be: the greatest mod of each key.
+    greatest = {mod.key: mod for mod in sorted(mods, key=lambda each: each.sequence or ())}
+    wanted = {
+        key: (mod.sequence, tuple(mod.values[name] for name in VALUE_NAMES))
+        for key, mod in greatest.items()
+        if mod.op == "upsert"
+    }
+    state = oracle.snapshot([mods], VALUE_NAMES)
+    assert {key: (at, tuple(row[n] for n in VALUE_NAMES)) for key, (at, row) in state.rows.items()} == wanted
+    for settings in (Settings(), Settings(byte_budget=0, target_file_bytes=200, pack_files=2)):
+        order = rnd.sample(mods, len(mods)) + rnd.sample(mods, 5)
+        table = ModTable.create(
+            MemoryStorage(),  # type: ignore[arg-type]
+            world.schema,
+            primary_key=world.key.names,
+            sequence_by=world.sequence.names,
+            settings=settings,
+        )
+        while order:
+            size = rnd.randint(1, 9)
+            piece, order = order[:size], order[size:]
+            rows = [{**world._row(mod), "gone": mod.op == "delete"} for mod in piece]
+            extra = pa.field("gone", pa.bool_())
+            table.apply(world._table(rows, VALUE_NAMES, extra), apply_as_deletes="gone", merge=rnd.random() < 0.5)
+            if rnd.random() < 0.2:
+                table.merge()
+        assert world.rows_of(table.to_arrow()) == wanted
+        assert table.verify().ok
+
+
+def test_all_kinds_of_keys_are_explored() -> None:
+    assert {World(seed).key.names for seed in range(60)} == {kind.names for kind in KEYS.values()}

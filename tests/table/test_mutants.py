@@ -1,0 +1,182 @@
+"""Mistakes planted into the code on purpose: the interleavings must find every one of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from andes_spark.base import actions, bucket, evaluate, merge
+from andes_spark.base.base import Base
+from andes_spark.base.delta_log import read_commit
+from andes_spark.base.snapshot import Snapshot
+from andes_spark.law import columns, decide, order, winners
+from andes_spark.model.manifest import encode, merge_record_path
+from andes_spark.model.mod import OP
+from andes_spark.storage.base import PutOutcome
+from andes_spark.table import read
+from tests.interleave import explore
+from tests.tapped import TappedStorage
+
+Patch = pytest.MonkeyPatch
+ORDERED = ("int", "two", "decimal", "timestamp", "string")
+
+
+def late_at_equal_base_row(patch: Patch) -> None:
+    """A mod at the sequence of its base row counts as late: ``>`` for ``>=``."""
+    true, equal = order.above, order.equal
+    patch.setattr(decide, "above", lambda left, right: true(left, right) | equal(left, right))
+
+
+def holds_at_equal_tombstone(patch: Patch) -> None:
+    """A mod at the sequence of its tombstone holds."""
+    patch.setattr(decide, "equal", lambda left, right: pl.lit(False))
+
+
+def no_tombstone_for_absent_keys(patch: Patch) -> None:
+    """A delete of a key that has no row is forgotten by the merge."""
+    true_decide, true_evaluate = decide.decide, evaluate.evaluate
+    seen: list[decide.Decision] = []
+
+    def remember(*args: Any, **given: Any) -> decide.Decision:
+        seen.append(true_decide(*args, **given))
+        return seen[-1]
+
+    def forget(*args: Any, **given: Any) -> evaluate.Evaluation:
+        result = true_evaluate(*args, **given)
+        key = args[1].shape.columns.key
+        absent = seen[-1].deleted.filter(pl.col(columns.BASE_ROW).is_null()).select(key)
+        return replace(result, deleted=result.deleted.join(absent, on=key, how="anti"))
+
+    patch.setattr(evaluate, "decide", remember)
+    patch.setattr(bucket, "evaluate", forget)
+
+
+def tombstones_of_another_version(patch: Patch) -> None:
+    """The merge record names the tombstones of the merge before."""
+    patch.setattr(merge, "fold_files", lambda storage, files, shape, **given: list(files[:-1]))
+
+
+def record_after_the_commit(patch: Patch) -> None:
+    """Tombstones and watermark are written once the base is committed, not before."""
+    true_record, true_commit = merge._record, merge._commit
+
+    class Later(TappedStorage):
+        def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
+            return PutOutcome.CREATED
+
+    def record(kernel: merge.Kernel, *args: Any) -> Any:
+        return true_record(replace(kernel, storage=Later(kernel.storage)), *args)  # type: ignore[arg-type]
+
+    def commit(kernel: merge.Kernel, base: Any, changes: Any, record: Any, counts: Any) -> Any:
+        done = true_commit(kernel, base, changes, record, counts)
+        kernel.storage.put_if_absent(merge_record_path(record.version), encode(record))
+        return done
+
+    patch.setattr(merge, "_record", record)
+    patch.setattr(merge, "_commit", commit)
+
+
+def merge_that_rebases(patch: Patch) -> None:
+    """A merge whose Delta version is taken commits the same plan as the next version."""
+
+    def commit_entry(kernel: merge.Kernel, version: int, entry: Any, commit_id: str) -> bool:
+        while True:
+            actions.commit(kernel.storage, version, entry)
+            found = read_commit(kernel.storage, version)
+            if found is not None and found.commit_id == commit_id:
+                return True
+            version += 1
+
+    patch.setattr(merge, "commit_entry", commit_entry)
+
+
+def unpinned_read(patch: Patch) -> None:
+    """The files of the base are looked up again after the log was read."""
+    true = read.pin
+
+    def pin(context: Any, version: int | None) -> Snapshot:
+        snapshot = true(context, version)
+        if version is not None:
+            return snapshot
+        context.storage.find("_andes/hint")  # the moment in between
+        files = context.base.snapshot().state.files
+        return replace(snapshot, case=replace(snapshot.case, files=files))
+
+    patch.setattr(read, "pin", pin)
+
+
+def newest_base_for_old_versions(patch: Patch) -> None:
+    """Time travel starts from the newest base, whatever it contains."""
+    patch.setattr(Base, "snapshot_at", lambda self, version: self.snapshot())
+
+
+def upsert_beats_delete_at_a_tie(patch: Patch) -> None:
+    """At equal sequence the later version wins, whatever it does."""
+    patch.setattr(winners, "OP", columns.VERSION)
+    patch.setattr(winners, "VERSION", OP)
+
+
+def operation_before_version(patch: Patch) -> None:
+    """Without sequences a delete beats an upsert of a later version."""
+    true = winners.pick_winners
+
+    def pick(mods: pl.DataFrame, of: columns.KeyColumns, **given: Any) -> winners.Winners:
+        if not of.sequence and not given.get("truncates"):
+            places = [*of.key, OP, columns.VERSION]
+            one = mods.sort(places).unique(subset=of.key, keep="last", maintain_order=True)
+            return replace(true(one, of, **given), superseded=mods.height - one.height)
+        return true(mods, of, **given)
+
+    patch.setattr(evaluate, "pick_winners", pick)
+
+
+def one_winner_among_partials(patch: Patch) -> None:
+    """The greatest mod of a key is taken, the other partial ones with what they set are lost."""
+    true = winners.pick_winners
+
+    def pick(mods: pl.DataFrame, *args: Any, **given: Any) -> winners.Winners:
+        return true(mods.with_columns(pl.lit(False).alias(columns.PARTIAL)), *args, **given)
+
+    patch.setattr(evaluate, "pick_winners", pick)
+
+
+def forgotten_watermark(patch: Patch) -> None:
+    """The merge record does not keep the truncate."""
+    patch.setattr(merge, "_quoted", lambda mark, shape: None)
+
+
+MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
+    late_at_equal_base_row: {"sequences": ORDERED},
+    holds_at_equal_tombstone: {"sequences": ORDERED},
+    no_tombstone_for_absent_keys: {"sequences": ORDERED, "partials": False},
+    tombstones_of_another_version: {"sequences": ORDERED},
+    record_after_the_commit: {"sequences": ORDERED, "nested": 1.0},
+    merge_that_rebases: {"nested": 1.0},
+    unpinned_read: {"nested": 1.0, "reads": 0.6, "steps": 10},
+    newest_base_for_old_versions: {},
+    upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},
+    operation_before_version: {"sequences": ("none",)},
+    one_winner_among_partials: {"partials": True},
+    forgotten_watermark: {"sequences": ORDERED, "truncates": True},
+}
+SEEDS = 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
+def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    for seed in range(1000, 1000 + SEEDS):
+        try:
+            with monkeypatch.context() as patch:
+                mutant(patch)
+                explore(seed, **MUTANTS[mutant])
+        except AssertionError as error:
+            logging.getLogger(__name__).info("found after %d interleavings: %s", seed - 999, error)
+            explore(seed, **MUTANTS[mutant])  # the same interleaving without the mistake
+            return
+    raise AssertionError(f"{mutant.__name__} was not found in {SEEDS} interleavings")

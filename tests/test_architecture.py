@@ -1,0 +1,292 @@
+"""The house rules that a machine can check: who imports whom, sizes, names, and what an import may do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "andes_spark"
+
+# A folder may import those of a lower rank, and itself; folders of one rank do not know each other.
+RANK = {
+    "errors": 0,
+    "model": 1,
+    "settings": 1,
+    "law": 2,
+    "storage": 2,
+    "log": 3,
+    "base": 4,
+    "spark": 5,
+    "table": 6,
+    "cli": 7,
+    "jobs": 8,
+}
+FEEDS_MAY_IMPORT = {"errors", "feeds", "law", "model"}
+FEEDS_IMPORTED_BY = {"cli", "feeds", "jobs"}
+# The adapters of AWS services.
+MAY_IMPORT_BOTO = {"andes_spark/storage/s3.py"}
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+LONG_FUNCTION_LINES = 40
+VAGUE_NAMES = ("util", "helper", "common", "manager", "misc")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def layer(path: Path) -> str:
+    """The folder, or the module, right below the package; the root itself is empty."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    inner = parts[1] if parts[0] == "andes_spark" else parts[0]
+    return inner if inner not in ("__init__", "__main__") else ""
+
+
+def imports(tree: ast.AST, *, typing_too: bool = True) -> Iterator[tuple[int, str]]:
+    """Every imported name in full, with its line; those inside functions as well."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not typing_too:
+            for other in node.orelse:
+                yield from imports(other, typing_too=typing_too)
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        else:
+            yield from imports(node, typing_too=typing_too)
+
+
+def functions(path: Path) -> Iterator[tuple[Function, int]]:
+    for node in ast.walk(parse(path)):
+        if isinstance(node, Function):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            # What a function says of itself does not make it long.
+            first = node.body[0]
+            if ast.get_docstring(node, clean=False) is not None:
+                lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+            yield node, lines
+
+
+def runs_at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a module but the bodies of its functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, Function):
+            outer = [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults]
+            for part in filter(None, outer):
+                yield from ast.walk(part)
+        elif not isinstance(node, ast.Lambda):
+            yield node
+            yield from runs_at_import(node)
+
+
+def test_imports_point_down_only():
+    wrong = []
+    for path in sources("andes_spark", "jobs"):
+        here = layer(path)
+        for line, name in imports(parse(path)):
+            if not here or not name.startswith(("andes_spark.", "jobs.")):
+                continue
+            there = name.split(".")[1] if name.startswith("andes_spark.") else "jobs"
+            if here == "feeds":
+                allowed = there in FEEDS_MAY_IMPORT
+            elif there == "feeds":
+                allowed = here in FEEDS_IMPORTED_BY
+            else:
+                allowed = there in RANK and (here == there or RANK[there] < RANK[here])
+            if not allowed:
+                wrong.append(f"{name_of(path)}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_folder_of_the_package_has_a_rank():
+    folders = {layer(path) for path in sources("andes_spark")} - {"", "feeds"}
+    assert folders <= set(RANK)
+
+
+def test_the_package_never_imports_its_own_root():
+    wrong = []
+    for path in sources("andes_spark"):
+        for line, name in imports(parse(path)):
+            parts = name.split(".")
+            if parts[0] == "andes_spark" and (
+                len(parts) == 1 or not any((PACKAGE / f"{parts[1]}{end}").exists() for end in ("", ".py"))
+            ):
+                wrong.append(f"{name_of(path)}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("modules", "allowed"),
+    [
+        (("pyspark", "delta", "py4j"), {name_of(path) for path in sources("andes_spark/spark")}),
+        (("boto3", "botocore"), MAY_IMPORT_BOTO),
+        (("pandas", "duckdb", "moto", "pytest"), set()),
+    ],
+)
+def test_only_adapters_import_the_package_they_adapt(modules, allowed):
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}"
+        for path in sources("andes_spark", "jobs")
+        for line, name in imports(parse(path), typing_too=False)
+        if name.split(".")[0] in modules and name_of(path) not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh Python has loaded after ``code``, which may start no other process."""
+    guard = "import subprocess, sys\ndef refuse(*a, **k): raise SystemExit('a process was started')\n"
+    guard += "subprocess.Popen.__init__ = refuse\n"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, "-c", f"{guard}{code}\nimport json; print(json.dumps(list(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=environ,
+    )
+    assert found.returncode == 0, found.stderr
+    return set(json.loads(found.stdout))
+
+
+def test_importing_the_package_loads_next_to_nothing():
+    loaded = loaded_by("import andes_spark")
+    heavy = {"pyspark", "py4j", "delta", "boto3", "botocore", "polars", "pyarrow", "deltalake", "obstore"}
+    assert not loaded & heavy
+
+
+def test_importing_all_modules_loads_neither_pyspark_nor_boto3():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sources("andes_spark")
+        if path.name != "__main__.py" and (layer(path) != "spark" or path.name in ("session.py", "jars.py"))
+    ]
+    loaded = loaded_by("\n".join(f"import {module}" for module in modules))
+    assert "andes_spark.spark.session" in loaded
+    assert not loaded & {"pyspark", "py4j", "delta", "boto3", "botocore", "pandas"}
+
+
+def test_exported_names_exist_and_unknown_ones_fail():
+    import andes_spark
+
+    for name in andes_spark.__all__:
+        assert getattr(andes_spark, name).__name__ == name
+    assert set(andes_spark.__all__) <= set(dir(andes_spark))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = andes_spark.nothing
+
+
+def test_no_module_reads_the_environment_when_imported():
+    wrong = [
+        f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
+        for path in sources("andes_spark", "jobs")
+        for node in runs_at_import(parse(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_keeps_state_in_globals():
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in sources("andes_spark", "jobs")
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Global)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def limit(path: Path) -> int:
+    """Lines that a file may have: tests, which are lists of cases, a few more."""
+    return MAX_FILE_LINES + (100 if name_of(path).startswith("tests/") else 0)
+
+
+def test_files_and_functions_are_small():
+    everything = sources("andes_spark", "benchmarks", "jobs", "scripts", "tests")
+    files = {path: path.read_text("utf-8").count("\n") for path in everything}
+    wrong = [f"{name_of(path)}: {lines} lines" for path, lines in files.items() if lines > limit(path)]
+    long: list[str] = []
+    for path in everything:
+        for function, lines in functions(path):
+            if lines > LONG_FUNCTION_LINES:
+                row = f"{name_of(path)}:{function.lineno} {function.name}: {lines} lines"
+                (wrong if lines > MAX_FUNCTION_LINES else long).append(row)
+    assert not wrong, "\n".join([*wrong, "long, but allowed:", *long])
+
+
+def test_jobs_only_parse_and_call():
+    wrong = [
+        f"{name_of(path)}: {lines} lines"
+        for path in sources("jobs")
+        if (lines := path.read_text("utf-8").count("\n")) > 40
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_has_a_vague_name():
+    wrong = [name_of(path) for path in sources("andes_spark", "jobs") if path.stem.startswith(VAGUE_NAMES)]
+    assert not wrong
+
+
+def test_every_module_says_what_it_is_for():
+    wrong = [name_of(path) for path in sources("andes_spark", "jobs") if not ast.get_docstring(parse(path))]
+    assert not wrong, "\n".join(wrong)
+
+
+# The batch is committed by then: a failed merge is a result and a warning, never an error.
+RESULT_INSTEAD = {"andes_spark/table/merging.py:merge_if_due"}
+
+
+def test_catching_everything_raises_again():
+    wrong = []
+    for path in sources("andes_spark", "jobs"):
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.dump(node.type) if node.type else "Exception"
+                broad = "'Exception'" in caught or "'BaseException'" in caught or node.type is None
+                if broad and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+                    wrong.append(f"{name_of(path)}:{function_at(path, node.lineno)}")
+    assert set(wrong) <= RESULT_INSTEAD, "\n".join(wrong)
+
+
+def function_at(path, line):
+    """The innermost function around a line."""
+    around = [
+        node
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.FunctionDef) and node.lineno <= line <= node.end_lineno
+    ]
+    return max(around, key=lambda node: node.lineno).name if around else ""
+
+
+def test_all_public_errors_live_in_one_tree():
+    wrong = [
+        f"{name_of(path)}:{node.lineno} {node.name}"
+        for path in sources("andes_spark", "jobs")
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ClassDef) and name_of(path) != "andes_spark/errors.py"
+        if not node.name.startswith("_")
+        if any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
+    ]
+    assert not wrong, "\n".join(wrong)

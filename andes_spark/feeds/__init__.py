@@ -1,0 +1,1 @@
+"""Change feeds of databases, decoded into mods. A feed knows its own format and nothing about tables here."""

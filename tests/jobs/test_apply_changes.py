@@ -1,0 +1,75 @@
+"""The main job by spark-submit, on the captured feed: equal to PostgreSQL's table, and told when it is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from andes_spark.cli.apply_changes import parse
+from andes_spark.spark.jars import delta_jars
+
+ROOT = Path(__file__).parent.parent.parent
+DATA = ROOT / "tests" / "data"
+
+
+def submit(jars_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    jars = ",".join(str(path) for path in delta_jars(cache_dir=jars_dir))
+    settings = {
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.databricks.delta.snapshotPartitions": "2",
+    }
+    confs = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
+    program = Path(sys.executable).parent / "spark-submit"
+    return subprocess.run(
+        [str(program), "--master", "local[2]", "--jars", jars, *confs, "jobs/apply_changes.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_the_job_ends_equal_to_postgresql_and_says_when_it_does_not(jars_dir: Path, tmp_path: Path) -> None:
+    common = [
+        str(tmp_path / "customers"),
+        str(DATA / "orders.wal2json.jsonl.xz"),
+        *("--feed-table", "public.customers", "--primary-key", "region", "--primary-key", "code"),
+        *("--changes-per-batch", "100"),
+    ]
+    done = submit(jars_dir, *common, "--compare-with", str(DATA / "customers.final.parquet"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "EQUAL: all 63 rows" in done.stdout
+
+    final = pq.read_table(DATA / "customers.final.parquet")
+    wrong = final.set_column(
+        final.schema.get_field_index("name"), final.schema.field("name"), pa.array(["changed"] * final.num_rows)
+    )
+    pq.write_table(wrong, tmp_path / "wrong.parquet")
+    again = submit(jars_dir, *common, "--compare-with", str(tmp_path / "wrong.parquet"))
+    assert again.returncode == 1
+    assert "applied before" in again.stdout
+    assert "NOT EQUAL" in again.stdout
+
+
+def test_arguments() -> None:
+    job = parse(["t", "a.jsonl", "--feed-table", "public.t", "--primary-key", "id"])
+    assert (job.source, job.primary_key, job.changes_per_batch) == ("public.t", ("id",), 5000)
+
+
+def test_a_missing_argument_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(["t"])
+    assert stopped.value.code == 2
+    assert "feeds" in capsys.readouterr().err

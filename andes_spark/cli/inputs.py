@@ -1,0 +1,192 @@
+"""Files that commands read: rows as Parquet, CSV or JSON lines, schemas, and ``KEY=VALUE`` arguments."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from andes_spark.cli.plain import parsed
+from andes_spark.errors import FileDamagedError, OptionError
+from andes_spark.model.schema import Schema
+
+FORMATS = ("parquet", "csv", "json")
+
+_BY_SUFFIX = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
+_BLOCK_BYTES = 16 * 1024 * 1024
+_WRONG = (pa.ArrowException, OSError, EOFError, ValueError, TypeError, ArithmeticError)
+
+
+def format_of(path: str, given: str | None) -> str:
+    """The format of a file: as given, else by its name, a ``.gz`` at its end apart.
+
+    Raises:
+        OptionError: the name does not say.
+    """
+    if given is not None:
+        return given
+    name = Path(path)
+    suffix = Path(name.stem).suffix if name.suffix == ".gz" else name.suffix
+    if suffix.lower() not in _BY_SUFFIX:
+        raise OptionError(
+            f"{path}: the name does not say what is in the file; end it in {', '.join(_BY_SUFFIX)}, or pass --format",
+            path=path,
+        )
+    return _BY_SUFFIX[suffix.lower()]
+
+
+def open_rows(paths: Sequence[str], *, given: str | None, schema: Schema | None, text: Collection[str] = ()) -> Any:
+    """The rows of files of one form, one after the other.
+
+    Args:
+        paths: files; all with the same columns.
+        given: ``parquet``, ``csv`` or ``json``; by default each file's name says.
+        schema: columns of the table, which say what the text of CSV and JSON means; None to guess.
+        text: columns whose text is left alone, for the library to cast.
+
+    Returns:
+        A pyarrow RecordBatchReader; Parquet is streamed, the rest is held in memory.
+
+    Raises:
+        FileDamagedError: a file that cannot be read as what it should be; ``path``.
+        OptionError: files with different columns; ``path``.
+    """
+    forms = [format_of(path, given) for path in paths]
+    known = pa.schema([]) if schema is None else schema.to_arrow()
+    if set(forms) == {"parquet"}:
+        return _stream(paths)
+    tables = [_read(path, form, known, text) for path, form in zip(paths, forms, strict=True)]
+    for path, table in zip(paths, tables, strict=True):
+        if set(table.column_names) != set(tables[0].column_names):
+            raise _different(path, paths[0])
+    return pa.concat_tables(
+        [table.select(tables[0].column_names) for table in tables], promote_options="permissive"
+    ).to_reader()
+
+
+def _stream(paths: Sequence[str]) -> Any:
+    schemas = [_parquet(path).schema_arrow.remove_metadata() for path in paths]
+    for path, schema in zip(paths, schemas, strict=True):
+        if not schema.equals(schemas[0]):
+            raise _different(path, paths[0])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for path in paths:
+            try:
+                for batch in _parquet(path).iter_batches():
+                    yield batch.replace_schema_metadata(None)
+            except _WRONG as error:
+                raise _unreadable(path, "Parquet", error) from error
+
+    return pa.RecordBatchReader.from_batches(schemas[0], batches())
+
+
+def _parquet(path: str) -> Any:
+    try:
+        return pq.ParquetFile(path)
+    except _WRONG as error:
+        raise _unreadable(path, "Parquet", error) from error
+
+
+def _read(path: str, form: str, known: pa.Schema, text: Collection[str]) -> pa.Table:
+    try:
+        if form == "parquet":
+            return _parquet(path).read().replace_schema_metadata(None)
+        return _csv(path, known, text) if form == "csv" else _json(path, known, text)
+    except _WRONG as error:
+        raise _unreadable(path, "CSV" if form == "csv" else "JSON lines", error) from error
+
+
+def _csv(path: str, known: pa.Schema, text: Collection[str]) -> pa.Table:
+    """A CSV file with a header; nothing between two commas is NULL, a quoted nothing the empty string."""
+    types = {field.name: pa.string() if field.name in text else field.type for field in known}
+    return pa.csv.read_csv(
+        path,
+        read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+
+
+def _json(path: str, known: pa.Schema, text: Collection[str]) -> pa.Table:
+    """A file with one JSON object per line; a field that no line has is no column."""
+    with open_compressed(path) as file:
+        rows = [_object(line, number) for number, line in enumerate(file, start=1) if line.strip()]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _column([row.get(name) for row in rows], name, known, text) for name in names})
+
+
+def open_compressed(path: str) -> IO[bytes]:
+    """A file, unpacked if its name ends in ``.gz``."""
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.endswith(".gz") else open(path, "rb")
+
+
+def _object(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line, parse_float=Decimal)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number}: not a JSON object")
+    return row
+
+
+def _column(values: list[Any], name: str, known: pa.Schema, text: Collection[str]) -> pa.Array:
+    if name not in known.names:
+        return pa.array([float(value) if isinstance(value, Decimal) else value for value in values])
+    try:
+        return pa.array([parsed(value, known.field(name).type) for value in values], known.field(name).type)
+    except _WRONG as error:
+        if name not in text:
+            raise ValueError(f"column {name!r}: {error}") from error
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def read_schema_file(path: str) -> Schema:
+    """The columns that a file says: Parquet, Spark's StructType as ``.json``, else DDL.
+
+    Raises:
+        FileDamagedError: the file cannot be read.
+        OptionError, UnsupportedTableError: it holds no schema that can be used.
+    """
+    if Path(path).suffix == ".parquet":
+        return Schema.from_arrow(_parquet(path).schema_arrow)
+    try:
+        text = Path(path).read_text("utf-8")
+    except _WRONG as error:
+        raise _unreadable(path, "text", error) from error
+    return Schema.from_json(text) if Path(path).suffix == ".json" else Schema.from_ddl(text)
+
+
+def pairs(given: Sequence[str], *, option: str) -> dict[str, str]:
+    """``KEY=VALUE`` arguments by key.
+
+    Raises:
+        OptionError: one without ``=`` or a key that stands twice. Values are not repeated: they may be secret.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise OptionError(f"{option} takes KEY=VALUE, with a key and an equals sign", option=option)
+        if key in found:
+            raise OptionError(f"{option} names {key!r} twice", option=option)
+        found[key] = value
+    return found
+
+
+def _different(path: str, first: str) -> OptionError:
+    return OptionError(f"{path} has other columns than {first}; give files of one form at a time", path=path)
+
+
+def _unreadable(path: str, form: str, error: BaseException) -> FileDamagedError:
+    return FileDamagedError(f"{path} cannot be read as {form}: {error}", path=path)

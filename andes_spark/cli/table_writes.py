@@ -1,0 +1,270 @@
+"""``andes table create``, ``apply`` and ``merge``: the commands that write, each with a dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import click
+
+from andes_spark.cli.dry_run import DryRun
+from andes_spark.cli.inputs import FORMATS, open_rows, pairs, read_schema_file
+from andes_spark.cli.output import Output
+from andes_spark.cli.plain import plain
+from andes_spark.cli.summaries import apply_summary, merge_summary
+from andes_spark.cli.table import counts_of, split_names, table_command
+from andes_spark.errors import OptionError
+from andes_spark.feeds import wal2json
+from andes_spark.log.log import Log
+from andes_spark.model.manifest import manifest_path
+from andes_spark.model.schema import Schema
+from andes_spark.settings import Settings
+from andes_spark.storage.open import open_storage
+from andes_spark.table.context import Context
+from andes_spark.table.create import CreateOptions
+from andes_spark.table.merging import is_due
+from andes_spark.table.mod_table import ModTable
+
+Options = dict[str, str] | None
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+def dry_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --dry-run."""
+    return click.option("--dry-run", is_flag=True, help="Check everything and say what would happen; write nothing.")(
+        function
+    )
+
+
+def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, given: dict[str, Any]) -> Schema:
+    if sum(each is not None for each in (schema, schema_file, feed)) > 1:
+        raise OptionError("give one of --schema, --schema-file and --feed", option="schema")
+    if schema is not None:
+        return Schema.from_ddl(schema)
+    if schema_file is not None:
+        return read_schema_file(schema_file)
+    if feed is not None:
+        if given["feed_table"] is None:
+            raise OptionError("--feed needs --feed-table, such as public.orders", option="feed_table")
+        lines = wal2json.read_lines(feed)
+        source = wal2json.infer_schema(lines, table=given["feed_table"], primary_key=given["primary_key"])
+        return wal2json.table_schema(source)
+    if given["data"] is not None and given["data"].endswith(".parquet"):
+        return read_schema_file(given["data"])
+    raise OptionError("say the columns: --schema, --schema-file, --feed, or --data of a Parquet file", option="schema")
+
+
+@click.command()
+@table_command
+@click.option("--schema", help='Columns as DDL: "order_id BIGINT, status STRING, lsn BIGINT".')
+@click.option("--schema-file", type=_FILE, help="Columns from a file: DDL, Spark's schema as .json, or .parquet.")
+@click.option("--feed", type=_FILE, help="Columns from the inserts of a wal2json feed; orders mods by it too.")
+@click.option("--feed-table", help="Source table of --feed, such as public.orders.")
+@click.option("--data", type=_FILE, help="Rows of an initial load; their keys must be unique.")
+@click.option("--format", "form_of_data", type=click.Choice(FORMATS), help="Of --data; by default by its name.")
+@click.option("--primary-key", required=True, help="Key columns, with commas between.")
+@click.option("--sequence-by", help="Columns that order the mods of a key, with commas between.")
+@click.option("--partition-by", help="Columns that the base's files are laid out by, with commas between.")
+@click.option("--merge", "policy", default="always", show_default=True, help='"always", "manual" or "15 minutes".')
+@click.option("--lateness", default="30 days", show_default=True, help="How long deleted keys are remembered.")
+@click.option("--batch-retention", default="30 days", show_default=True, help="How long batch ids are remembered.")
+@click.option("--deletion-vectors/--no-deletion-vectors", default=True, show_default=True, help="Else rewrite files.")
+@click.option("--comment", help="Free text, stored with the table.")
+@click.option("--property", "properties", metavar="KEY=VALUE", multiple=True, help="Stored with the table.")
+@click.option("--if-not-exists", is_flag=True, help="Do nothing if the table is there, with the same keys.")
+@dry_run
+def create(path: str, output: Output, storage_options: Options, dry_run: bool, **given: Any) -> None:
+    """Create a table, empty or with rows."""
+    given["primary_key"] = split_names(given["primary_key"])
+    schema = _columns_of(given["schema"], given["schema_file"], given["feed"], given)
+    default = wal2json.ModColumns().sequence_by if given["feed"] else ()
+    options = CreateOptions(
+        primary_key=given["primary_key"],
+        sequence_by=split_names(given["sequence_by"]) if given["sequence_by"] else default,
+        partition_by=split_names(given["partition_by"]) if given["partition_by"] else (),
+        merge=given["policy"],
+        lateness=given["lateness"],
+        batch_retention=given["batch_retention"],
+        deletion_vectors=given["deletion_vectors"],
+        comment=given["comment"],
+        properties=pairs(given["properties"], option="--property"),
+    )
+    data = None
+    if given["data"] is not None:
+        data = open_rows([given["data"]], given=given["form_of_data"], schema=schema)
+    storage = open_storage(path, options=storage_options)
+    there = storage.size(manifest_path(0)) is not None
+    with output.progress("create") as step:
+        made = ModTable.create(
+            DryRun(storage) if dry_run else storage,
+            schema,
+            **vars(options),
+            data=data,
+            if_not_exists=given["if_not_exists"],
+            progress=step,
+        )
+    content: dict[str, Any] = {"table": made.url, "version": made.version, "schema": made.schema.to_ddl()}
+    if dry_run:
+        content |= {"dry_run": True, "would_create": not there, "rows": made.manifest(0).counts.upserts}
+    output.document(content)
+
+
+class _Batch(NamedTuple):
+    """One batch of a command, with the arguments of ``ModTable.apply`` that it needs."""
+
+    mods: Any
+    options: dict[str, Any]
+
+
+@click.command()
+@table_command
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option("--format", "form_of_files", type=click.Choice([*FORMATS, "wal2json"]), help="By default by their names.")
+@click.option("--apply-as-deletes", metavar="SQL", help="Condition that makes a row a delete, such as \"op = 'D'\".")
+@click.option("--apply-as-upserts", metavar="SQL", help="Condition that makes a row an upsert; by default all others.")
+@click.option("--apply-as-truncates", metavar="SQL", help="Condition that makes a row a truncate of the whole table.")
+@click.option("--batch-id", nargs=2, metavar="SOURCE ID", help="The same batch is applied once. Digits are a number.")
+@click.option("--at-least-once", is_flag=True, help="Accept no --batch-id for a table without sequence columns.")
+@click.option("--column-list", help="Upserts set only these columns, with commas between.")
+@click.option("--except-column-list", help="Upserts set all columns but these, with commas between.")
+@click.option("--ignore-null-updates", is_flag=True, help="A NULL keeps the value that the row has.")
+@click.option("--columns-to-update", metavar="COLUMN", help="Array column that lists what each row carries.")
+@click.option(
+    "--on-null-operation", type=click.Choice(["quarantine", "upsert"]), default="quarantine", show_default=True,
+    help="What a row is for which a condition is NULL.",
+)  # fmt: skip
+@click.option("--max-quarantined", type=click.IntRange(0), default=0, show_default=True, help="Bad rows to set aside.")
+@click.option("--cast", is_flag=True, help="Cast value columns; what cannot be cast is a bad row.")
+@click.option("--strict-replay", is_flag=True, help="A repeated batch must be equal in all columns.")
+@click.option("--merge/--no-merge", default=None, help="Merge now or not, whatever the table's policy says.")
+@click.option("--job", help="Name of the job, kept in the manifest.")
+@click.option("--feed-table", help="Of wal2json: the source table, such as public.orders.")
+@click.option("--source", help="Of wal2json: name of the feed in batch ids; by default --feed-table.")
+@click.option(
+    "--changes-per-batch", type=click.IntRange(1), default=10_000, show_default=True,
+    help="Of wal2json: about so many changes a version; transactions are never split.",
+)  # fmt: skip
+@click.option("--leave-unfinished", is_flag=True, help="Of wal2json: leave out a last transaction without its end.")
+@dry_run
+def apply(
+    path: str, files: tuple[str, ...], output: Output, storage_options: Options, dry_run: bool, **given: Any
+) -> None:
+    """Apply the rows of FILES as one batch of mods, or a wal2json feed as batches of whole transactions.
+
+    Files are Parquet, CSV with a header, or JSON lines. Prints one result for each batch.
+    """
+    with output.progress("apply") as step:
+        storage = open_storage(path, options=storage_options)
+        opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        schema, keys, sequence = opened.schema, opened.primary_key, opened.sequence_by
+        if given["form_of_files"] == "wal2json":
+            batches = _feed(files, schema, keys, sequence, given)
+        else:
+            batches = _one(files, schema, {*keys, *sequence}, given)
+        for batch in batches:
+            # What would be merged is no question of a dry run, and may be much.
+            chosen = {**batch.options, "merge": False} if dry_run else batch.options
+            result = opened.apply(batch.mods, **chosen)
+            content = {**plain(result), "counts": counts_of(result.counts)}
+            if dry_run:
+                content["dry_run"] = True
+            output.document(content, text=apply_summary(result, dry_run=dry_run))
+
+
+def _one(files: tuple[str, ...], schema: Schema, narrow: set[str], given: dict[str, Any]) -> Iterator[_Batch]:
+    if given["feed_table"] is not None:
+        raise OptionError("--feed-table goes with --format wal2json", option="feed_table")
+    text = set(schema.names) - narrow if given["cast"] else set()
+    rows = open_rows(files, given=given["form_of_files"], schema=schema, text=text)
+    same = ("at_least_once", "columns_to_update", "ignore_null_updates", "on_null_operation", "max_quarantined")
+    options = {name: given[name] for name in (*same, "cast", "strict_replay", "merge", "job")}
+    for name in ("apply_as_deletes", "apply_as_upserts", "apply_as_truncates"):
+        options[name] = given[name]
+    for name in ("column_list", "except_column_list"):
+        options[name] = None if given[name] is None else split_names(given[name])
+    if given["batch_id"] is not None:
+        source, text_id = given["batch_id"]
+        is_number = text_id.isascii() and text_id.isdigit()
+        options["batch_id"] = (source, int(text_id) if is_number else text_id)
+    yield _Batch(rows, options)
+
+
+_NOT_FOR_FEEDS = (
+    "apply_as_deletes",
+    "apply_as_upserts",
+    "apply_as_truncates",
+    "batch_id",
+    "column_list",
+    "except_column_list",
+    "columns_to_update",
+    "ignore_null_updates",
+    "cast",
+    "at_least_once",
+)
+
+
+def _feed(
+    files: tuple[str, ...], schema: Schema, keys: tuple[str, ...], sequence: tuple[str, ...], given: dict[str, Any]
+) -> Iterator[_Batch]:
+    wrong = [name for name in _NOT_FOR_FEEDS if given[name]]
+    if wrong:
+        options = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        raise OptionError(f"a wal2json feed says by itself what its changes are: leave out {options}", option=wrong[0])
+    if given["feed_table"] is None:
+        raise OptionError("--format wal2json needs --feed-table, such as public.orders", option="feed_table")
+    if len(sequence) != 2:
+        raise OptionError(
+            "a wal2json feed needs a table with two sequence columns, position and ordinal: create it with --feed",
+            option="format",
+        )
+    op, listed = _free("op", schema), _free("columns_to_update", schema)
+    columns = wal2json.ModColumns(op=op, lsn=sequence[0], ordinal=sequence[1], columns_to_update=listed)
+    batches = wal2json.batches(
+        wal2json.read_lines(*files),
+        schema,
+        table=given["feed_table"],
+        primary_key=keys,
+        changes_per_batch=given["changes_per_batch"],
+        options=wal2json.DecodeOptions("leave" if given["leave_unfinished"] else "refuse", columns),
+    )
+    for batch in batches:
+        yield _Batch(
+            batch.mods,
+            {
+                "apply_as_deletes": f"{op} = 'D'",
+                "apply_as_truncates": f"{op} = 'T'",
+                "columns_to_update": listed,
+                "batch_id": (given["source"] or given["feed_table"], batch.batch_id),
+                **{name: given[name] for name in ("max_quarantined", "strict_replay", "merge", "job")},
+            },
+        )
+
+
+def _free(name: str, schema: Schema) -> str:
+    while name in schema:
+        name += "_"
+    return name
+
+
+@click.command()
+@table_command
+@click.option("--if-due", is_flag=True, help="Merge only if the table's merge policy asks for it now.")
+@dry_run
+def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry_run: bool) -> None:
+    """Fold pending mods into the base, in one Delta commit."""
+    settings = Settings()
+    storage = open_storage(path, options=storage_options)
+    with output.progress("merge") as step:
+        context = Context(storage, settings, Log.open(storage, settings), progress=step)
+        opened = ModTable(context)
+        skip = if_due and not is_due(context)
+        if dry_run:
+            now = opened.status()
+            pending = {name: getattr(now, name) for name in ("pending_versions", "pending_mods", "pending_bytes")}
+            would = now.pending_versions > 0 and not skip
+            output.document({"table": now.table, "dry_run": True, "would_merge": would, **pending})
+        elif skip:
+            output.document({"status": "not due", "applied": opened.status().applied})
+        else:
+            result = opened.merge()
+            output.document(plain(result), text=merge_summary(result))

@@ -1,0 +1,153 @@
+"""What bad input gets on the command line: a message with fields, an exit code, an unchanged table."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from andes_spark.cli.app import andes
+from andes_spark.cli.table import s3a_settings, table
+from andes_spark.table.mod_table import ModTable
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(*arguments, code):
+    found = CliRunner().invoke(andes, ["table", *map(str, arguments), "--output", "json"])
+    assert found.exit_code == code, (found.stdout, found.stderr, found.exception)
+    assert found.stdout == "" or code == 0
+    return json.loads(found.stderr) if found.stderr.startswith("{") else found.stderr
+
+
+@pytest.fixture
+def orders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = ModTable.create("orders", "id BIGINT, v STRING, seq BIGINT", primary_key=["id"], sequence_by=["seq"])
+    made.apply(pa.table({"id": [1], "v": ["a"], "seq": [1]}), batch_id=("s", 1))
+    made.apply(pa.table({"id": [2], "v": ["b"], "seq": [1]}))
+    return made
+
+
+def parquet(**columns):
+    pq.write_table(pa.table(columns), "mods.parquet")
+    return "mods.parquet"
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("columns", "options", "code", "expected"),
+    [
+        ({"id": [3]}, [], 1, {"error": "SchemaMismatchError", "missing": ["v", "seq"]}),
+        ({"id": [3], "v": [1], "seq": [1], "w": [1]}, [], 1, {"extra": ["w"]}),
+        ({"id": [3, 3], "v": ["x", "y"], "seq": [5, 5]}, [], 1, {"error": "SequenceTieError", "keys": [{"id": 3}]}),
+        ({"id": [None], "v": ["x"], "seq": [5]}, [], 1, {"error": "SchemaMismatchError"}),
+        ({"id": [3], "v": ["x"], "seq": [5]}, ["--batch-id", "s", "1"], 1, {"error": "BatchConflictError"}),
+        ({"id": [3], "v": ["x"], "seq": [5]}, ["--apply-as-deletes", 'v = "x"'], 2, {"error": "OptionError"}),
+        ({"id": [3], "v": ["x"], "seq": [5]}, ["--apply-as-deletes", "w = 1"], 1, {"missing": ["w"]}),
+        ({"id": [3], "v": ["x"], "seq": [5]}, ["--column-list", "w"], 2, {"option": "column_list"}),
+    ],
+)
+def test_a_batch_that_is_refused(orders, columns, options, code, expected, dry):
+    if columns["id"] == [None]:
+        columns = {**columns, "id": pa.array([None], pa.int64())}
+        expected = {"error": "BadModsError", "reasons": {"null key: id": 1}}
+    error = run("apply", "orders", parquet(**columns), *options, *dry, code=code)
+    assert {name: error[name] for name in expected} == expected
+    assert {"error", "message", "retryable"} <= set(error)
+    assert orders.version == 2
+
+
+def test_rows_that_share_a_key_are_not_loaded(orders):
+    rows = parquet(id=[1, 1], v=["a", "b"])
+    for dry in ([], ["--dry-run"]):
+        error = run("create", "new", "--data", rows, "--primary-key", "id", *dry, code=1)
+        assert (error["error"], error["keys"][0]) == ("DuplicateKeyError", {"id": 1})
+    assert not Path("new", "_andes").exists()
+
+
+def test_a_folder_of_somebody_elses_delta_table(orders):
+    Path("orders/_andes").rename("elsewhere")
+    for dry in ([], ["--dry-run"]):
+        error = run("create", "orders", "--schema", "id BIGINT", "--primary-key", "id", *dry, code=1)
+        assert error["error"] == "TableExistsError"
+    assert run("status", "orders", code=1)["error"] == "NoSuchTableError"
+
+
+@pytest.mark.parametrize("command", ["status", "history", "read", "merge", "verify", "mods", "quarantined"])
+def test_a_manifest_edited_by_hand(orders, command):
+    path = Path("orders/_andes/manifests/00000000000000000001.json")
+    path.write_text(path.read_text().replace('"received":1', '"received":2'))
+    if command == "verify":
+        found = CliRunner().invoke(andes, ["table", "verify", "orders", "--output", "json"])
+        assert found.exit_code == 1
+        return
+    error = run(command, "orders", code=1)
+    assert error["error"] == "LogDamagedError"
+    assert "restore" in error["message"]
+
+
+def test_a_manifest_of_a_newer_format(orders):
+    path = Path("orders/_andes/manifests/00000000000000000002.json")
+    path.write_text(path.read_text().replace('"format":1', '"format":2'))
+    assert run("status", "orders", code=1)["error"] == "UnsupportedTableError"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["status", "orders", "--limt", "1"],
+        ["frobnicate"],
+        ["read", "orders", "--limit", "x"],
+        ["apply", "orders"],
+        ["apply", "orders", "none.csv"],
+    ],
+)
+def test_wrong_usage(orders, arguments):
+    assert "Usage:" in run(*arguments, code=2)
+
+
+def test_a_file_that_is_not_what_its_name_says(orders):
+    Path("mods.parquet").write_text("no parquet")
+    assert run("apply", "orders", "mods.parquet", code=1)["path"] == "mods.parquet"
+    Path("mods.xyz").write_text("?")
+    assert "--format" in run("apply", "orders", "mods.xyz", code=2)["message"]
+
+
+def test_storage_options_by_name(orders):
+    assert "aws_region" in run("status", "s3://lake/t", "--storage-option", "aws_regoin=x", code=2)["message"]
+    error = run("status", "s3://lake/t", "--storage-option", "aws_access_key_id=AKIAX", code=2)
+    assert "AKIAX" not in json.dumps(error)
+
+
+def test_spark_gets_the_same_access_to_s3():
+    assert s3a_settings({}) == {}
+    found = s3a_settings({"aws_endpoint": "http://x:1", "aws_access_key_id": "k", "aws_allow_http": "true"})
+    assert found == {
+        "spark.hadoop.fs.s3a.endpoint": "http://x:1",
+        "spark.hadoop.fs.s3a.access.key": "k",
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+    }
+
+
+def test_read_by_spark(spark, orders):
+    found = CliRunner().invoke(
+        andes, ["table", "read", "orders", "--spark", "--columns", "v,id", "--filter", "id < 2", "--output", "json"]
+    )
+    assert found.exit_code == 0, found.stderr
+    assert [json.loads(line) for line in found.stdout.splitlines()] == [{"v": "a", "id": 1}]
+
+
+def test_the_guides_name_every_command_and_only_options_that_exist():
+    text = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    lines = re.findall(r"andes table (\w+)((?:[^\n`\\]|\\\n)*)", text)
+    assert {name for name, _ in lines} == set(table.commands)
+    for name, rest in lines:
+        known = {option for each in table.commands[name].params for option in (*each.opts, *each.secondary_opts)}
+        assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= known | {"--help"}, (name, rest)

@@ -1,0 +1,1 @@
+"""Benchmarks side by side with Delta's MERGE; see ``__main__``."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from andes_spark.base import stats
 from andes_spark.base.actions import LOG_FOLDER
-from andes_spark.errors import FileDamagedError, MissingPackageError, UnsupportedTableError
+from andes_spark.errors import FileDamagedError, MissingPackageError, StorageError, UnsupportedTableError
 
 if TYPE_CHECKING:
     from andes_spark.storage.base import Storage
@@ -121,25 +122,38 @@ def write_checkpoint(storage: Storage, version: int) -> bool:
     Raises:
         MissingPackageError: deltalake is not installed.
         FileDamagedError: what was written is not a readable checkpoint of the version; ``path``.
+        StorageError: delta-rs could not write it; ``path``. The version itself is as it was.
     """
     # A folder on disk needs no options; what a store on S3 needs, it says itself.
     on_disk: Mapping[str, str] | None = {} if storage.url.startswith("/") else None
     options = getattr(storage, "delta_rs_options", on_disk)
-    if options is None:
+    # delta-rs 1.6 decodes the URLs of a store twice and finds nothing under a path with a percent sign.
+    if options is None or ("://" in storage.url and "%" in storage.url):
         return False
     path = f"{LOG_FOLDER}/{version:020d}.checkpoint.parquet"
     if storage.size(path) is None:
-        _delta_rs_checkpoint(storage.url, version, options)
+        _delta_rs_checkpoint(storage.url, version, options, path)
     _check_written(storage, version, path)
     return True
 
 
-def _delta_rs_checkpoint(url: str, version: int, options: Mapping[str, str]) -> None:
+def _delta_rs_checkpoint(url: str, version: int, options: Mapping[str, str], path: str) -> None:
     try:
         from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
     except ImportError as error:
         raise MissingPackageError("deltalake is not installed: pip install deltalake", package="deltalake") from error
-    DeltaTable(url, version=version, storage_options=dict(options)).create_checkpoint()
+    scheme, mark, rest = url.partition("://")
+    # delta-rs decodes the path of a URL, which here is not encoded; a folder on disk it takes as it is.
+    encoded = f"{scheme}{mark}{quote(rest)}" if mark else url
+    try:
+        DeltaTable(encoded, version=version, storage_options=dict(options)).create_checkpoint()
+    except (DeltaError, OSError, ValueError) as error:
+        raise StorageError(
+            f"{url}: no checkpoint of Delta version {version} was written: {error}; the version is committed, and "
+            "the next merge that is due for a checkpoint tries again",
+            path=path,
+        ) from error
 
 
 def _check_written(storage: Storage, version: int, path: str) -> None:

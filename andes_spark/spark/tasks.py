@@ -6,6 +6,7 @@ No JVM internals are used: a session of Spark 3.5 to the newest will do, and Spa
 from __future__ import annotations
 
 import pickle
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 B = TypeVar("B")
 
+# The closing line of a traceback of Python, or the first of one of the JVM.
+_RAISED = re.compile(r"\s*(?:Caused by: )?(?:\w+\.)*\w*(?:Error|Exception)\w*: ")
 RESULT = "kind string, part long, payload binary"
 _DESCRIPTION = "spark.job.description"
 _GROUP = "spark.jobGroup.id"
@@ -150,10 +153,8 @@ def task_error(error: Exception, step: str, table: str) -> AndesError:
             return missing_package(line.rsplit("named", 1)[1].strip(" '\""), table)
         if "ImportError" in line and "must be installed" in line:
             return missing_package(line.split("ImportError:", 1)[-1].strip(), table)
-    reason = next(
-        (line.strip() for line in text.splitlines() if "Error" in line or "Exception" in line),
-        text[:300],
-    )
+    traced = text.rpartition("Traceback (most recent call last)")[2]
+    reason = next((line.strip() for line in traced.splitlines() if _RAISED.match(line)), text[:300])
     return TaskError(
         f"{table}: {step} failed in a Spark task, after Spark's own retries: {reason}; nothing was committed",
         table=table,

@@ -91,8 +91,11 @@ class Context:
         return shape_of(self.definition, self.table)
 
     def executor(self) -> Executor:
-        """Where parts run: Spark's tasks if there is a session, else threads of this process."""
-        if self.spark is None:
+        """Where parts run: Spark's tasks if there is a session, else threads of this process.
+
+        A table in memory stays in this process: no task could reach it.
+        """
+        if self.storage.url.startswith("memory:") or self.spark is None:
             return LocalExecutor(self.settings.threads)
         return self.spark_executor()
 

@@ -1,4 +1,4 @@
-"""Run by test_tasks: a standalone cluster of two workers; an executor dies while its task has written files."""
+"""Run by test_tasks: a standalone cluster of two workers; an executor dies in the middle of its task."""
 
 from __future__ import annotations
 
@@ -76,11 +76,9 @@ def main(jars: str, path: str) -> None:
     print(json.dumps(found))  # noqa: T201
 
 
-def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
-    from pyspark.sql import functions as F
-
-    from andes_spark import ModTable, Settings, spark_session
-    from andes_spark.errors import AndesError
+def session(cluster: Cluster, jars: str) -> Any:
+    """Spark on the cluster; Arrow batches of a few rows, or a task would hold all of its rows when it dies."""
+    from andes_spark import spark_session
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     config = {
@@ -94,23 +92,20 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
         "spark.default.parallelism": "2",
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"],
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "100",
+        "spark.sql.execution.python.udf.maxRecordsPerBatch": "100",
     }
     spark = spark_session(master=cluster.url, cache_dir=jars, config=config)
     spark.sparkContext.setLogLevel("ERROR")
-    marks = folder / "marks"
-    marks.mkdir()
-    # Tasks write a file for every few rows, so that a task that dies has written some.
-    settings = Settings(byte_budget=0, target_file_bytes=4096)
+    return spark
 
-    def rows(first: int, last: int, seq: int):
-        return spark.range(first, last, 1, 4).selectExpr("id", f"id + {seq} AS seq", "repeat('x', 20) AS s")
 
-    keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"], "merge": "manual", "settings": settings}
-    table = ModTable.create(str(folder / "t"), rows(0, 1, 0).schema, data=rows(0, 4000, 0), **keyed)
+def deadly(marks: Path) -> Any:
+    """A function that notes each attempt and once, when much of its task's rows are through, kills the executor."""
+    from pyspark.sql import functions as F
 
     @F.udf("bigint")
-    def deadly(value):
-        """Note each attempt; once, when much of its task's rows are through, kill the executor."""
+    def run(value):
         import os
         import signal
         import uuid
@@ -132,40 +127,60 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
             (marks / f"after-{uuid.uuid4()}").touch()
         return value
 
-    # Arrow batches of a few rows, or a task would hold all of its rows when it dies.
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")
-    spark.conf.set("spark.sql.execution.python.udf.maxRecordsPerBatch", "100")
-    mods = rows(2000, 6000, 10_000).withColumn("id", deadly("id"))
-    result = table.apply(mods, batch_id=("s", 1))
-    assert result.upserts == 4000, result
-    fresh = sorted((row["id"], row["seq"]) for row in table.read().collect())
-    merged = table.merge()
-    assert any(step.spark_jobs for step in merged.steps)
+    return run
+
+
+def hopeless() -> Any:
+    """A function that fails in every attempt."""
+    from pyspark.sql import functions as F
 
     @F.udf("bigint")
-    def hopeless(value):
+    def run(value):
         raise ValueError("every attempt fails")
 
+    return run
+
+
+def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
+    """Create, apply while an executor dies, read, merge, apply in vain; what was seen."""
+    from andes_spark import ModTable, Settings
+    from andes_spark.errors import AndesError
+
+    spark = session(cluster, jars)
+    marks = folder / "marks"
+    marks.mkdir()
+
+    def rows(first: int, last: int, seq: int) -> Any:
+        return spark.range(first, last, 1, 4).selectExpr("id", f"id + {seq} AS seq", "repeat('x', 20) AS s")
+
+    def shown() -> list[tuple[int, int]]:
+        return sorted((row["id"], row["seq"]) for row in table.read().collect())
+
+    settings = Settings(byte_budget=0, target_file_bytes=50_000)
+    keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"], "merge": "manual", "settings": settings}
+    table = ModTable.create(str(folder / "t"), rows(0, 1, 0).schema, data=rows(0, 4000, 0), **keyed)
+    applied = table.apply(rows(2000, 6000, 10_000).withColumn("id", deadly(marks)("id")), batch_id=("s", 1))
+    fresh = shown()
+    merged = table.merge()
     failed: dict[str, Any] = {}
     try:
-        table.apply(rows(0, 10, 20_000).withColumn("id", hopeless("id")))
+        table.apply(rows(0, 10, 20_000).withColumn("id", hopeless()("id")))
     except AndesError as error:
         failed = {"error": type(error).__name__, "version": ModTable.open(table.url).version}
-    now = sorted((row["id"], row["seq"]) for row in table.read().collect())
+    now = shown()
     expected = [(id, id) for id in range(2000)] + [(id, id + 10_000) for id in range(2000, 6000)]
     attempts = [each.name for each in marks.iterdir() if each.name[0].isdigit()]
-    mod_files = list((folder / "t" / "_andes" / "mods").rglob("*.parquet"))
     found = {
         "workers": (folder / "master.Master.log").read_text().count("Registering worker"),
         "executor_killed": (marks / "killed").exists(),
         "tasks": len({name.split("-")[0] for name in attempts}),
         "attempts": len(attempts),
+        "upserts": applied.upserts,
+        "merged_in_tasks": any(step.spark_jobs for step in merged.steps),
         "rows": len(now) if now == expected else f"wrong: {len(now)}",
         "fresh": len(fresh) if fresh == expected else f"wrong: {len(fresh)}",
         "expected": len(expected),
         "problems": list(table.verify().problems),
-        "referenced": len(table.manifest(1).entries),
-        "written": len(mod_files),
         "version": table.version,
         "failed": failed,
     }

@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -117,7 +118,16 @@ def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter
     with executor.described("check that keys are unique"):
         twice = frame.groupBy(*names).agg(F.count(F.lit(1)).alias("n")).where("n > 1").limit(_EXAMPLES).collect()
     if twice:
-        raise duplicate_keys([dict(zip(shape.columns.key, row, strict=False)) for row in twice], shape.table)
+        # Spark gives instants without a zone, in this process's; as everywhere else they are told in UTC.
+        instants = {field["name"] for field in kinds if field["type"] == "timestamp"}
+        found = [
+            {
+                key: row[n].astimezone(UTC) if n in instants else row[n]
+                for key, n in zip(shape.columns.key, names, strict=True)
+            }
+            for row in twice
+        ]
+        raise duplicate_keys(found, shape.table)
 
 
 def spark_path(storage: Storage, path: str) -> str:

@@ -14,7 +14,7 @@ from andes_spark.base.checkpoint import write_checkpoint
 from andes_spark.base.merge import Merged, merge_pending
 from andes_spark.base.pack import pack
 from andes_spark.base.steps import Steps
-from andes_spark.errors import CommitConflictError
+from andes_spark.errors import CommitConflictError, FileDamagedError, StorageError
 from andes_spark.log.pending import Warm, pending_of
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.results import MergeCounts, MergeResult, PackResult
@@ -136,7 +136,11 @@ def _checkpoint(context: Context, steps: Steps, merged: Merged) -> None:
     version = context.base.snapshot().version
     if version // interval > (merged.delta_version - 1) // interval:
         with steps.step("checkpoint"):
-            write_checkpoint(context.storage, version)
+            try:
+                write_checkpoint(context.storage, version)
+            except (StorageError, FileDamagedError) as error:
+                # The merge is committed, and no reader needs the checkpoint: nothing may make the merge look lost.
+                warnings.warn(str(error), RuntimeWarning, stacklevel=4)
 
 
 def _note(context: Context) -> MergeNote:

@@ -15,7 +15,7 @@ from andes_spark.base.files import Shape
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.order import above
 from andes_spark.log.mod_files import new_path, open_entry, read_columns, write_parquet
-from andes_spark.model.manifest import Entry, SideFile
+from andes_spark.model.manifest import SideFile
 from andes_spark.model.mod import OP, Op
 from andes_spark.storage.base import Storage
 
@@ -96,17 +96,9 @@ def _latest(storage: Storage, files: Sequence[SideFile], shape: Shape, bounds: B
     assert isinstance(empty, pl.DataFrame)
     frames = [empty.with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
     for age, file in enumerate(files):
-        entry = Entry(
-            kind="tombstones",
-            path=file.path,
-            rows=file.rows,
-            bytes=file.bytes,
-            sha256=file.sha256,
-            schema_id=0,
-        )
-        opened = open_entry(storage, entry, table=shape.table)
+        opened = open_entry(storage, file, table=shape.table)
         groups = None if bounds is None else bounds.row_groups(opened)
-        data = read_columns(opened, entry, table=shape.table, columns=[*shape.columns.narrow, OP], row_groups=groups)
+        data = read_columns(opened, file, table=shape.table, columns=[*shape.columns.narrow, OP], row_groups=groups)
         frame = pl.from_arrow(data)
         assert isinstance(frame, pl.DataFrame)
         if bounds is not None:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.log.log import Log
-from andes_spark.log.mod_files import new_path, open_entry, read_columns, write_parquet
+from andes_spark.log.mod_files import new_path, read_entry, write_parquet
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.manifest import Entry, LedgerFile, Manifest
+from andes_spark.model.manifest import LedgerFile, Manifest
 from andes_spark.model.mod import BatchId
 
 LEDGER_SCHEMA = pa.schema(
@@ -87,9 +87,7 @@ class Ledger:
         return None
 
     def _read(self, file: LedgerFile) -> pa.Table:
-        entry = Entry(kind="ledger", path=file.path, rows=file.rows, bytes=file.bytes, sha256=file.sha256, schema_id=0)
-        opened = open_entry(self._log.storage, entry, table=self._log.table)
-        return read_columns(opened, entry, table=self._log.table)
+        return read_entry(self._log.storage, file, table=self._log.table)
 
     def _write(self, rows: pa.Table, first: int, last: int) -> LedgerFile:
         rows = rows.sort_by([("source", "ascending"), ("id", "ascending")])

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.errors import FileDamagedError, NotFoundError
-from andes_spark.model.manifest import Entry, KeyRange
+from andes_spark.model.manifest import Entry, KeyRange, LogFile
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import quote
 from andes_spark.storage.base import OutputFile, Storage
@@ -128,7 +128,7 @@ def write_quarantine(storage: Storage, rows: pa.Table, *, head: int, schema_id: 
     )
 
 
-def open_entry(storage: Storage, entry: Entry, *, table: str) -> pq.ParquetFile:
+def open_entry(storage: Storage, entry: LogFile, *, table: str) -> pq.ParquetFile:
     """Open a file of the log for reading, its pages verified as they are read.
 
     Raises:
@@ -147,7 +147,7 @@ def open_entry(storage: Storage, entry: Entry, *, table: str) -> pq.ParquetFile:
     return file
 
 
-def read_entry(storage: Storage, entry: Entry, *, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_entry(storage: Storage, entry: LogFile, *, table: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of a file of the log.
 
     Raises:
@@ -159,7 +159,7 @@ def read_entry(storage: Storage, entry: Entry, *, table: str, columns: Sequence[
 
 def read_columns(
     file: pq.ParquetFile,
-    entry: Entry,
+    entry: LogFile,
     *,
     table: str,
     columns: Sequence[str] | None = None,
@@ -208,7 +208,7 @@ def _count(ops: pa.ChunkedArray, op: Op) -> int:
     return int(pc.sum(pc.equal(ops, pa.scalar(int(op), pa.int8()))).as_py() or 0)
 
 
-def _damaged(table: str, entry: Entry, why: str) -> FileDamagedError:
+def _damaged(table: str, entry: LogFile, why: str) -> FileDamagedError:
     return FileDamagedError(
         f"{table}: {entry.path} is not the file that was committed ({why}); restore it from a backup",
         table=table,

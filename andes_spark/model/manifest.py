@@ -212,6 +212,9 @@ class SideFile(Document, frozen=True):
     sha256: str
 
 
+LogFile = Entry | LedgerFile | SideFile  # What can be opened and checked by its path, rows and checksum.
+
+
 class MergeRecord(Document, frozen=True):
     """State beside the base for a merge up to ``version``.
 

@@ -13,7 +13,7 @@ from andes_spark.base.delta_log import read_commit
 from andes_spark.base.evaluate import Case
 from andes_spark.law.batch import present_matrix
 from andes_spark.law.columns import FILE, ROW, VERSION
-from andes_spark.log.mod_files import open_entry, read_columns, read_entry
+from andes_spark.log.mod_files import read_entry
 from andes_spark.model.manifest import Entry, Manifest, SideFile
 from andes_spark.model.mod import OP, PRESENT
 from andes_spark.table.context import Context
@@ -201,16 +201,7 @@ def _by_law(context: Context, files: list[SideFile], case: Case) -> list[tuple[s
     """(path, version, row, reason) of mods that the law set aside, merged and pending."""
     found: list[tuple[str, int, int, str]] = []
     for file in files:
-        entry = Entry(
-            kind="quarantine",
-            path=file.path,
-            rows=file.rows,
-            bytes=file.bytes,
-            sha256=file.sha256,
-            schema_id=0,
-        )
-        opened = open_entry(context.storage, entry, table=context.table)
-        rows = read_columns(opened, entry, table=context.table, columns=QUARANTINED_SCHEMA.names)
+        rows = read_entry(context.storage, file, table=context.table, columns=QUARANTINED_SCHEMA.names)
         found += [(each["path"], each["version"], each["row"], each["reason"]) for each in rows.to_pylist()]
     done = evaluated(context.storage, case, context.settings, columns=case.shape.columns.key)
     if done is not None:

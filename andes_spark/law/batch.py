@@ -120,7 +120,16 @@ def _checks(
 
 
 def sort_mods(table: pa.Table, columns: KeyColumns) -> pa.Table:
-    """Rows sorted by key, then sequence; truncates (NULL key) first. Sorted rows are returned as they are."""
+    """Rows sorted by key, then sequence; truncates first. Sorted rows are returned as they are."""
+    truncate = pc.equal(table[OP], pa.scalar(int(Op.TRUNCATE), pa.int8()))
+    # Their key is NULL, but for columns that are part of the sequence too.
+    if set(columns.key) & set(columns.sequence) and pc.any(truncate).as_py():
+        parts = (table.filter(truncate), table.filter(pc.invert(truncate)))
+        return pa.concat_tables([_sorted(part, columns) for part in parts])
+    return _sorted(table, columns)
+
+
+def _sorted(table: pa.Table, columns: KeyColumns) -> pa.Table:
     by = [*columns.key, *(name for name in columns.sequence if name not in columns.key)]
     if len(by) == 1 and _ascending(table[by[0]]):
         return table
@@ -177,11 +186,16 @@ def collapse(table: pa.Table, schema: Schema, columns: KeyColumns) -> tuple[pa.T
 
 
 def same_place(table: pa.Table, columns: KeyColumns) -> npt.NDArray[np.int64] | None:
-    """Group numbers of rows that share key and sequence with a neighbour, -1 for others; None if none do."""
-    names = columns.narrow
-    frame = pl.from_arrow(table.select(names))
+    """Group numbers of rows that share key and sequence with a neighbour, -1 for others; None if none do.
+
+    A truncate shares its place with truncates only, even where the key is part of the sequence.
+    """
+    frame = pl.from_arrow(table.select([*columns.narrow, *(name for name in (OP,) if name in table.column_names)]))
     assert isinstance(frame, pl.DataFrame)
-    follows = pl.all_horizontal([pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in names])
+    told = [pl.col(name) for name in columns.narrow]
+    if OP in frame.columns:
+        told.append(pl.col(OP) == int(Op.TRUNCATE))
+    follows = pl.all_horizontal([each.eq_missing(each.shift(-1)) for each in told])
     equal_next = frame.select(follows.alias("same"))["same"].to_numpy(allow_copy=True).copy()
     if len(equal_next):
         equal_next[-1] = False

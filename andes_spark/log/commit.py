@@ -16,7 +16,6 @@ from andes_spark.model.manifest import (
     Counts,
     Definition,
     Entry,
-    LedgerFile,
     Manifest,
     Origin,
     RollUp,
@@ -51,9 +50,7 @@ Admit = Callable[[Manifest], Manifest | None]
 ends the commit with that one instead (the same batch), an error refuses."""
 
 
-def commit(
-    log: Log, draft: Draft, *, admit: Admit, ledger: Callable[[int], list[LedgerFile]] | None = None
-) -> Manifest:
+def commit(log: Log, draft: Draft, *, admit: Admit, roll_up: Callable[[int], RollUp] | None = None) -> Manifest:
     """Commit a draft as the next version; return its manifest, or the one that ``admit`` gave instead.
 
     A lost race costs one more attempt at the next number. "Already exists" and "unknown" always read the
@@ -63,7 +60,8 @@ def commit(
         log: refreshed at least once; the draft was planned on its head.
         draft: what to commit.
         admit: asked about each version that came in between.
-        ledger: writes the ledger files for a roll-up at a version; asked only for such versions.
+        roll_up: makes the roll-up for a version; asked for every 100th version above 0. Only a create, which
+            commits version 0 or nothing, does without.
 
     Raises:
         CommitConflictError: lost more often than ``settings.commit_attempts``.
@@ -71,7 +69,7 @@ def commit(
         AndesError: what ``admit`` raised.
     """
     for _ in range(log.settings.commit_attempts):
-        manifest = _render(log, draft, ledger)
+        manifest = _render(log, draft, roll_up)
         data = encode(manifest)
         winner = log.take(manifest.version, _put(log, manifest, data))
         if winner.commit_id == draft.commit_id:
@@ -111,9 +109,10 @@ def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
     )
 
 
-def _render(log: Log, draft: Draft, ledger: Callable[[int], list[LedgerFile]] | None) -> Manifest:
+def _render(log: Log, draft: Draft, roll_up: Callable[[int], RollUp] | None) -> Manifest:
     version = log.head + 1
     first = version == 0
+    due = not first and version % ROLL_UP_INTERVAL == 0
     before = None if first else log.manifest(log.head)
     return Manifest(
         format=FORMAT,
@@ -131,20 +130,9 @@ def _render(log: Log, draft: Draft, ledger: Callable[[int], list[LedgerFile]] | 
         truncate=draft.truncate,
         definition=draft.definition,
         origin=draft.origin,
-        roll_up=_roll_up(log, version, ledger),
+        roll_up=roll_up(version) if due and roll_up is not None else None,
         epoch=before.epoch if before else 0,
         floor=before.floor if before else 0,
-    )
-
-
-def _roll_up(log: Log, version: int, ledger: Callable[[int], list[LedgerFile]] | None) -> RollUp | None:
-    if version == 0 or version % ROLL_UP_INTERVAL:
-        return None
-    return RollUp(
-        applied=log.applied,
-        pending=log.pending(log.applied, version - 1),
-        definition=log.definition_at(version - 1),
-        ledger=ledger(version) if ledger else [],
     )
 
 

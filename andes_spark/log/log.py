@@ -41,7 +41,7 @@ class Log:
     Attributes:
         table: the table's URL, for messages.
         head: newest version seen.
-        applied: a version that the base is known to contain; used for roll-ups, raised by the table.
+        applied: a version that the base is known to contain, raised by the table.
     """
 
     def __init__(self, storage: Storage, settings: Settings, *, clock: Callable[[], int] = system_clock) -> None:

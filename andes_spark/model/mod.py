@@ -41,6 +41,12 @@ class BatchId:
         """The id with its type, as the ledger stores it: ``i:42`` or ``s:42``."""
         return f"{'i' if isinstance(self.id, int) else 's'}:{self.id}"
 
+    @classmethod
+    def from_tagged(cls, source: str, tagged: str) -> BatchId:
+        """The id that ``tagged`` gave."""
+        kind, _, text = tagged.partition(":")
+        return cls(source, int(text) if kind == "i" else text)
+
 
 @dataclass(frozen=True)
 class ApplyOptions:

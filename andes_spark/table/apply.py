@@ -261,7 +261,7 @@ def _commit(
 
     with steps.step("commit"):
         try:
-            manifest = commit(context.log, draft, admit=admit, ledger=context.ledger.roll_up)
+            manifest = commit(context.log, draft, admit=admit, roll_up=context.roll_up)
         except (BatchConflictError, CommitConflictError):
             _drop(context, part)
             raise
@@ -272,12 +272,13 @@ def _same_batch(context: Context, before: Manifest, batch: Batch, part: Part) ->
     if before.batch is not None and before.batch.digest == batch.digest:
         return before
     _drop(context, part)
+    batch_id = BatchId.from_tagged(batch.source, batch.id)
     raise BatchConflictError(
-        f"{context.table}: batch ({batch.source!r}, {batch.id[2:]!r}) was applied as version {before.version} with "
+        f"{context.table}: batch ({batch_id.source!r}, {batch_id.id!r}) was applied as version {before.version} with "
         "other content; give new content a new id",
         table=context.table,
         version=before.version,
-        batch_id=BatchId(batch.source, batch.id[2:]),
+        batch_id=batch_id,
     )
 
 

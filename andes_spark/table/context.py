@@ -12,7 +12,7 @@ from andes_spark.base.steps import Progress, Steps
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log
-from andes_spark.model.manifest import Definition
+from andes_spark.model.manifest import Definition, RollUp
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.base import Storage
@@ -125,6 +125,20 @@ class Context:
             self.log.pending(applied, head)  # raises
         self.log.applied = max(self.log.applied, applied)
         self._checked_log = True
+
+    def roll_up(self, version: int) -> RollUp:
+        """What the manifest of every 100th version repeats of the log before it.
+
+        The base is looked at first: a handle that only appends would else repeat ever more that others merged.
+        """
+        self.log.applied = max(self.log.applied, self.base.snapshot().applied)
+        applied = min(self.log.applied, version - 1)
+        return RollUp(
+            applied=applied,
+            pending=self.log.pending(applied, version - 1),
+            definition=self.log.definition_at(version - 1),
+            ledger=self.ledger.roll_up(version),
+        )
 
     def begin(self, verb: str, version: int) -> Steps:
         """A fresh collection of steps for an operation; Spark jobs are named by it from here on."""

@@ -22,7 +22,8 @@ from andes_spark.base.vectors import from_positions, serialize
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
 from andes_spark.law.order import above
-from andes_spark.log.mod_files import new_path, write_parquet
+from andes_spark.log.mod_files import new_path
+from andes_spark.log.parquet_files import write_parquet
 from andes_spark.log.pending import Warm
 from andes_spark.model.manifest import SideFile
 from andes_spark.model.results import MergeCounts
@@ -116,8 +117,10 @@ class BucketJob:
             schema=QUARANTINED_SCHEMA,
         )
         path = new_path("quarantine", self.version)
-        _, sink = write_parquet(self.storage, path, iter([table]), QUARANTINED_SCHEMA)
-        return SideFile(path=path, rows=table.num_rows, bytes=sink.bytes_written, sha256=sink.sha256)
+        written = write_parquet(self.storage, path, iter([table]), QUARANTINED_SCHEMA)
+        return SideFile(
+            path=path, rows=table.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer
+        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from andes_spark.base.actions import decode_path
 from andes_spark.base.vectors import VectorDescriptor
 from andes_spark.errors import LogDamagedError
 
+FOOTER_TAG = "andes.footer"
+"""Tag of an ``add`` of this library: the file's footer mark, see ``log.parquet_files``."""
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -49,6 +52,11 @@ class DataFile:
         """Rows in the file, deleted ones included; None if unknown."""
         count = self.stats.get("numRecords")
         return count if type(count) is int and count >= 0 else None
+
+    @property
+    def footer(self) -> str | None:
+        """The file's footer mark; None for a file of another writer."""
+        return (self.add.get("tags") or {}).get(FOOTER_TAG)
 
     @property
     def live_records(self) -> int | None:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from andes_spark.base.actions import parse_partition_value
 from andes_spark.base.delta_state import DataFile
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.columns import KeyColumns
+from andes_spark.log.parquet_files import open_parquet
 from andes_spark.log.pending import take
 from andes_spark.model.schema import Schema
 from andes_spark.storage.base import Storage
@@ -58,12 +58,7 @@ class OpenFile:
         self._file = file
         self._path = path
         try:
-            self._parquet = pq.ParquetFile(
-                storage.open_input(path),
-                page_checksum_verification=True,
-                coerce_int96_timestamp_unit="us",
-                pre_buffer=True,
-            )
+            self._parquet = open_parquet(storage, path, footer=file.footer)
         except NotFoundError as error:
             raise FileDamagedError(
                 f"{shape.table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: restore it",

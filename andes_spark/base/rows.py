@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.base.actions import Action, add, partition_value
+from andes_spark.base.delta_state import FOOTER_TAG
 from andes_spark.base.files import Shape
 from andes_spark.base.stats import footer_columns, indexed_columns, statistics
-from andes_spark.log.mod_files import write_parquet
+from andes_spark.log.parquet_files import write_parquet
 from andes_spark.storage.base import Storage
 
 _HIVE_ESCAPED = frozenset("\"#%'*/:=?\\\x7f{[]^") | frozenset(chr(i) for i in range(1, 32))
@@ -85,18 +86,19 @@ class RowWriter:
         folder = "".join(f"{_escape(name)}={_escape(value)}/" for name, value in values.items())
         path = f"{folder}part-{uuid.uuid4()}.zstd.parquet"
         nan_free = _nan_free(rows)
-        metadata, sink = write_parquet(
+        written = write_parquet(
             storage, path, iter([rows]), rows.schema, statistics=footer_columns(rows.schema, nan_free)
         )
         shape = self.shape
         indexed = indexed_columns(shape.schema, shape.partition_by, self.configuration)
         return add(
             path,
-            size=sink.bytes_written,
+            size=written.bytes,
             modified_ms=time.time_ns() // 1_000_000,
-            statistics=statistics(metadata, rows.schema, indexed, nan_free=nan_free),
+            statistics=statistics(written.metadata, rows.schema, indexed, nan_free=nan_free),
             partition_values=values,
             data_change=data_change,
+            tags={FOOTER_TAG: written.footer},
         )
 
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 from andes_spark.base.files import Shape
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.order import above
-from andes_spark.log.mod_files import new_path, open_entry, read_columns, write_parquet
+from andes_spark.log.mod_files import new_path, open_entry, read_columns
+from andes_spark.log.parquet_files import write_parquet
 from andes_spark.model.manifest import SideFile
 from andes_spark.model.mod import OP, Op
 from andes_spark.storage.base import Storage
@@ -114,8 +115,8 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: Shape, version: int) -> 
     schema = _schema(shape)
     table = rows.sort(shape.columns.key).select(schema.names).to_arrow().cast(schema)
     path = new_path("tombstones", version)
-    _, sink = write_parquet(storage, path, iter([table]), schema)
-    return SideFile(path=path, rows=table.num_rows, bytes=sink.bytes_written, sha256=sink.sha256)
+    written = write_parquet(storage, path, iter([table]), schema)
+    return SideFile(path=path, rows=table.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer)
 
 
 def _schema(shape: Shape) -> pa.Schema:

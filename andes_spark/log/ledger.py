@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.log.log import Log
-from andes_spark.log.mod_files import new_path, read_entry, write_parquet
+from andes_spark.log.mod_files import new_path, read_entry
+from andes_spark.log.parquet_files import write_parquet
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.manifest import LedgerFile, Manifest
 from andes_spark.model.mod import BatchId
@@ -92,15 +93,16 @@ class Ledger:
     def _write(self, rows: pa.Table, first: int, last: int) -> LedgerFile:
         rows = rows.sort_by([("source", "ascending"), ("id", "ascending")])
         path = new_path("ledger", last)
-        _, sink = write_parquet(self._log.storage, path, iter([rows]), LEDGER_SCHEMA)
+        written = write_parquet(self._log.storage, path, iter([rows]), LEDGER_SCHEMA)
         sources = pc.unique(rows["source"]).to_pylist()
         return LedgerFile(
             path=path,
             from_version=first,
             to_version=last,
             rows=rows.num_rows,
-            bytes=sink.bytes_written,
-            sha256=sink.sha256,
+            bytes=written.bytes,
+            sha256=written.sha256,
+            footer=written.footer,
             newest_time=pc.max(rows["time"]).as_py(),
             sources=sources if len(sources) <= _LISTED_SOURCES else None,
         )

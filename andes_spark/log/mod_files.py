@@ -1,25 +1,25 @@
 """Files of mods and of quarantined rows: how they are written, named and read back.
 
 A mod file holds the columns of its schema, ``_andes_op`` and, where rows may be partial, ``_andes_present``;
-rows are sorted by key, then sequence. Parquet page checksums are written, and verified by every read.
+rows are sorted by key, then sequence. Every read verifies checksums, see ``parquet_files``.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.errors import FileDamagedError, NotFoundError
+from andes_spark.log.parquet_files import open_parquet, write_parquet
 from andes_spark.model.manifest import Entry, KeyRange, LogFile
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import quote
-from andes_spark.storage.base import OutputFile, Storage
+from andes_spark.storage.base import Storage
 
-ROW_GROUP_ROWS = 128 * 1024
 QUARANTINE_SCHEMA = pa.schema(
     [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
 )
@@ -28,46 +28,6 @@ QUARANTINE_SCHEMA = pa.schema(
 def new_path(kind: str, head: int) -> str:
     """A path that nobody else uses, below ``_andes/<kind>/``; it holds the head seen when it was chosen."""
     return f"_andes/{kind}/{max(head, 0):020d}-{uuid.uuid4()}.parquet"
-
-
-def write_parquet(
-    storage: Storage,
-    path: str,
-    tables: Iterator[pa.Table],
-    schema: pa.Schema,
-    *,
-    statistics: Sequence[str] | bool = True,
-) -> tuple[pq.FileMetaData, OutputFile]:
-    """Write tables of one schema to a new file with page checksums; durable when this returns.
-
-    Args:
-        storage: the table's folder.
-        path: of the file.
-        tables: its rows.
-        schema: of all tables.
-        statistics: columns that get statistics in the footer.
-
-    Returns:
-        The footer, and the closed output with its byte count and SHA-256.
-    """
-    with storage.open_output(path) as sink:
-        writer = pq.ParquetWriter(
-            sink,
-            schema,
-            compression="zstd",
-            write_page_checksum=True,
-            use_dictionary=[
-                field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_nested(field.type)
-            ],
-            write_statistics=statistics if statistics is True else list(statistics or ()),
-            store_schema=False,
-        )
-        with writer:
-            for table in tables:
-                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-        metadata = writer.writer.metadata
-        sink.close()
-    return metadata, sink
 
 
 def write_mods(
@@ -91,7 +51,7 @@ def write_mods(
         sequence_by: names of the sequence columns.
     """
     path = new_path("mods", head)
-    _, sink = write_parquet(storage, path, iter([table]), table.schema)
+    written = write_parquet(storage, path, iter([table]), table.schema)
     ops = table[OP]
     truncates = _count(ops, Op.TRUNCATE)
     keyed = table.slice(truncates)
@@ -105,8 +65,9 @@ def write_mods(
         deletes=_count(ops, Op.DELETE),
         truncates=truncates,
         partial=partial,
-        bytes=sink.bytes_written,
-        sha256=sink.sha256,
+        bytes=written.bytes,
+        sha256=written.sha256,
+        footer=written.footer,
         schema_id=schema_id,
         keys=key_range(keyed, primary_key),
         low_sequence=low,
@@ -117,25 +78,26 @@ def write_mods(
 def write_quarantine(storage: Storage, rows: pa.Table, *, head: int, schema_id: int) -> Entry:
     """Write refused rows, of :data:`QUARANTINE_SCHEMA`, and describe the file."""
     path = new_path("quarantine", head)
-    _, sink = write_parquet(storage, path, iter([rows]), QUARANTINE_SCHEMA)
+    written = write_parquet(storage, path, iter([rows]), QUARANTINE_SCHEMA)
     return Entry(
         kind="quarantine",
         path=path,
         rows=rows.num_rows,
-        bytes=sink.bytes_written,
-        sha256=sink.sha256,
+        bytes=written.bytes,
+        sha256=written.sha256,
+        footer=written.footer,
         schema_id=schema_id,
     )
 
 
 def open_entry(storage: Storage, entry: LogFile, *, table: str) -> pq.ParquetFile:
-    """Open a file of the log for reading, its pages verified as they are read.
+    """Open a file of the log for reading, its footer verified now and its pages as they are read.
 
     Raises:
-        FileDamagedError: it is missing, is no Parquet file, or has another number of rows than committed.
+        FileDamagedError: it is missing, is no Parquet file, or has another footer than was committed.
     """
     try:
-        file = pq.ParquetFile(storage.open_input(entry.path), page_checksum_verification=True, pre_buffer=True)
+        file = open_parquet(storage, entry.path, footer=entry.footer)
     except NotFoundError as error:
         raise FileDamagedError(
             f"{table}: {entry.path} is missing; restore it from a backup", table=table, path=entry.path

@@ -19,6 +19,8 @@ FORMAT = 1
 T = TypeVar("T", bound="Document")
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+_SEAL = re.compile(rb',"checksum":"([0-9a-f]{64})"\}\Z')
+_SEAL_BYTES = len(',"checksum":""}') + 64
 
 _ENTRY_PATH = re.compile(r"_andes/(mods|quarantine|tombstones|ledger)/[0-9A-Za-z][0-9A-Za-z._-]{0,120}\.parquet")
 
@@ -97,6 +99,7 @@ class Entry(Document, frozen=True):
         upserts, deletes, truncates, partial: mods in the file by kind.
         bytes: size of the file.
         sha256: hex, over the bytes as written.
+        footer: length and CRC-32 of the file's Parquet footer, see ``log.parquet_files``.
         schema_id: schema of the file.
         keys: range of its keys; none when it holds only truncates, or keys too long to quote.
         low_sequence, high_sequence: range of its sequences, lexicographic.
@@ -107,6 +110,7 @@ class Entry(Document, frozen=True):
     rows: int
     bytes: int
     sha256: str
+    footer: str
     schema_id: int
     upserts: int = 0
     deletes: int = 0
@@ -140,6 +144,7 @@ class LedgerFile(Document, frozen=True):
     rows: int
     bytes: int
     sha256: str
+    footer: str
     newest_time: int
     sources: list[str] | None = None
 
@@ -181,6 +186,7 @@ class Manifest(Document, frozen=True):
         writer: library and version, and the job when it named itself.
         epoch: grows when a restore or a foreign write starts a new line of versions.
         floor: oldest readable version.
+        checksum: see :func:`encode`; empty in a document that was not stored yet.
     """
 
     format: int
@@ -201,6 +207,7 @@ class Manifest(Document, frozen=True):
     roll_up: RollUp | None = None
     epoch: int = 0
     floor: int = 0
+    checksum: str = ""
 
 
 class SideFile(Document, frozen=True):
@@ -210,6 +217,7 @@ class SideFile(Document, frozen=True):
     rows: int
     bytes: int
     sha256: str
+    footer: str
 
 
 LogFile = Entry | LedgerFile | SideFile  # What can be opened and checked by its path, rows and checksum.
@@ -229,6 +237,7 @@ class MergeRecord(Document, frozen=True):
     truncate: list[Any] | None = None
     tombstones: list[SideFile] = []
     quarantined: list[SideFile] = []
+    checksum: str = ""
 
 
 def manifest_path(version: int) -> str:
@@ -242,8 +251,19 @@ def merge_record_path(version: int) -> str:
 
 
 def encode(document: Document) -> bytes:
-    """JSON bytes of a document, deterministic for equal content."""
+    """JSON bytes of a document, deterministic for equal content.
+
+    A manifest or merge record ends with ``"checksum"``: the SHA-256 of its bytes without that member. The chain
+    shows an edited manifest only once there is a later version; the checksum shows it at once.
+    """
+    if isinstance(document, Manifest | MergeRecord):
+        return seal(msgspec.json.encode(msgspec.structs.replace(document, checksum="")))
     return msgspec.json.encode(document)
+
+
+def seal(body: bytes) -> bytes:
+    """The bytes of a JSON object with their checksum as its last member."""
+    return b'%b,"checksum":"%b"}' % (body[:-1], digest_of(body).encode())
 
 
 def digest_of(data: bytes) -> str:
@@ -324,6 +344,7 @@ def _decode(data: bytes, kind: type[T], *, table: str, path: str, version: int) 
                 version=version,
                 feature=f"format {head.format}",
             )
+        _check_seal(data, table=table, path=path, version=version)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise LogDamagedError(
@@ -332,6 +353,18 @@ def _decode(data: bytes, kind: type[T], *, table: str, path: str, version: int) 
             path=path,
             version=version,
         ) from error
+
+
+def _check_seal(data: bytes, *, table: str, path: str, version: int) -> None:
+    found = _SEAL.search(data, max(0, len(data) - _SEAL_BYTES))
+    if found is None or digest_of(data[: found.start()] + b"}").encode() != found[1]:
+        raise LogDamagedError(
+            f"{table}: {path} is not as it was written: its checksum differs; it was edited or damaged: restore it "
+            "from a backup",
+            table=table,
+            path=path,
+            version=version,
+        )
 
 
 class _Head(msgspec.Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from andes_spark.model.manifest import (
     decode_manifest,
     decode_merge_record,
     encode,
+    seal,
 )
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "manifest_1.json"
@@ -38,6 +40,7 @@ ENTRY = Entry(
     rows=4,
     bytes=2048,
     sha256="ab" * 32,
+    footer="1130-9f2c01ab",
     schema_id=0,
     upserts=2,
     deletes=1,
@@ -82,6 +85,7 @@ FULL = Manifest(
                 rows=7,
                 bytes=900,
                 sha256="ef" * 32,
+                footer="512-00c0ffee",
                 newest_time=1_699_999_999_999,
                 sources=["orders-cdc"],
             )
@@ -105,7 +109,10 @@ def test_the_shipped_schema_is_that_of_the_classes(name: str, kind: type) -> Non
 
 def test_format_1_is_pinned() -> None:
     assert encode(FULL).decode() == GOLDEN.read_text("utf-8").rstrip("\n")
-    assert decode_manifest(GOLDEN.read_bytes(), table="t", version=100) == FULL
+    stored = GOLDEN.read_bytes().rstrip(b"\n")
+    found = decode_manifest(stored, table="t", version=100)
+    assert msgspec.structs.replace(found, checksum="") == FULL
+    assert encode(found) == stored
     jsonschema.validate(json.loads(GOLDEN.read_text("utf-8")), shipped("manifest.schema.json"))
 
 
@@ -128,8 +135,29 @@ def test_a_newer_format_is_refused_by_name() -> None:
 )
 def test_an_edited_manifest_is_refused(change: dict[str, object]) -> None:
     document = json.loads(encode(FULL)) | change
-    with pytest.raises(LogDamagedError):
-        decode_manifest(json.dumps(document).encode(), table="t", version=100)
+    document.pop("checksum")
+    with pytest.raises(LogDamagedError) as caught:
+        decode_manifest(seal(json.dumps(document).encode()), table="t", version=100)
+    assert "checksum differs" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda data: data.replace(b'"deletes":1', b'"deletes":2', 1),
+        lambda data: data.replace(b'"time":17', b'"time":16', 1),
+        lambda data: data + b"\n",
+        lambda data: json.dumps(json.loads(data), indent=1).encode(),
+        lambda data: data[: data.rindex(b',"checksum"')] + b"}",
+        lambda data: data.replace(b'"checksum":"', b'"checksum":"0', 1),
+    ],
+)
+def test_the_head_shows_an_edit_before_there_is_a_next_version(edit: Callable[[bytes], bytes]) -> None:
+    edited = edit(encode(FULL))
+    assert edited != encode(FULL)
+    with pytest.raises(LogDamagedError, match="checksum differs") as caught:
+        decode_manifest(edited, table="t", version=100)
+    assert (caught.value.table, caught.value.version) == ("t", 100)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +177,9 @@ def test_an_edited_manifest_is_refused(change: dict[str, object]) -> None:
 def test_a_path_that_is_none_of_ours_is_refused(path: str) -> None:
     document = json.loads(encode(FULL))
     document["entries"][0]["path"] = path
+    document.pop("checksum")
     with pytest.raises(LogDamagedError) as caught:
-        decode_manifest(json.dumps(document).encode(), table="t", version=100)
+        decode_manifest(seal(json.dumps(document).encode()), table="t", version=100)
     assert caught.value.path == path
 
 
@@ -161,9 +190,10 @@ def test_what_is_no_document_is_refused(data: bytes) -> None:
 
 
 def test_a_merge_record_is_checked_like_a_manifest() -> None:
-    file = SideFile(path="_andes/tombstones/x-1.parquet", rows=1, bytes=2, sha256="ab" * 32)
+    file = SideFile(path="_andes/tombstones/x-1.parquet", rows=1, bytes=2, sha256="ab" * 32, footer="9-00000000")
     record = MergeRecord(format=1, table_id="t", version=7, truncate=[3], tombstones=[file])
-    assert decode_merge_record(encode(record), table="t", version=7) == record
+    found = decode_merge_record(encode(record), table="t", version=7)
+    assert msgspec.structs.replace(found, checksum="") == record
     with pytest.raises(LogDamagedError):
         decode_merge_record(encode(record), table="t", version=8)
     broken = MergeRecord(format=1, table_id="t", version=7, tombstones=[msgspec.structs.replace(file, path="../x")])

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from andes_spark.model.manifest import manifest_path
+from andes_spark.model.manifest import manifest_path, seal
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 
@@ -42,9 +42,10 @@ def copy_of(storage: MemoryStorage) -> MemoryStorage:
 
 
 def edit(storage: MemoryStorage, version: int, /, **fields: Any) -> None:
-    """Change fields of a manifest, as somebody with an editor would."""
+    """Change fields of a manifest, as somebody would who also sets its checksum right."""
     document = msgspec.json.decode(storage.get(manifest_path(version)))
-    storage.put(manifest_path(version), msgspec.json.encode({**document, **fields}))
+    document.pop("checksum")
+    storage.put(manifest_path(version), seal(msgspec.json.encode({**document, **fields})))
 
 
 def files(storage: Any, kind: str = "mods") -> set[str]:

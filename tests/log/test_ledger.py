@@ -30,6 +30,7 @@ def test_a_batch_is_found_by_a_cold_handle(filled: MemoryStorage, number: int) -
     with pytest.raises(BatchConflictError) as caught:
         table.apply(rows((number % 7, number + 1, "x")), batch_id=("s", number))
     assert caught.value.version == number
+    assert caught.value.batch_id == BatchId("s", number), "an integer stays one"
 
 
 def test_ids_of_other_types_and_sources_are_others(filled: MemoryStorage) -> None:

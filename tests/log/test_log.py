@@ -114,6 +114,17 @@ def test_roll_ups_repeat_what_is_needed(storage: MemoryStorage) -> None:
     assert [(each.from_version, each.to_version) for each in second.ledger] == [(0, 199)]
 
 
+def test_a_handle_that_only_appends_repeats_no_more_than_is_pending() -> None:
+    storage = MemoryStorage()
+    appender = create(storage)
+    fill(appender, 1, 150)
+    ModTable.open(storage).merge()
+    fill(appender, 151, 200)
+    roll_up = appender.manifest(200).roll_up
+    assert roll_up is not None
+    assert (roll_up.applied, len(roll_up.pending)) == (150, 49)
+
+
 @pytest.mark.parametrize("applied", [0, 1, 99, 100, 149, 150, 151, 199, 200, LAST])
 @pytest.mark.parametrize("version", [150, 199, 200, 201, LAST])
 def test_pending_is_the_same_with_roll_ups_and_without(storage: MemoryStorage, applied: int, version: int) -> None:

@@ -29,6 +29,7 @@ from andes_spark.model.manifest import manifest_path, merge_record_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
+from tests.log.tables import copy_of
 from tests.tapped import TappedStorage
 
 PACKING = Settings(threads=1, pack_bytes=0)
@@ -274,6 +275,29 @@ def test_attack_18_a_shrunken_log_takes_no_new_version() -> None:
     assert storage.find(manifest_path(3)) is None
 
 
+@pytest.mark.parametrize("path", ["_andes/manifests/", "_delta_log/"])
+def test_attack_18_what_others_commit_while_verify_runs_is_no_lost_version(path: str) -> None:
+    """Verify reads the base before the log: a merge in between must not make the log look too short."""
+    storage = MemoryStorage()
+    other = create(storage)
+    send(other, (1, 1, "x"), (2, 1, "x"), merge=True)
+    send(other, (1, 2, "y"))
+
+    def write() -> None:
+        send(other, (3, 1, "z"), merge=True)
+
+    for nth in range(1, 4):
+        left = [nth]
+
+        def where(kind: str, at: str, left: list[int] = left) -> bool:
+            left[0] -= at.startswith(path)
+            return left[0] == 0
+
+        checked = ModTable.open(meanwhile(storage, where, write)).verify()
+        assert checked.ok, checked.problems
+    assert other.version == 5
+
+
 def test_attack_19_null_and_empty_partition_values() -> None:
     table = create(MemoryStorage(), partition_by=["b"])
     mods = pa.table({"id": [1, 2], "lsn": [1, 1], "a": ["x", "y"], "b": ["", None]})
@@ -319,22 +343,35 @@ def test_attack_20_damaged_files_are_named_and_nothing_is_guessed(kind: str, how
     assert ModTable.open(storage).version == 3
 
 
-def test_attack_20_any_byte_of_a_base_file() -> None:
-    """A flipped byte is named or does not matter; footers that prune have no checksum, so nothing is pending."""
+@pytest.mark.parametrize("settings", [PACKING, Settings(byte_budget=0)], ids=["whole", "ranges"])
+@pytest.mark.parametrize("kind", ["part-", "_andes/mods/", "_andes/tombstones/"])
+def test_attack_20_any_byte_of_a_file(kind: str, settings: Settings) -> None:
+    """A flipped byte is named or does not matter, in the footers too that decide what is read and what it means."""
     storage = MemoryStorage()
     table = create(storage)
-    send(table, *((n, 1, "x") for n in range(50)), merge=True)
+    send(table, *((n, 1, "x") for n in range(50)), (90, 5, "D"), merge=True)
+    send(table, *((n, 2, "y") for n in range(0, 50, 7)), (90, 4, "late"), (3, 3, "D"))
     good = shown(table)
-    path = next(info.path for info in storage.list() if info.path.startswith("part-"))
+    path = max(info.path for info in storage.list() if info.path.startswith(kind))
     data = storage.get(path)
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     named = 0
-    for at in range(0, len(data), 3):
+    places = [*range(0, footer, 7), *range(footer, len(data), 5)]
+    for at in places:
         storage.put(path, data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
         try:
-            assert shown(ModTable.open(storage)) == good
+            assert shown(ModTable.open(storage, settings=settings)) == good
+            assert at < footer, "a footer that differs is never believed"
         except FileDamagedError:
             named += 1
-    assert named > len(data) // 3 // 2
+        if at % 20 == 0:
+            copy = copy_of(storage)
+            try:
+                ModTable.open(copy, settings=settings).merge()
+                assert shown(ModTable.open(copy)) == good
+            except FileDamagedError:
+                named += 1
+    assert named > len(places) // 2, "most of a file is data that is read"
 
 
 def test_attack_23_a_clock_that_is_far_off_is_refused() -> None:

@@ -196,6 +196,16 @@ def test_edge_10_a_partial_mod_tells_null_from_absent(merge: bool) -> None:
     assert shown(table, "b") == {1: "y"}
 
 
+@pytest.mark.parametrize("column", ["id", "lsn", "a"])
+def test_edge_10_columns_to_update_is_no_column_of_the_table(column: str) -> None:
+    table = create()
+    mods = pa.table({"id": [1], "lsn": [1], "a": [["a"]], "b": ["x"]})
+    with pytest.raises(OptionError, match="a column of the table") as caught:
+        table.apply(mods, columns_to_update=column)
+    assert caught.value.option == "columns_to_update"
+    assert table.version == 0
+
+
 @pytest.mark.parametrize("merge", [True, False])
 def test_edge_11_an_unavailable_value_keeps_the_old_one_and_needs_a_row(merge: bool) -> None:
     table = create("id bigint, lsn bigint, a string not null, b string")
@@ -224,6 +234,40 @@ def test_edge_12_a_truncate_is_a_watermark(merge: bool) -> None:
     assert shown(plain) == {2: "after"}  # it precedes the other mods of its version
     with pytest.raises(BadModsError):
         send(table, truncate)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("key", [["lsn"], ["region", "lsn"]])
+def test_edge_12_a_truncate_at_a_sequence_that_is_a_key_too(key: list[str], merge: bool) -> None:
+    table = ModTable.create(
+        MemoryStorage(), "region string, lsn bigint, a string", primary_key=key, sequence_by=["lsn"], merge="manual"
+    )
+    ops, lsns = ["U", "U", "T", "U", "T"], [4, 5, 5, 6, 5]
+    mods = pa.table({"region": ["eu"] * 5, "lsn": lsns, "a": ["x"] * 5, "op": ops})
+    result = table.apply(mods, apply_as_truncates="op = 'T'", merge=merge)
+    assert (result.upserts, result.counts.truncates, result.counts.collapsed) == (3, 1, 1)
+    assert table.to_arrow()["lsn"].to_pylist() == [6]
+    assert table.verify().ok
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_edge_12_a_truncate_at_a_long_sequence_holds_whole(merge: bool) -> None:
+    """Longer than what manifests quote of keys and sequences: cut, it would let what it removed come back."""
+    table = ModTable.create(
+        MemoryStorage(), "id bigint, lsn string, a string", primary_key=["id"], sequence_by=["lsn"], merge="manual"
+    )
+    mark = "m" * 1000
+
+    def send(batch: int, *rows: tuple[int, str, str]) -> None:
+        ids, lsns, ops = zip(*rows, strict=True)
+        mods = pa.table({"id": ids, "lsn": lsns, "a": ["x"] * len(ids), "op": ops})
+        table.apply(mods, apply_as_truncates="op = 'T'", batch_id=("s", batch), merge=merge)
+
+    send(1, (1, mark[:-1], "U"), (2, mark + "a", "U"))
+    send(2, (0, mark, "T"))
+    send(3, (3, mark[:900], "U"), (4, mark, "U"), (5, mark + "!", "U"))
+    assert sorted(table.to_arrow()["id"].to_pylist()) == [2, 5]
+    assert table.verify().ok
 
 
 def test_edge_13_a_changed_key_is_a_delete_and_an_upsert() -> None:

@@ -15,7 +15,9 @@ from andes_spark.base.base import Base
 from andes_spark.base.delta_log import read_commit
 from andes_spark.base.snapshot import Snapshot
 from andes_spark.law import columns, decide, order, winners
-from andes_spark.model.manifest import encode, merge_record_path
+from andes_spark.log import commit
+from andes_spark.log.log import Log
+from andes_spark.model.manifest import Manifest, encode, merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.base import PutOutcome
 from andes_spark.table import read
@@ -63,7 +65,7 @@ def tombstones_of_another_version(patch: Patch) -> None:
 
 def record_after_the_commit(patch: Patch) -> None:
     """Tombstones and watermark are written once the base is committed, not before."""
-    true_record, true_commit = merge._record, merge._commit
+    true_record, true_delta_commit = merge._record, merge._commit
 
     class Later(TappedStorage):
         def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
@@ -72,13 +74,13 @@ def record_after_the_commit(patch: Patch) -> None:
     def record(kernel: merge.Kernel, *args: Any) -> Any:
         return true_record(replace(kernel, storage=Later(kernel.storage)), *args)  # type: ignore[arg-type]
 
-    def commit(kernel: merge.Kernel, base: Any, changes: Any, record: Any, counts: Any) -> Any:
-        done = true_commit(kernel, base, changes, record, counts)
+    def delta_commit(kernel: merge.Kernel, base: Any, changes: Any, record: Any, counts: Any) -> Any:
+        done = true_delta_commit(kernel, base, changes, record, counts)
         kernel.storage.put_if_absent(merge_record_path(record.version), encode(record))
         return done
 
     patch.setattr(merge, "_record", record)
-    patch.setattr(merge, "_commit", commit)
+    patch.setattr(merge, "_commit", delta_commit)
 
 
 def merge_that_rebases(patch: Patch) -> None:
@@ -145,6 +147,17 @@ def one_winner_among_partials(patch: Patch) -> None:
     patch.setattr(evaluate, "pick_winners", pick)
 
 
+def exists_is_taken_for_won(patch: Patch) -> None:
+    """A manifest that stands there already is taken for the own one: the batch is told to be committed, and is not."""
+    true = commit._put
+
+    def put(log: Log, manifest: Manifest, data: bytes) -> bytes:
+        true(log, manifest, data)
+        return data
+
+    patch.setattr(commit, "_put", put)
+
+
 def forgotten_watermark(patch: Patch) -> None:
     """The merge record does not keep the truncate."""
     patch.setattr(merge, "_quoted", lambda mark, shape: None)
@@ -162,6 +175,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},
     operation_before_version: {"sequences": ("none",)},
     one_winner_among_partials: {"partials": True},
+    exists_is_taken_for_won: {"nested": 1.0},
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
 }
 SEEDS = 300

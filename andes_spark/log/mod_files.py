@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.errors import FileDamagedError, NotFoundError
-from andes_spark.log.parquet_files import open_parquet, write_parquet
+from andes_spark.log.parquet_files import compact_encodings, open_parquet, write_parquet
 from andes_spark.model.manifest import Entry, KeyRange, LogFile
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import quote
@@ -51,7 +51,7 @@ def write_mods(
         sequence_by: names of the sequence columns.
     """
     path = new_path("mods", head)
-    written = write_parquet(storage, path, iter([table]), table.schema)
+    written = write_parquet(storage, path, iter([table]), table.schema, encodings=compact_encodings(table))
     ops = table[OP]
     truncates = _count(ops, Op.TRUNCATE)
     keyed = table.slice(truncates)

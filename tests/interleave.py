@@ -105,6 +105,7 @@ class World:
         rnd = self.random
         return Settings(
             byte_budget=rnd.choice((0, 512 * MIB)),
+            key_cache_bytes=rnd.choice((0, 100, 256 * MIB)),
             threads=1,
             target_file_bytes=rnd.choice((200, 128 * MIB)),
             merge_rounds=rnd.choice((1, 3)),

@@ -19,6 +19,7 @@ from andes_spark.base.delta_state import DataFile
 from andes_spark.base.executor import LocalExecutor
 from andes_spark.base.files import OpenFile, Shape
 from andes_spark.base.fold_rows import FoldInput, fold_rows
+from andes_spark.base.keys import KeyCache
 from andes_spark.base.locate import NumberedFile, Wanted, together, wanted
 from andes_spark.base.prune import candidates
 from andes_spark.base.rows import ordered
@@ -90,12 +91,12 @@ class Evaluation:
     counts: MergeCounts = field(default_factory=MergeCounts)
 
 
-def local_locator(storage: Storage, shape: Shape, threads: int) -> Locator:
-    """A locator that scans files with threads of this process."""
+def local_locator(storage: Storage, shape: Shape, threads: int, cache: KeyCache | None = None) -> Locator:
+    """A locator that scans files with threads of this process, and keeps keys in a cache if there is one."""
 
     def run(files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
         return LocalExecutor(threads).map(
-            lambda file: locating.locate(storage, file, keys, shape), files, step="locate"
+            lambda file: locating.locate(storage, file, keys, shape, cache=cache), files, step="locate"
         )
 
     return run
@@ -127,7 +128,13 @@ def evaluate(
     mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, warm=warm)
     winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=case.watermark)
     located, fold_located = _locate(case, winners, locate)
-    tombstones = read_tombstones(storage, case.tombstones if shape.columns.sequence else (), shape, bounds=bounds)
+    tombstones = read_tombstones(
+        storage,
+        case.tombstones if shape.columns.sequence else (),
+        shape,
+        bounds=bounds,
+        keys=mods.select(shape.columns.key),
+    )
     decision = decide(winners.rows, shape.columns, located=located, tombstones=tombstones)
     decision, unchanged = _split_equal(storage, case, decision, warm)
     written = pl.concat([decision.inserted, decision.updated]).sort(WINNER)

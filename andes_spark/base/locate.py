@@ -18,14 +18,13 @@ import pyarrow as pa
 from andes_spark.base.bounds import bounds as file_bounds
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.keys import Ints, KeyCache, Keys, as_integers, is_integral, read_keys
 from andes_spark.base.vectors import load_vector, to_positions
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.decide import no_located
 from andes_spark.model.values import to_json, unscaled
 from andes_spark.storage.base import Storage
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,9 @@ def wanted(winners: pl.DataFrame, shape: Shape, *, every_sequence: bool = False)
     return Wanted(keys, _integers(keys, shape), lowest)
 
 
-def locate(storage: Storage, file: NumberedFile, keys: Wanted, shape: Shape) -> pl.DataFrame:
+def locate(
+    storage: Storage, file: NumberedFile, keys: Wanted, shape: Shape, *, cache: KeyCache | None = None
+) -> pl.DataFrame:
     """Find the live rows of one file that have a wanted key.
 
     Args:
@@ -78,18 +79,16 @@ def locate(storage: Storage, file: NumberedFile, keys: Wanted, shape: Shape) -> 
         file: one of the base.
         keys: what to look for.
         shape: of the table.
+        cache: keys of base files that are in memory, and that are to be kept there.
 
     Returns:
         WINNER, BASE_FILE, BASE_ROW and the sequence (NULL where statistics already show it to be lower).
     """
     opened = OpenFile(storage, file.path, file.file, shape)
     groups = _groups(opened, keys, shape)
-    data = opened.read(shape.columns.key, groups)
-    at, winner = _match(data, keys)
-    rows = opened.numbers(groups)[at]
+    rows, winner = _match(read_keys(opened, file.path, groups, shape, cache), keys)
     if len(rows) and file.file.vector is not None:
-        dead = to_positions(load_vector(storage, file.file.vector))
-        alive = ~np.isin(rows, dead)
+        alive = ~_among(rows, to_positions(load_vector(storage, file.file.vector)))
         rows, winner = rows[alive], winner[alive]
     frame = pl.DataFrame(
         {
@@ -173,18 +172,35 @@ def _holds(ordered: pl.Series, low: Any, high: Any) -> bool:
     return start < len(ordered) and bool(ordered[start] <= high)
 
 
-def _match(data: pa.Table, keys: Wanted) -> tuple[Ints, Ints]:
-    """Positions in ``data`` with a wanted key, and the number of its winner."""
-    if data.num_rows == 0 or keys.keys.height == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    if keys.integers is not None:
-        values = as_integers(data.column(0))
-        if bool((values[1:] > values[:-1]).all()):
-            return _match_sorted(values, keys.integers)
-    frame = pl.from_arrow(data)
-    assert isinstance(frame, pl.DataFrame)
-    joined = frame.with_row_index(BASE_ROW).join(keys.keys, on=data.column_names, how="inner")
-    return joined[BASE_ROW].cast(pl.Int64).to_numpy(), joined[WINNER].to_numpy()
+def _match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> tuple[Ints, Ints]:
+    """Row numbers with a wanted key, and the number of its winner."""
+    rows, winners = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    if keys.keys.height == 0:
+        return rows[0], winners[0]
+    frames, numbers = [], []
+    for start, part in parts:
+        if part.frame is not None:
+            frames.append(part.frame)
+            numbers.append(np.arange(start, start + part.frame.height))
+        elif part.integers is not None and keys.integers is not None and len(part.integers):
+            at, winner = _match_sorted(part.integers, keys.integers)
+            rows.append(at + start)
+            winners.append(winner)
+    if frames:
+        frame = pl.concat(frames, rechunk=False)
+        joined = frame.with_row_index(BASE_ROW).join(keys.keys, on=frame.columns, how="inner")
+        rows.append(np.concatenate(numbers)[joined[BASE_ROW].to_numpy()])
+        winners.append(joined[WINNER].to_numpy())
+    return np.concatenate(rows), np.concatenate(winners)
+
+
+def _among(rows: Ints, ascending: Ints) -> npt.NDArray[np.bool_]:
+    """Which rows are among some; many times as fast as ``np.isin``, which would hash what is sorted already."""
+    if len(ascending) == 0:
+        return np.zeros(len(rows), np.bool_)
+    at = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
+    found: npt.NDArray[np.bool_] = ascending[at] == rows
+    return found
 
 
 def _match_sorted(values: Ints, wanted_values: Ints) -> tuple[Ints, Ints]:
@@ -197,19 +213,6 @@ def _match_sorted(values: Ints, wanted_values: Ints) -> tuple[Ints, Ints]:
 
 
 def _integers(keys: pl.DataFrame, shape: Shape) -> Ints | None:
-    if len(shape.columns.key) != 1:
-        return None
-    kind = shape.arrow.field(shape.columns.key[0]).type
-    if not (pa.types.is_integer(kind) or pa.types.is_date32(kind) or pa.types.is_timestamp(kind)):
+    if not is_integral(shape):
         return None
     return as_integers(pa.chunked_array([keys[shape.columns.key[0]].to_arrow()]))
-
-
-def as_integers(column: pa.ChunkedArray) -> Ints:
-    """A column of integers, dates or timestamps (microseconds) without NULLs as int64."""
-    if pa.types.is_date32(column.type):
-        column = column.cast(pa.int32())
-    elif pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    values: Ints = column.to_numpy().astype(np.int64, copy=False)
-    return values

@@ -24,6 +24,7 @@ from andes_spark.base.delta_state import DataFile
 from andes_spark.base.evaluate import Case
 from andes_spark.base.executor import Executor, LocalExecutor
 from andes_spark.base.files import Shape
+from andes_spark.base.keys import KeyCache
 from andes_spark.base.locate import NumberedFile
 from andes_spark.base.plan import EXPANSION, run_buckets
 from andes_spark.base.rewrite import RewriteJob
@@ -53,6 +54,7 @@ class Kernel:
         table_id: UUID of the table; also the application id of our Delta commits.
         shape: of the table.
         deletion_vectors: whether rows are marked as deleted or their files rewritten.
+        keys: of base files, kept in this process from merge to merge.
     """
 
     storage: Storage
@@ -61,6 +63,7 @@ class Kernel:
     table_id: str
     shape: Shape
     deletion_vectors: bool
+    keys: KeyCache
 
     def executor_for(self, files: Iterable[DataFile]) -> Executor:
         """Where files are read whole: here while they fit the byte budget."""
@@ -110,7 +113,7 @@ def merge_pending(
     writer = kernel.writer(base)
     with steps.step("merge rows"):
         job = BucketJob(kernel.storage, case, writer, version, kernel.settings.threads)
-        results = run_buckets(job, kernel.executor, kernel.settings, warm=warm)
+        results = run_buckets(job, kernel.executor, kernel.settings, warm=warm, cache=kernel.keys)
         gone = _gone(kernel, case, results)
     with steps.step("write deletion vectors"):
         changes = _mark(kernel, case, gone) if kernel.deletion_vectors else _rewrite(kernel, case, gone, writer)

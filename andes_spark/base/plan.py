@@ -19,6 +19,7 @@ from andes_spark.base.bucket import BucketJob, BucketResult, LocateJob
 from andes_spark.base.evaluate import Case, local_locator
 from andes_spark.base.executor import Executor
 from andes_spark.base.files import Shape
+from andes_spark.base.keys import KeyCache
 from andes_spark.base.locate import NumberedFile, Wanted
 from andes_spark.log.pending import Warm
 from andes_spark.log.sampling import bucket_bounds
@@ -50,7 +51,9 @@ def estimate(case: Case) -> Sizes:
     )
 
 
-def run_buckets(job: BucketJob, executor: Executor, settings: Settings, *, warm: Warm | None) -> list[BucketResult]:
+def run_buckets(
+    job: BucketJob, executor: Executor, settings: Settings, *, warm: Warm | None, cache: KeyCache
+) -> list[BucketResult]:
     """Evaluate and write a merge, wherever its size says.
 
     Args:
@@ -58,12 +61,14 @@ def run_buckets(job: BucketJob, executor: Executor, settings: Settings, *, warm:
         executor: where parts run.
         settings: of the process.
         warm: mod files that are in memory.
+        cache: keys of base files that are in memory; used where the scan runs here.
     """
     if job.case.pending.rows == 0:
         return []
     sizes = estimate(job.case)
     if sizes.mods + sizes.narrow + sizes.scan <= settings.byte_budget:
-        locate = local_locator(job.storage, job.case.shape, settings.threads)
+        cache.retain(job.case.files.keys())
+        locate = local_locator(job.storage, job.case.shape, settings.threads, cache)
         return [job.run(None, locate, warm)]
     small = sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes
     if small and not executor.distributed:

@@ -26,14 +26,26 @@ _AGE = "_andes_age"
 
 
 def read_tombstones(
-    storage: Storage, files: Sequence[SideFile], shape: Shape, *, bounds: Bounds | None = None
+    storage: Storage,
+    files: Sequence[SideFile],
+    shape: Shape,
+    *,
+    bounds: Bounds | None = None,
+    keys: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """The tombstones that hold, all of them or those within bounds.
+    """The tombstones that hold.
+
+    Args:
+        storage: the table's folder.
+        files: of a merge record.
+        shape: of the table.
+        bounds: keys to look at; None for all.
+        keys: key columns of those that matter; None for all.
 
     Returns:
         Key columns and ``columns.tombstone_sequence()``, one row per key, in no order.
     """
-    latest = _latest(storage, files, shape, bounds)
+    latest = _latest(storage, files, shape, bounds, keys)
     names = dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True))
     kept = latest.filter(pl.col(OP) == int(Op.DELETE))
     return kept.select(*shape.columns.key, *(pl.col(name).alias(alias) for name, alias in names.items()))
@@ -81,7 +93,7 @@ def fold_files(
     run = files[first:]
     if len(files) <= MOST_FILES or len(run) < 2:
         return list(files)
-    rows = _latest(storage, run, shape, None)
+    rows = _latest(storage, run, shape)
     if first == 0:
         rows = rows.filter(pl.col(OP) == int(Op.DELETE))
     if watermark is not None:
@@ -91,7 +103,13 @@ def fold_files(
     return [*files[:first], *folded]
 
 
-def _latest(storage: Storage, files: Sequence[SideFile], shape: Shape, bounds: Bounds | None) -> pl.DataFrame:
+def _latest(
+    storage: Storage,
+    files: Sequence[SideFile],
+    shape: Shape,
+    bounds: Bounds | None = None,
+    keys: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """The newest row of each key."""
     empty = pl.from_arrow(_schema(shape).empty_table())
     assert isinstance(empty, pl.DataFrame)
@@ -104,6 +122,9 @@ def _latest(storage: Storage, files: Sequence[SideFile], shape: Shape, bounds: B
         assert isinstance(frame, pl.DataFrame)
         if bounds is not None:
             frame = frame.filter(bounds.expression())
+        if keys is not None:
+            # Before they are sorted by age: a small merge must not pay for every key that was ever deleted.
+            frame = frame.join(keys, on=shape.columns.key, how="semi")
         frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
     rows = pl.concat(frames)
     if len(files) > 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from andes_spark.base.base import Base
 from andes_spark.base.executor import Executor, LocalExecutor
 from andes_spark.base.files import Shape
+from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge import Kernel
 from andes_spark.base.steps import Progress, Steps
 from andes_spark.law.columns import KeyColumns
@@ -50,6 +51,7 @@ class Context:
         self.base = Base(storage, self.table_id)
         self.ledger = Ledger(log)
         self.progress = progress
+        self._keys = KeyCache(settings.key_cache_bytes)
         self._checked_log = False
         self._spark = spark
         self._executor: SparkExecutor | None = None
@@ -108,6 +110,7 @@ class Context:
             self.table_id,
             self.shape(),
             self.definition.deletion_vectors,
+            self._keys,
         )
 
     def check_log(self) -> None:

@@ -1,0 +1,117 @@
+"""Key columns of base files, read for a scan and kept in memory between the merges of an open table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.files import OpenFile, Shape
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one row group: ``integers`` where they are ascending ones of a single column, else ``frame``."""
+
+    integers: Ints | None
+    frame: pl.DataFrame | None
+
+    @property
+    def bytes(self) -> int:
+        """Memory that they take."""
+        if self.integers is not None:
+            return int(self.integers.nbytes)
+        return 0 if self.frame is None else int(self.frame.estimated_size())
+
+
+class KeyCache:
+    """Keys of row groups by file. Threads may share it. Files never change, so that an entry is never wrong.
+
+    It keeps what fits and gives up only files that left the table: a table larger than the limit would else push
+    out each entry before its next use.
+
+    Args:
+        limit_bytes: how much is kept.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._held: dict[tuple[str, int], Keys] = {}
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def retain(self, paths: Collection[str]) -> None:
+        """Forget all files but these."""
+        with self._lock:
+            self._held = {place: keys for place, keys in self._held.items() if place[0] in paths}
+            self._size = sum(keys.bytes for keys in self._held.values())
+
+    def find(self, path: str, group: int) -> Keys | None:
+        """The keys of a row group, if they are kept."""
+        return self._held.get((path, group))
+
+    def put(self, path: str, group: int, keys: Keys) -> None:
+        """Keep the keys of a row group, if there is room."""
+        size = keys.bytes
+        with self._lock:
+            if (path, group) not in self._held and self._size + size <= self._limit:
+                self._held[path, group] = keys
+                self._size += size
+
+
+def read_keys(
+    opened: OpenFile, path: str, groups: Sequence[int], shape: Shape, cache: KeyCache | None
+) -> list[tuple[int, Keys]]:
+    """Keys of row groups, each with the number of its first row; those that the cache lacks are read at once."""
+    found: dict[int, Keys] = {}
+    for group in groups:
+        held = cache.find(path, group) if cache is not None else None
+        if held is not None:
+            found[group] = held
+    missing = [group for group in groups if group not in found]
+    data = opened.read(shape.columns.key, missing) if missing else None
+    at = 0
+    for group in missing:
+        rows = int(opened.starts[group + 1] - opened.starts[group])
+        assert data is not None
+        found[group] = keys_of(data.slice(at, rows), shape)
+        at += rows
+        if cache is not None:
+            cache.put(path, group, found[group])
+    return [(int(opened.starts[group]), keys) for group, keys in found.items()]
+
+
+def keys_of(data: pa.Table, shape: Shape) -> Keys:
+    """Key columns in the form that they are searched in."""
+    if is_integral(shape):
+        values = as_integers(data.column(0))
+        if bool((values[1:] > values[:-1]).all()):
+            return Keys(values, None)
+    frame = pl.from_arrow(data)
+    assert isinstance(frame, pl.DataFrame)
+    return Keys(None, frame)
+
+
+def is_integral(shape: Shape) -> bool:
+    """Whether the key is one column of integers, dates or timestamps."""
+    if len(shape.columns.key) != 1:
+        return False
+    kind = shape.arrow.field(shape.columns.key[0]).type
+    return bool(pa.types.is_integer(kind) or pa.types.is_date32(kind) or pa.types.is_timestamp(kind))
+
+
+def as_integers(column: pa.ChunkedArray) -> Ints:
+    """A column of integers, dates or timestamps (microseconds) without NULLs as int64."""
+    if pa.types.is_date32(column.type):
+        column = column.cast(pa.int32())
+    elif pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: Ints = column.to_numpy().astype(np.int64, copy=False)
+    return values

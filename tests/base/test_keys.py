@@ -1,0 +1,122 @@
+"""Keys of base files kept between merges: never wrong, never above their limit, and not read twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from andes_spark.base import keys as module
+from andes_spark.base.files import Shape
+from andes_spark.base.keys import KeyCache, Keys
+from andes_spark.settings import Settings
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.table.mod_table import ModTable
+
+
+def keys(count: int) -> Keys:
+    return Keys(np.arange(count, dtype=np.int64), None)
+
+
+def test_it_keeps_what_fits_and_forgets_only_files_that_are_gone() -> None:
+    cache = KeyCache(2_000)
+    cache.put("a", 0, keys(100))
+    cache.put("a", 1, keys(100))
+    cache.put("b", 0, keys(100))  # would be 2,400 bytes
+    assert cache.find("a", 0) is not None
+    assert cache.find("a", 1) is not None
+    assert cache.find("b", 0) is None
+    cache.put("a", 1, keys(100))
+    cache.retain({"b"})
+    assert cache.find("a", 0) is None
+    cache.put("b", 0, keys(200))
+    cache.put("b", 1, keys(50))
+    assert cache.find("b", 0) is not None
+    assert cache.find("b", 1) is not None
+    cache.put("b", 2, keys(1))
+    assert cache.find("b", 2) is None
+
+
+def test_strings_count_with_what_they_take() -> None:
+    frame = pl.DataFrame({"k": [f"{n}" * 50 for n in range(10, 60)]})
+    assert Keys(None, frame).bytes >= 5_000
+
+
+SCHEMAS: dict[str, tuple[str, list[str]]] = {
+    "bigint": ("id bigint, lsn bigint, a string", ["id"]),
+    "date": ("id date, lsn bigint, a string", ["id"]),
+    "timestamp": ("id timestamp, lsn bigint, a string", ["id"]),
+    "string": ("id string, lsn bigint, a string", ["id"]),
+    "two": ("id bigint, b string, lsn bigint, a string", ["id", "b"]),
+}
+
+
+def batch(kind: str, numbers: range, lsn: int, schema: pa.Schema) -> pa.Table:
+    columns: dict[str, Any] = {
+        "id": [f"k{n:05d}" if kind == "string" else n for n in numbers],
+        "lsn": [lsn] * len(numbers),
+        "a": [f"{kind}-{lsn}"] * len(numbers),
+        "b": [f"b{n % 3}" for n in numbers],
+    }
+    if kind == "date":
+        columns["id"] = pa.array(columns["id"], pa.int32())
+    return pa.table({name: pa.array(columns[name]).cast(schema.field(name).type) for name in schema.names})
+
+
+@pytest.mark.parametrize("limit", [0, 3_000, 2**28])
+@pytest.mark.parametrize("kind", list(SCHEMAS))
+def test_merges_are_the_same_with_all_some_and_no_keys_kept(
+    kind: str, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    true = module.keys_of
+
+    def counted(data: pa.Table, shape: Shape) -> Keys:
+        reads.append(data.num_rows)
+        return true(data, shape)
+
+    monkeypatch.setattr(module, "keys_of", counted)
+    ddl, primary_key = SCHEMAS[kind]
+    settings = Settings(key_cache_bytes=limit, pack_bytes=0)
+    storage = MemoryStorage()
+    table = ModTable.create(storage, ddl, primary_key=primary_key, sequence_by=["lsn"], settings=settings)
+    schema = table.schema.to_arrow()
+    for lsn, numbers in enumerate((range(0, 500), range(200, 700), range(0, 700, 7), range(3, 700, 7)), start=1):
+        reads.clear()
+        table.apply(batch(kind, numbers, lsn, schema))
+    # The last merge meets files whose keys the merges before it read, and one new file.
+    assert sum(reads) == {0: 1100, 3_000: sum(reads), 2**28: 100}[limit]
+    expected = {n: 4 if n % 7 == 3 else 3 if n % 7 == 0 else 2 if n >= 200 else 1 for n in range(700)}
+    found = table.to_arrow().sort_by("id")["lsn"].to_pylist()
+    assert found == [expected[n] for n in range(700)]
+    assert ModTable.open(storage).verify().ok
+
+
+def test_keys_that_are_not_ascending_are_found_as_well() -> None:
+    """Files of other writers, such as those of OPTIMIZE, need not be sorted."""
+    storage = MemoryStorage()
+    table = ModTable.create(
+        storage, "id bigint, lsn bigint, a string", primary_key=["id"], sequence_by=["lsn"], settings=Settings()
+    )
+    table.apply(batch("bigint", range(100), 1, table.schema.to_arrow()))
+    path = next(info.path for info in storage.list() if info.path.startswith("part-"))
+    entry = f"_delta_log/{1:020d}.json"
+    rows = pq.read_table(pa.BufferReader(storage.get(path)))
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows.take(pa.array(np.random.default_rng(1).permutation(100))), sink)
+    data = sink.getvalue().to_pybytes()
+    text = storage.get(entry).decode()
+    size = len(storage.get(path))
+    start = text.index('"tags"')
+    text = text[: start - 1] + text[text.index("}", start) + 1 :]
+    storage.put(entry, text.replace(f'"size":{size}', f'"size":{len(data)}').encode())
+    storage.put(path, data)
+    again = ModTable.open(storage)
+    again.apply(batch("bigint", range(0, 100, 3), 2, table.schema.to_arrow()))
+    again.apply(batch("bigint", range(1, 100, 3), 3, table.schema.to_arrow()))
+    found = again.to_arrow().sort_by("id")["lsn"].to_pylist()
+    assert found == [(2, 3, 1)[n % 3] for n in range(100)]

@@ -174,7 +174,7 @@ def _read_part(data: bytes, contents: Contents) -> None:
     file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
     schema = file.schema_arrow
     for name in ("checkpointMetadata", "sidecar"):
-        if name in schema.names and _rows(file.read(columns=[name]), name):
+        if name in schema.names and _rows(file.read(columns=[name], use_threads=False), name):
             raise UnsupportedTableError(
                 "the table has checkpoints of the V2 format: drop the feature v2Checkpoint first",
                 feature="v2Checkpoint",
@@ -182,7 +182,8 @@ def _read_part(data: bytes, contents: Contents) -> None:
     columns = [name for name in ("protocol", "metaData", "txn") if name in schema.names]
     stored = [field.name for field in schema.field("add").type]
     columns += [f"add.{name}" for name in stored if name not in _PARSED]
-    table = file.read(columns=columns)
+    # In this thread: a thread of Arrow's may let go of Python's bytes when the interpreter has ended, which aborts it.
+    table = file.read(columns=columns, use_threads=False)
     for raw in _rows(table, "protocol"):
         contents.protocol.update(_without_nulls(raw))
     for raw in _rows(table, "metaData"):
@@ -201,7 +202,7 @@ def _parsed_stats(file: pq.ParquetFile) -> list[dict[str, Any] | None]:
     """The ``stats_parsed`` of the ``add`` actions."""
     columns = (file.schema.column(index) for index in range(len(file.schema.names)))
     int96 = {column.path for column in columns if column.physical_type == "INT96"}
-    adds = file.read(columns=["add.path", "add.stats_parsed"]).column("add").drop_null()
+    adds = file.read(columns=["add.path", "add.stats_parsed"], use_threads=False).column("add").drop_null()
     found = pc.struct_field(adds, "stats_parsed")
     parsed: list[dict[str, Any] | None] = found.cast(_zoned(found.type, "add.stats_parsed", int96)).to_pylist()
     return parsed

@@ -108,6 +108,7 @@ def deadly(marks: Path) -> Any:
     def run(value):
         import os
         import signal
+        import time
         import uuid
 
         from pyspark import TaskContext
@@ -120,6 +121,7 @@ def deadly(marks: Path) -> Any:
                 os.close(os.open(marks / "killed", os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return value
+            time.sleep(2)  # Rows before this one are through, and written to files that nothing will refer to.
             # This process is a child of the daemon, which is a child of the executor's JVM.
             daemon = os.getppid()
             with open(f"/proc/{daemon}/stat") as stat:
@@ -156,10 +158,11 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
     def shown() -> list[tuple[int, int]]:
         return sorted((row["id"], row["seq"]) for row in table.read().collect())
 
-    settings = Settings(byte_budget=0, target_file_bytes=50_000)
+    settings = Settings(byte_budget=0, target_file_bytes=10_000)
     keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"], "merge": "manual", "settings": settings}
     table = ModTable.create(str(folder / "t"), rows(0, 1, 0).schema, data=rows(0, 4000, 0), **keyed)
     applied = table.apply(rows(2000, 6000, 10_000).withColumn("id", deadly(marks)("id")), batch_id=("s", 1))
+    entries = len(table.manifest(applied.version).entries)
     fresh = shown()
     merged = table.merge()
     failed: dict[str, Any] = {}
@@ -176,6 +179,7 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
         "tasks": len({name.split("-")[0] for name in attempts}),
         "attempts": len(attempts),
         "upserts": applied.upserts,
+        "orphans": len(list((folder / "t" / "_andes" / "mods").iterdir())) - entries,
         "merged_in_tasks": any(step.spark_jobs for step in merged.steps),
         "rows": len(now) if now == expected else f"wrong: {len(now)}",
         "fresh": len(fresh) if fresh == expected else f"wrong: {len(fresh)}",

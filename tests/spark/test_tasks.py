@@ -157,6 +157,7 @@ def test_a_cluster_of_two_workers_one_of_which_dies(tmp_path):
     assert found["workers"] == 2
     assert found["executor_killed"]
     assert found["upserts"] == 4000
+    assert found["orphans"] > 0, "the attempt that died had written files, which no manifest names"
     assert found["merged_in_tasks"]
     assert found["attempts"] > found["tasks"]
     assert found["rows"] == found["expected"]

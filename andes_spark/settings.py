@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from andes_spark.errors import OptionError
 
 MIB = 1024 * 1024
+_LEAST = {
+    "threads": 1,
+    "target_file_bytes": 1,
+    "commit_attempts": 1,
+    "merge_rounds": 1,
+    "checkpoint_interval": 1,
+    "pack_files": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -40,3 +50,17 @@ class Settings:
     pack_files: int = 4
     pack_dead_ratio: float = 0.2
     pack_bytes: int = 512 * MIB
+
+    def __post_init__(self) -> None:
+        """Refuse values that no work can be done with.
+
+        Raises:
+            OptionError: ``option`` names the first.
+        """
+        for field in fields(self):
+            value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not (whole or (field.name == "pack_dead_ratio" and isinstance(value, float))) or not value >= least:
+                raise OptionError(
+                    f"Settings: {field.name} is a number, {least} or more, and {value!r} was given", option=field.name
+                )

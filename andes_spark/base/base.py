@@ -54,6 +54,7 @@ class Base:
         self._checked = -1
         self._foreign: int | None = None
         self._applied: dict[int, int] = {0: 0}
+        self._newest_record: MergeRecord | None = None
 
     def snapshot(self) -> BaseSnapshot:
         """The newest state of the base that holds the log's rows and nothing else; a warm call asks once.
@@ -100,8 +101,8 @@ class Base:
         raise ForeignWriteError(
             f"{self._storage.url}: Delta version {snapshot.foreign} ({operation}) changed rows of the base and "
             f"is not ours; reads stay at Delta version {snapshot.foreign - 1}. Stop that writer, remove the Delta "
-            f"log entries from {snapshot.foreign} on with their .crc files, and send its change as mods through "
-            "apply()",
+            f"log entries from {snapshot.foreign} on with their .crc files, open the table again, and send its change "
+            "as mods through apply()",
             table=self._storage.url,
             delta_version=snapshot.foreign,
             operation=operation,
@@ -118,7 +119,9 @@ class Base:
     def _record(self, applied: int) -> MergeRecord:
         if applied == 0:
             return MergeRecord(format=FORMAT, table_id=self._table_id, version=0)
-        return read_record(self._storage, self._table_id, applied)
+        if self._newest_record is None or self._newest_record.version != applied:
+            self._newest_record = read_record(self._storage, self._table_id, applied)
+        return self._newest_record
 
     def _find_foreign(self, newest: int) -> int | None:
         """The first commit that is not ours and changed rows, above our last merge (or what was checked)."""

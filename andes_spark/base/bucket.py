@@ -22,7 +22,7 @@ from andes_spark.base.vectors import from_positions, serialize
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
 from andes_spark.law.order import above
-from andes_spark.log.mod_files import new_path
+from andes_spark.log.mod_files import new_path, read_entry
 from andes_spark.log.parquet_files import write_parquet
 from andes_spark.log.pending import Warm
 from andes_spark.model.manifest import SideFile
@@ -116,11 +116,25 @@ class BucketJob:
             ],
             schema=QUARANTINED_SCHEMA,
         )
-        path = new_path("quarantine", self.version)
-        written = write_parquet(self.storage, path, iter([table]), QUARANTINED_SCHEMA)
-        return SideFile(
-            path=path, rows=table.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer
-        )
+        return _write_quarantined(self.storage, table, self.version)
+
+
+def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: Shape, *, version: int) -> list[SideFile]:
+    """The same rows in few files: each at least twice as large as the one behind it, so that each row moves rarely."""
+    kept = list(files)
+    tables: list[pa.Table] = []
+    while len(kept) > 1 and kept[-2].rows < 2 * (kept[-1].rows + sum(each.num_rows for each in tables)):
+        tables.insert(0, read_entry(storage, kept.pop(), table=shape.table))
+    if not tables:
+        return kept
+    tables.insert(0, read_entry(storage, kept.pop(), table=shape.table))
+    return [*kept, _write_quarantined(storage, pa.concat_tables(tables).cast(QUARANTINED_SCHEMA), version)]
+
+
+def _write_quarantined(storage: Storage, rows: pa.Table, version: int) -> SideFile:
+    path = new_path("quarantine", version)
+    written = write_parquet(storage, path, iter([rows]), QUARANTINED_SCHEMA)
+    return SideFile(path=path, rows=rows.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer)
 
 
 @dataclass(frozen=True)

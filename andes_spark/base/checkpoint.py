@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -127,14 +127,21 @@ def write_checkpoint(storage: Storage, version: int) -> bool:
     # A folder on disk needs no options; what a store on S3 needs, it says itself.
     on_disk: Mapping[str, str] | None = {} if storage.url.startswith("/") else None
     options = getattr(storage, "delta_rs_options", on_disk)
-    # delta-rs 1.6 decodes the URLs of a store twice and finds nothing under a path with a percent sign.
-    if options is None or ("://" in storage.url and "%" in storage.url):
+    if options is None or _misread(storage.url):
         return False
     path = f"{LOG_FOLDER}/{version:020d}.checkpoint.parquet"
     if storage.size(path) is None:
         _delta_rs_checkpoint(storage.url, version, options, path)
     _check_written(storage, version, path)
     return True
+
+
+def _misread(url: str) -> bool:
+    """Whether delta-rs 1.6 would look for a table elsewhere, maybe find another one there, and check that point.
+
+    It decodes percent signs once too often and takes a backslash for a slash.
+    """
+    return ("://" in url and "%" in url) or unquote(url) != url or "\\" in url or any(c < " " for c in url)
 
 
 def _delta_rs_checkpoint(url: str, version: int, options: Mapping[str, str], path: str) -> None:

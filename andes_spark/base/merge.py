@@ -18,7 +18,7 @@ from pyroaring import BitMap64
 from andes_spark.base import actions
 from andes_spark.base.actions import Action
 from andes_spark.base.base import BaseSnapshot, read_record
-from andes_spark.base.bucket import BucketJob, BucketResult, TruncateJob
+from andes_spark.base.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
 from andes_spark.base.delta_log import read_commit
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.evaluate import Case
@@ -219,13 +219,16 @@ def _record(
         kernel.storage, [*base.record.tombstones, *mine], kernel.shape, version=version, watermark=mark
     )
     quarantined = [result.quarantined for result in results if result.quarantined is not None]
+    set_aside = fold_quarantined(
+        kernel.storage, [*base.record.quarantined, *quarantined], kernel.shape, version=version
+    )
     record = MergeRecord(
         format=FORMAT,
         table_id=kernel.table_id,
         version=version,
         truncate=_quoted(mark, kernel.shape),
         tombstones=tombstones,
-        quarantined=[*base.record.quarantined, *quarantined],
+        quarantined=set_aside,
     )
     data = encode(record)
     for _ in range(_UNKNOWN_TRIES):
@@ -235,7 +238,9 @@ def _record(
         if outcome is PutOutcome.EXISTS:
             found = read_record(kernel.storage, kernel.table_id, version)
             used = {file.path for file in (*found.tombstones, *found.quarantined)}
-            kernel.storage.delete(file.path for file in (*mine, *quarantined) if file.path not in used)
+            known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
+            written = {file.path for file in (*mine, *tombstones, *quarantined, *set_aside)}
+            kernel.storage.delete(sorted(written - used - known))
             return found
     raise CommitUnknownError(
         f"{kernel.shape.table}: the store does not say whether {merge_record_path(version)} was written; "
@@ -302,6 +307,8 @@ def commit_entry(kernel: Kernel, version: int, entry: list[Action], commit_id: s
 
 def drop_files(kernel: Kernel, changes: Iterable[Action], base: BaseSnapshot) -> None:
     """Delete files that a lost commit would have added; those of the base stay."""
-    known = {file.path for file in base.state.files.values()}
-    added = [change["add"]["path"] for change in changes if "add" in change]
-    kernel.storage.delete(actions.decode_path(path) for path in added if path not in known)
+    files = [DataFile.from_add(change["add"]) for change in changes if "add" in change]
+    live = base.state.files.values()
+    known = {file.location for file in live} | {file.vector.file_path for file in live if file.vector is not None}
+    mine = {file.location for file in files} | {file.vector.file_path for file in files if file.vector is not None}
+    kernel.storage.delete(sorted(path for path in mine - known if path is not None))

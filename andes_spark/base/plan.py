@@ -42,12 +42,12 @@ class Sizes:
 
 def estimate(case: Case) -> Sizes:
     """Estimate what a merge has to hold, from manifests and the Delta log alone."""
-    width = sum(_width(case.shape.arrow.field(name).type) for name in case.shape.columns.narrow)
+    narrow = sum(width(case.shape.arrow.field(name).type) for name in case.shape.columns.narrow)
     rows = sum(file.num_records or 0 for file in case.files.values())
     return Sizes(
         mods=case.pending.bytes * EXPANSION,
-        narrow=case.pending.rows * (width + _PLACE_BYTES),
-        scan=rows * width,
+        narrow=case.pending.rows * (narrow + _PLACE_BYTES),
+        scan=rows * narrow,
     )
 
 
@@ -113,7 +113,8 @@ def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedF
     return groups
 
 
-def _width(kind: pa.DataType) -> int:
+def width(kind: pa.DataType) -> int:
+    """Bytes that a value takes about."""
     try:
         return max(1, int(kind.bit_width) // 8)
     except ValueError:

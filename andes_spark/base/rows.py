@@ -20,10 +20,8 @@ from andes_spark.base.delta_state import FOOTER_TAG
 from andes_spark.base.files import Shape
 from andes_spark.base.stats import footer_columns, indexed_columns, statistics
 from andes_spark.log.parquet_files import write_parquet
+from andes_spark.model.folders import folder
 from andes_spark.storage.base import Storage
-
-_HIVE_ESCAPED = frozenset("\"#%'*/:=?\\\x7f{[]^") | frozenset(chr(i) for i in range(1, 32))
-_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,8 @@ class RowWriter:
             yield rows.slice(int(low), int(high - low))
 
     def _write_file(self, storage: Storage, values: dict[str, str | None], rows: pa.Table, data_change: bool) -> Action:
-        folder = "".join(f"{_escape(name)}={_escape(value)}/" for name, value in values.items())
-        path = f"{folder}part-{uuid.uuid4()}.zstd.parquet"
+        folders = "".join(f"{folder(name, value)}/" for name, value in values.items())
+        path = f"{folders}part-{uuid.uuid4()}.zstd.parquet"
         nan_free = _nan_free(rows)
         written = write_parquet(
             storage, path, iter([rows]), rows.schema, statistics=footer_columns(rows.schema, nan_free)
@@ -109,13 +107,6 @@ def _nan_free(rows: pa.Table) -> set[tuple[str, ...]]:
         for field in rows.schema
         if pa.types.is_floating(field.type) and not pc.any(pc.is_nan(rows[field.name])).as_py()
     }
-
-
-def _escape(text: str | None) -> str:
-    """A name or value as a folder name, as Hive and Spark escape them (``ExternalCatalogUtils``)."""
-    if text is None:
-        return _HIVE_NULL
-    return "".join(f"%{ord(c):02X}" if c in _HIVE_ESCAPED else c for c in text)
 
 
 def ordered(rows: pa.Table, names: Sequence[str]) -> pa.Table:

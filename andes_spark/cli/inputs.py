@@ -132,12 +132,19 @@ def open_compressed(path: str) -> IO[bytes]:
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line, parse_float=Decimal)
+        row = json.loads(line, parse_float=Decimal, object_pairs_hook=_once)
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from error
     if not isinstance(row, dict):
         raise ValueError(f"line {number}: not a JSON object")
     return row
+
+
+def _once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        raise ValueError("a field stands twice in one object")
+    return found
 
 
 def _column(values: list[Any], name: str, known: pa.Schema, text: Collection[str]) -> pa.Array:

@@ -21,6 +21,7 @@ import dataclasses
 import datetime
 import enum
 import math
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -28,6 +29,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from andes_spark.model.values import shown
+
+_FINER = re.compile(r"[.,]\d{7}")
 _CHUNK_ROWS = 10_000
 
 
@@ -35,16 +39,8 @@ def plain(value: Any) -> Any:
     """A value of Python, of a result or of a document of the log, as JSON knows it; see the module."""
     if value is None or isinstance(value, bool | int | str):
         return value.value if isinstance(value, enum.Enum) else value
-    if isinstance(value, float):
-        return _float(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, datetime.datetime):
-        return _timestamp(value)
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
+    if isinstance(value, float | Decimal | datetime.date | bytes):
+        return shown(value)
     if isinstance(value, Mapping):
         return {key if isinstance(key, str) else str(plain(key)): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -80,7 +76,9 @@ def parsed(value: Any, type_: pa.DataType) -> Any:
 
 def _parsed_leaf(value: Any, type_: pa.DataType) -> Any:
     if pa.types.is_timestamp(type_):
-        moment = datetime.datetime.fromisoformat(_a(str, value))
+        if _FINER.search(_a(str, value)):
+            raise ValueError(f"{value!r} is finer than a microsecond")
+        moment = datetime.datetime.fromisoformat(value)
         if (moment.tzinfo is None) != (type_.tz is None):
             raise ValueError(f"{value!r} {'needs a' if type_.tz else 'must have no'} time zone")
         return moment
@@ -119,17 +117,3 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The rows of a table, as objects whose values ``plain`` takes; a few thousand at a time become Python."""
     for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
         yield from batch.to_pylist()
-
-
-def _float(value: float) -> float | str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _timestamp(value: datetime.datetime) -> str:
-    if value.tzinfo is None:
-        return value.isoformat()
-    return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")

@@ -5,6 +5,7 @@ Works on Arrow tables that hold the columns of the table, ``_andes_op`` and mayb
 
 from __future__ import annotations
 
+import datetime
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from andes_spark.errors import SequenceTieError
 from andes_spark.law import digest
 from andes_spark.law.columns import KeyColumns
 from andes_spark.model.conform import nulls_in_required
+from andes_spark.model.folders import is_folder_name
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.schema import Schema
 
@@ -27,6 +29,8 @@ Bools = npt.NDArray[np.bool_]
 UNKNOWN_OP = -1
 """``_andes_op`` of a row whose operation is not known; such rows never get past ``bad_rows``."""
 NAMED_KEYS = 10
+_DAYS = (datetime.date.min.toordinal() - 719_163, datetime.date.max.toordinal() - 719_163)
+_DAY_US = 86_400_000_000
 
 
 class Reason(enum.Enum):
@@ -38,6 +42,8 @@ class Reason(enum.Enum):
     NULL_REQUIRED = "null in a required column"
     FAILED_CAST = "failed cast"
     EMPTY_PARTITION = "empty string in a partition column"
+    PARTITION_NAME = "partition value that cannot name a folder"
+    OUT_OF_RANGE = "time outside the years 1 to 9999 in a key, sequence or partition column"
     UNKNOWN_COLUMN = "columns_to_update names an unknown column"
     LATE_PARTIAL = "late partial mod"
     PARTIAL_WITHOUT_ROW = "partial mod for a row that does not exist, without all required columns"
@@ -117,6 +123,40 @@ def _checks(
             empty = pc.fill_null(pc.equal(table[name], ""), False).to_numpy()
             if empty.any():
                 yield Reason.EMPTY_PARTITION, name, empty & upsert
+            unfit = _no_folders(table[name], name)
+            if unfit is not None:
+                yield Reason.PARTITION_NAME, name, unfit & upsert
+    for name in dict.fromkeys((*columns.narrow, *partition_by)):
+        outside = _out_of_range(table[name])
+        if outside is not None:
+            carries = ~truncate if name in columns.key else upsert
+            yield Reason.OUT_OF_RANGE, name, outside if name in columns.sequence else outside & carries
+
+
+def _out_of_range(column: pa.ChunkedArray) -> Bools | None:
+    """Times that Python's calendar, and with it the statistics of files, does not have; None if there are none."""
+    kind = column.type
+    if pa.types.is_date32(kind):
+        low, high = _DAYS
+    elif pa.types.is_timestamp(kind):
+        low, high = (_DAYS[0] * _DAY_US, (_DAYS[1] + 1) * _DAY_US - 1)
+    else:
+        return None
+    numbers = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
+    extremes = pc.min_max(numbers).as_py()
+    if extremes["min"] is None or (extremes["min"] >= low and extremes["max"] <= high):
+        return None
+    outside: Bools = pc.fill_null(pc.or_(pc.less(numbers, low), pc.greater(numbers, high)), False).to_numpy()
+    return outside
+
+
+def _no_folders(column: pa.ChunkedArray, name: str) -> Bools | None:
+    """Strings that escaped are longer than a name on disk can be, or hold what no path can; None if there are none."""
+    distinct = [v for v in pc.unique(column).to_pylist() if v and not is_folder_name(v, column=name)]
+    if not distinct:
+        return None
+    mask: Bools = pc.is_in(column, pa.array(distinct, column.type)).to_numpy()
+    return mask
 
 
 def sort_mods(table: pa.Table, columns: KeyColumns) -> pa.Table:

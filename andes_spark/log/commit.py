@@ -20,6 +20,7 @@ from andes_spark.model.manifest import (
     Origin,
     RollUp,
     Truncate,
+    decode_manifest,
     encode,
     manifest_path,
 )
@@ -68,9 +69,12 @@ def commit(log: Log, draft: Draft, *, admit: Admit, roll_up: Callable[[int], Rol
         CommitUnknownError: the store does not say whether the commit happened; nothing was cleaned up.
         AndesError: what ``admit`` raised.
     """
+    log.check_head()
     for _ in range(log.settings.commit_attempts):
         manifest = _render(log, draft, roll_up)
         data = encode(manifest)
+        # What no reader would take must never be committed.
+        decode_manifest(data, table=log.table, version=manifest.version)
         winner = log.take(manifest.version, _put(log, manifest, data))
         if winner.commit_id == draft.commit_id:
             log.write_hint()

@@ -6,6 +6,8 @@ conditions evaluated by Spark instead; both follow ``combine``.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +21,10 @@ from andes_spark.law.batch import UNKNOWN_OP
 from andes_spark.model.mod import ApplyOptions, Op
 
 _NULL = 2
+_ACROSS_ROWS = frozenset(
+    {"Agg", "Len", "Over", "Rolling", "Sort", "SortBy", "Gather", "Slice", "Filter", "Explode"}
+    | {"Unique", "Shift", "Rank", "Reverse", "Cumulative", "Head", "Tail"}
+)
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,45 @@ def check_sql(option: str, text: str) -> None:
         )
 
 
+def check_row_wise(option: str, expression: pl.Expr) -> pl.Expr:
+    """Refuse aggregates and windows: what they say of a row depends on how the rows are cut into parts.
+
+    Raises:
+        OptionError: it has one.
+    """
+    try:
+        tree = json.loads(expression.meta.serialize(format="json"))
+    except (pl.exceptions.ComputeError, ValueError):
+        return expression  # a function of Python, which polars cannot write down: it is taken at its word
+    found = _ACROSS_ROWS & set(_nodes(tree))
+    if found:
+        raise OptionError(
+            f"{option}: a condition is about one row, and this one looks at several ({', '.join(sorted(found))}): "
+            "compute a column first, and use that",
+            option=option,
+        )
+    return expression
+
+
+def _nodes(tree: Any) -> Iterator[str]:
+    """Names of the nodes of a serialized expression."""
+    if isinstance(tree, dict):
+        for name, below in tree.items():
+            yield name
+            if name == "Alias":
+                yield from _nodes(below[0])
+            elif name not in ("Literal", "Column", "FieldByName"):
+                yield from _nodes(below)
+    elif isinstance(tree, list):
+        for each in tree:
+            yield from _nodes(each)
+    elif isinstance(tree, str):
+        yield tree
+
+
 def _expression(option: str, given: Any) -> pl.Expr | None:
     if given is None or isinstance(given, pl.Expr):
-        return given
+        return given if given is None else check_row_wise(option, given)
     if not isinstance(given, str):
         raise OptionError(
             f"{option}: give a SQL expression or a polars expression, not {type(given).__name__}; a Spark Column "
@@ -137,7 +179,7 @@ def _expression(option: str, given: Any) -> pl.Expr | None:
         )
     check_sql(option, given)
     try:
-        return pl.sql_expr(given)
+        return check_row_wise(option, pl.sql_expr(given))
     except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError) as error:
         raise OptionError(f"{option}: {given!r} is not a SQL expression: {error}", option=option) from error
 
@@ -151,6 +193,8 @@ def _codes(frame: pl.DataFrame, expression: pl.Expr | None, option: str, rows: i
         raise OptionError(f"{option}: it cannot be evaluated on this batch: {error}", option=option) from error
     if values.dtype != pl.Boolean:
         raise OptionError(f"{option}: it gives {values.dtype}, not a condition", option=option)
+    if values.len() not in (1, rows):
+        raise OptionError(f"{option}: it gives {values.len()} values for {rows} rows", option=option)
     if values.len() == 1 and rows != 1:
         values = values.new_from_index(0, rows)
     return values.cast(pl.Int8).fill_null(_NULL).to_numpy()

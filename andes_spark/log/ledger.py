@@ -10,7 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.log.log import Log
+from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.mod_files import new_path, read_entry
 from andes_spark.log.parquet_files import write_parquet
 from andes_spark.model.durations import parse_duration
@@ -70,11 +70,18 @@ class Ledger:
             if manifest.batch is not None:
                 self._recent[manifest.batch.source, manifest.batch.id] = manifest.version
         self._seen = self._log.head
+        # Older ones are in the files that the roll-up names.
+        oldest = self._log.last_roll_up
+        if self._recent and min(self._recent.values()) < oldest - ROLL_UP_INTERVAL:
+            self._recent = {place: version for place, version in self._recent.items() if version >= oldest}
         return self._recent.get((batch.source, batch.tagged))
 
     def _find_old(self, batch: BatchId) -> int | None:
         roll_up = self._log.manifest(self._log.last_roll_up).roll_up
-        for file in reversed(roll_up.ledger if roll_up else []):
+        files = roll_up.ledger if roll_up else []
+        paths = {file.path for file in files}
+        self._old = {place: ids for place, ids in self._old.items() if place[0] in paths}
+        for file in reversed(files):
             if file.sources is not None and batch.source not in file.sources:
                 continue
             place = (file.path, batch.source)

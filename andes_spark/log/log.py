@@ -7,7 +7,7 @@ manifest names the SHA-256 of the one before it, and every pair that is read is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -28,11 +28,25 @@ HINT = "_andes/hint"
 ROLL_UP_INTERVAL = 100
 _KEPT = 3 * ROLL_UP_INTERVAL
 _READERS = 16
+_ROLLED_ENTRIES = 10_000
+"""Entries that a roll-up repeats at most, some three megabytes; who needs older ones reads their manifests."""
 
 
 def system_clock() -> int:
     """Milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
+
+
+def newest(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
+    """The last of some versions, as many as a roll-up repeats."""
+    room = _ROLLED_ENTRIES
+    kept: list[PendingVersion] = []
+    for each in reversed(versions):
+        room -= len(each.entries) + 1
+        if room < 0:
+            break
+        kept.append(each)
+    return kept[::-1]
 
 
 class Log:
@@ -90,6 +104,25 @@ class Log:
         for version in [each for each in self._known if each < self.head - _KEPT]:
             del self._known[version]
         return self.head
+
+    def check_head(self) -> None:
+        """Compare the head in memory with what is stored, before a version is built on it. Asks the store once.
+
+        Raises:
+            LogDamagedError: another manifest stands there: the table was replaced since it was opened.
+        """
+        if self.head < 0:
+            return
+        data = self.storage.find(manifest_path(self.head))
+        if data is None:
+            raise self._hole(self.head)
+        if digest_of(data) != self.digest(self.head):
+            raise LogDamagedError(
+                f"{self.table}: version {self.head} is not the one that was read before: the table was replaced, or "
+                "the manifest edited, since this table was opened; open it again",
+                table=self.table,
+                version=self.head,
+            )
 
     def take(self, version: int, data: bytes) -> Manifest:
         """Learn the manifest that stands at ``head + 1``, just committed or just read."""

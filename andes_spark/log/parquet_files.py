@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from andes_spark.model.arrow_types import leaf_paths
 from andes_spark.storage.base import Storage
 
 ROW_GROUP_ROWS = 128 * 1024
@@ -61,7 +62,7 @@ def write_parquet(
         tables: its rows.
         schema: of all tables.
         statistics: columns that get statistics in the footer.
-        encodings: Parquet encodings by column; others get a dictionary where they are strings or nested.
+        encodings: Parquet encodings by column; others get a dictionary where they are strings.
     """
     special = dict(encodings or {})
     with storage.open_output(path) as sink:
@@ -71,9 +72,7 @@ def write_parquet(
             compression="zstd",
             write_page_checksum=True,
             use_dictionary=[
-                field.name
-                for field in schema
-                if field.name not in special and (pa.types.is_string(field.type) or pa.types.is_nested(field.type))
+                path for path, kind in leaf_paths(schema) if path not in special and pa.types.is_string(kind)
             ],
             column_encoding=special,
             # As Spark writes them: smaller, and read several times as fast as bytes.

@@ -5,7 +5,6 @@ Runs in the calling process or in a task, on a whole batch or a part of one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,6 +31,7 @@ from andes_spark.model.conform import conform
 from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.schema import Schema
+from andes_spark.model.values import json_rows
 
 Bools = npt.NDArray[np.bool_]
 EXAMPLES = 5
@@ -97,21 +97,21 @@ class Prepared:
     examples: tuple[str, ...] = ()
 
 
-def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0) -> Prepared:
+def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, told: Sequence[str] = ()) -> Prepared:
     """Turn rows into mods.
 
     Args:
-        rows: the batch's columns and ``_andes_op`` with the operation of each row; columns that only the
-            conditions used are gone.
+        rows: the batch's columns and ``_andes_op`` with the operation of each row.
         plan: how.
         offset: number of the first row within the batch, for quarantine files.
+        told: columns that only the conditions used: shown with refused rows, and no part of mods.
 
     Raises:
         SchemaMismatchError: missing, extra or wrong-type columns, all at once.
         SequenceTieError: two different mods of one key at one sequence.
     """
     ops = rows[OP]
-    data = rows.drop_columns([OP])
+    data = rows.drop_columns([OP, *told])
     listing = None
     if plan.columns_to_update is not None and plan.columns_to_update not in plan.schema.names:
         listing = _listing(data, plan)
@@ -263,13 +263,13 @@ def _quarantine(
     columns: Sequence[str | None],
     offset: int,
 ) -> pa.Table:
-    picked = rows.drop_columns([OP]).take(pa.array(bad)).to_pylist() if len(bad) else []
+    picked = rows.drop_columns([OP]).take(pa.array(bad, pa.int64()))
     return pa.table(
         [
             pa.array([reason.value for reason in reasons], pa.string()),
             pa.array(list(columns), pa.string()),
             pa.array(bad + offset, pa.int64()),
-            pa.array([json.dumps(row, default=str, ensure_ascii=False) for row in picked], pa.string()),
+            pa.array(json_rows(picked), pa.string()),
         ],
         schema=QUARANTINE_SCHEMA,
     )

@@ -7,7 +7,7 @@ into the one form. What has no lossless counterpart in Spark is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -117,6 +117,20 @@ def from_arrow(arrow: pa.DataType, *, column: str = "") -> dt.DataType:
     if pat.is_struct(arrow):
         return _struct_from_arrow(arrow, column)
     raise _refusal(arrow, column)
+
+
+def leaf_paths(fields: Iterable[pa.Field], above: str = "") -> Iterator[tuple[str, pa.DataType]]:
+    """The columns that Parquet makes of Arrow fields, in its order: dotted path and type."""
+    for field in fields:
+        path, kind = above + field.name, field.type
+        if pat.is_struct(kind):
+            yield from leaf_paths(kind, f"{path}.")
+        elif pat.is_map(kind):
+            yield from leaf_paths([kind.key_field, kind.item_field], f"{path}.key_value.")
+        elif is_any_list(kind):
+            yield from leaf_paths([kind.value_field], f"{path}.list.")
+        else:
+            yield path, kind
 
 
 def is_any_list(arrow: Any) -> bool:

@@ -48,6 +48,8 @@ _TIME = (
 )
 _ZONE = r"(?:Z|(?P<sign>[+-])(?P<zone_hour>0[0-9]|1[0-8])(?::?(?P<zone_minute>[0-5][0-9]))?)$"
 _DAY_ONE = -719162  # 0001-01-01, the first day that Spark, Python and Parquet readers agree on
+_FIRST_MICRO = _DAY_ONE * 86_400_000_000
+_LAST_MICRO = 253_402_300_800_000_000 - 1  # of the year 9999
 
 
 def widens(source: dt.DataType, wanted: dt.DataType) -> bool:
@@ -230,7 +232,9 @@ def _text_to_timestamp(array: pa.Array, wanted: dt.DataType) -> pa.Array:
     if zoned:
         shift = _digits(parts, "zone_hour") * 3_600_000_000 + _digits(parts, "zone_minute") * 60_000_000
         micros -= np.where(to_mask(pc.equal(parts.field("sign"), "-")), -shift, shift)
-    return pa.array(micros, mask=~to_mask(days.is_valid())).cast(arrow_types.to_arrow(wanted))
+    # A zone can shift the last day of the calendar out of it.
+    within = (micros >= _FIRST_MICRO) & (micros <= _LAST_MICRO)
+    return pa.array(micros, mask=~(to_mask(days.is_valid()) & within)).cast(arrow_types.to_arrow(wanted))
 
 
 def _digits(parts: pa.StructArray, name: str) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ wrong at once. Without a cast rows fail as a whole or not at all; with one each 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +146,7 @@ def conform(
     present = [field for field in wanted if field.name in table.schema.names]
     for field in present:
         given = table.column(field.name)
+        _check_text(given, field.name)
         may_cast = cast and field.name not in required
         columns[field.name], bad = _convert_chunks(given, field.type, may_cast)
         if not bad.any():
@@ -162,6 +163,25 @@ def conform(
     # Values of a column that is NOT NULL may still be NULL here, which an Arrow table does not mind.
     rows = pa.Table.from_arrays(list(columns.values()), schema=Schema(tuple(present)).to_arrow())
     return Conformed(rows, failed)
+
+
+def _check_text(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse strings that are none: some writers put bytes of another encoding there, which no reader could show."""
+    if not any(pat.is_string(k) or pat.is_large_string(k) or pat.is_string_view(k) for k in _leaf_types(column.type)):
+        return
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise SchemaMismatchError(
+            f"column {name!r} holds bytes that are no UTF-8 text ({error}): decode it where the rows come from, or "
+            "make the column binary",
+            wrong_type={name: ("string with bytes that are no UTF-8", "string")},
+            column=name,
+        ) from error
+
+
+def _leaf_types(kind: pa.DataType) -> Iterator[pa.DataType]:
+    return (leaf for _, leaf in arrow_types.leaf_paths([pa.field("", kind)]))
 
 
 def nulls_in_required(table: pa.Table, schema: Schema) -> dict[str, Mask]:

@@ -153,7 +153,8 @@ class RollUp(Document, frozen=True):
     """What every 100th manifest repeats, so that no reader goes further back.
 
     Attributes:
-        applied: version that the writer knew the base to contain.
+        applied: version that ``pending`` begins behind: what the writer knew the base to contain, or a later one
+            where that would be too many entries.
         pending: versions after ``applied``, up to the one before this manifest.
         definition: the table's definition as of this manifest.
         ledger: files of batch ids, without those of this manifest.

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from andes_spark.errors import OptionError
+from andes_spark.model import arrow_types
 from andes_spark.model import datatypes as dt
 from andes_spark.model.schema import Schema
 
@@ -54,7 +55,7 @@ def validate_columns(
     Raises:
         OptionError: with everything that is wrong; ``problems`` is a tuple of sentences.
     """
-    problems = [*_name_problems(schema), *_type_problems(schema)]
+    problems = [*_name_problems(schema), *_type_problems(schema)] or [*_path_problems(schema)]
     if not primary_key:
         problems.append("primary_key names no column: a table needs at least one key column")
     for role, names in (
@@ -102,6 +103,14 @@ def _name_problems(schema: Schema) -> Iterator[str]:
     yield from _sibling_problems(schema.fields, "")
     for field in schema:
         yield from _nested_name_problems(field.type, field.name)
+
+
+def _path_problems(schema: Schema) -> Iterator[str]:
+    """Columns that Parquet cannot tell apart: its statistics and encodings name them by their dotted paths."""
+    paths = Counter(path for path, _ in arrow_types.leaf_paths(schema.to_arrow()))
+    for path, count in paths.items():
+        if count > 1:
+            yield f"{path!r} is the name of {count} columns or fields of structs: rename one"
 
 
 def _sibling_problems(fields: Sequence[dt.Field], path: str) -> Iterator[str]:
@@ -175,8 +184,17 @@ def _role_problems(schema: Schema, role: str, names: Sequence[str]) -> Iterator[
             yield f"{role} names {name!r} {count} times"
         if name not in schema:
             yield f"{role} names {name!r}, which is not a column{_hint(schema, name)}"
-        elif reason := _unfit(role, schema.field(name).type):
+        elif reason := _unfit(role, schema.field(name).type) or _pattern(name):
             yield f"{role} names {name!r}, which is {reason}"
+
+
+def _pattern(name: str) -> str | None:
+    """What polars or Arrow would take for something else than a name."""
+    if name == "*" or (name.startswith("^") and name.endswith("$")):
+        return "a pattern of columns to polars: rename the column"
+    if name.startswith("."):
+        return "a path to Arrow, since it begins with a dot: rename the column"
+    return None
 
 
 def _hint(schema: Schema, name: str) -> str:

@@ -120,8 +120,8 @@ class ApplyResult:
     Attributes:
         version: that holds the batch; the first one when it is a replay.
         counts: of the batch; ``received`` and the like can be read on the result itself.
-        replayed: whether the same batch was applied before, so that nothing was done.
-        merge: what the merge that followed did; None where none was due.
+        replayed: whether the same batch was applied before, so that no version was made.
+        merge: what the merge that followed did; None where none was due, or a replay left nothing to merge.
         steps: where time and requests went.
     """
 

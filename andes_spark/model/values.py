@@ -6,7 +6,10 @@ since 1970; binary is hex.
 
 from __future__ import annotations
 
+import base64
 import datetime
+import json
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -62,3 +65,35 @@ def quote(row: Sequence[pa.Scalar]) -> list[Any] | None:
     if any(isinstance(value, str) and len(value) > LONGEST_QUOTED for value in values):
         return None
     return values
+
+
+def shown(value: Any) -> Any:
+    """A value of a row as JSON that a person or program can read back; the forms are those of docs/formats.md."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is None:
+            return value.isoformat()
+        return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list | tuple):
+        return [shown(each) for each in value]
+    if isinstance(value, dict):
+        return {name: shown(each) for name, each in value.items()}
+    return value
+
+
+def json_rows(rows: pa.Table) -> list[str]:
+    """Rows as JSON objects, whatever they hold."""
+    try:
+        values = rows.to_pylist()
+    except OverflowError:
+        # Times that Python's calendar does not have; Arrow can write them all the same.
+        columns = [column.cast(pa.string()) if pa.types.is_temporal(column.type) else column for column in rows.columns]
+        values = pa.table(columns, names=rows.column_names).to_pylist()
+    return [json.dumps(shown(row), ensure_ascii=False, default=str) for row in values]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,8 +28,8 @@ from andes_spark.storage.base import Storage
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-SHARES = 128
-"""A task hands rows back up to this part of the byte budget."""
+SHARES = 256
+"""A task hands rows back up to this part of the byte budget: 2 MiB by default, as many tasks may do so at once."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class PartWriter:
         plan: how rows become mods.
         settings: of the process that asked.
         head: newest version seen when the batch was begun.
+        told: columns that only the conditions used, as text.
     """
 
     storage: Storage
     plan: BatchPlan
     settings: Settings
     head: int
+    told: tuple[str, ...] = ()
 
     @property
     def share(self) -> int:
@@ -74,7 +76,7 @@ class PartWriter:
 
     def _write(self, held: list[pa.RecordBatch], offset: int) -> bytes:
         before = self.storage.counts.snapshot()
-        prepared = prepare(pa.Table.from_batches(held), self.plan, offset=offset)
+        prepared = prepare(pa.Table.from_batches(held), self.plan, offset=offset, told=self.told)
         part = write_part(
             self.storage,
             prepared,
@@ -119,14 +121,15 @@ def write_frame(
         OptionError: a condition that cannot be resolved.
         AndesError: what a task raised.
     """
-    selected = select_mods(frame, options, writer.plan)
+    selected, told = select_mods(frame, options, writer.plan)
+    writer = replace(writer, told=told)
     job = numbered(selected).mapInArrow(_task(pickle.dumps((writer, selected.columns))), RESULT)
     rows = executor.collect(job, step="write mods")
     parts = [pickle.loads(payload) for kind, _, payload in rows if kind == "part"]
     tables = [from_ipc(payload) for kind, _, payload in rows if kind == "rows"]
     if tables or not parts:
         held = pa.concat_tables(tables) if tables else empty_batch(selected)
-        prepared = prepare(held, writer.plan)
+        prepared = prepare(held, writer.plan, told=told)
         parts.append(
             write_part(
                 writer.storage,
@@ -141,8 +144,12 @@ def write_frame(
     return parts
 
 
-def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> DataFrame:
-    """The columns of the table that the batch has, and ``_andes_op``; checked by analysis alone."""
+def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tuple[DataFrame, tuple[str, ...]]:
+    """The columns of the table that the batch has, and ``_andes_op``; checked by analysis alone.
+
+    Returns:
+        The DataFrame, and which of its columns only the conditions used; they are text there, to be shown.
+    """
     conditions = {
         option: _condition(frame, option, getattr(options, option))
         for option in ("apply_as_upserts", "apply_as_deletes", "apply_as_truncates")
@@ -156,11 +163,12 @@ def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> Dat
     given = [column for column in conditions.values() if column is not None]
     known = {*plan.schema.names, plan.columns_to_update}
     extra = [name for name in frame.columns if name not in known]
-    used = {name for name in extra if given and not _resolves(frame, name, given)}
+    used = tuple(name for name in extra if given and not _resolves(frame, name, given))
     kept = [name for name in frame.columns if name not in used]
-    result = frame.select(*(quoted(name) for name in kept), _operation(conditions, options).alias(OP))
-    _check_columns(result, plan, may_lack=bool(given))
-    return result
+    operation = _operation(conditions, options).alias(OP)
+    _check_columns(frame.select(*(quoted(name) for name in kept), operation), plan, may_lack=bool(given))
+    shown = [quoted(name).cast("string").alias(name) for name in used]
+    return frame.select(*(quoted(name) for name in kept), *shown, operation), used
 
 
 def quoted(name: str) -> Column:

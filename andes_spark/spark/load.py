@@ -17,6 +17,7 @@ from andes_spark.base.actions import Action
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.files import OpenFile
 from andes_spark.base.load import duplicate_keys, load_rows
+from andes_spark.base.plan import width
 from andes_spark.base.rows import RowWriter
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.model.conform import differences
@@ -87,8 +88,8 @@ def _check_unique(
 ) -> None:
     shape = writer.shape
     rows = sum(int(json.loads(action["add"]["stats"])["numRecords"]) for action in adds)
-    width = sum(_width(shape.arrow.field(name).type) for name in shape.columns.key)
-    if rows * width > settings.byte_budget:
+    key_bytes = sum(width(shape.arrow.field(name).type) for name in shape.columns.key)
+    if rows * key_bytes > settings.byte_budget:
         _check_in_spark(executor, storage, writer, adds)
         return
     key = list(shape.columns.key)
@@ -136,13 +137,6 @@ def spark_path(storage: Storage, path: str) -> str:
     if url.startswith("s3://"):
         url = "s3a://" + url.removeprefix("s3://")
     return f"{url.rstrip('/')}/{path}" if path else url
-
-
-def _width(kind: pa.DataType) -> int:
-    try:
-        return max(1, int(kind.bit_width) // 8)
-    except ValueError:
-        return 32
 
 
 def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

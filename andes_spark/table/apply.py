@@ -18,6 +18,7 @@ from andes_spark.log.prepare import BatchPlan, prepare
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.manifest import Batch, Manifest
 from andes_spark.model.mod import OP, ApplyOptions, BatchId
+from andes_spark.model.option_types import COUNT, FLAG, FLAG_OR_NAMES, NAMES, TEXT, require
 from andes_spark.model.results import ApplyResult
 from andes_spark.table.context import Context
 from andes_spark.table.inputs import arrow_parts, is_spark
@@ -25,10 +26,22 @@ from andes_spark.table.merging import merge_if_due
 
 CLOCK_TOLERANCE_MS = 5 * 60 * 1000
 CROSS_CHECK_ROWS = 1_000_000
+_KINDS = {
+    "at_least_once": FLAG,
+    "column_list": NAMES.or_none(),
+    "except_column_list": NAMES.or_none(),
+    "ignore_null_updates": FLAG_OR_NAMES,
+    "columns_to_update": TEXT.or_none(),
+    "max_quarantined": COUNT,
+    "cast": FLAG,
+    "strict_replay": FLAG,
+    "merge": FLAG.or_none(),
+}
 
 
 def apply_batch(context: Context, mods: Any, options: ApplyOptions, *, job: str | None = None) -> ApplyResult:
     """Apply a batch of mods; see ``ModTable.apply``."""
+    require("job", job, TEXT.or_none())
     steps = context.begin("apply", context.log.head + 1)
     begun = context.log.clock()
     with steps.step("read the log"):
@@ -42,9 +55,12 @@ def apply_batch(context: Context, mods: Any, options: ApplyOptions, *, job: str 
     manifest, replayed = _commit(context, part, options, plan, steps, job)
     if replayed:
         _drop(context, part)
-        return ApplyResult(manifest.version, manifest.counts, replayed=True, steps=steps.done)
+        warm = {}
+    # Of a replay too: the first apply may have ended between commit and merge.
     merge = merge_if_due(context, wanted=options.merge, warm=warm)
-    return ApplyResult(manifest.version, manifest.counts, merge=merge, steps=steps.done)
+    if replayed and merge is not None and merge.status == "nothing":
+        merge = None
+    return ApplyResult(manifest.version, manifest.counts, replayed=replayed, merge=merge, steps=steps.done)
 
 
 def plan_batch(context: Context, options: ApplyOptions) -> BatchPlan:
@@ -53,6 +69,8 @@ def plan_batch(context: Context, options: ApplyOptions) -> BatchPlan:
     Raises:
         OptionError: options that contradict each other or name no column.
     """
+    for option, kind in _KINDS.items():
+        require(option, getattr(options, option), kind)
     shape = context.shape()
     if options.batch_id is None and not shape.columns.sequence and not options.at_least_once:
         raise OptionError(
@@ -63,8 +81,6 @@ def plan_batch(context: Context, options: ApplyOptions) -> BatchPlan:
         )
     if options.on_null_operation not in ("quarantine", "upsert"):
         raise OptionError('on_null_operation is "quarantine" or "upsert"', option="on_null_operation")
-    if options.max_quarantined < 0:
-        raise OptionError("max_quarantined is a count, 0 or more", option="max_quarantined")
     if options.column_list is not None and options.except_column_list is not None:
         raise OptionError("give column_list or except_column_list, not both", option="column_list")
     names = shape.schema.names
@@ -102,8 +118,6 @@ def plan_batch(context: Context, options: ApplyOptions) -> BatchPlan:
 def _check_names(option: str, given: Any, names: Sequence[str], keyed: Sequence[str]) -> None:
     if given is None or isinstance(given, bool):
         return
-    if isinstance(given, str):
-        raise OptionError(f"{option} is a list of names, not a string", option=option)
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise OptionError(f"{option} names {unknown}, which the table does not have", option=option)
@@ -164,8 +178,8 @@ def _write_arrow(
             with steps.step("prepare mods"):
                 ops = conditions.evaluate(rows)
                 rows = _named_once(rows, plan).append_column(OP, ops)
-                rows = rows.drop_columns([name for name in rows.column_names if name in used])
-                prepared = prepare(rows, plan, offset=offset)
+                told = [name for name in rows.column_names if name in used]
+                prepared = prepare(rows, plan, offset=offset, told=told)
             if prepared.counts.quarantined > options.max_quarantined:
                 # Nothing of this part needs to be written to be refused.
                 check_quarantine(

@@ -22,6 +22,7 @@ from andes_spark.log.log import Log
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.manifest import Counts, Definition, Manifest, Origin, encode, manifest_path
 from andes_spark.model.names import validate_columns
+from andes_spark.model.option_types import FLAG, NAMES, TEXT, TEXTS, require
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.base import Storage
@@ -32,6 +33,17 @@ from andes_spark.table.inputs import is_spark, to_arrow
 _FOREVER = "interval 36500 days"
 _INDEXED = 32
 _DEFINITION = "andes_definition"
+_KINDS = {
+    "primary_key": NAMES,
+    "sequence_by": NAMES,
+    "partition_by": NAMES,
+    "merge": TEXT,
+    "lateness": TEXT,
+    "batch_retention": TEXT,
+    "deletion_vectors": FLAG,
+    "comment": TEXT.or_none(),
+    "properties": TEXTS.or_none(),
+}
 
 
 @dataclass(frozen=True)
@@ -88,9 +100,8 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
     Raises:
         OptionError: all that is wrong with names, keys and durations.
     """
-    for option in ("primary_key", "sequence_by", "partition_by"):
-        if isinstance(getattr(options, option), str):
-            raise OptionError(f"{option} is a list of names, not a string", option=option)
+    for option, kind in _KINDS.items():
+        require(option, getattr(options, option), kind)
     checked = validate_columns(
         schema, options.primary_key, sequence_by=options.sequence_by, partition_by=options.partition_by
     )
@@ -151,7 +162,8 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
 def exists(storage: Storage) -> TableExistsError:
     """The error for a folder that holds a table already."""
     return TableExistsError(
-        f"{storage.url}: there is a table here already; open it with ModTable.open, or pass if_not_exists=True",
+        f"{storage.url}: there is a table here already; open it with ModTable.open, or pass if_not_exists=True "
+        "(--if-not-exists on the command line)",
         table=storage.url,
     )
 

@@ -47,12 +47,22 @@ def to_arrow(given: Any) -> pa.Table:
     if isinstance(given, pl.DataFrame):
         return given.to_arrow()
     if any(kind.__module__.startswith("pandas") and kind.__name__ == "DataFrame" for kind in type(given).__mro__):
-        return pa.Table.from_pandas(given, preserve_index=False)
+        return _from_pandas(given)
     raise OptionError(
         f"rows must be a Spark, polars or pandas DataFrame, or a pyarrow Table or RecordBatchReader, "
         f"not {type(given).__name__}",
         option="mods",
     )
+
+
+def _from_pandas(frame: Any) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise OptionError(
+            f"the pandas DataFrame has no form in Arrow: {error}; give each column one name and one type",
+            option="mods",
+        ) from error
 
 
 def _cut(reader: pa.RecordBatchReader, part_bytes: int) -> Iterator[pa.Table]:

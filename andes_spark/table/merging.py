@@ -95,6 +95,7 @@ def _rounds(context: Context, steps: Steps, warm: Warm | None) -> tuple[Merged |
     counts, last = MergeCounts(), None
     packed = PackResult()
     kernel = context.kernel()
+    before = context.base.snapshot().version
     for _ in range(context.settings.merge_rounds):
         merged = _once(context, steps, warm)
         if merged is None:
@@ -104,7 +105,7 @@ def _rounds(context: Context, steps: Steps, warm: Warm | None) -> tuple[Merged |
         if context.log.refresh() <= context.log.applied:
             break
     if last is not None:
-        _checkpoint(context, steps, last)
+        _checkpoint(context, steps, before)
     return last, counts, packed
 
 
@@ -131,10 +132,11 @@ def _once(context: Context, steps: Steps, warm: Warm | None) -> Merged | None:
     )
 
 
-def _checkpoint(context: Context, steps: Steps, merged: Merged) -> None:
+def _checkpoint(context: Context, steps: Steps, before: int) -> None:
+    """Write a checkpoint if one has become due since Delta version ``before``."""
     interval = context.settings.checkpoint_interval
     version = context.base.snapshot().version
-    if version // interval > (merged.delta_version - 1) // interval:
+    if version // interval > before // interval:
         with steps.step("checkpoint"):
             try:
                 write_checkpoint(context.storage, version)

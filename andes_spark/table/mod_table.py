@@ -13,6 +13,7 @@ from andes_spark.errors import OptionError, TableExistsError
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import ApplyOptions, BatchId
+from andes_spark.model.option_types import INTEGER, is_text, require
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
@@ -97,7 +98,7 @@ class ModTable:
             DuplicateKeyError, BadModsError, SchemaMismatchError: ``data`` cannot be loaded.
         """
         storage = _storage(path, storage_options, spark)
-        chosen = settings or Settings()
+        chosen = _settings(settings)
         definition = define(
             read_schema(schema),
             CreateOptions(
@@ -140,7 +141,7 @@ class ModTable:
             LogDamagedError, UnsupportedTableError: its log cannot be read.
         """
         storage = _storage(path, storage_options, spark)
-        chosen = settings or Settings()
+        chosen = _settings(settings)
         log = Log.open(storage, chosen)
         return cls(Context(storage, chosen, log, spark=spark, progress=progress))
 
@@ -326,6 +327,7 @@ class ModTable:
         Raises:
             NoSuchVersionError: it was never committed.
         """
+        require("version", version, INTEGER)
         if version > self._context.log.head:
             self._context.log.refresh()
         return self._context.log.manifest(version)
@@ -340,12 +342,22 @@ class ModTable:
 
 def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any) -> Storage:
     if not isinstance(path, str | os.PathLike):
+        if not hasattr(path, "put_if_absent"):
+            raise OptionError(f"path is a folder or URL, and {path!r} was given", option="path")
         return path
     url = os.fspath(path)
     if options is None and url.startswith(("s3://", "s3a://")):
         session = spark if spark is not None else active_session()
         options = None if session is None else s3_options(session)
     return open_storage(url, options=options)
+
+
+def _settings(given: Settings | None) -> Settings:
+    if given is None:
+        return Settings()
+    if not isinstance(given, Settings):
+        raise OptionError(f"settings is a Settings object, and {given!r} was given", option="settings")
+    return given
 
 
 def _batch_id(given: tuple[str, int | str] | None) -> BatchId | None:
@@ -357,6 +369,7 @@ def _batch_id(given: tuple[str, int | str] | None) -> BatchId | None:
         or not isinstance(given[0], str)
         or not isinstance(given[1], int | str)
         or isinstance(given[1], bool)
+        or not all(is_text(part) for part in given if isinstance(part, str))
     ):
         raise OptionError(
             'batch_id is a pair of source and id, such as ("orders-cdc", 42)', option="batch_id", value=given

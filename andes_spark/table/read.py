@@ -19,8 +19,9 @@ from andes_spark.base.snapshot import Snapshot, case_of
 from andes_spark.base.vectors import deserialize, from_positions, load_vector, to_positions
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
-from andes_spark.log.conditions import check_sql
+from andes_spark.log.conditions import check_row_wise, check_sql
 from andes_spark.log.pending import pending_of
+from andes_spark.model.option_types import INTEGER, NAMES, require
 from andes_spark.settings import Settings
 from andes_spark.storage.base import Storage
 from andes_spark.table.context import Context
@@ -33,6 +34,7 @@ def pin(context: Context, version: int | None) -> Snapshot:
         NoSuchVersionError, VersionExpiredError: as the log says.
         LogDamagedError, FileDamagedError: what is stored is not what was written.
     """
+    require("version", version, INTEGER.or_none())
     if version is None:
         base = context.base.snapshot()
         version = context.log.refresh()
@@ -56,6 +58,10 @@ def read_arrow(
     """The rows of a version; see ``ModTable.to_arrow``."""
     snapshot = pin(context, version)
     shape = snapshot.case.shape
+    if columns is not None:
+        require("columns", columns, NAMES)
+        if not columns:
+            raise OptionError("columns is an empty list: name at least one column", option="columns")
     names = list(columns) if columns is not None else list(shape.schema.names)
     unknown = sorted(set(names) - set(shape.schema.names))
     if unknown:
@@ -123,11 +129,11 @@ def alive_rows(
 
 def _condition(given: Any) -> pl.Expr | None:
     if given is None or isinstance(given, pl.Expr):
-        return given
+        return given if given is None else check_row_wise("filter", given)
     if isinstance(given, str):
         check_sql("filter", given)
         try:
-            return pl.sql_expr(given)
+            return check_row_wise("filter", pl.sql_expr(given))
         except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError) as error:
             raise OptionError(f"filter: {given!r} is not a SQL expression: {error}", option="filter") from error
     raise OptionError(f"filter is a SQL expression or a polars expression, not {type(given).__name__}", option="filter")

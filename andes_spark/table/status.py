@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +10,14 @@ import pyarrow as pa
 from andes_spark.base.bucket import QUARANTINED_SCHEMA
 from andes_spark.base.delta_log import read_commit
 from andes_spark.base.evaluate import Case
+from andes_spark.errors import OptionError
 from andes_spark.law.batch import present_matrix
 from andes_spark.law.columns import FILE, ROW, VERSION
 from andes_spark.log.mod_files import read_entry
 from andes_spark.model.manifest import Entry, Manifest, SideFile
 from andes_spark.model.mod import OP, PRESENT
+from andes_spark.model.option_types import COUNT, INTEGER, require
+from andes_spark.model.values import json_rows
 from andes_spark.table.context import Context
 from andes_spark.table.read import evaluated, pin
 
@@ -96,6 +98,7 @@ def status(context: Context) -> Status:
 
 def history(context: Context, *, limit: int | None = None) -> list[Manifest]:
     """Manifests, newest first."""
+    require("limit", limit, COUNT.or_none())
     head = context.log.refresh()
     first = 0 if limit is None else max(0, head - limit + 1)
     return list(reversed(context.log.manifests(first, head)))
@@ -103,6 +106,7 @@ def history(context: Context, *, limit: int | None = None) -> list[Manifest]:
 
 def merges(context: Context, *, limit: int | None = None) -> list[dict[str, Any]]:
     """Merges of the base, newest first: Delta version, time, range of versions, counts."""
+    require("limit", limit, COUNT.or_none())
     found: list[dict[str, Any]] = []
     for version in range(context.base.snapshot().version, 0, -1):
         if limit is not None and len(found) >= limit:
@@ -138,10 +142,16 @@ def mods_schema(case: Case) -> pa.Schema:
 
 def mods(context: Context, from_version: int, to_version: int | None) -> pa.Table:
     """The raw log; see ``ModTable.mods``."""
+    require("from_version", from_version, INTEGER)
+    require("to_version", to_version, INTEGER.or_none())
     head = context.log.refresh() if to_version is None else to_version
     context.log.refresh()
     context.log.check_readable(from_version)
     context.log.check_readable(head)
+    if head < from_version:
+        raise OptionError(
+            f"{context.table}: from_version {from_version} is above to_version {head}", option="from_version"
+        )
     snapshot = pin(context, None)
     schema = mods_schema(snapshot.case)
     tables = [schema.empty_table()]
@@ -192,8 +202,11 @@ def quarantined(context: Context, version: int | None) -> pa.Table:
                 rows = read_entry(context.storage, entry, table=context.table)
                 number = pa.repeat(pa.scalar(manifest.version, pa.int64()), rows.num_rows)
                 tables.append(rows.add_column(0, "version", number).select(schema.names).cast(schema))
+    by_file: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for path, at, row, reason in _by_law(context, snapshot.base.record.quarantined, snapshot.case):
-        tables.append(_law_row(context, path, at, row, reason, schema))
+        by_file.setdefault((path, at), []).append((row, reason))
+    for (path, at), rows_ in by_file.items():
+        tables.append(_law_rows(context, path, at, rows_, schema))
     return pa.concat_tables(tables)
 
 
@@ -211,9 +224,19 @@ def _by_law(context: Context, files: list[SideFile], case: Case) -> list[tuple[s
     return found
 
 
-def _law_row(context: Context, path: str, version: int, row: int, reason: str, schema: pa.Schema) -> pa.Table:
+def _law_rows(context: Context, path: str, version: int, rows: list[tuple[int, str]], schema: pa.Schema) -> pa.Table:
+    """Mods of one file that the law set aside; the file is read once."""
     entry = next(each for each in context.log.manifest(version).entries if each.path == path)
-    data = read_entry(context.storage, entry, table=context.table).slice(row, 1)
-    whole = data.drop_columns([name for name in (OP, PRESENT) if name in data.column_names]).to_pylist()[0]
-    text = json.dumps(whole, default=str, ensure_ascii=False)
-    return pa.table([[version], [reason], [None], [row], [text]], schema=schema)
+    data = read_entry(context.storage, entry, table=context.table)
+    numbers = [row for row, _ in rows]
+    picked = data.drop_columns([name for name in (OP, PRESENT) if name in data.column_names]).take(pa.array(numbers))
+    return pa.table(
+        [
+            [version] * len(rows),
+            [reason for _, reason in rows],
+            [None] * len(rows),
+            numbers,
+            json_rows(picked),
+        ],
+        schema=schema,
+    )

@@ -88,12 +88,17 @@ def shown(value: Any) -> Any:
     return value
 
 
+def _tellable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_temporal(column.type):
+        return column.cast(pa.string())
+    return column.cast(pa.binary()) if pa.types.is_string(column.type) else column
+
+
 def json_rows(rows: pa.Table) -> list[str]:
     """Rows as JSON objects, whatever they hold."""
     try:
         values = rows.to_pylist()
-    except OverflowError:
-        # Times that Python's calendar does not have; Arrow can write them all the same.
-        columns = [column.cast(pa.string()) if pa.types.is_temporal(column.type) else column for column in rows.columns]
-        values = pa.table(columns, names=rows.column_names).to_pylist()
+    except (OverflowError, UnicodeDecodeError):
+        # Times that Python's calendar does not have, which Arrow can write all the same, or bytes that are no text.
+        values = pa.table([_tellable(column) for column in rows.columns], names=rows.column_names).to_pylist()
     return [json.dumps(shown(row), ensure_ascii=False, default=str) for row in values]

@@ -14,6 +14,7 @@ import pytest
 from andes_spark import ModTable, Settings
 from andes_spark.errors import BadModsError, LogDamagedError, OptionError, SchemaMismatchError
 from andes_spark.log import log as log_module
+from andes_spark.model.values import json_rows
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table import merging
 from tests.log.tables import create as simple
@@ -247,6 +248,11 @@ def test_quarantined_rows_show_what_the_conditions_saw() -> None:
     table.apply(mods, apply_as_deletes="op = 'D'", apply_as_upserts="op = 'U'", max_quarantined=1)
     row = json.loads(table.quarantined()["row"][0].as_py(), parse_constant=pytest.fail)
     assert row == {"id": 1, "seq": 1, "v": "NaN", "b": "/w==", "op": "X"}
+
+
+def test_quarantined_rows_show_bytes_that_are_no_text() -> None:
+    rows_ = pa.table({"op": pa.array([b"\xff"]).view(pa.string()), "n": [1]})
+    assert json.loads(json_rows(rows_)[0]) == {"op": "/w==", "n": 1}
 
 
 def test_late_partials_are_told_with_one_read_of_their_file() -> None:

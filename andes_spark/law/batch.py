@@ -230,21 +230,31 @@ def same_place(table: pa.Table, columns: KeyColumns) -> npt.NDArray[np.int64] | 
 
     A truncate shares its place with truncates only, even where the key is part of the sequence.
     """
-    frame = pl.from_arrow(table.select([*columns.narrow, *(name for name in (OP,) if name in table.column_names)]))
-    assert isinstance(frame, pl.DataFrame)
-    told = [pl.col(name) for name in columns.narrow]
-    if OP in frame.columns:
-        told.append(pl.col(OP) == int(Op.TRUNCATE))
-    follows = pl.all_horizontal([each.eq_missing(each.shift(-1)) for each in told])
-    equal_next = frame.select(follows.alias("same"))["same"].to_numpy(allow_copy=True).copy()
-    if len(equal_next):
-        equal_next[-1] = False
+    equal_next = np.zeros(table.num_rows, np.bool_)
+    if table.num_rows < 2:
+        return None
+    equal_next[:-1] = True
+    for name in columns.narrow:
+        equal_next[:-1] &= _equals_next(table[name])
+    if OP in table.column_names:
+        truncate = table[OP].to_numpy() == Op.TRUNCATE
+        equal_next[:-1] &= truncate[1:] == truncate[:-1]
     if not equal_next.any():
         return None
     member = equal_next.copy()
     member[1:] |= equal_next[:-1]
     starts = np.r_[True, ~equal_next[:-1]]
     return np.where(member, np.cumsum(starts), -1)
+
+
+def _equals_next(column: pa.ChunkedArray) -> Bools:
+    """Whether each value but the last equals the next; NULL equals NULL."""
+    values = column.combine_chunks()
+    one, two = values.slice(0, len(values) - 1), values.slice(1)
+    equal: Bools = pc.fill_null(pc.equal(one, two), False).to_numpy(zero_copy_only=False).copy()
+    if values.null_count:
+        equal |= pc.and_(pc.is_null(one), pc.is_null(two)).to_numpy(zero_copy_only=False)
+    return equal
 
 
 def mod_hashes(table: pa.Table, schema: Schema) -> npt.NDArray[np.uint64]:

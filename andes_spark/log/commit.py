@@ -6,6 +6,7 @@ import platform
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 
 from andes_spark.errors import CommitConflictError, CommitUnknownError
@@ -140,9 +141,15 @@ def _render(log: Log, draft: Draft, roll_up: Callable[[int], RollUp] | None) -> 
     )
 
 
+@cache
+def _library() -> str:
+    """Name and version of this library; to look that up takes longer than to write a manifest."""
+    return f"andes_spark {metadata.version('andes_spark')}"
+
+
 def _writer(job: str | None) -> dict[str, str]:
     writer: Mapping[str, str | None] = {
-        "library": f"andes_spark {metadata.version('andes_spark')}",
+        "library": _library(),
         "python": platform.python_version(),
         "job": job,
     }

@@ -197,4 +197,8 @@ def _codes(frame: pl.DataFrame, expression: pl.Expr | None, option: str, rows: i
         raise OptionError(f"{option}: it gives {values.len()} values for {rows} rows", option=option)
     if values.len() == 1 and rows != 1:
         values = values.new_from_index(0, rows)
-    return values.cast(pl.Int8).fill_null(_NULL).to_numpy()
+    answers = values.to_arrow()
+    codes: Codes = answers.fill_null(False).to_numpy(zero_copy_only=False).astype(np.int8)
+    if answers.null_count:
+        codes[answers.is_null().to_numpy(zero_copy_only=False)] = _NULL
+    return codes

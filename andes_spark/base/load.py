@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from andes_spark.base.files import Shape
@@ -46,7 +47,8 @@ def check_unique(rows: pa.Table, columns: KeyColumns, table: str) -> None:
     """
     groups = same_place(rows, KeyColumns(columns.key, ()))
     if groups is not None:
-        keys = rows.select(list(columns.key)).filter(pa.array(groups >= 0)).slice(0, NAMED_KEYS).to_pylist()
+        firsts = np.flatnonzero((groups >= 0) & np.r_[True, groups[1:] != groups[:-1]])[:NAMED_KEYS]
+        keys = rows.select(list(columns.key)).take(pa.array(firsts)).to_pylist()
         raise duplicate_keys(keys, table)
 
 

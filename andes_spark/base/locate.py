@@ -36,11 +36,13 @@ class Wanted:
         integers: the same keys as int64, where the key is one column of integers, dates or timestamps.
         lowest: smallest value of the first sequence column among the winners, in the units of
             ``stats.bounds``; None: read every sequence.
+        telling: the key column with the most values among them, where the key has several.
     """
 
     keys: pl.DataFrame
     integers: Ints | None
     lowest: Any
+    telling: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ def wanted(winners: pl.DataFrame, shape: Shape, *, every_sequence: bool = False)
     lowest = None
     if skips:
         lowest = _comparable(winners[sequence[0]].min(), shape.arrow.field(sequence[0]).type)
-    return Wanted(keys, _integers(keys, shape), lowest)
+    telling = None
+    if len(shape.columns.key) > 1 and keys.height:
+        telling = max(shape.columns.key, key=lambda name: keys[name].n_unique())
+    return Wanted(keys, _integers(keys, shape), lowest, telling)
 
 
 def locate(
@@ -187,8 +192,11 @@ def _match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> tuple[Ints, Ints]
             rows.append(at + start)
             winners.append(winner)
     if frames:
-        frame = pl.concat(frames, rechunk=False)
-        joined = frame.with_row_index(BASE_ROW).join(keys.keys, on=frame.columns, how="inner")
+        frame = pl.concat(frames, rechunk=False).with_row_index(BASE_ROW)
+        if keys.telling is not None:
+            # One column first: to join on several, polars copies them all into one, for every row.
+            frame = frame.join(keys.keys.select(keys.telling).unique(), on=keys.telling, how="semi")
+        joined = frame.join(keys.keys, on=frame.columns[1:], how="inner")
         rows.append(np.concatenate(numbers)[joined[BASE_ROW].to_numpy()])
         winners.append(joined[WINNER].to_numpy())
     return np.concatenate(rows), np.concatenate(winners)

@@ -111,9 +111,25 @@ def _nan_free(rows: pa.Table) -> set[tuple[str, ...]]:
 
 def ordered(rows: pa.Table, names: Sequence[str]) -> pa.Table:
     """Rows sorted by the named columns, as they are if they are sorted already."""
+    if _is_ordered(rows, names):
+        return rows
     frame = pl.from_arrow(rows.select(list(names)))
     assert isinstance(frame, pl.DataFrame)
     order = frame.select(pl.arg_sort_by(list(names)).alias("order"))["order"].to_numpy()
-    if bool((order[1:] > order[:-1]).all()):
-        return rows
     return rows.take(pa.array(order))
+
+
+def _is_ordered(rows: pa.Table, names: Sequence[str]) -> bool:
+    """Whether rows are sorted already, by comparing neighbours: many times as fast as to sort them."""
+    if rows.num_rows < 2:
+        return True
+    less = np.zeros(rows.num_rows - 1, np.bool_)
+    equal = ~less
+    for name in names:
+        values = rows[name].combine_chunks()
+        if values.null_count:
+            return False
+        one, two = values.slice(0, len(values) - 1), values.slice(1)
+        less |= equal & pc.less(one, two).to_numpy(zero_copy_only=False)
+        equal &= pc.equal(one, two).to_numpy(zero_copy_only=False)
+    return bool((less | equal).all())

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -16,7 +16,7 @@ from andes_spark.base import actions
 from andes_spark.base.actions import Action
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.files import OpenFile
-from andes_spark.base.load import duplicate_keys, load_rows
+from andes_spark.base.load import check_unique, duplicate_keys, load_rows
 from andes_spark.base.plan import width
 from andes_spark.base.rows import RowWriter
 from andes_spark.errors import DuplicateKeyError
@@ -34,6 +34,15 @@ _EXAMPLES = 10
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """Files with rows of one sorted piece, and its first and last key."""
+
+    adds: list[Action]
+    low: tuple[Any, ...]
+    high: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
 class Loader:
     """What a task does with its rows; travels to tasks."""
 
@@ -41,7 +50,11 @@ class Loader:
     writer: RowWriter
 
     def run(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-        """Pickled lists of ``add`` actions, one for each file's worth of rows."""
+        """Pickled pairs of ``add`` actions and the range of their keys, one for each file's worth of rows.
+
+        Raises:
+            DuplicateKeyError: two of these rows share a key; those of other pairs are not looked at.
+        """
         held: list[pa.RecordBatch] = []
         size = 0
         for batch in batches:
@@ -54,8 +67,12 @@ class Loader:
             yield self._write(held)
 
     def _write(self, held: list[pa.RecordBatch]) -> bytes:
-        rows = load_rows(pa.Table.from_batches(held), self.writer.shape)
-        return pickle.dumps(self.writer.write(self.storage, rows))
+        shape = self.writer.shape
+        rows = load_rows(pa.Table.from_batches(held), shape)
+        check_unique(rows, shape.columns, shape.table)
+        ends = rows.select(list(shape.columns.key)).take(pa.array([0, rows.num_rows - 1])).to_pylist()
+        low, high = (tuple(end.values()) for end in ends)
+        return pickle.dumps(Loaded(self.writer.write(self.storage, rows), low, high))
 
 
 def load_frame(
@@ -74,13 +91,28 @@ def load_frame(
     # Few rows a batch would make small pieces; the files' order within a task is by key anyway.
     job = numbered(selected).mapInArrow(_task(pickle.dumps((Loader(storage, writer), selected.columns))), RESULT)
     rows = executor.collect(job, step="load rows")
-    adds: list[Action] = [action for kind, _, payload in rows if kind == "adds" for action in pickle.loads(payload)]
+    loaded: list[Loaded] = [pickle.loads(payload) for kind, _, payload in rows if kind == "adds"]
+    adds: list[Action] = [action for each in loaded for action in each.adds]
     try:
-        _check_unique(executor, storage, writer, adds, settings)
+        _check_unique(executor, storage, writer, [action for each in meeting(loaded) for action in each.adds], settings)
     except DuplicateKeyError:
         storage.delete(actions.decode_path(action["add"]["path"]) for action in adds)
         raise
     return adds
+
+
+def meeting(loaded: list[Loaded]) -> list[Loaded]:
+    """Those whose ranges of keys meet another's: only they can share a key."""
+    found: list[Loaded] = []
+    ordered = sorted(loaded, key=lambda each: each.low)
+    reach = None
+    for number, each in enumerate(ordered):
+        met = reach is not None and each.low <= reach
+        following = number + 1 < len(ordered) and ordered[number + 1].low <= each.high
+        if met or following:
+            found.append(each)
+        reach = each.high if reach is None else max(reach, each.high)
+    return found
 
 
 def _check_unique(

@@ -26,6 +26,7 @@ from andes_spark.table.merging import merge_if_due
 
 CLOCK_TOLERANCE_MS = 5 * 60 * 1000
 CROSS_CHECK_ROWS = 1_000_000
+CROSS_CHECK_BYTES = 64
 _KINDS = {
     "at_least_once": FLAG,
     "column_list": NAMES.or_none(),
@@ -228,14 +229,12 @@ def check_across(context: Context, part: Part, plan: BatchPlan, head: int) -> Pa
     if pending.rows == 0:
         return without(context.storage, part, plan, twice, head=head)
     executor = context.executor()
-    buckets = max(executor.slots if executor.distributed else 1, pending.rows // CROSS_CHECK_ROWS)
+    # A Spark job costs more than to look at what fits here.
+    in_tasks = executor.distributed and pending.rows * CROSS_CHECK_BYTES > context.settings.byte_budget
+    buckets = max(executor.slots if in_tasks else 1, pending.rows // CROSS_CHECK_ROWS)
     bounds = bucket_bounds(context.storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
     check = CrossCheck(context.storage, plan, pending)
-    repeats = (
-        executor.map(check, bounds, step="check across parts")
-        if executor.distributed
-        else [check(each) for each in bounds]
-    )
+    repeats = executor.map(check, bounds, step="check across parts") if in_tasks else [check(each) for each in bounds]
     return without(context.storage, part, plan, [*twice, *(each for found in repeats for each in found)], head=head)
 
 

@@ -21,18 +21,10 @@ settings.register_profile("untimed", parent=settings.default, deadline=None)
 settings.load_profile("untimed")
 
 
-WITH_JVM = ("integration", "jobs", "notebooks")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start a JVM run one after the other in one process, the files of all others beside them."""
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker("spark")
-        folder = item.path.parent.name
-        jvm = folder in WITH_JVM or item.get_closest_marker("spark") is not None
-        item.add_marker(pytest.mark.xdist_group("jvm" if jvm else f"{folder}/{item.path.name}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+from andes_spark.log.log import ROLL_UP_INTERVAL
 from andes_spark.table.mod_table import ModTable
 from benchmarks import data
 from benchmarks.lab import Lab, Spread, alternate, stopwatch
@@ -24,9 +25,8 @@ def run(lab: Lab) -> list[Table]:
         ["what", "late", "early", "ratio", "limit", "met"],
         notes=[
             f"An apply's time is the median of the {_WINDOW} around it, packing and checkpoints included; "
-            "with the fsync of all files. A table is opened from its last roll-up, every 100th version: the one of "
-            f"{versions:,} versions has {(versions - 1) % 100} manifests after it, the most that there can be, "
-            "and the one of 10 has 9."
+            f"with the fsync of all files. A table is opened from its last roll-up, every {ROLL_UP_INTERVAL}th "
+            f"version: both have {(versions - 1) % ROLL_UP_INTERVAL} manifests after it, the most that there can be."
         ],
     )
     small, _ = _grow(lab, "history-few", 9)

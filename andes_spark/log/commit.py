@@ -62,7 +62,7 @@ def commit(log: Log, draft: Draft, *, admit: Admit, roll_up: Callable[[int], Rol
         log: refreshed at least once; the draft was planned on its head.
         draft: what to commit.
         admit: asked about each version that came in between.
-        roll_up: makes the roll-up for a version; asked for every 100th version above 0. Only a create, which
+        roll_up: makes the roll-up for a version; asked for every 10th version above 0. Only a create, which
             commits version 0 or nothing, does without.
 
     Raises:

@@ -150,7 +150,7 @@ class LedgerFile(Document, frozen=True):
 
 
 class RollUp(Document, frozen=True):
-    """What every 100th manifest repeats, so that no reader goes further back.
+    """What every 10th manifest repeats, so that no reader goes further back.
 
     Attributes:
         applied: version that ``pending`` begins behind: what the writer knew the base to contain, or a later one

@@ -130,7 +130,7 @@ class Context:
         self._checked_log = True
 
     def roll_up(self, version: int) -> RollUp:
-        """What the manifest of every 100th version repeats of the log before it.
+        """What the manifest of every 10th version repeats of the log before it.
 
         The base is looked at first: a handle that only appends would else repeat ever more that others merged.
         """

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, UnsupportedTableError
-from andes_spark.log.log import HINT, Log
+from andes_spark.log.log import HINT, ROLL_UP_INTERVAL, Log
 from andes_spark.model.manifest import FORMAT, digest_of, manifest_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
@@ -76,7 +76,7 @@ def test_a_hint_above_the_head_says_that_versions_were_lost(storage: MemoryStora
     assert caught.value.version == LAST
 
 
-@pytest.mark.parametrize("head", [0, 1, 2, 3, 99, 100, 101, LAST])
+@pytest.mark.parametrize("head", [0, 1, 2, 9, 10, 11, 99, 100, 101, LAST])
 def test_the_head_is_found_without_a_hint(storage: MemoryStorage, head: int) -> None:
     storage.delete([HINT, *(manifest_path(version) for version in range(head + 1, LAST + 1))])
     before = storage.counts.snapshot()
@@ -84,14 +84,14 @@ def test_the_head_is_found_without_a_hint(storage: MemoryStorage, head: int) -> 
     spent = storage.counts.minus(before)
     assert spent.list == 0
     assert spent.head <= 2 * math.log2(head + 1) + 4
-    assert spent.get <= head % 100 + 4
+    assert spent.get <= head % ROLL_UP_INTERVAL + 4
 
 
 def test_opening_asks_no_more_than_since_the_last_roll_up(storage: MemoryStorage) -> None:
     before = storage.counts.snapshot()
     Log.open(storage, Settings())
     spent = storage.counts.minus(before)
-    assert spent.requests <= LAST % 100 + 5
+    assert spent.requests <= LAST % ROLL_UP_INTERVAL + 5
 
 
 def test_a_warm_refresh_asks_once(storage: MemoryStorage) -> None:
@@ -103,15 +103,15 @@ def test_a_warm_refresh_asks_once(storage: MemoryStorage) -> None:
 
 def test_roll_ups_repeat_what_is_needed(storage: MemoryStorage) -> None:
     log = Log.open(storage, Settings())
-    assert [each.version for each in log.manifests(0, LAST) if each.roll_up is not None] == [100, 200]
+    assert [each.version for each in log.manifests(0, LAST) if each.roll_up is not None] == list(range(10, LAST, 10))
     first, second = log.manifest(100).roll_up, log.manifest(200).roll_up
     assert first is not None
     assert second is not None
     assert (first.applied, second.applied) == (0, 150)
     assert [each.version for each in second.pending] == list(range(151, 200))
     assert second.definition == log.manifest(0).definition
-    assert [(each.from_version, each.to_version) for each in first.ledger] == [(0, 99)]
-    assert [(each.from_version, each.to_version) for each in second.ledger] == [(0, 199)]
+    assert [(each.from_version, each.to_version) for each in first.ledger] == [(0, 89), (90, 99)]
+    assert [(each.from_version, each.to_version) for each in second.ledger] == [(0, 169), (170, 189), (190, 199)]
 
 
 def test_a_handle_that_only_appends_repeats_no_more_than_is_pending() -> None:
@@ -148,6 +148,17 @@ def test_versions_that_do_not_exist(short: MemoryStorage) -> None:
 
 def use_all(storage: MemoryStorage) -> None:
     ModTable.open(storage).to_arrow()
+
+
+def test_pending_reads_a_roll_up_for_each_thousand_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("andes_spark.log.log._ROLLED_ENTRIES", 100)
+    storage = MemoryStorage()
+    fill(create(storage), 1, LAST)
+    log = Log.open(storage, Settings())
+    before = storage.counts.snapshot()
+    assert [each.version for each in log.pending(3, LAST)] == list(range(4, LAST + 1))
+    # Roll-up 200 repeats 150 to 199; from 149 it goes on with 140, which repeats 90 to 139; and so on.
+    assert storage.counts.minus(before).get <= 5 * ROLL_UP_INTERVAL
 
 
 def test_a_hole(storage: MemoryStorage) -> None:

@@ -12,8 +12,8 @@ setup: ## Set up .venv, Java and the jars, once
 demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare the table with PostgreSQL's
 	@scripts/run.sh scripts/demo.sh
 
-test: setup ## Run all tests; make test ARGS="-k merge" runs some
-	@scripts/run.sh pytest $(ARGS)
+test: setup ## Run all tests, those with a JVM beside the others; make test ARGS="-k merge" runs some
+	@scripts/run.sh pytest -n 2 --dist loadgroup $(ARGS)
 
 bench: setup ## Measure side by side with Delta's MERGE; ARGS goes to the benchmark
 	@scripts/run.sh python -m benchmarks $(ARGS)

@@ -44,7 +44,7 @@ class Batch:
 
 @dataclass
 class World:
-    """One table, its handles, and what the oracle knows."""
+    """One table, its handles, and what the oracle knows; ``at`` is the path whose request others interrupt."""
 
     seed: int
     partials: bool | None = None
@@ -53,6 +53,7 @@ class World:
     keys: Sequence[str] = tuple(KEYS)
     nested: float = 0.5
     reads: float = 0.0
+    at: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
     sent: dict[int, Batch] = field(default_factory=dict)
     counts: MergeCounts = field(default_factory=MergeCounts)
@@ -347,7 +348,9 @@ class World:
 
         def tap(what: str, path: str) -> None:
             nonlocal left
-            if kind is not None:
+            if self.at is not None:
+                left = 1 if path == self.at else 2
+            elif kind is not None:
                 if what != kind:
                     return
                 left = min(left, 2)
@@ -380,9 +383,8 @@ class World:
         return found
 
     def check(self, number: int) -> None:
-        """Newest rows and those of a random version, by one handle."""
-        self.read(number)
-        self.read_version(number)
+        """Newest rows or those of a random version, by one handle; all versions are compared in the end."""
+        self.random.choice((self.read, self.read_version))(number)
 
     def finish(self) -> None:
         """Merge what is left, and check all that must hold in the end."""

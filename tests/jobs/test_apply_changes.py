@@ -41,6 +41,7 @@ def submit(jars_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_the_job_ends_equal_to_postgresql_and_says_when_it_does_not(jars_dir: Path, tmp_path: Path) -> None:
     common = [
         str(tmp_path / "customers"),

@@ -23,6 +23,7 @@ def test_outputs_are_cleared(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path: Path, jars_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # spark_session keeps its jars in the user's cache by default; the project's own serves here.

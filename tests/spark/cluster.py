@@ -100,8 +100,8 @@ def session(cluster: Cluster, jars: str) -> Any:
     return spark
 
 
-def deadly(marks: Path) -> Any:
-    """A function that notes each attempt and once, when much of its task's rows are through, kills the executor."""
+def deadly(marks: Path, mods: Path) -> Any:
+    """A function that notes each attempt and once, when its task has written files of mods, kills the executor."""
     from pyspark.sql import functions as F
 
     @F.udf("bigint")
@@ -111,7 +111,14 @@ def deadly(marks: Path) -> Any:
         import time
         import uuid
 
+        import pyarrow.parquet as pq
         from pyspark import TaskContext
+
+        def written():
+            for file in mods.glob("*.parquet"):
+                if max(pq.read_table(file, columns=["id"])["id"].to_pylist()) >= 5000:
+                    return True
+            return False
 
         context = TaskContext.get()
         assert context is not None
@@ -121,7 +128,9 @@ def deadly(marks: Path) -> Any:
                 os.close(os.open(marks / "killed", os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return value
-            time.sleep(2)  # Rows before this one are through, and written to files that nothing will refer to.
+            deadline = time.monotonic() + 60
+            while not written() and time.monotonic() < deadline:
+                time.sleep(0.1)
             # This process is a child of the daemon, which is a child of the executor's JVM.
             daemon = os.getppid()
             with open(f"/proc/{daemon}/stat") as stat:
@@ -153,7 +162,9 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
     marks.mkdir()
 
     def rows(first: int, last: int, seq: int) -> Any:
-        return spark.range(first, last, 1, 4).selectExpr("id", f"id + {seq} AS seq", "repeat('x', 20) AS s")
+        # Wide rows: Spark hands them on only when some ten thousand bytes are together.
+        wide = "repeat(sha2(CAST(id AS STRING), 256), 30) AS s"
+        return spark.range(first, last, 1, 4).selectExpr("id", f"id + {seq} AS seq", wide)
 
     def shown() -> list[tuple[int, int]]:
         return sorted((row["id"], row["seq"]) for row in table.read().collect())
@@ -161,7 +172,10 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
     settings = Settings(byte_budget=0, target_file_bytes=10_000)
     keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"], "merge": "manual", "settings": settings}
     table = ModTable.create(str(folder / "t"), rows(0, 1, 0).schema, data=rows(0, 4000, 0), **keyed)
-    applied = table.apply(rows(2000, 6000, 10_000).withColumn("id", deadly(marks)("id")), batch_id=("s", 1))
+    applied = table.apply(
+        rows(2000, 6000, 10_000).withColumn("id", deadly(marks, folder / "t" / "_andes" / "mods")("id")),
+        batch_id=("s", 1),
+    )
     entries = len(table.manifest(applied.version).entries)
     fresh = shown()
     merged = table.merge()

@@ -16,7 +16,7 @@ from andes_spark.base.delta_log import read_commit
 from andes_spark.base.snapshot import Snapshot
 from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit
-from andes_spark.log.log import Log
+from andes_spark.log.log import HINT, Log
 from andes_spark.model.manifest import Manifest, encode, merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.base import PutOutcome
@@ -105,7 +105,7 @@ def unpinned_read(patch: Patch) -> None:
         snapshot = true(context, version)
         if version is not None:
             return snapshot
-        context.storage.find("_andes/hint")  # the moment in between
+        context.storage.find(HINT)  # the moment in between
         files = context.base.snapshot().state.files
         return replace(snapshot, case=replace(snapshot.case, files=files))
 
@@ -170,7 +170,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     tombstones_of_another_version: {"sequences": ORDERED},
     record_after_the_commit: {"sequences": ORDERED, "nested": 1.0},
     merge_that_rebases: {"nested": 1.0},
-    unpinned_read: {"nested": 1.0, "reads": 0.6, "steps": 10},
+    unpinned_read: {"nested": 1.0, "reads": 0.6, "at": HINT},
     newest_base_for_old_versions: {},
     upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},
     operation_before_version: {"sequences": ("none",)},

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 JARS = ROOT / ".cache" / "jars"
 
+QUICK_JVM = ("SPARK_DAEMON_JAVA_OPTS", "SPARK_LAUNCHER_OPTS", "SPARK_SUBMIT_OPTS")
+"""Options of JVMs of one test: none lives long enough to earn back what the second compiler costs, half its work."""
+
 # No test is timed: the first example of a test may wait for an import, or for a busy machine.
 settings.register_profile("untimed", parent=settings.default, deadline=None)
 settings.load_profile("untimed")
@@ -41,8 +44,8 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        # No JVM here lives long enough to earn back what its second compiler costs: a quarter of all its work.
-        patch.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        for name in QUICK_JVM:
+            patch.setenv(name, "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         yield
 
 
@@ -55,10 +58,19 @@ def jars_dir() -> Path:
 @pytest.fixture(scope="session")
 def spark(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One local session for all tests, with S3A, quiet and small."""
+    folder = tmp_path_factory.mktemp("spark")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in QUICK_JVM:
+            patch.delenv(name)
+        session = _session(folder)
+    yield session
+    session.stop()
+
+
+def _session(folder: Path) -> SparkSession:
     from andes_spark.spark.session import spark_session
 
-    folder = tmp_path_factory.mktemp("spark")
-    session = spark_session(
+    return spark_session(
         "andes_spark tests",
         master="local[2]",
         s3=True,
@@ -72,7 +84,9 @@ def spark(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> 
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
             "spark.databricks.delta.snapshotPartitions": "2",
             "spark.ui.showConsoleProgress": "false",
+            # To compile a query of a few rows takes longer than to interpret it: a quarter of the whole time. The
+            # tests of sessions, clusters, jobs and notebooks run with Spark's defaults.
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         },
     )
-    yield session
-    session.stop()

@@ -86,6 +86,7 @@ def session(cluster: Cluster, jars: str) -> Any:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "1g",
         "spark.executor.memory": "512m",
+        "spark.executor.extraJavaOptions": os.environ.get("SPARK_SUBMIT_OPTS", ""),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "2",
@@ -104,8 +105,8 @@ def deadly(marks: Path, mods: Path) -> Any:
     """A function that notes each attempt and once, when its task has written files of mods, kills the executor."""
     from pyspark.sql import functions as F
 
-    @F.udf("bigint")
-    def run(value):
+    @F.udf("string")
+    def run(value, wide):
         import os
         import signal
         import time
@@ -127,7 +128,7 @@ def deadly(marks: Path, mods: Path) -> Any:
             try:
                 os.close(os.open(marks / "killed", os.O_CREAT | os.O_EXCL))
             except FileExistsError:
-                return value
+                return wide
             deadline = time.monotonic() + 60
             while not written() and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -136,7 +137,7 @@ def deadly(marks: Path, mods: Path) -> Any:
             with open(f"/proc/{daemon}/stat") as stat:
                 os.kill(int(stat.read().rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
             (marks / f"after-{uuid.uuid4()}").touch()
-        return value
+        return wide
 
     return run
 
@@ -162,18 +163,18 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
     marks.mkdir()
 
     def rows(first: int, last: int, seq: int) -> Any:
-        # Wide rows: Spark hands them on only when some ten thousand bytes are together.
-        wide = "repeat(sha2(CAST(id AS STRING), 256), 30) AS s"
+        # Wide values: a worker hands them on only when 64 KiB are together.
+        wide = "repeat(sha2(CAST(id AS STRING), 256), 8) AS s"
         return spark.range(first, last, 1, 4).selectExpr("id", f"id + {seq} AS seq", wide)
 
     def shown() -> list[tuple[int, int]]:
         return sorted((row["id"], row["seq"]) for row in table.read().collect())
 
-    settings = Settings(byte_budget=0, target_file_bytes=10_000)
+    settings = Settings(byte_budget=0, target_file_bytes=50_000)
     keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"], "merge": "manual", "settings": settings}
     table = ModTable.create(str(folder / "t"), rows(0, 1, 0).schema, data=rows(0, 4000, 0), **keyed)
     applied = table.apply(
-        rows(2000, 6000, 10_000).withColumn("id", deadly(marks, folder / "t" / "_andes" / "mods")("id")),
+        rows(2000, 6000, 10_000).withColumn("s", deadly(marks, folder / "t" / "_andes" / "mods")("id", "s")),
         batch_id=("s", 1),
     )
     entries = len(table.manifest(applied.version).entries)

@@ -15,6 +15,7 @@ from andes_spark.base import locate as locating
 from andes_spark.base.actions import Action
 from andes_spark.base.evaluate import Case, Locator, evaluate, local_locator
 from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.keys import KeyCache
 from andes_spark.base.locate import NumberedFile, Wanted
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.tombstones import write_tombstones
@@ -88,10 +89,12 @@ class BucketJob:
             tally=self.storage.counts.minus(before),
         )
 
-    def run(self, bounds: Bounds | None, locate: Locator, warm: Warm | None) -> BucketResult:
-        """Run with a locator and mod files in memory."""
+    def run(
+        self, bounds: Bounds | None, locate: Locator, warm: Warm | None, cache: KeyCache | None = None
+    ) -> BucketResult:
+        """Run with a locator, and with files of mods and of tombstones that are in memory."""
         case = self.case
-        done = evaluate(self.storage, case, locate=locate, bounds=bounds, warm=warm)
+        done = evaluate(self.storage, case, locate=locate, bounds=bounds, warm=warm, cache=cache)
         tombstones = None
         if case.shape.columns.sequence:
             tombstones = write_tombstones(self.storage, done.deleted, done.cleared, case.shape, version=self.version)

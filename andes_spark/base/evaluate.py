@@ -110,6 +110,7 @@ def evaluate(
     bounds: Bounds | None = None,
     columns: Sequence[str] | None = None,
     warm: Warm | None = None,
+    cache: KeyCache | None = None,
 ) -> Evaluation:
     """Evaluate pending mods against the base.
 
@@ -120,6 +121,7 @@ def evaluate(
         bounds: keys to look at; None for all.
         columns: of the rows wanted; None for all.
         warm: mod files that are in memory.
+        cache: tombstone files that are in memory.
 
     Raises:
         FileDamagedError, DuplicateKeyError
@@ -134,6 +136,7 @@ def evaluate(
         shape,
         bounds=bounds,
         keys=mods.select(shape.columns.key),
+        cache=cache,
     )
     decision = decide(winners.rows, shape.columns, located=located, tombstones=tombstones)
     decision, unchanged = _split_equal(storage, case, decision, warm)

@@ -1,4 +1,4 @@
-"""Key columns of base files, read for a scan and kept in memory between the merges of an open table."""
+"""Key columns of base files, and tombstones, read for a merge and kept in memory between those of an open table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one row group: ``integers`` where they are ascending ones of a single column, else ``frame``."""
+    """Keys of one row group: ``integers`` where they are ascending ones of a single column, else ``frame``.
+
+    Tombstone files are kept whole, as group 0, with their other columns.
+    """
 
     integers: Ints | None
     frame: pl.DataFrame | None

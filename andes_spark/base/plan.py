@@ -61,15 +61,15 @@ def run_buckets(
         executor: where parts run.
         settings: of the process.
         warm: mod files that are in memory.
-        cache: keys of base files that are in memory; used where the scan runs here.
+        cache: keys of base files, and tombstones, that are in memory; used where the scan runs here.
     """
     if job.case.pending.rows == 0:
         return []
     sizes = estimate(job.case)
     if sizes.mods + sizes.narrow + sizes.scan <= settings.byte_budget:
-        cache.retain(job.case.files.keys())
+        cache.retain({*job.case.files, *(file.path for file in job.case.tombstones)})
         locate = local_locator(job.storage, job.case.shape, settings.threads, cache)
-        return [job.run(None, locate, warm)]
+        return [job.run(None, locate, warm, cache)]
     small = sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes
     if small and not executor.distributed:
         return [job.run(None, local_locator(job.storage, job.case.shape, 1), warm)]

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.files import Shape
+from andes_spark.base.keys import KeyCache, Keys
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.order import above
 from andes_spark.log.mod_files import new_path, open_entry, read_columns
@@ -32,6 +33,7 @@ def read_tombstones(
     *,
     bounds: Bounds | None = None,
     keys: pl.DataFrame | None = None,
+    cache: KeyCache | None = None,
 ) -> pl.DataFrame:
     """The tombstones that hold.
 
@@ -41,11 +43,12 @@ def read_tombstones(
         shape: of the table.
         bounds: keys to look at; None for all.
         keys: key columns of those that matter; None for all.
+        cache: files that are in memory, and that are to be kept there; used where no bounds are given.
 
     Returns:
         Key columns and ``columns.tombstone_sequence()``, one row per key, in no order.
     """
-    latest = _latest(storage, files, shape, bounds, keys)
+    latest = _latest(storage, files, shape, bounds, keys, cache)
     names = dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True))
     kept = latest.filter(pl.col(OP) == int(Op.DELETE))
     return kept.select(*shape.columns.key, *(pl.col(name).alias(alias) for name, alias in names.items()))
@@ -109,27 +112,41 @@ def _latest(
     shape: Shape,
     bounds: Bounds | None = None,
     keys: pl.DataFrame | None = None,
+    cache: KeyCache | None = None,
 ) -> pl.DataFrame:
     """The newest row of each key."""
     empty = pl.from_arrow(_schema(shape).empty_table())
     assert isinstance(empty, pl.DataFrame)
     frames = [empty.with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
     for age, file in enumerate(files):
-        opened = open_entry(storage, file, table=shape.table)
-        groups = None if bounds is None else bounds.row_groups(opened)
-        data = read_columns(opened, file, table=shape.table, columns=[*shape.columns.narrow, OP], row_groups=groups)
-        frame = pl.from_arrow(data)
-        assert isinstance(frame, pl.DataFrame)
-        if bounds is not None:
-            frame = frame.filter(bounds.expression())
-        if keys is not None:
-            # Before they are sorted by age: a small merge must not pay for every key that was ever deleted.
-            frame = frame.join(keys, on=shape.columns.key, how="semi")
+        frame = _read(storage, file, shape, bounds, cache)
         frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
-    rows = pl.concat(frames)
+    rows = pl.concat(frames, rechunk=False)
+    if keys is not None:
+        # Before they are sorted by age: a small merge must not pay for every key that was ever deleted.
+        rows = rows.join(keys, on=shape.columns.key, how="semi")
     if len(files) > 1:
         rows = rows.sort(_AGE, maintain_order=True).unique(subset=shape.columns.key, keep="last", maintain_order=True)
     return rows.drop(_AGE)
+
+
+def _read(
+    storage: Storage, file: SideFile, shape: Shape, bounds: Bounds | None, cache: KeyCache | None
+) -> pl.DataFrame:
+    """Rows of one file, all or those within bounds."""
+    held = cache.find(file.path, 0) if cache is not None and bounds is None else None
+    if held is not None and held.frame is not None:
+        return held.frame
+    opened = open_entry(storage, file, table=shape.table)
+    groups = None if bounds is None else bounds.row_groups(opened)
+    data = read_columns(opened, file, table=shape.table, columns=[*shape.columns.narrow, OP], row_groups=groups)
+    frame = pl.from_arrow(data)
+    assert isinstance(frame, pl.DataFrame)
+    if bounds is not None:
+        return frame.filter(bounds.expression())
+    if cache is not None:
+        cache.put(file.path, 0, Keys(None, frame))
+    return frame
 
 
 def _write(storage: Storage, rows: pl.DataFrame, shape: Shape, version: int) -> SideFile:

@@ -16,6 +16,7 @@ from andes_spark.base.keys import KeyCache, Keys
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
+from tests.tapped import TappedStorage
 
 
 def keys(count: int) -> Keys:
@@ -120,3 +121,25 @@ def test_keys_that_are_not_ascending_are_found_as_well() -> None:
     again.apply(batch("bigint", range(1, 100, 3), 3, table.schema.to_arrow()))
     found = again.to_arrow().sort_by("id")["lsn"].to_pylist()
     assert found == [(2, 3, 1)[n % 3] for n in range(100)]
+
+
+@pytest.mark.parametrize("limit", [0, 2**28])
+def test_tombstone_files_are_read_once(limit: int) -> None:
+    storage = MemoryStorage()
+    tapped = TappedStorage(storage)
+    settings = Settings(key_cache_bytes=limit)
+    table = ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], merge="manual")
+    table = ModTable.open(tapped, settings=settings)  # type: ignore[arg-type]
+    read: list[str] = []
+    tapped.tap = lambda kind, path: read.append(path) if kind == "get" and "/tombstones/" in path else None
+    for number in range(30):
+        gone = pa.table({"id": [number, 1_000], "lsn": [100 + number, 100 + number]})
+        table.apply(gone, apply_as_deletes="true", merge=True)
+    # Each file in the merge after the one that wrote it, and once more when they are folded into one.
+    assert len(read) <= 30 + 20 if limit else len(read) > 200
+    late = pa.table({"id": range(30), "lsn": [101] * 30})
+    result = table.apply(late, merge=True)
+    assert result.merge is not None
+    assert (result.merge.counts.inserted, result.merge.counts.late) == (1, 29)
+    assert table.to_arrow()["id"].to_pylist() == [0]
+    assert ModTable.open(storage).verify().ok

@@ -22,7 +22,7 @@ from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.locate import NumberedFile, Wanted, together, wanted
 from andes_spark.base.prune import candidates
-from andes_spark.base.rows import ordered
+from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones
 from andes_spark.law.batch import content_hashes
 from andes_spark.law.bounds import Bounds

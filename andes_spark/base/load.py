@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from andes_spark.base.files import Shape
-from andes_spark.base.rows import ordered
+from andes_spark.base.runs import sorted_runs
 from andes_spark.errors import BadModsError, DuplicateKeyError
 from andes_spark.law.batch import NAMED_KEYS, bad_rows, same_place
 from andes_spark.law.columns import KeyColumns
@@ -16,8 +16,8 @@ from andes_spark.model.conform import conform
 from andes_spark.model.mod import OP, Op
 
 
-def load_rows(data: pa.Table, shape: Shape) -> pa.Table:
-    """Rows of an initial load in the table's types, sorted by key.
+def load_rows(data: pa.Table, shape: Shape) -> list[pa.Table]:
+    """Rows of an initial load in the table's types, sorted by key, in pieces that follow each other.
 
     Raises:
         SchemaMismatchError: columns that do not fit.
@@ -36,7 +36,7 @@ def load_rows(data: pa.Table, shape: Shape) -> pa.Table:
             quarantined=len(bad.rows),
             reasons=tuple(shown),
         )
-    return ordered(table, shape.columns.key)
+    return sorted_runs(table, shape.columns.key)
 
 
 def check_unique(rows: pa.Table, columns: KeyColumns, table: str) -> None:

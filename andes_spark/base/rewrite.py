@@ -12,7 +12,8 @@ from pyroaring import BitMap64
 from andes_spark.base.actions import Action
 from andes_spark.base.files import OpenFile, Shape
 from andes_spark.base.locate import NumberedFile
-from andes_spark.base.rows import RowWriter, ordered
+from andes_spark.base.rows import RowWriter
+from andes_spark.base.runs import ordered
 from andes_spark.base.vectors import load_vector, to_positions
 from andes_spark.storage.base import Storage
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -107,29 +107,3 @@ def _nan_free(rows: pa.Table) -> set[tuple[str, ...]]:
         for field in rows.schema
         if pa.types.is_floating(field.type) and not pc.any(pc.is_nan(rows[field.name])).as_py()
     }
-
-
-def ordered(rows: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Rows sorted by the named columns, as they are if they are sorted already."""
-    if _is_ordered(rows, names):
-        return rows
-    frame = pl.from_arrow(rows.select(list(names)))
-    assert isinstance(frame, pl.DataFrame)
-    order = frame.select(pl.arg_sort_by(list(names)).alias("order"))["order"].to_numpy()
-    return rows.take(pa.array(order))
-
-
-def _is_ordered(rows: pa.Table, names: Sequence[str]) -> bool:
-    """Whether rows are sorted already, by comparing neighbours: many times as fast as to sort them."""
-    if rows.num_rows < 2:
-        return True
-    less = np.zeros(rows.num_rows - 1, np.bool_)
-    equal = ~less
-    for name in names:
-        values = rows[name].combine_chunks()
-        if values.null_count:
-            return False
-        one, two = values.slice(0, len(values) - 1), values.slice(1)
-        less |= equal & pc.less(one, two).to_numpy(zero_copy_only=False)
-        equal &= pc.equal(one, two).to_numpy(zero_copy_only=False)
-    return bool((less | equal).all())

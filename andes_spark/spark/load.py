@@ -15,6 +15,7 @@ import pyarrow as pa
 from andes_spark.base import actions
 from andes_spark.base.actions import Action
 from andes_spark.base.delta_state import DataFile
+from andes_spark.base.executor import LocalExecutor
 from andes_spark.base.files import OpenFile
 from andes_spark.base.load import check_unique, duplicate_keys, load_rows
 from andes_spark.base.plan import width
@@ -35,11 +36,10 @@ _EXAMPLES = 10
 
 @dataclass(frozen=True)
 class Loaded:
-    """Files with rows of one sorted piece, and its first and last key."""
+    """Files with rows of one sorted piece, and the ranges of keys that it consists of."""
 
     adds: list[Action]
-    low: tuple[Any, ...]
-    high: tuple[Any, ...]
+    ranges: list[tuple[tuple[Any, ...], tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,16 @@ class Loader:
     writer: RowWriter
 
     def run(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-        """Pickled pairs of ``add`` actions and the range of their keys, one for each file's worth of rows.
+        """Pickled ``Loaded``, one for each file's worth of rows.
 
         Raises:
-            DuplicateKeyError: two of these rows share a key; those of other pairs are not looked at.
+            DuplicateKeyError: two rows of one of them share a key.
         """
         held: list[pa.RecordBatch] = []
         size = 0
         for batch in batches:
+            if batch.num_rows == 0:
+                continue
             held.append(batch)
             size += batch.nbytes
             if size >= 2 * self.writer.target_bytes:
@@ -68,11 +70,16 @@ class Loader:
 
     def _write(self, held: list[pa.RecordBatch]) -> bytes:
         shape = self.writer.shape
-        rows = load_rows(pa.Table.from_batches(held), shape)
+        runs = load_rows(pa.Table.from_batches(held), shape)
+        rows = pa.concat_tables(runs)
         check_unique(rows, shape.columns, shape.table)
-        ends = rows.select(list(shape.columns.key)).take(pa.array([0, rows.num_rows - 1])).to_pylist()
-        low, high = (tuple(end.values()) for end in ends)
-        return pickle.dumps(Loaded(self.writer.write(self.storage, rows), low, high))
+        ranges = [_range(run.select(list(shape.columns.key))) for run in runs]
+        return pickle.dumps(Loaded(self.writer.write(self.storage, rows), ranges))
+
+
+def _range(keys: pa.Table) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    low, high = (tuple(end.values()) for end in keys.take(pa.array([0, keys.num_rows - 1])).to_pylist())
+    return low, high
 
 
 def load_frame(
@@ -102,17 +109,17 @@ def load_frame(
 
 
 def meeting(loaded: list[Loaded]) -> list[Loaded]:
-    """Those whose ranges of keys meet another's: only they can share a key."""
-    found: list[Loaded] = []
-    ordered = sorted(loaded, key=lambda each: each.low)
-    reach = None
-    for number, each in enumerate(ordered):
-        met = reach is not None and each.low <= reach
-        following = number + 1 < len(ordered) and ordered[number + 1].low <= each.high
-        if met or following:
-            found.append(each)
-        reach = each.high if reach is None else max(reach, each.high)
-    return found
+    """Those of which some range of keys meets another's: only they can share a key."""
+    ordered = sorted((low, high, number) for number, each in enumerate(loaded) for low, high in each.ranges)
+    found: set[int] = set()
+    reach: tuple[Any, ...] | None = None
+    furthest = -1
+    for low, high, number in ordered:
+        if reach is not None and low <= reach:
+            found |= {number, furthest}
+        if reach is None or high > reach:
+            reach, furthest = high, number
+    return [loaded[number] for number in sorted(found)]
 
 
 def _check_unique(
@@ -125,15 +132,20 @@ def _check_unique(
         _check_in_spark(executor, storage, writer, adds)
         return
     key = list(shape.columns.key)
-    parts = []
-    for action in adds:
+
+    def read(action: Action) -> pa.Table:
         path = actions.decode_path(action["add"]["path"])
-        parts.append(OpenFile(storage, path, DataFile.from_add(action["add"]), shape).read(key))
-    keys = pl.from_arrow(pa.concat_tables(parts)) if parts else pl.DataFrame()
+        return OpenFile(storage, path, DataFile.from_add(action["add"]), shape).read(key)
+
+    if not adds:
+        return
+    keys = pl.from_arrow(pa.concat_tables(LocalExecutor(settings.threads).map(read, adds, step="read keys")))
     assert isinstance(keys, pl.DataFrame)
-    if keys.height and keys.n_unique() < keys.height:
-        found = keys.filter(keys.is_duplicated()).unique().head(_EXAMPLES).to_dicts()
-        raise duplicate_keys(found, shape.table)
+    # Several times as fast as to compare keys of several columns; those whose hashes are equal are compared.
+    suspects = keys.filter(keys.hash_rows().is_duplicated())
+    twice = suspects.filter(suspects.is_duplicated())
+    if twice.height:
+        raise duplicate_keys(twice.unique().head(_EXAMPLES).to_dicts(), shape.table)
 
 
 def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter, adds: list[Action]) -> None:

@@ -272,7 +272,7 @@ def _load(
         from andes_spark.spark.tasks import SparkExecutor
 
         return load_frame(SparkExecutor(data.sparkSession, storage.url), data, storage, writer, settings)
-    rows = load_rows(to_arrow(data), shape)
+    rows = pa.concat_tables(load_rows(to_arrow(data), shape))
     check_unique(rows, shape.columns, storage.url)
     return writer.write(storage, rows)
 

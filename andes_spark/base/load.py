@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from andes_spark.base.files import Shape
-from andes_spark.base.runs import sorted_runs
+from andes_spark.base.runs import sorted_pieces
 from andes_spark.errors import BadModsError, DuplicateKeyError
 from andes_spark.law.batch import NAMED_KEYS, bad_rows, same_place
 from andes_spark.law.columns import KeyColumns
@@ -36,7 +36,7 @@ def load_rows(data: pa.Table, shape: Shape) -> list[pa.Table]:
             quarantined=len(bad.rows),
             reasons=tuple(shown),
         )
-    return sorted_runs(table, shape.columns.key)
+    return sorted_pieces(table, shape.columns.key)
 
 
 def check_unique(rows: pa.Table, columns: KeyColumns, table: str) -> None:

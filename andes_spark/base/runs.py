@@ -1,8 +1,11 @@
-"""Bringing rows into the order of their key, by what is sorted already: runs are put in order as they are."""
+"""Bringing rows into the order of their key by what is sorted already: runs are cut and put in order, not sorted."""
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,61 +13,69 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MOST_RUNS = 1_000
-"""Above it, rows are sorted."""
+ROWS_A_PIECE = 10_000
+"""With fewer on average, rows are sorted: each piece costs about a tenth of a millisecond."""
 
 
 def ordered(rows: pa.Table, names: Sequence[str]) -> pa.Table:
     """Rows sorted by the named columns, as they are if they are sorted already."""
-    runs = sorted_runs(rows, names)
-    return runs[0] if len(runs) == 1 else pa.concat_tables(runs)
+    pieces = sorted_pieces(rows, names)
+    return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces)
 
 
-def sorted_runs(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
+def sorted_pieces(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
     """Rows sorted by the named columns, in pieces that follow each other.
 
-    They are the runs that the rows consist of, where these do not overlap: a task of Spark reads sorted files in an
-    order of its own. Else it is one piece, sorted anew. To compare neighbours is many times as fast as to sort.
+    Sorted files that a task of Spark reads in an order of its own are runs of some hundred thousand rows: these are
+    cut where another one goes on. To compare neighbours takes a twentieth of the time of a sort.
     """
-    descents = _descents(rows, names)
-    if descents is not None and len(descents) < MOST_RUNS:
-        starts = np.r_[0, descents + 1]
-        lengths = np.diff(np.r_[starts, rows.num_rows])
-        order = _order_of_runs(rows.select(list(names)), starts, lengths)
-        if order is not None:
-            return [rows.slice(int(starts[run]), int(lengths[run])) for run in order]
+    columns = [rows[name].combine_chunks() for name in names]
+    edges = _edges(columns, rows.num_rows)
+    if edges is not None:
+        if len(edges) == 2:
+            return [rows]
+        cuts = _merged(columns, edges, most=rows.num_rows // ROWS_A_PIECE)
+        if cuts is not None:
+            return [rows.slice(start, stop - start) for start, stop in cuts]
     frame = pl.from_arrow(rows.select(list(names)))
     assert isinstance(frame, pl.DataFrame)
     order = frame.select(pl.arg_sort_by(list(names)).alias("order"))["order"].to_numpy()
     return [rows.take(pa.array(order))]
 
 
-def _order_of_runs(
-    keys: pa.Table, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64] | None:
-    """Numbers of the runs in the order of their keys; None if two overlap."""
-    if len(starts) == 1:
-        return np.zeros(1, np.int64)
-    ends = np.column_stack([starts, starts + lengths - 1]).ravel()
-    frame = pl.from_arrow(keys.take(pa.array(ends)))
-    assert isinstance(frame, pl.DataFrame)
-    order = frame.select(pl.arg_sort_by(frame.columns, maintain_order=True).alias("order"))["order"].to_numpy()
-    order = order.astype(np.int64)
-    firsts, lasts = order[0::2], order[1::2]
-    return firsts // 2 if bool(((firsts % 2 == 0) & (lasts == firsts + 1)).all()) else None
-
-
-def _descents(rows: pa.Table, names: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Numbers of the rows whose follower is below them; None where NULLs leave that open."""
-    if rows.num_rows < 2:
-        return np.zeros(0, np.int64)
-    less = np.zeros(rows.num_rows - 1, np.bool_)
+def _edges(columns: Sequence[pa.Array], rows: int) -> npt.NDArray[np.int64] | None:
+    """Where sorted runs begin, and the end; None for values whose order is not that of Python's."""
+    if any(values.null_count or pa.types.is_floating(values.type) for values in columns):
+        return None
+    if rows < 2:
+        return np.array([0, rows])
+    less = np.zeros(rows - 1, np.bool_)
     equal = ~less
-    for name in names:
-        values = rows[name].combine_chunks()
-        if values.null_count:
-            return None
-        one, two = values.slice(0, len(values) - 1), values.slice(1)
+    for values in columns:
+        one, two = values.slice(0, rows - 1), values.slice(1)
         less |= equal & pc.less(one, two).to_numpy(zero_copy_only=False)
         equal &= pc.equal(one, two).to_numpy(zero_copy_only=False)
-    return np.flatnonzero(~(less | equal))
+    descents = np.flatnonzero(~(less | equal)).astype(np.int64)
+    return np.concatenate([np.array([0]), descents + 1, np.array([rows])])
+
+
+def _merged(columns: Sequence[pa.Array], edges: npt.NDArray[np.int64], *, most: int) -> list[tuple[int, int]] | None:
+    """The merge of sorted runs as slices of them; None if there would be more than ``most``."""
+
+    def key(row: int) -> tuple[Any, ...]:
+        return tuple(values[row].as_py() for values in columns)
+
+    if len(edges) - 1 > most:
+        return None
+    heap = [(key(start), start, stop) for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+    heapq.heapify(heap)
+    cuts: list[tuple[int, int]] = []
+    while heap:
+        _, start, end = heapq.heappop(heap)
+        stop = bisect_right(range(end), heap[0][0], lo=start, key=key) if heap else end
+        cuts.append((start, stop))
+        if stop < end:
+            heapq.heappush(heap, (key(stop), stop, end))
+        if len(cuts) + len(heap) > most:
+            return None
+    return cuts

@@ -70,10 +70,10 @@ class Loader:
 
     def _write(self, held: list[pa.RecordBatch]) -> bytes:
         shape = self.writer.shape
-        runs = load_rows(pa.Table.from_batches(held), shape)
-        rows = pa.concat_tables(runs)
+        pieces = load_rows(pa.Table.from_batches(held), shape)
+        rows = pa.concat_tables(pieces)
         check_unique(rows, shape.columns, shape.table)
-        ranges = [_range(run.select(list(shape.columns.key))) for run in runs]
+        ranges = [_range(each.select(list(shape.columns.key))) for each in pieces]
         return pickle.dumps(Loaded(self.writer.write(self.storage, rows), ranges))
 
 

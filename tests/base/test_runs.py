@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark.base import runs as module
-from andes_spark.base.runs import ordered, sorted_runs
+from andes_spark.base.runs import ordered, sorted_pieces
 from andes_spark.spark.load import Loaded, meeting
 
 
@@ -28,37 +28,44 @@ def keys_of(rows: pa.Table) -> list[tuple[int, str]]:
         ([(1, "a"), (1, "b"), (2, "a")], 1),
         ([(2, "a"), (2, "b"), (1, "x"), (1, "y")], 2),
         ([(3, "a"), (2, "b"), (1, "x")], 3),
-        ([(1, "b"), (1, "c"), (1, "a"), (1, "d")], 1),  # they overlap
-        ([(2, "a"), (1, "a"), (1, "a")], 2),
+        ([(2, "a"), (6, "a"), (1, "a"), (4, "a"), (5, "a")], 4),
+        ([(1, "b"), (1, "c"), (1, "a"), (1, "d")], 3),
+        ([(2, "a"), (1, "a"), (1, "a"), (2, "a")], 2),
     ],
 )
-def test_runs_follow_each_other(keys: list[tuple[int, str]], pieces: int) -> None:
-    found = sorted_runs(table(*keys), ["a", "b"])
-    assert len(found) == pieces
+def test_runs_are_cut_where_another_goes_on(
+    keys: list[tuple[int, str]], pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROWS_A_PIECE", 1)
+    found = sorted_pieces(table(*keys), ["a", "b"])
     assert [key for piece in found for key in keys_of(piece)] == sorted(keys)
+    assert len(found) == pieces
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_rows_of_any_order_are_sorted(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_RUNS", 5)
     rnd = random.Random(seed)
+    monkeypatch.setattr(module, "ROWS_A_PIECE", rnd.choice((1, 3, 10)))
     keys = [(rnd.randrange(6), rnd.choice(("", "a", "é", "\U0001f600", "zz"))) for _ in range(rnd.randrange(40))]
-    pieces = rnd.randint(1, 8)
     if seed % 2:
-        keys.sort()
-        cut = sorted(rnd.randrange(len(keys) + 1) for _ in range(pieces - 1))
-        parts = [keys[low:high] for low, high in zip([0, *cut], [*cut, len(keys)], strict=True)]
-        rnd.shuffle(parts)
-        keys = [key for part in parts for key in part]
+        parts: list[list[tuple[int, str]]] = [[] for _ in range(rnd.randint(1, 8))]
+        for key in keys:
+            rnd.choice(parts).append(key)
+        keys = [key for part in parts for key in sorted(part)]
     rows = table(*keys)
     found = ordered(rows, ["a", "b"])
     assert keys_of(found) == sorted(keys)
     assert sorted(found["n"].to_pylist()) == list(range(len(keys)))
 
 
+def test_many_runs_are_sorted() -> None:
+    keys = [(n % 2, "") for n in range(100)]
+    assert len(sorted_pieces(table(*keys), ["a"])) == 1
+
+
 def test_nulls_are_sorted_too() -> None:
-    rows = pa.table({"a": [3, None, 1]})
-    assert ordered(rows, ["a"])["a"].to_pylist() == [None, 1, 3]
+    assert ordered(pa.table({"a": [3, None, 1]}), ["a"])["a"].to_pylist() == [None, 1, 3]
+    assert ordered(pa.table({"a": [3.0, -1.0, 1.0]}), ["a"])["a"].to_pylist() == [-1.0, 1.0, 3.0]
 
 
 @pytest.mark.parametrize("seed", range(30))

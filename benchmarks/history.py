@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from pathlib import Path
 
 from andes_spark.log.log import ROLL_UP_INTERVAL
 from andes_spark.table.mod_table import ModTable
@@ -13,66 +12,76 @@ from benchmarks.report import Table, verdict
 
 _ROWS = 200_000
 _MODS = 100
-_WINDOW = 10
+_WINDOW = 20
 _OPENS = 30
 
 
 def run(lab: Lab) -> list[Table]:
-    """Measure on a table of its own, each small batch merged."""
+    """Measure on tables of its own, each small batch merged."""
     early, late, versions = (20, 100, 200) if lab.quick else (20, 500, 1000)
     table = Table(
         f"Cost over history ({_ROWS:,} rows, {_MODS} mods a batch, Arrow in, each merged)",
         ["what", "late", "early", "ratio", "limit", "met"],
         notes=[
-            f"An apply's time is the median of the {_WINDOW} around it, packing and checkpoints included; "
-            f"with the fsync of all files. A table is opened from its last roll-up, every {ROLL_UP_INTERVAL}th "
-            f"version: both have {(versions - 1) % ROLL_UP_INTERVAL} manifests after it, the most that there can be."
+            f"An apply's time is the median of the {_WINDOW} around it, early and late ones in turns on two tables, "
+            "packing, checkpoints and the fsync of all files included. A table is opened from its last roll-up, every "
+            f"{ROLL_UP_INTERVAL}th version: both have {(versions - 1) % ROLL_UP_INTERVAL} manifests after it, the most "
+            "that there can be."
         ],
     )
-    small, _ = _grow(lab, "history-few", 9)
-    large, spent = _grow(lab, "history-many", versions - 1)
-    for name, merged in (("apply and merge", True), ("apply alone", False)):
-        if not merged:
-            spent = _grow(lab, "history-unmerged", late + _WINDOW, merged=False)[1]
-        first, last = _around(spent, early), _around(spent, late)
+    for name, merged in (("apply alone", False), ("apply and merge", True)):
+        old, young = _Grown(lab, "history-old", merged), _Grown(lab, "history-young", merged)
+        old.grow(late - _WINDOW // 2)
+        young.grow(early - _WINDOW // 2)
+        spent = [(old.apply(), young.apply()) for _ in range(_WINDOW)]
+        last, first = (_spread(list(each)) for each in zip(*spent, strict=True))
         ratio = last.median / first.median
         what = f"{name}: number {late} against number {early}"
         table.add(what, last, first, f"{ratio:.2f}", 1.2, verdict(ratio <= 1.2), what=what, ratio=ratio)
+    old.grow(versions - 1)
+    few = _Grown(lab, "history-few", merged=True)
+    few.grow(9)
     found = alternate(
         {
-            "many": lambda: ModTable.open(str(large)).status(),
-            "few": lambda: ModTable.open(str(small)).status(),
-            "open many": lambda: ModTable.open(str(large)),
-            "open few": lambda: ModTable.open(str(small)),
+            "many": lambda: ModTable.open(old.url).status(),
+            "few": lambda: ModTable.open(few.url).status(),
+            "open many": lambda: ModTable.open(old.url),
+            "open few": lambda: ModTable.open(few.url),
         },
         times=_OPENS,
         warm=3,
     )
-    for name, many, few in (("open", "open many", "open few"), ("open and status", "many", "few")):
-        ratio = found[many].median / found[few].median
+    for name, many, less in (("open", "open many", "open few"), ("open and status", "many", "few")):
+        ratio = found[many].median / found[less].median
         what = f"{name}: {versions:,} versions against 10"
-        table.add(what, found[many], found[few], f"{ratio:.2f}", 1.5, verdict(ratio <= 1.5), what=what, ratio=ratio)
+        table.add(what, found[many], found[less], f"{ratio:.2f}", 1.5, verdict(ratio <= 1.5), what=what, ratio=ratio)
     return [table]
 
 
-def _grow(lab: Lab, name: str, batches: int, *, merged: bool = True) -> tuple[Path, list[float]]:
-    """A table after so many small batches, and the seconds of each."""
-    path = lab.fresh(name)
-    rows = next(iter(data.base_parts(_ROWS, "bigint", 1)))
-    table = ModTable.create(
-        str(path), rows.schema, primary_key=["id"], sequence_by=[data.SEQUENCE], data=rows,
-        merge="always" if merged else "manual",
-    )  # fmt: skip
-    feed = data.Feed(lab.folder / "unused", _ROWS, "bigint")
-    spent = []
-    for number in range(batches):
-        mods = feed.table(_MODS, "random")
+class _Grown:
+    """A table that grows by small batches."""
+
+    def __init__(self, lab: Lab, name: str, merged: bool) -> None:
+        self.url = str(lab.fresh(name))
+        rows = next(iter(data.base_parts(_ROWS, "bigint", 1)))
+        self._table = ModTable.create(
+            self.url, rows.schema, primary_key=["id"], sequence_by=[data.SEQUENCE], data=rows,
+            merge="always" if merged else "manual",
+        )  # fmt: skip
+        self._feed = data.Feed(lab.folder / "unused", _ROWS, "bigint")
+
+    def grow(self, version: int) -> None:
+        """Apply batches up to a version."""
+        while self._table.version < version:
+            self.apply()
+
+    def apply(self) -> float:
+        """Apply a batch; seconds."""
+        mods = self._feed.table(_MODS, "random")
         with stopwatch() as clock:
-            table.apply(mods, apply_as_deletes=data.DELETES, batch_id=("history", number))
-        spent.append(clock())
-    return path, spent
+            self._table.apply(mods, apply_as_deletes=data.DELETES, batch_id=("history", self._table.version))
+        return clock()
 
 
-def _around(spent: list[float], number: int) -> Spread:
-    window = spent[number - _WINDOW // 2 : number + _WINDOW // 2]
-    return Spread(statistics.median(window), min(window), max(window))
+def _spread(spent: list[float]) -> Spread:
+    return Spread(statistics.median(spent), min(spent), max(spent))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from andes_spark.base.actions import parse_partition_value
 from andes_spark.base.delta_state import DataFile
@@ -51,28 +52,44 @@ class Shape:
 
 
 class OpenFile:
-    """A data file of the base, opened for reading."""
+    """A data file of the base, opened when it is first asked for something."""
 
     def __init__(self, storage: Storage, path: str, file: DataFile, shape: Shape) -> None:
+        self._storage = storage
         self._shape = shape
         self._file = file
         self._path = path
+
+    @cached_property
+    def _parquet(self) -> pq.ParquetFile:
+        file, path = self._file, self._path
         try:
-            self._parquet = open_parquet(storage, path, footer=file.footer)
+            parquet = open_parquet(self._storage, path, footer=file.footer)
         except NotFoundError as error:
+            table = self._shape.table
             raise FileDamagedError(
-                f"{shape.table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: restore it",
-                table=shape.table,
+                f"{table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: restore it",
+                table=table,
                 path=path,
             ) from error
         except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
             raise self._damaged(error) from error
+        rows = parquet.metadata.num_rows
+        if file.num_records is not None and rows != file.num_records:
+            raise self._damaged(f"it has {rows} rows, {file.num_records} were committed")
+        return parquet
+
+    @cached_property
+    def starts(self) -> Ints:
+        """Number of the first row of each row group, and of all rows."""
         metadata = self._parquet.metadata
-        if file.num_records is not None and metadata.num_rows != file.num_records:
-            raise self._damaged(f"it has {metadata.num_rows} rows, {file.num_records} were committed")
         sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        self.starts = np.cumsum([0, *sizes])
-        self.rows = metadata.num_rows
+        return np.cumsum([0, *sizes])
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self.starts[-1])
 
     def group_ranges(self, column: str) -> list[tuple[int, Any, Any]]:
         """Row groups, each with the range of a column by the footer; None where that does not say."""

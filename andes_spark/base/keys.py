@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +35,16 @@ class Keys:
         return 0 if self.frame is None else int(self.frame.estimated_size())
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The row groups of a file: first rows, and ranges of the first key column; see ``OpenFile``."""
+
+    starts: Ints
+    ranges: list[tuple[int, Any, Any]]
+
+
 class KeyCache:
-    """Keys of row groups by file. Threads may share it. Files never change, so that an entry is never wrong.
+    """Keys and layouts of files, by path. Threads may share it. Files never change, so that an entry is never wrong.
 
     It keeps what fits and gives up only files that left the table: a table larger than the limit would else push
     out each entry before its next use.
@@ -47,6 +56,7 @@ class KeyCache:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._held: dict[tuple[str, int], Keys] = {}
+        self._layouts: dict[str, Layout] = {}
         self._size = 0
         self._lock = threading.Lock()
 
@@ -54,7 +64,18 @@ class KeyCache:
         """Forget all files but these."""
         with self._lock:
             self._held = {place: keys for place, keys in self._held.items() if place[0] in paths}
+            self._layouts = {path: layout for path, layout in self._layouts.items() if path in paths}
             self._size = sum(keys.bytes for keys in self._held.values())
+
+    def layout(self, path: str) -> Layout | None:
+        """The layout of a file, if it is kept."""
+        return self._layouts.get(path)
+
+    def put_layout(self, path: str, layout: Layout) -> None:
+        """Keep the layout of a file: a few numbers for each row group."""
+        if self._limit:
+            with self._lock:
+                self._layouts[path] = layout
 
     def find(self, path: str, group: int) -> Keys | None:
         """The keys of a row group, if they are kept."""
@@ -69,8 +90,19 @@ class KeyCache:
                 self._size += size
 
 
+def read_layout(opened: OpenFile, path: str, shape: Shape, cache: KeyCache | None) -> Layout:
+    """The row groups of a file; a file whose layout and keys are kept is not even opened."""
+    held = cache.layout(path) if cache is not None else None
+    if held is not None:
+        return held
+    layout = Layout(opened.starts, opened.group_ranges(shape.columns.key[0]))
+    if cache is not None:
+        cache.put_layout(path, layout)
+    return layout
+
+
 def read_keys(
-    opened: OpenFile, path: str, groups: Sequence[int], shape: Shape, cache: KeyCache | None
+    opened: OpenFile, path: str, layout: Layout, groups: Sequence[int], shape: Shape, cache: KeyCache | None
 ) -> list[tuple[int, Keys]]:
     """Keys of row groups, each with the number of its first row; those that the cache lacks are read at once."""
     found: dict[int, Keys] = {}
@@ -82,13 +114,13 @@ def read_keys(
     data = opened.read(shape.columns.key, missing) if missing else None
     at = 0
     for group in missing:
-        rows = int(opened.starts[group + 1] - opened.starts[group])
+        rows = int(layout.starts[group + 1] - layout.starts[group])
         assert data is not None
         found[group] = keys_of(data.slice(at, rows), shape)
         at += rows
         if cache is not None:
             cache.put(path, group, found[group])
-    return [(int(opened.starts[group]), keys) for group, keys in found.items()]
+    return [(int(layout.starts[group]), keys) for group, keys in found.items()]
 
 
 def keys_of(data: pa.Table, shape: Shape) -> Keys:

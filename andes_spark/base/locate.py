@@ -18,7 +18,7 @@ import pyarrow as pa
 from andes_spark.base.bounds import bounds as file_bounds
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.files import OpenFile, Shape
-from andes_spark.base.keys import Ints, KeyCache, Keys, as_integers, is_integral, read_keys
+from andes_spark.base.keys import Ints, KeyCache, Keys, Layout, as_integers, is_integral, read_keys, read_layout
 from andes_spark.base.vectors import load_vector, to_positions
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
@@ -90,8 +90,9 @@ def locate(
         WINNER, BASE_FILE, BASE_ROW and the sequence (NULL where statistics already show it to be lower).
     """
     opened = OpenFile(storage, file.path, file.file, shape)
-    groups = _groups(opened, keys, shape)
-    rows, winner = _match(read_keys(opened, file.path, groups, shape, cache), keys)
+    layout = read_layout(opened, file.path, shape, cache)
+    groups = _groups(layout, keys, shape)
+    rows, winner = _match(read_keys(opened, file.path, layout, groups, shape, cache), keys)
     if len(rows) and file.file.vector is not None:
         alive = ~_among(rows, to_positions(load_vector(storage, file.file.vector)))
         rows, winner = rows[alive], winner[alive]
@@ -158,12 +159,11 @@ def _comparable(value: Any, kind: pa.DataType) -> int | str | None:
     return unscaled(quoted, kind) if isinstance(quoted, (int, str)) else None
 
 
-def _groups(opened: OpenFile, keys: Wanted, shape: Shape) -> list[int]:
+def _groups(layout: Layout, keys: Wanted, shape: Shape) -> list[int]:
     """Row groups whose range of the first key column holds a wanted value."""
-    name = shape.columns.key[0]
-    first = keys.keys[name]
+    first = keys.keys[shape.columns.key[0]]
     kept = []
-    for group, low, high in opened.group_ranges(name):
+    for group, low, high in layout.ranges:
         if low is None or _holds(first, low, high):
             kept.append(group)
     return kept

@@ -128,7 +128,7 @@ def test_tombstone_files_are_read_once(limit: int) -> None:
     storage = MemoryStorage()
     tapped = TappedStorage(storage)
     settings = Settings(key_cache_bytes=limit)
-    table = ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], merge="manual")
+    ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], merge="manual")
     table = ModTable.open(tapped, settings=settings)  # type: ignore[arg-type]
     read: list[str] = []
     tapped.tap = lambda kind, path: read.append(path) if kind == "get" and "/tombstones/" in path else None
@@ -143,3 +143,24 @@ def test_tombstone_files_are_read_once(limit: int) -> None:
     assert (result.merge.counts.inserted, result.merge.counts.late) == (1, 29)
     assert table.to_arrow()["id"].to_pylist() == [0]
     assert ModTable.open(storage).verify().ok
+
+
+@pytest.mark.parametrize("limit", [0, 2**28])
+def test_files_whose_keys_are_kept_are_not_opened(limit: int) -> None:
+    storage = MemoryStorage()
+    tapped = TappedStorage(storage)
+    ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"])
+    settings = Settings(key_cache_bytes=limit, pack_bytes=0, threads=1)
+    table = ModTable.open(tapped, settings=settings)  # type: ignore[arg-type]
+    opened: list[str] = []
+    tapped.tap = lambda kind, path: opened.append(path) if kind == "get" and path.startswith("part-") else None
+    for lsn in range(1, 7):
+        opened.clear()
+        table.apply(pa.table({"id": [0, lsn, 100], "lsn": [lsn] * 3}))
+    # Every file holds a key between 0 and 100. Only the newest one is not known yet.
+    assert len(set(opened)) == (1 if limit else 5)
+    assert table.to_arrow().sort_by("id").to_pylist() == [
+        {"id": 0, "lsn": 6},
+        *({"id": n, "lsn": n} for n in range(1, 7)),
+        {"id": 100, "lsn": 6},
+    ]

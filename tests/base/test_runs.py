@@ -9,7 +9,6 @@ import pytest
 
 from andes_spark.base import runs as module
 from andes_spark.base.runs import ordered, sorted_pieces
-from andes_spark.spark.load import Loaded, meeting
 
 
 def table(*keys: tuple[int, str]) -> pa.Table:
@@ -66,22 +65,3 @@ def test_many_runs_are_sorted() -> None:
 def test_nulls_are_sorted_too() -> None:
     assert ordered(pa.table({"a": [3, None, 1]}), ["a"])["a"].to_pylist() == [None, 1, 3]
     assert ordered(pa.table({"a": [3.0, -1.0, 1.0]}), ["a"])["a"].to_pylist() == [-1.0, 1.0, 3.0]
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_pieces_that_may_share_a_key_are_found(seed: int) -> None:
-    rnd = random.Random(seed)
-    pieces = []
-    for _ in range(rnd.randint(1, 6)):
-        edges = sorted(rnd.sample(range(100), 2 * rnd.randint(1, 3)))
-        pieces.append(Loaded([], [((low,), (high,)) for low, high in zip(edges[::2], edges[1::2], strict=True)]))
-    keys = [{n for (low,), (high,) in each.ranges for n in range(low, high + 1)} for each in pieces]
-    expected = [
-        piece
-        for number, piece in enumerate(pieces)
-        if any(keys[number] & other for place, other in enumerate(keys) if place != number)
-    ]
-    found = meeting(pieces)
-    assert all(any(each is piece for each in found) for piece in expected)
-    # Ranges of one piece never overlap, so that whoever meets a range meets another piece's.
-    assert len(found) == len(expected)

@@ -32,3 +32,7 @@ def test_the_notebook_runs(path: Path, jars_dir: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    # A cell that fails is an error above; the last cells compare the table with PostgreSQL's and verify it.
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert "ok=True" in str(code[-1].outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from andes_spark import ModTable, Schema, Settings
 from andes_spark.errors import BadModsError, DuplicateKeyError, SchemaMismatchError, TableExistsError
+from andes_spark.spark.load import Loaded, meeting
 from tests.spark.batches import (
     HERE,
     SIMPLE,
@@ -122,3 +124,22 @@ def test_small_files_and_empty_partitions(spark, tmp_path):
     none = ModTable.create(tmp_path / "none", frame.schema, data=empty, **keyed)
     assert none.status().rows == 0
     assert none.read().count() == 0
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_pieces_that_may_share_a_key_are_found(seed: int) -> None:
+    rnd = random.Random(seed)
+    pieces = []
+    for _ in range(rnd.randint(1, 6)):
+        edges = sorted(rnd.sample(range(100), 2 * rnd.randint(1, 3)))
+        pieces.append(Loaded([], [((low,), (high,)) for low, high in zip(edges[::2], edges[1::2], strict=True)]))
+    keys = [{n for (low,), (high,) in each.ranges for n in range(low, high + 1)} for each in pieces]
+    expected = [
+        piece
+        for number, piece in enumerate(pieces)
+        if any(keys[number] & other for place, other in enumerate(keys) if place != number)
+    ]
+    found = meeting(pieces)
+    assert all(any(each is piece for each in found) for piece in expected)
+    # Ranges of one piece never overlap, so that whoever meets a range meets another piece's.
+    assert len(found) == len(expected)

@@ -150,15 +150,7 @@ def evaluate(
         cleared=decision.cleared.select(shape.columns.narrow),
         quarantined=_no_quarantine(),
         picks=written.select(FILE, ROW),
-        counts=MergeCounts(
-            inserted=decision.inserted.height,
-            updated=decision.updated.height,
-            deleted=decision.deleted.height,
-            unchanged=unchanged,
-            late=decision.late.height + winners.late,
-            superseded=winners.superseded,
-            ties=winners.ties + decision.ties - unchanged,
-        ),
+        counts=_counts(winners, decision, unchanged),
     )
     if winners.folds.height == 0:
         return result
@@ -170,6 +162,18 @@ def evaluate(
         warm=warm,
     )
     return _joined(result, folded, shape)
+
+
+def _counts(winners: Winners, decision: Decision, unchanged: int) -> MergeCounts:
+    return MergeCounts(
+        inserted=decision.inserted.height,
+        updated=decision.updated.height,
+        deleted=decision.deleted.height,
+        unchanged=unchanged,
+        late=decision.late.height + winners.late,
+        superseded=winners.superseded,
+        ties=winners.ties + decision.ties - unchanged,
+    )
 
 
 def _locate(case: Case, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:

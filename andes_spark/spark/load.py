@@ -21,6 +21,7 @@ from andes_spark.base.load import check_unique, duplicate_keys, load_rows
 from andes_spark.base.plan import width
 from andes_spark.base.rows import RowWriter
 from andes_spark.errors import DuplicateKeyError
+from andes_spark.law.batch import NAMED_KEYS
 from andes_spark.model.conform import differences
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
@@ -30,8 +31,6 @@ from andes_spark.storage.base import Storage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-_EXAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _check_unique(
     suspects = keys.filter(keys.hash_rows().is_duplicated())
     twice = suspects.filter(suspects.is_duplicated())
     if twice.height:
-        raise duplicate_keys(twice.unique().head(_EXAMPLES).to_dicts(), shape.table)
+        raise duplicate_keys(twice.unique().head(NAMED_KEYS).to_dicts(), shape.table)
 
 
 def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter, adds: list[Action]) -> None:
@@ -161,7 +160,7 @@ def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter
     files = executor.spark.range(0, len(adds), 1, max(1, len(adds)))
     frame = files.mapInArrow(task, StructType.fromJson({"type": "struct", "fields": kinds}))
     with executor.described("check that keys are unique"):
-        twice = frame.groupBy(*names).agg(F.count(F.lit(1)).alias("n")).where("n > 1").limit(_EXAMPLES).collect()
+        twice = frame.groupBy(*names).agg(F.count(F.lit(1)).alias("n")).where("n > 1").limit(NAMED_KEYS).collect()
     if twice:
         # Spark gives instants without a zone, in this process's; as everywhere else they are told in UTC.
         instants = {field["name"] for field in kinds if field["type"] == "timestamp"}

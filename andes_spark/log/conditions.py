@@ -1,7 +1,7 @@
 """Operation conditions for Arrow data: which row is an upsert, a delete or a truncate.
 
 A condition is a SQL expression that polars evaluates, or a polars expression. Spark DataFrames have their
-conditions evaluated by Spark instead; both follow ``combine``.
+conditions answered by Spark instead; what follows from the answers is the same function for both.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,14 @@ import pyarrow as pa
 
 from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.law.batch import UNKNOWN_OP
-from andes_spark.model.mod import ApplyOptions, Op
+from andes_spark.model.mod import OP, ApplyOptions, OnNull, Op
+
+FLAGS = {
+    "apply_as_upserts": "_andes_is_upsert",
+    "apply_as_deletes": "_andes_is_delete",
+    "apply_as_truncates": "_andes_is_truncate",
+}
+"""Columns with the answers of the conditions, by option."""
 
 _NULL = 2
 _ACROSS_ROWS = frozenset(
@@ -39,7 +46,7 @@ class Conditions:
     upserts: pl.Expr | None
     deletes: pl.Expr | None
     truncates: pl.Expr | None
-    on_null: Literal["quarantine", "upsert"]
+    on_null: OnNull
 
     @classmethod
     def of(cls, options: ApplyOptions) -> Conditions:
@@ -93,7 +100,7 @@ def combine(
     deletes: Codes | None,
     truncates: Codes | None,
     *,
-    on_null: Literal["quarantine", "upsert"],
+    on_null: OnNull,
     rows: int,
 ) -> Codes:
     """Operations from conditions given as 0 (false), 1 (true), 2 (NULL); None for one that was not given.
@@ -112,6 +119,14 @@ def combine(
     result[hits > 1] = UNKNOWN_OP
     result[null] = UNKNOWN_OP if on_null == "quarantine" else Op.UPSERT
     return result
+
+
+def with_operations(rows: pa.Table, on_null: OnNull) -> pa.Table:
+    """``_andes_op`` in place of the answers of conditions, those of the columns :data:`FLAGS` that are there."""
+    given = [name for name in FLAGS.values() if name in rows.column_names]
+    codes = [_coded(rows[name]) if name in given else None for name in FLAGS.values()]
+    operations = combine(*codes, on_null=on_null, rows=rows.num_rows)
+    return rows.drop_columns(given).append_column(OP, pa.array(operations))
 
 
 def check_sql(option: str, text: str) -> None:
@@ -197,7 +212,10 @@ def _codes(frame: pl.DataFrame, expression: pl.Expr | None, option: str, rows: i
         raise OptionError(f"{option}: it gives {values.len()} values for {rows} rows", option=option)
     if values.len() == 1 and rows != 1:
         values = values.new_from_index(0, rows)
-    answers = values.to_arrow()
+    return _coded(values.to_arrow())
+
+
+def _coded(answers: pa.Array | pa.ChunkedArray) -> Codes:
     codes: Codes = answers.fill_null(False).to_numpy(zero_copy_only=False).astype(np.int8)
     if answers.null_count:
         codes[answers.is_null().to_numpy(zero_copy_only=False)] = _NULL

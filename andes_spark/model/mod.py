@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-RESERVED_PREFIX = "_andes_"
+OnNull = Literal["quarantine", "upsert"]
+"""What a row is for which a condition is NULL."""
 
 OP = "_andes_op"
 """Column of a mod file: int8, one of :class:`Op`."""
@@ -84,7 +85,7 @@ class ApplyOptions:
     except_column_list: Sequence[str] | None = None
     ignore_null_updates: bool | Sequence[str] = False
     columns_to_update: str | None = None
-    on_null_operation: Literal["quarantine", "upsert"] = "quarantine"
+    on_null_operation: OnNull = "quarantine"
     max_quarantined: int = 0
     cast: bool = False
     strict_replay: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from andes_spark.errors import OptionError
 from andes_spark.model import arrow_types
@@ -35,6 +35,22 @@ _REFUSED_CHARACTERS = {
     "=": "an equals sign",
 }
 _FLOATING = (dt.FLOAT, dt.DOUBLE)
+
+
+def refuse_reserved(names: Iterable[str], table: str) -> None:
+    """Check the columns of a batch.
+
+    Raises:
+        OptionError: a name that belongs to this library; ``table``, ``column``.
+    """
+    for name in names:
+        if name.lower().startswith(RESERVED_PREFIX):
+            raise OptionError(
+                f"{table}: the batch has a column {name!r}; names that begin with {RESERVED_PREFIX!r} belong to this "
+                "library",
+                table=table,
+                column=name,
+            )
 
 
 def validate_columns(

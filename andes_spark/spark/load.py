@@ -25,8 +25,8 @@ from andes_spark.law.batch import NAMED_KEYS
 from andes_spark.model.conform import differences
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
-from andes_spark.spark.frames import numbered, quoted
-from andes_spark.spark.tasks import RESULT, SparkExecutor
+from andes_spark.spark.columns import numbered, quoted
+from andes_spark.spark.tasks import SparkExecutor, result_type
 from andes_spark.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def load_frame(
     differences(given, shape.schema, required=shape.columns.narrow).raise_if_any()
     selected = frame.select(*(quoted(name) for name in shape.schema.names))
     # Few rows a batch would make small pieces; the files' order within a task is by key anyway.
-    job = numbered(selected).mapInArrow(_task(pickle.dumps((Loader(storage, writer), selected.columns))), RESULT)
+    task = _task(pickle.dumps((Loader(storage, writer), selected.columns)))
+    job = numbered(selected).mapInArrow(task, result_type())
     rows = executor.collect(job, step="load rows")
     loaded: list[Loaded] = [pickle.loads(payload) for kind, _, payload in rows if kind == "adds"]
     adds: list[Action] = [action for each in loaded for action in each.adds]

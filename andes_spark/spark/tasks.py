@@ -17,15 +17,24 @@ from andes_spark.errors import AndesError, MissingPackageError, TaskError
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 # The closing line of a traceback of Python, or the first of one of the JVM.
 _RAISED = re.compile(r"\s*(?:Caused by: )?(?:\w+\.)*\w*(?:Error|Exception)\w*: ")
-RESULT = "kind string, part long, payload binary"
 _DESCRIPTION = "spark.job.description"
 _GROUP = "spark.jobGroup.id"
+
+
+def result_type() -> StructType:
+    """What tasks hand back: what it is, the number of the part, and its bytes."""
+    from pyspark.sql.types import BinaryType, LongType, StringType, StructField, StructType
+
+    return StructType(
+        [StructField("kind", StringType()), StructField("part", LongType()), StructField("payload", BinaryType())]
+    )
 
 
 class SparkExecutor:
@@ -68,12 +77,12 @@ class SparkExecutor:
         if not work:
             return []
         payload: bytes = cloudpickle.dumps((function, work))  # type: ignore[no-untyped-call]
-        frame = self.spark.range(0, len(work), 1, len(work)).mapInArrow(_task(payload), RESULT)
+        frame = self.spark.range(0, len(work), 1, len(work)).mapInArrow(_task(payload), result_type())
         found = {part: pickle.loads(data) for _, part, data in self.collect(frame, step=step)}
         return [found[number] for number in range(len(work))]
 
     def collect(self, frame: DataFrame, *, step: str) -> list[tuple[str, int, bytes]]:
-        """Rows of a frame of :data:`RESULT`. Runs one Spark job; raises as :meth:`map`."""
+        """Rows of a frame of :func:`result_type`. Runs one Spark job; raises as :meth:`map`."""
         with self.described(step):
             try:
                 rows = frame.collect()

@@ -18,6 +18,7 @@ from andes_spark.log.prepare import BatchPlan, prepare
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.manifest import Batch, Manifest
 from andes_spark.model.mod import OP, ApplyOptions, BatchId
+from andes_spark.model.names import refuse_reserved
 from andes_spark.model.option_types import COUNT, FLAG, FLAG_OR_NAMES, NAMES, TEXT, require
 from andes_spark.model.results import ApplyResult
 from andes_spark.table.context import Context
@@ -142,7 +143,7 @@ def _write(
     if is_spark(mods):
         from andes_spark.spark.frames import PartWriter, write_frame
 
-        writer = PartWriter(context.storage, plan, context.settings, head)
+        writer = PartWriter(context.storage, plan, context.settings, head, options.on_null_operation)
         with steps.step("write mods"):
             parts = write_frame(context.spark_executor(mods), mods, options, writer, warm=warm)
     else:
@@ -177,8 +178,8 @@ def _write_arrow(
     try:
         for rows in arrow_parts(mods, part_bytes=max(context.settings.byte_budget // 4, 1)):
             with steps.step("prepare mods"):
-                ops = conditions.evaluate(rows)
-                rows = _named_once(rows, plan).append_column(OP, ops)
+                refuse_reserved(rows.column_names, plan.table)
+                rows = rows.append_column(OP, conditions.evaluate(rows))
                 told = [name for name in rows.column_names if name in used]
                 prepared = prepare(rows, plan, offset=offset, told=told)
             if prepared.counts.quarantined > options.max_quarantined:
@@ -208,16 +209,6 @@ def _write_arrow(
     if len(parts) > 1:
         warm.clear()
     return parts
-
-
-def _named_once(rows: pa.Table, plan: BatchPlan) -> pa.Table:
-    if OP in rows.column_names:
-        raise OptionError(
-            f"{plan.table}: the batch has a column {OP!r}; names that begin with _andes_ are reserved",
-            table=plan.table,
-            column=OP,
-        )
-    return rows
 
 
 def check_across(context: Context, part: Part, plan: BatchPlan, head: int) -> Part:

@@ -1,0 +1,161 @@
+"""Columns of a Spark DataFrame as those of a batch: told apart, checked and quoted, by analysis alone.
+
+Each analysis, and each expression built, is a call or more into the JVM, of a millisecond to tens: small batches
+are made of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from andes_spark.errors import OptionError
+from andes_spark.log.conditions import FLAGS, check_sql
+from andes_spark.log.prepare import BatchPlan
+from andes_spark.model.conform import differences
+from andes_spark.model.mod import ApplyOptions
+from andes_spark.model.names import refuse_reserved
+from andes_spark.model.schema import Schema
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+
+def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tuple[DataFrame, tuple[str, ...]]:
+    """The columns of the table that the batch has, and the answers of the conditions, one of ``FLAGS`` each.
+
+    Returns:
+        The DataFrame, and which of its columns only the conditions used; they are text there, to be shown.
+
+    Raises:
+        SchemaMismatchError: missing, extra and wrong-type columns, before any job runs.
+        OptionError: a condition that cannot be resolved or is none; a column with a reserved name.
+    """
+    names = frame.columns
+    refuse_reserved(names, plan.table)
+    given = {option: _condition(option, getattr(options, option)) for option in FLAGS}
+    conditions = {option: condition for option, condition in given.items() if condition is not None}
+    known = {*plan.schema.names, plan.columns_to_update}
+    extra = [name for name in names if name not in known]
+    used = tuple(name for name in extra if conditions and not _resolves(frame.drop(name), conditions))
+    selected = _beside(frame, _told_as_text(frame, used), conditions) if conditions else frame
+    _check_columns(frame, plan, without=used, may_lack=bool(conditions))
+    return selected, used
+
+
+def quoted(name: str) -> Column:
+    """A column by its exact name, whatever characters that has."""
+    from pyspark.sql import functions as F
+
+    return F.col(_escaped(name))
+
+
+def numbered(frame: DataFrame) -> DataFrame:
+    """The same columns under names that ``mapInArrow`` can take: a dot or backtick is syntax to pyspark's."""
+    names = frame.columns
+    if all(name.isidentifier() for name in names):
+        return frame
+    return frame.toDF(*(f"c{i}" for i in range(len(names))))
+
+
+def _escaped(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _told_as_text(frame: DataFrame, used: tuple[str, ...]) -> list[Column | str]:
+    """All columns, those that only conditions use as text: their types need have no place in Arrow."""
+    other = {each.name for each in frame.schema.fields if each.name in used and each.dataType.typeName() != "string"}
+    if not other:
+        return ["*"]
+    return [quoted(name).cast("string").alias(name) if name in other else _escaped(name) for name in frame.columns]
+
+
+def _condition(option: str, given: Any) -> Column | None:
+    from pyspark.errors import ParseException
+    from pyspark.sql import Column
+    from pyspark.sql import functions as F
+
+    if given is None or isinstance(given, Column):
+        return given
+    if not isinstance(given, str):
+        raise OptionError(
+            f"{option}: give a SQL expression or a Spark Column with a Spark DataFrame, not {type(given).__name__}",
+            option=option,
+        )
+    check_sql(option, given)
+    try:
+        with _analysing():
+            return F.expr(given)
+    except ParseException as error:
+        raise _unresolved(option, error) from error
+
+
+def _beside(frame: DataFrame, columns: list[Column | str], conditions: dict[str, Column]) -> DataFrame:
+    """Columns and the answers of conditions; beside the rows an aggregate does not pass for a condition."""
+    from pyspark.errors import AnalysisException, ParseException
+
+    flags = {option: condition.alias(FLAGS[option]) for option, condition in conditions.items()}
+    try:
+        with _analysing():
+            selected = frame.select(*columns, *flags.values())
+            answers = selected.schema.fields[-len(flags) :]
+    except (AnalysisException, ParseException) as error:
+        if len(flags) == 1:
+            raise _unresolved(next(iter(flags)), error) from error
+        for option, condition in conditions.items():
+            _beside(frame, columns, {option: condition})
+        raise _unresolved(" and ".join(flags), error) from error
+    for option, answer in zip(flags, answers, strict=True):
+        kind = answer.dataType.typeName()
+        if kind != "boolean":
+            raise OptionError(f"{option}: it gives {kind}, not a condition", option=option)
+    return selected
+
+
+def _resolves(frame: DataFrame, conditions: dict[str, Column]) -> bool:
+    from pyspark.errors import AnalysisException
+
+    try:
+        with _analysing():
+            # Asking for the schema makes Spark analyse the plan; nothing runs.
+            return bool(frame.select(*(each.alias(FLAGS[option]) for option, each in conditions.items())).schema)
+    except AnalysisException:
+        return False
+
+
+@contextmanager
+def _analysing() -> Iterator[None]:
+    """Spark 4 logs each analysis that fails, as an error; inside, a failure is an answer."""
+    try:
+        from pyspark.logger import PySparkLogger
+    except ImportError:
+        yield
+        return
+    # By pyspark's own function: a logger of this name that is not of its class breaks its error handling.
+    logger = PySparkLogger.getLogger("SQLQueryContextLogger")
+    silent, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = silent
+
+
+def _check_columns(frame: DataFrame, plan: BatchPlan, *, without: tuple[str, ...], may_lack: bool) -> None:
+    """Report all differences before a job runs; only a batch of deletes may lack columns, which tasks see."""
+    left_out = {*without, plan.columns_to_update} - set(plan.schema.names)
+    fields = [field for field in frame.schema.jsonValue()["fields"] if field["name"] not in left_out]
+    given = Schema.from_json(json.dumps({"type": "struct", "fields": fields})).to_arrow()
+    found = differences(
+        given,
+        plan.schema,
+        partial_ok=may_lack or plan.listed is not None or plan.columns_to_update is not None,
+        required=plan.columns.narrow,
+        cast=plan.cast,
+    )
+    found.raise_if_any()
+
+
+def _unresolved(option: str, error: BaseException) -> OptionError:
+    return OptionError(f"{option}: it cannot be resolved: {str(error).splitlines()[0]}", option=option)

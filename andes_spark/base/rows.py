@@ -19,7 +19,7 @@ from andes_spark.base.actions import Action, add, partition_value
 from andes_spark.base.delta_state import FOOTER_TAG
 from andes_spark.base.files import Shape
 from andes_spark.base.stats import footer_columns, indexed_columns, statistics
-from andes_spark.log.parquet_files import write_parquet
+from andes_spark.log.parquet_files import readable_encodings, write_parquet
 from andes_spark.model.folders import folder
 from andes_spark.storage.base import Storage
 
@@ -85,7 +85,12 @@ class RowWriter:
         path = f"{folders}part-{uuid.uuid4()}.zstd.parquet"
         nan_free = _nan_free(rows)
         written = write_parquet(
-            storage, path, iter([rows]), rows.schema, statistics=footer_columns(rows.schema, nan_free)
+            storage,
+            path,
+            iter([rows]),
+            rows.schema,
+            statistics=footer_columns(rows.schema, nan_free),
+            encodings=readable_encodings(rows),
         )
         shape = self.shape
         indexed = indexed_columns(shape.schema, shape.partition_by, self.configuration)

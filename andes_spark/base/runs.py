@@ -29,18 +29,25 @@ def sorted_pieces(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
     Sorted files that a task of Spark reads in an order of its own are runs of some hundred thousand rows: these are
     cut where another one goes on. To compare neighbours takes a twentieth of the time of a sort.
     """
-    columns = [rows[name].combine_chunks() for name in names]
-    edges = _edges(columns, rows.num_rows)
-    if edges is not None:
-        if len(edges) == 2:
-            return [rows]
-        cuts = _merged(columns, edges, most=rows.num_rows // ROWS_A_PIECE)
-        if cuts is not None:
-            return [rows.slice(start, stop - start) for start, stop in cuts]
+    pieces = merged_runs(rows, names)
+    if pieces is not None:
+        return pieces
     frame = pl.from_arrow(rows.select(list(names)))
     assert isinstance(frame, pl.DataFrame)
     order = frame.select(pl.arg_sort_by(list(names)).alias("order"))["order"].to_numpy()
     return [rows.take(pa.array(order))]
+
+
+def merged_runs(rows: pa.Table, names: Sequence[str]) -> list[pa.Table] | None:
+    """The same for rows that consist of few sorted runs which are long where they interleave; None for others."""
+    columns = [rows[name].combine_chunks() for name in names]
+    edges = _edges(columns, rows.num_rows)
+    if edges is None:
+        return None
+    if len(edges) == 2:
+        return [rows]
+    cuts = _merged(columns, edges, most=rows.num_rows // ROWS_A_PIECE)
+    return None if cuts is None else [rows.slice(start, stop - start) for start, stop in cuts]
 
 
 def _edges(columns: Sequence[pa.Array], rows: int) -> npt.NDArray[np.int64] | None:

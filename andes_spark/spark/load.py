@@ -20,6 +20,7 @@ from andes_spark.base.files import OpenFile
 from andes_spark.base.load import check_unique, duplicate_keys, load_rows
 from andes_spark.base.plan import width
 from andes_spark.base.rows import RowWriter
+from andes_spark.base.runs import merged_runs
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.batch import NAMED_KEYS
 from andes_spark.model.conform import differences
@@ -139,7 +140,12 @@ def _check_unique(
 
     if not adds:
         return
-    keys = pl.from_arrow(pa.concat_tables(LocalExecutor(settings.threads).map(read, adds, step="read keys")))
+    read_keys = pa.concat_tables(LocalExecutor(settings.threads).map(read, adds, step="read keys"))
+    pieces = merged_runs(read_keys, key)
+    if pieces is not None:
+        check_unique(pa.concat_tables(pieces), shape.columns, shape.table)
+        return
+    keys = pl.from_arrow(read_keys)
     assert isinstance(keys, pl.DataFrame)
     # Several times as fast as to compare keys of several columns; those whose hashes are equal are compared.
     suspects = keys.filter(keys.hash_rows().is_duplicated())

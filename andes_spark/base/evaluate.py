@@ -28,7 +28,7 @@ from andes_spark.law.batch import content_hashes
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION, WINNER
 from andes_spark.law.decide import Decision, decide, no_located
-from andes_spark.law.order import above
+from andes_spark.law.order import above, sorted_order
 from andes_spark.law.winners import Winners, greatest, pick_winners
 from andes_spark.log.pending import Pending, Warm, read_narrow, read_rows
 from andes_spark.model.manifest import SideFile
@@ -185,13 +185,12 @@ def _locate(case: Case, winners: Winners, locate: Locator) -> tuple[pl.DataFrame
     targets = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
     if targets.height == 0 or not case.files:
         return nothing, nothing
-    # Both were sorted by key; where there are only winners, they still are.
-    order = targets.select(pl.arg_sort_by(list(shape.columns.key), maintain_order=True)).to_series()
-    at = order.to_numpy().astype(np.int64)
-    ordered = targets[at] if fold_keys.height else targets
+    # Winners and folded keys are sorted, but not together.
+    at = sorted_order(targets, shape.columns.key) if fold_keys.height else None
+    ordered = targets if at is None else targets[at]
     keys = wanted(ordered, shape, every_sequence=bool(fold_keys.height or case.pending.truncates))
     found = together(locate(_files_with(case, ordered), keys), shape, ordered)
-    if fold_keys.height:
+    if at is not None:
         found = found.with_columns(pl.Series(WINNER, at[found[WINNER].to_numpy()], pl.Int64))
     folds = found.filter(pl.col(WINNER) >= plain.height).with_columns(pl.col(WINNER) - plain.height)
     rows = found.filter(pl.col(WINNER) < plain.height)

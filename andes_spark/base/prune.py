@@ -32,14 +32,19 @@ _UNBOUNDED: Bounds = (None, None)
 class _Wanted:
     """The keys of one column, ascending, in the units of ``stats.bounds``."""
 
-    values: npt.NDArray[np.int64] | list[Any]
+    values: npt.NDArray[np.int64] | pl.Series | list[Any]
 
     def any_within(self, low: Any, high: Any) -> bool:
         values = self.values
         if isinstance(values, np.ndarray):
             first = 0 if low is None else int(values.searchsorted(_clamp(low)))
             return first < len(values) and (high is None or int(values[first]) <= high)
-        first = 0 if low is None else bisect.bisect_left(values, low)
+        if low is None:
+            first = 0
+        elif isinstance(values, pl.Series):
+            first = int(values.search_sorted(low))
+        else:
+            first = bisect.bisect_left(values, low)
         return first < len(values) and (high is None or bool(values[first] <= high))
 
 
@@ -114,8 +119,8 @@ def _ordered(type_: DataType) -> bool:
     )
 
 
-def _sorted_values(column: pa.ChunkedArray, type_: DataType) -> npt.NDArray[np.int64] | list[Any]:
-    """The values, ascending: integers as a numpy array where they fit 64 bits, else a list."""
+def _sorted_values(column: pa.ChunkedArray, type_: DataType) -> npt.NDArray[np.int64] | pl.Series | list[Any]:
+    """The values, ascending: integers as a numpy array where they fit 64 bits, else a list; strings as a Series."""
     kind = column.type
     if pat.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -130,8 +135,8 @@ def _sorted_values(column: pa.ChunkedArray, type_: DataType) -> npt.NDArray[np.i
         return _sorted_longs(column.cast(pa.date32()).cast(pa.int32()).to_numpy())
     if pat.is_timestamp(kind):
         return _sorted_longs(column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64()).to_numpy())
-    values: list[Any] = pl.Series(column).unique().sort().to_list()
-    return values
+    values = pl.Series(column)
+    return values if values.is_sorted() else values.unique().sort()
 
 
 def _sorted_longs(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from andes_spark.errors import SequenceTieError
 from andes_spark.law import digest
 from andes_spark.law.columns import KeyColumns
+from andes_spark.law.order import sorted_order
 from andes_spark.model.conform import nulls_in_required
 from andes_spark.model.folders import is_folder_name
 from andes_spark.model.mod import OP, PRESENT, Op
@@ -171,26 +172,10 @@ def sort_mods(table: pa.Table, columns: KeyColumns) -> pa.Table:
 
 def _sorted(table: pa.Table, columns: KeyColumns) -> pa.Table:
     by = [*columns.key, *(name for name in columns.sequence if name not in columns.key)]
-    if len(by) == 1 and _ascending(table[by[0]]):
-        return table
-    order = _order(table.select(by))
-    if bool((order[1:] > order[:-1]).all()):
-        return table
-    return table.take(pa.array(order))
-
-
-def _order(table: pa.Table) -> npt.NDArray[np.int64]:
-    """Row numbers in the order of all columns, NULLs first; stable."""
-    if all(column.null_count == 0 for column in table.columns):
-        # Several times as fast as polars' stable sort, which can put NULLs first.
-        found: npt.NDArray[np.int64] = pc.sort_indices(
-            table, sort_keys=[(name, "ascending") for name in table.column_names]
-        ).to_numpy()
-        return found.astype(np.int64)
-    frame = pl.from_arrow(table)
+    frame = pl.from_arrow(table.select(by))
     assert isinstance(frame, pl.DataFrame)
-    order = frame.select(pl.arg_sort_by(frame.columns, maintain_order=True).alias("order"))["order"].to_numpy()
-    return order.astype(np.int64)
+    order = sorted_order(frame, by)
+    return table if order is None else table.take(pa.array(order))
 
 
 def collapse(table: pa.Table, schema: Schema, columns: KeyColumns) -> tuple[pa.Table, int]:
@@ -312,10 +297,3 @@ def tie_error(rows: pa.Table, columns: KeyColumns) -> SequenceTieError:
 def _is_null(column: pa.ChunkedArray) -> Bools:
     mask: Bools = pc.is_null(column).to_numpy()
     return mask
-
-
-def _ascending(column: pa.ChunkedArray) -> bool:
-    if column.null_count or not pa.types.is_integer(column.type):
-        return False
-    values = column.to_numpy()
-    return bool((values[1:] >= values[:-1]).all())

@@ -16,7 +16,8 @@ from andes_spark.base.actions import Action
 from andes_spark.base.evaluate import Case, Locator, evaluate, local_locator
 from andes_spark.base.files import OpenFile, Shape
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locate import NumberedFile, Wanted
+from andes_spark.base.locate import NumberedFile
+from andes_spark.base.match import Wanted
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.tombstones import write_tombstones
 from andes_spark.base.vectors import from_positions, serialize

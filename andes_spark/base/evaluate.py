@@ -20,7 +20,8 @@ from andes_spark.base.executor import LocalExecutor
 from andes_spark.base.files import OpenFile, Shape
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locate import NumberedFile, Wanted, together, wanted
+from andes_spark.base.locate import NumberedFile, together, wanted
+from andes_spark.base.match import Wanted
 from andes_spark.base.prune import candidates
 from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones

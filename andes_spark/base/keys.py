@@ -13,19 +13,24 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.files import OpenFile, Shape
+from andes_spark.law.order import is_sorted
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of one row group: ``integers`` where they are ascending ones of a single column, else ``frame``.
+    """Keys of one row group.
 
-    Tombstone files are kept whole, as group 0, with their other columns.
+    Attributes:
+        integers: where the key is a single column of ascending integers.
+        frame: else. Tombstone files are kept whole, as group 0, with their other columns.
+        ordered: whether the frame is sorted by key, of types that can be searched.
     """
 
     integers: Ints | None
     frame: pl.DataFrame | None
+    ordered: bool = False
 
     @property
     def bytes(self) -> int:
@@ -131,7 +136,8 @@ def keys_of(data: pa.Table, shape: Shape) -> Keys:
             return Keys(values, None)
     frame = pl.from_arrow(data)
     assert isinstance(frame, pl.DataFrame)
-    return Keys(None, frame)
+    searched = all(kind == pl.String or kind.is_integer() for kind in frame.dtypes)
+    return Keys(None, frame, ordered=searched and is_sorted(frame, frame.columns))
 
 
 def is_integral(shape: Shape) -> bool:

@@ -18,31 +18,14 @@ import pyarrow as pa
 from andes_spark.base.bounds import bounds as file_bounds
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.files import OpenFile, Shape
-from andes_spark.base.keys import Ints, KeyCache, Keys, Layout, as_integers, is_integral, read_keys, read_layout
+from andes_spark.base.keys import Ints, KeyCache, Layout, as_integers, is_integral, read_keys, read_layout
+from andes_spark.base.match import Wanted, match
 from andes_spark.base.vectors import load_vector, to_positions
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.decide import no_located
 from andes_spark.model.values import to_json, unscaled
 from andes_spark.storage.base import Storage
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Keys to be found in the base.
-
-    Attributes:
-        keys: key columns and WINNER, sorted by key.
-        integers: the same keys as int64, where the key is one column of integers, dates or timestamps.
-        lowest: smallest value of the first sequence column among the winners, in the units of
-            ``stats.bounds``; None: read every sequence.
-        telling: the key column with the most values among them, where the key has several.
-    """
-
-    keys: pl.DataFrame
-    integers: Ints | None
-    lowest: Any
-    telling: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +75,7 @@ def locate(
     opened = OpenFile(storage, file.path, file.file, shape)
     layout = read_layout(opened, file.path, shape, cache)
     groups = _groups(layout, keys, shape)
-    rows, winner = _match(read_keys(opened, file.path, layout, groups, shape, cache), keys)
+    rows, winner = match(read_keys(opened, file.path, layout, groups, shape, cache), keys)
     if len(rows) and file.file.vector is not None:
         alive = ~_among(rows, to_positions(load_vector(storage, file.file.vector)))
         rows, winner = rows[alive], winner[alive]
@@ -177,31 +160,6 @@ def _holds(ordered: pl.Series, low: Any, high: Any) -> bool:
     return start < len(ordered) and bool(ordered[start] <= high)
 
 
-def _match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> tuple[Ints, Ints]:
-    """Row numbers with a wanted key, and the number of its winner."""
-    rows, winners = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    if keys.keys.height == 0:
-        return rows[0], winners[0]
-    frames, numbers = [], []
-    for start, part in parts:
-        if part.frame is not None:
-            frames.append(part.frame)
-            numbers.append(np.arange(start, start + part.frame.height))
-        elif part.integers is not None and keys.integers is not None and len(part.integers):
-            at, winner = _match_sorted(part.integers, keys.integers)
-            rows.append(at + start)
-            winners.append(winner)
-    if frames:
-        frame = pl.concat(frames, rechunk=False).with_row_index(BASE_ROW)
-        if keys.telling is not None:
-            # One column first: to join on several, polars copies them all into one, for every row.
-            frame = frame.join(keys.keys.select(keys.telling).unique(), on=keys.telling, how="semi")
-        joined = frame.join(keys.keys, on=frame.columns[1:], how="inner")
-        rows.append(np.concatenate(numbers)[joined[BASE_ROW].to_numpy()])
-        winners.append(joined[WINNER].to_numpy())
-    return np.concatenate(rows), np.concatenate(winners)
-
-
 def _among(rows: Ints, ascending: Ints) -> npt.NDArray[np.bool_]:
     """Which rows are among some; many times as fast as ``np.isin``, which would hash what is sorted already."""
     if len(ascending) == 0:
@@ -209,15 +167,6 @@ def _among(rows: Ints, ascending: Ints) -> npt.NDArray[np.bool_]:
     at = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
     found: npt.NDArray[np.bool_] = ascending[at] == rows
     return found
-
-
-def _match_sorted(values: Ints, wanted_values: Ints) -> tuple[Ints, Ints]:
-    start, end = np.searchsorted(wanted_values, [values[0], values[-1]], side="left")
-    end = min(int(end) + 1, len(wanted_values))
-    mine = wanted_values[start:end]
-    at = np.searchsorted(values, mine)
-    hit = np.flatnonzero(values[np.minimum(at, len(values) - 1)] == mine)
-    return at[hit], hit + start
 
 
 def _integers(keys: pl.DataFrame, shape: Shape) -> Ints | None:

@@ -20,7 +20,8 @@ from andes_spark.base.evaluate import Case, local_locator
 from andes_spark.base.executor import Executor
 from andes_spark.base.files import Shape
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locate import NumberedFile, Wanted
+from andes_spark.base.locate import NumberedFile
+from andes_spark.base.match import Wanted
 from andes_spark.log.pending import Warm
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.settings import MIB, Settings

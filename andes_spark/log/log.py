@@ -30,12 +30,17 @@ ROLL_UP_INTERVAL = 10
 _KEPT = 100
 _READERS = 16
 _ROLLED_ENTRIES = 1_000
-"""Entries that a roll-up repeats at most, some 300 kilobytes; older ones are in the roll-ups before it."""
+"""Entries and versions that a roll-up repeats at most, some 300 kilobytes; older ones are in those before it."""
 
 
 def system_clock() -> int:
     """Milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
+
+
+def first_rolled(applied: int, last: int) -> int:
+    """The version behind which a roll-up looks for pending ones: it has no room for more, however many there are."""
+    return max(min(applied, last), last - _ROLLED_ENTRIES)
 
 
 def newest(versions: Sequence[PendingVersion]) -> list[PendingVersion]:

@@ -12,7 +12,7 @@ from andes_spark.base.merge import Kernel
 from andes_spark.base.steps import Progress, Steps
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.ledger import Ledger
-from andes_spark.log.log import Log, newest
+from andes_spark.log.log import Log, first_rolled, newest
 from andes_spark.model.manifest import Definition, RollUp
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
@@ -135,7 +135,7 @@ class Context:
         The base is looked at first: a handle that only appends would else repeat ever more that others merged.
         """
         self.log.applied = max(self.log.applied, self.base.snapshot().applied)
-        pending = newest(self.log.pending(min(self.log.applied, version - 1), version - 1))
+        pending = newest(self.log.pending(first_rolled(self.log.applied, version - 1), version - 1))
         return RollUp(
             applied=pending[0].version - 1 if pending else version - 1,
             pending=pending,

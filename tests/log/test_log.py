@@ -233,3 +233,20 @@ def test_a_log_that_ends_below_the_base(short: MemoryStorage) -> None:
             use(ModTable.open(short))
         assert caught.value.applied == 6
     assert not ModTable.open(short).verify().ok
+
+
+def test_a_roll_up_reads_no_more_than_it_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many versions are pending: an append must not pay for all of them, every tenth time."""
+    monkeypatch.setattr("andes_spark.log.log._ROLLED_ENTRIES", 20)
+    storage = MemoryStorage()
+    table = create(storage)
+    spent = []
+    for version in range(1, 121):
+        before = storage.counts.snapshot()
+        fill(table, version, version)
+        if version % ROLL_UP_INTERVAL == 0:
+            spent.append(storage.counts.minus(before).requests)
+            roll_up = table.manifest(version).roll_up
+            assert roll_up is not None
+            assert [each.version for each in roll_up.pending] == list(range(max(1, version - 10), version))
+    assert spent[-1] <= spent[3]

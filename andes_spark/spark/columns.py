@@ -93,10 +93,14 @@ def _condition(option: str, given: Any) -> Column | None:
 
 
 def _beside(frame: DataFrame, columns: list[Column | str], conditions: dict[str, Column]) -> DataFrame:
-    """Columns and the answers of conditions; beside the rows an aggregate does not pass for a condition."""
-    from pyspark.errors import AnalysisException, ParseException
+    """Columns and the answers of conditions.
 
-    flags = {option: condition.alias(FLAGS[option]) for option, condition in conditions.items()}
+    Beside the rows an aggregate does not pass for a condition, nor does a generator within another expression.
+    """
+    from pyspark.errors import AnalysisException, ParseException
+    from pyspark.sql import functions as F
+
+    flags = {option: F.when(F.lit(True), each).alias(FLAGS[option]) for option, each in conditions.items()}
     try:
         with _analysing():
             selected = frame.select(*columns, *flags.values())

@@ -19,7 +19,7 @@ from andes_spark.model.mod import ApplyOptions, OnNull
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, select_mods
-from andes_spark.spark.tasks import SparkExecutor, result_type
+from andes_spark.spark.tasks import Row, SparkExecutor, result_type
 from andes_spark.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -125,24 +125,39 @@ def write_frame(
     writer = replace(writer, told=told)
     task = _task(pickle.dumps((writer, selected.columns)))
     job = numbered(selected).mapInArrow(task, result_type())
-    rows = executor.collect(job, step="write mods")
-    parts = [pickle.loads(payload) for kind, _, payload in rows if kind == "part"]
+    rows = executor.collect(job, step="write mods", undo=lambda rows: _drop(writer.storage, _parts(rows)))
+    parts = _parts(rows)
     tables = [from_ipc(payload) for kind, _, payload in rows if kind == "rows"]
     if tables or not parts:
         held = pa.concat_tables(tables) if tables else empty_batch(selected)
-        prepared = prepare(with_operations(held, writer.on_null), writer.plan, told=told)
-        parts.append(
-            write_part(
-                writer.storage,
-                prepared,
-                writer.plan,
-                head=writer.head,
-                target_bytes=writer.settings.target_file_bytes,
-                threads=writer.settings.threads,
-                warm=warm if not parts else None,
-            )
-        )
+        try:
+            parts.append(_write_here(writer, held, warm if not parts else None))
+        except BaseException:
+            _drop(writer.storage, parts)
+            raise
     return parts
+
+
+def _write_here(writer: PartWriter, rows: pa.Table, warm: dict[str, pa.Table] | None) -> Part:
+    """What tasks handed back, as files written by this process."""
+    prepared = prepare(with_operations(rows, writer.on_null), writer.plan, told=writer.told)
+    return write_part(
+        writer.storage,
+        prepared,
+        writer.plan,
+        head=writer.head,
+        target_bytes=writer.settings.target_file_bytes,
+        threads=writer.settings.threads,
+        warm=warm,
+    )
+
+
+def _parts(rows: list[Row]) -> list[Part]:
+    return [pickle.loads(payload) for kind, _, payload in rows if kind == "part"]
+
+
+def _drop(storage: Storage, parts: list[Part]) -> None:
+    storage.delete(entry.path for part in parts for entry in part.entries)
 
 
 def to_ipc(table: pa.Table) -> bytes:

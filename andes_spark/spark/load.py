@@ -21,13 +21,12 @@ from andes_spark.base.load import check_unique, duplicate_keys, load_rows
 from andes_spark.base.plan import width
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import merged_runs
-from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.batch import NAMED_KEYS
 from andes_spark.model.conform import differences
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, quoted
-from andes_spark.spark.tasks import SparkExecutor, result_type
+from andes_spark.spark.tasks import Row, SparkExecutor, result_type
 from andes_spark.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -89,24 +88,30 @@ def load_frame(
 
     Raises:
         SchemaMismatchError: before any job runs.
-        BadModsError, DuplicateKeyError: nothing stays behind but files that nothing refers to.
+        BadModsError, DuplicateKeyError: nothing stays behind.
     """
     shape = writer.shape
     given = Schema.from_json(frame.schema.json()).to_arrow()
     differences(given, shape.schema, required=shape.columns.narrow).raise_if_any()
     selected = frame.select(*(quoted(name) for name in shape.schema.names))
-    # Few rows a batch would make small pieces; the files' order within a task is by key anyway.
     task = _task(pickle.dumps((Loader(storage, writer), selected.columns)))
     job = numbered(selected).mapInArrow(task, result_type())
-    rows = executor.collect(job, step="load rows")
-    loaded: list[Loaded] = [pickle.loads(payload) for kind, _, payload in rows if kind == "adds"]
-    adds: list[Action] = [action for each in loaded for action in each.adds]
+    rows = executor.collect(job, step="load rows", undo=lambda rows: _drop(storage, _loaded(rows)))
+    loaded = _loaded(rows)
     try:
         _check_unique(executor, storage, writer, [action for each in meeting(loaded) for action in each.adds], settings)
-    except DuplicateKeyError:
-        storage.delete(actions.decode_path(action["add"]["path"]) for action in adds)
+    except BaseException:
+        _drop(storage, loaded)
         raise
-    return adds
+    return [action for each in loaded for action in each.adds]
+
+
+def _loaded(rows: list[Row]) -> list[Loaded]:
+    return [pickle.loads(payload) for kind, _, payload in rows if kind == "adds"]
+
+
+def _drop(storage: Storage, loaded: list[Loaded]) -> None:
+    storage.delete(actions.decode_path(action["add"]["path"]) for each in loaded for action in each.adds)
 
 
 def meeting(loaded: list[Loaded]) -> list[Loaded]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 B = TypeVar("B")
+Row = tuple[str, int, bytes]
+"""What a task hands back: what it is, the number of the part, and its bytes."""
 
 # The closing line of a traceback of Python, or the first of one of the JVM.
 _RAISED = re.compile(r"\s*(?:Caused by: )?(?:\w+\.)*\w*(?:Error|Exception)\w*: ")
@@ -29,7 +31,7 @@ _GROUP = "spark.jobGroup.id"
 
 
 def result_type() -> StructType:
-    """What tasks hand back: what it is, the number of the part, and its bytes."""
+    """Spark's type of a :data:`Row`."""
     from pyspark.sql.types import BinaryType, LongType, StringType, StructField, StructType
 
     return StructType(
@@ -81,19 +83,27 @@ class SparkExecutor:
         found = {part: pickle.loads(data) for _, part, data in self.collect(frame, step=step)}
         return [found[number] for number in range(len(work))]
 
-    def collect(self, frame: DataFrame, *, step: str) -> list[tuple[str, int, bytes]]:
-        """Rows of a frame of :func:`result_type`. Runs one Spark job; raises as :meth:`map`."""
+    def collect(self, frame: DataFrame, *, step: str, undo: Callable[[list[Row]], None] | None = None) -> list[Row]:
+        """Rows of a frame of :func:`result_type`. Runs one Spark job; raises as :meth:`map`.
+
+        Args:
+            frame: of the job.
+            step: what it does.
+            undo: takes what tasks handed back, if one of them raised an error of this library.
+        """
         with self.described(step):
             try:
-                rows = frame.collect()
+                found = frame.collect()
             except Exception as error:
                 raise task_error(error, step, self._table) from error
-        for kind, _, payload in rows:
-            if kind == "error":
-                raise pickle.loads(bytes(payload))
-            if kind == "missing":
-                raise missing_package(bytes(payload).decode(), self._table)
-        return [(kind, int(part), bytes(payload)) for kind, part, payload in rows]
+        rows = [(str(kind), int(part), bytes(payload)) for kind, part, payload in found]
+        failed = [row for row in rows if row[0] in ("error", "missing")]
+        if failed:
+            if undo is not None:
+                undo(rows)
+            kind, _, payload = failed[0]
+            raise pickle.loads(payload) if kind == "error" else missing_package(payload.decode(), self._table)
+        return rows
 
     @contextmanager
     def described(self, step: str) -> Iterator[None]:

@@ -112,16 +112,15 @@ def in_partitions(spark, table: pa.Table, number: int = 3):
     return spark.createDataFrame(table).repartition(number)
 
 
-def side_by_side(spark, one: pa.Table, two: pa.Table):
-    """Two tables, a partition each."""
-    tables = [one, two]
+def side_by_side(spark, *tables: pa.Table):
+    """Tables, a partition each."""
 
     def give(batches):
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 yield from tables[number].to_batches()
 
-    return spark.range(0, 2, 1, 2).mapInArrow(give, spark.createDataFrame(one).schema)
+    return spark.range(0, len(tables), 1, len(tables)).mapInArrow(give, spark.createDataFrame(tables[0]).schema)
 
 
 def parquet_frame(spark, path: Path, table: pa.Table):

@@ -208,6 +208,7 @@ def test_conditions_that_cannot_be_are_refused(spark, tmp_path):
         (frame, "nothing = 1"),
         (frame, "op"),
         (frame, "count(*) > 1"),
+        (frame, "explode(array(true, false))"),
         (frame, pl.col("op") == "D"),
         (frame, 7),
         (batch, "op ="),

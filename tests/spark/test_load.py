@@ -62,6 +62,14 @@ def test_keys_must_be_unique_across_partitions(spark, tmp_path, settings):
             create(tmp_path / "t", data=frame, settings=settings)
         assert caught.value.keys == [{"id": 9}]
         assert not data_files(tmp_path / "t")
+    # Twice within one task, while others have written theirs.
+    parts = [table_of(simple_rows(10 * n, 10), SIMPLE) for n in range(3)]
+    with pytest.raises(DuplicateKeyError) as caught:
+        create(
+            tmp_path / "t", data=side_by_side(spark, *parts[:2], pa.concat_tables([parts[2]] * 2)), settings=settings
+        )
+    assert len(caught.value.keys) == 10
+    assert not data_files(tmp_path / "t")
     assert create(tmp_path / "t", data=side_by_side(spark, one, two.slice(1)), settings=settings).status().rows == 14
 
 
@@ -99,6 +107,7 @@ def test_rows_that_cannot_be_loaded_leave_no_table(spark, tmp_path, settings):
         create(tmp_path / "t", data=in_partitions(spark, table_of(rows, SIMPLE)), settings=settings)
     assert caught.value.quarantined == 1
     assert caught.value.reasons == ("null key: id",)
+    assert not data_files(tmp_path / "t")
     frame = spark.createDataFrame(table_of(simple_rows(0, 10), SIMPLE))
     spark.sparkContext.setJobGroup("loading", "")
     with pytest.raises(SchemaMismatchError) as mismatch:

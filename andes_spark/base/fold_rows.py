@@ -18,6 +18,7 @@ from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, VER
 from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
 from andes_spark.law.order import dense_ranks
 from andes_spark.log.pending import Pending, Warm, read_mods
+from andes_spark.model.arrow_types import whole
 from andes_spark.model.mod import OP, Op
 from andes_spark.model.results import MergeCounts
 from andes_spark.storage.base import Storage
@@ -216,7 +217,7 @@ def _gather(folded: Folded, keys: Ints, sources: pa.Table, shape: Shape, columns
         source = folded.source[keys, position]
         if name in shape.columns.sequence:
             source = folded.sequence_source[keys]
-        column = sources[name].combine_chunks()
+        column = whole(sources[name])
         arrays.append(column.take(pa.array(source, mask=source == NONE)))
     schema = pa.schema([shape.arrow.field(name).with_nullable(True) for name in columns])
     return pa.table(arrays, schema=schema)

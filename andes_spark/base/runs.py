@@ -13,6 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from andes_spark.model.arrow_types import whole
+
 ROWS_A_PIECE = 10_000
 """With fewer on average, rows are sorted: each piece costs about a tenth of a millisecond."""
 
@@ -40,7 +42,7 @@ def sorted_pieces(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
 
 def merged_runs(rows: pa.Table, names: Sequence[str]) -> list[pa.Table] | None:
     """The same for rows that consist of few sorted runs which are long where they interleave; None for others."""
-    columns = [rows[name].combine_chunks() for name in names]
+    columns = [whole(rows[name]) for name in names]
     edges = _edges(columns, rows.num_rows)
     if edges is None:
         return None

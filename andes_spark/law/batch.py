@@ -20,6 +20,7 @@ from andes_spark.errors import SequenceTieError
 from andes_spark.law import digest
 from andes_spark.law.columns import KeyColumns
 from andes_spark.law.order import sorted_order
+from andes_spark.model.arrow_types import whole
 from andes_spark.model.conform import nulls_in_required
 from andes_spark.model.folders import is_folder_name
 from andes_spark.model.mod import OP, PRESENT, Op
@@ -234,7 +235,7 @@ def same_place(table: pa.Table, columns: KeyColumns) -> npt.NDArray[np.int64] | 
 
 def _equals_next(column: pa.ChunkedArray) -> Bools:
     """Whether each value but the last equals the next; NULL equals NULL."""
-    values = column.combine_chunks()
+    values = whole(column)
     one, two = values.slice(0, len(values) - 1), values.slice(1)
     equal: Bools = pc.fill_null(pc.equal(one, two), False).to_numpy(zero_copy_only=False).copy()
     if values.null_count:

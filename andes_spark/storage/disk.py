@@ -188,6 +188,8 @@ class DiskStorage:
     def _entries(self, folder: str, after: str | None) -> Sequence[tuple[str, ObjectInfo | None]]:
         """Files, and folders as None, in the order in which their paths, and those below them, sort."""
         found: list[tuple[str, str, ObjectInfo | None]] = []
+        above = f"{folder}/" if folder else ""
+        first = after.removeprefix(above) if after is not None and after.startswith(above) else ""
         with (
             translated("list", self.url, folder),
             suppress(FileNotFoundError),
@@ -195,6 +197,8 @@ class DiskStorage:
             os.scandir(parent) as entries,
         ):
             for entry in entries:
+                if entry.name < first and not first.startswith(entry.name):
+                    continue  # at once: a log of a thousand versions is listed for the last ten
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 is_folder = entry.is_dir(follow_symlinks=False)
                 order = path + "/" if is_folder else path

@@ -47,7 +47,7 @@ def test_the_job_ends_equal_to_postgresql_and_says_when_it_does_not(jars_dir: Pa
         str(tmp_path / "customers"),
         str(DATA / "orders.wal2json.jsonl.xz"),
         *("--feed-table", "public.customers", "--primary-key", "region", "--primary-key", "code"),
-        *("--changes-per-batch", "400"),
+        *("--changes-per-batch", "100"),
     ]
     done = submit(jars_dir, *common, "--compare-with", str(DATA / "customers.final.parquet"))
     assert done.returncode == 0, done.stderr[-2000:]

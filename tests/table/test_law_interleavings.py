@@ -36,7 +36,7 @@ def explore_range(first: int, last: int, steps: int) -> tuple[int, str | None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("first", "count", "steps"), [(0, 1000, 4), (100_000, 100, 16)], ids=["many", "long"])
+@pytest.mark.parametrize(("first", "count", "steps"), [(0, 1100, 4), (100_000, 110, 16)], ids=["many", "long"])
 def test_interleavings_equal_the_oracle(first: int, count: int, steps: int) -> None:
     starts = range(first, first + count, PART)
     context = multiprocessing.get_context("spawn")

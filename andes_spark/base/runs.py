@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from andes_spark.law.order import table_order
 from andes_spark.model.arrow_types import whole
 
 ROWS_A_PIECE = 10_000
@@ -34,10 +34,8 @@ def sorted_pieces(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
     pieces = merged_runs(rows, names)
     if pieces is not None:
         return pieces
-    frame = pl.from_arrow(rows.select(list(names)))
-    assert isinstance(frame, pl.DataFrame)
-    order = frame.select(pl.arg_sort_by(list(names)).alias("order"))["order"].to_numpy()
-    return [rows.take(pa.array(order))]
+    order = table_order(rows, names)
+    return [rows if order is None else rows.take(pa.array(order))]
 
 
 def merged_runs(rows: pa.Table, names: Sequence[str]) -> list[pa.Table] | None:

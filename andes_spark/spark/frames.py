@@ -73,18 +73,25 @@ class PartWriter:
         elif held:
             yield "rows", to_ipc(pa.Table.from_batches(held))
 
+    def write(
+        self,
+        rows: pa.Table,
+        *,
+        target_bytes: int,
+        threads: int,
+        offset: int = 0,
+        warm: dict[str, pa.Table] | None = None,
+    ) -> Part:
+        """Write rows, with the answers of the conditions beside them, as mods; raises as ``prepare``."""
+        prepared = prepare(with_operations(rows, self.on_null), self.plan, offset=offset, told=self.told)
+        return write_part(
+            self.storage, prepared, self.plan, head=self.head, target_bytes=target_bytes, threads=threads, warm=warm
+        )
+
     def _write(self, held: list[pa.RecordBatch], offset: int) -> bytes:
         before = self.storage.counts.snapshot()
-        rows = with_operations(pa.Table.from_batches(held), self.on_null)
-        prepared = prepare(rows, self.plan, offset=offset, told=self.told)
-        part = write_part(
-            self.storage,
-            prepared,
-            self.plan,
-            head=self.head,
-            target_bytes=2 * self.settings.target_file_bytes,
-            threads=1,
-        )
+        rows = pa.Table.from_batches(held)
+        part = self.write(rows, offset=offset, target_bytes=2 * self.settings.target_file_bytes, threads=1)
         spent = self.storage.counts.minus(before)
         return pickle.dumps(
             Part(
@@ -131,25 +138,19 @@ def write_frame(
     if tables or not parts:
         held = pa.concat_tables(tables) if tables else empty_batch(selected)
         try:
-            parts.append(_write_here(writer, held, warm if not parts else None))
+            settings = writer.settings
+            parts.append(
+                writer.write(
+                    held,
+                    target_bytes=settings.target_file_bytes,
+                    threads=settings.threads,
+                    warm=warm if not parts else None,
+                )
+            )
         except BaseException:
             _drop(writer.storage, parts)
             raise
     return parts
-
-
-def _write_here(writer: PartWriter, rows: pa.Table, warm: dict[str, pa.Table] | None) -> Part:
-    """What tasks handed back, as files written by this process."""
-    prepared = prepare(with_operations(rows, writer.on_null), writer.plan, told=writer.told)
-    return write_part(
-        writer.storage,
-        prepared,
-        writer.plan,
-        head=writer.head,
-        target_bytes=writer.settings.target_file_bytes,
-        threads=writer.settings.threads,
-        warm=warm,
-    )
 
 
 def _parts(rows: list[Row]) -> list[Part]:

@@ -314,6 +314,10 @@ def test_repeats_across_partitions(spark, tmp_path, settings):
     with pytest.raises(SequenceTieError) as caught:
         table.apply(tie, apply_as_deletes="op = 'D'")
     assert caught.value.keys == [{"id": 2}]
+    # Within one task, while others have written theirs.
+    fine = table_of(simple_rows(100, 12), SIMPLE)
+    with pytest.raises(SequenceTieError):
+        table.apply(side_by_side(spark, fine, pa.concat_tables([one, changed])))
     assert table.version == 1
     assert len(list((tmp_path / "t" / "_andes" / "mods").rglob("*.parquet"))) == len(table.manifest(1).entries)
 

@@ -49,7 +49,7 @@ def quoted(name: str) -> Column:
     """A column by its exact name, whatever characters that has."""
     from pyspark.sql import functions as F
 
-    return F.col(_escaped(name))
+    return F.col(escaped(name))
 
 
 def numbered(frame: DataFrame) -> DataFrame:
@@ -60,7 +60,8 @@ def numbered(frame: DataFrame) -> DataFrame:
     return frame.toDF(*(f"c{i}" for i in range(len(names))))
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """A name as Spark's syntax for columns has it."""
     return "`" + name.replace("`", "``") + "`"
 
 
@@ -69,7 +70,7 @@ def _told_as_text(frame: DataFrame, used: tuple[str, ...]) -> list[Column | str]
     other = {each.name for each in frame.schema.fields if each.name in used and each.dataType.typeName() != "string"}
     if not other:
         return ["*"]
-    return [quoted(name).cast("string").alias(name) if name in other else _escaped(name) for name in frame.columns]
+    return [quoted(name).cast("string").alias(name) if name in other else escaped(name) for name in frame.columns]
 
 
 def _condition(option: str, given: Any) -> Column | None:

@@ -26,6 +26,7 @@ from andes_spark.law.bounds import Bounds
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.values import unscaled
 from andes_spark.settings import Settings
+from andes_spark.spark.columns import escaped
 from andes_spark.spark.frames import from_ipc, to_ipc
 from andes_spark.spark.load import spark_path
 from andes_spark.spark.session import require_delta
@@ -97,7 +98,7 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
         keys, rows = _here(executor, overlay)
     else:
         keys, rows = _in_tasks(executor, overlay, sizes.mods + sizes.narrow)
-    condition = [base[_quoted(name)] == keys[_quoted(name)] for name in snapshot.case.shape.columns.key]
+    condition = [base[escaped(name)] == keys[escaped(name)] for name in snapshot.case.shape.columns.key]
     return base.join(keys, on=condition, how="left_anti").unionByName(rows)
 
 
@@ -135,7 +136,7 @@ def _truncated(base: DataFrame, case: Case) -> DataFrame:
     names = case.shape.columns.sequence
     above = F.lit(False)
     for name, value in zip(reversed(names), reversed(mark), strict=True):
-        column = base[_quoted(name)]
+        column = base[escaped(name)]
         literal = F.lit(value)
         if isinstance(value, datetime.datetime) and value.tzinfo is None:
             # pyspark makes a timestamp of it, which Spark would compare in the zone of the session.
@@ -233,10 +234,6 @@ def _in_tasks(executor: SparkExecutor, overlay: Overlay, size: int) -> tuple[Dat
         task = _task(pickle.dumps((overlay, bounds)), what)
         frames.append(numbers.mapInArrow(task, struct_type(overlay, names)))
     return frames[0], frames[1]
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _task(payload: bytes, what: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ from andes_spark.base.steps import Progress
 from andes_spark.errors import OptionError, TableExistsError
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import Manifest
-from andes_spark.model.mod import ApplyOptions, BatchId
+from andes_spark.model.mod import ApplyOptions, BatchId, OnNull
 from andes_spark.model.option_types import INTEGER, is_text, require
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.model.schema import Schema
@@ -183,7 +183,7 @@ class ModTable:
         except_column_list: Sequence[str] | None = None,
         ignore_null_updates: bool | Sequence[str] = False,
         columns_to_update: str | None = None,
-        on_null_operation: Literal["quarantine", "upsert"] = "quarantine",
+        on_null_operation: OnNull = "quarantine",
         max_quarantined: int = 0,
         cast: bool = False,
         strict_replay: bool = False,

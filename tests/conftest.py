@@ -19,17 +19,30 @@ JARS = ROOT / ".cache" / "jars"
 QUICK_JVM = ("SPARK_DAEMON_JAVA_OPTS", "SPARK_LAUNCHER_OPTS", "SPARK_SUBMIT_OPTS")
 """Options of JVMs of one test: none lives long enough to earn back what the second compiler costs, half its work."""
 
+LESS_COMPILED = (
+    "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 -XX:Tier4CompileThreshold=150000 "
+    "-XX:Tier4BackEdgeThreshold=400000 -XX:MetaspaceSize=512m"
+)
+"""Options of the shared session's JVM: the second compiler takes what runs ten times as often as it would by default,
+and no collection waits for classes. A fifth less work; without that compiler it is more."""
+
 # No test is timed: the first example of a test may wait for an import, or for a busy machine.
 settings.register_profile("untimed", parent=settings.default, deadline=None)
 settings.load_profile("untimed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many random interleavings are compared with the oracle; ``make explore`` asks for thousands."""
+    parser.addoption("--interleavings", type=int, default=200, help="random interleavings of 4 steps; a tenth of 16")
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what starts a JVM: such tests run one after the other in one process, the files of others beside it."""
-    if "spark" in getattr(item, "fixturenames", ()):
+    """Mark what starts a JVM; the tests of the shared session run in one process, those of other files beside it."""
+    shared = "spark" in getattr(item, "fixturenames", ())
+    if shared:
         item.add_marker("spark")
     own = f"{item.path.parent.name}/{item.path.name}"
-    item.add_marker(pytest.mark.xdist_group("jvm" if item.get_closest_marker("spark") else own))
+    item.add_marker(pytest.mark.xdist_group("shared session" if shared else own))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -79,7 +92,7 @@ def _session(folder: Path) -> SparkSession:
             "spark.driver.memory": "2g",
             "spark.local.dir": str(folder / "local"),
             "spark.sql.warehouse.dir": str(folder / "warehouse"),
-            "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder / 'derby'}",
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder / 'derby'} {LESS_COMPILED}",
             "spark.sql.shuffle.partitions": "2",
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
             "spark.databricks.delta.snapshotPartitions": "2",

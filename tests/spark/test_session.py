@@ -13,6 +13,7 @@ import pytest
 
 from andes_spark.errors import OptionError
 from andes_spark.spark import session as sessions
+from tests.conftest import QUICK_JVM
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,7 +105,7 @@ PANDAS_3 = "ignore:PySpark does not yet fully support pandas:FutureWarning"
 
 def run_python(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a Python of its own, with a JVM of its own; the environment is what is named here and no more."""
-    inherited = {name: os.environ[name] for name in ("HOME", "JAVA_HOME", "PATH") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("HOME", "JAVA_HOME", "PATH", *QUICK_JVM) if name in os.environ}
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -32,7 +32,8 @@ def run(lab: Lab) -> list[Table]:
                 "ours": ours,
                 "delta": lambda rows=rows: rows.write.format("delta").save(str(lab.fresh("delta-load"))),  # type: ignore[misc]
             },
-            times=lab.rounds,
+            # Spark's times scatter by a fifth, and the two are close.
+            times=2 * lab.rounds + 1,
         )
         if fingerprint(lab.delta(lab.folder / "ours-load")) != fingerprint(lab.delta(lab.folder / "delta-load")):
             raise AssertionError("the loaded tables differ")

@@ -219,6 +219,8 @@ def same_place(table: pa.Table, columns: KeyColumns) -> npt.NDArray[np.int64] | 
     equal_next[:-1] = True
     for name in columns.narrow:
         equal_next[:-1] &= _equals_next(table[name])
+        if not equal_next.any():
+            return None
     if OP in table.column_names:
         truncate = table[OP].to_numpy() == Op.TRUNCATE
         equal_next[:-1] &= truncate[1:] == truncate[:-1]

@@ -75,8 +75,9 @@ def commit(log: Log, draft: Draft, *, admit: Admit, roll_up: Callable[[int], Rol
         manifest = _render(log, draft, roll_up)
         data = encode(manifest)
         # What no reader would take must never be committed.
-        decode_manifest(data, table=log.table, version=manifest.version)
-        winner = log.take(manifest.version, _put(log, manifest, data))
+        mine = decode_manifest(data, table=log.table, version=manifest.version)
+        stands = _put(log, manifest, data)
+        winner = log.take(manifest.version, stands, decoded=mine if stands is data else None)
         if winner.commit_id == draft.commit_id:
             log.write_hint()
             return winner

@@ -130,9 +130,9 @@ class Log:
                 version=self.head,
             )
 
-    def take(self, version: int, data: bytes) -> Manifest:
-        """Learn the manifest that stands at ``head + 1``, just committed or just read."""
-        self._learn(version, data)
+    def take(self, version: int, data: bytes, *, decoded: Manifest | None = None) -> Manifest:
+        """Learn the manifest that stands at ``head + 1``, just committed (and decoded) or just read."""
+        self._learn(version, data, decoded)
         self.head = max(self.head, version)
         return self._known[version][0]
 
@@ -289,8 +289,8 @@ class Log:
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(self.storage.find, paths))
 
-    def _learn(self, version: int, data: bytes) -> None:
-        manifest = decode_manifest(data, table=self.table, version=version)
+    def _learn(self, version: int, data: bytes, decoded: Manifest | None = None) -> None:
+        manifest = decoded or decode_manifest(data, table=self.table, version=version)
         digest = digest_of(data)
         before, after = self._known.get(version - 1), self._known.get(version + 1)
         if (before and (manifest.previous != before[1] or manifest.table_id != before[0].table_id)) or (

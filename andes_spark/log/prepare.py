@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -240,20 +239,25 @@ def _from_listing(listing: pa.ChunkedArray, names: Sequence[str]) -> tuple[Bools
 def _canonical(table: pa.Table, present: Bools | None, plan: BatchPlan) -> pa.Table:
     """One form for each mod: what a mod does not carry is NULL, and a delete carries key and sequence only."""
     ops = table[OP].to_numpy()
-    bare = ops != Op.UPSERT
+    bare, truncates = _some(ops != Op.UPSERT), _some(ops == Op.TRUNCATE)
+    columns = table.columns
     for position, name in enumerate(plan.schema.names):
-        keyed = name in plan.columns.narrow
-        drop = np.zeros(len(ops), np.bool_)
-        if not keyed:
-            drop = bare if present is None else bare | ~present[:, position]
-        elif name in plan.columns.key and name not in plan.columns.sequence:
-            drop = ops == Op.TRUNCATE
-        if drop.any():
-            kept = pc.if_else(pa.array(drop), pa.scalar(None, table.schema.field(name).type), table[name])
-            table = table.set_column(position, table.schema.field(name), kept)
+        drop = None
+        if name not in plan.columns.narrow:
+            drop = bare if present is None else _some((ops != Op.UPSERT) | ~present[:, position])
+        elif name not in plan.columns.sequence:
+            drop = truncates
+        if drop is not None:
+            columns[position] = pc.if_else(drop, pa.scalar(None, columns[position].type), columns[position])
+    table = pa.Table.from_arrays(columns, schema=table.schema)
     if present is not None and not present.all():
         table = table.append_column(PRESENT, pack_present(present))
     return table
+
+
+def _some(rows: Bools) -> pa.BooleanArray | None:
+    """Marked rows, None if there are none."""
+    return pa.array(rows) if rows.any() else None
 
 
 def _quarantine(
@@ -263,6 +267,8 @@ def _quarantine(
     columns: Sequence[str | None],
     offset: int,
 ) -> pa.Table:
+    if not len(bad):
+        return QUARANTINE_SCHEMA.empty_table()
     picked = rows.drop_columns([OP]).take(pa.array(bad, pa.int64()))
     return pa.table(
         [
@@ -284,13 +290,13 @@ def _tally(reasons: Sequence[Reason], columns: Sequence[str | None]) -> dict[str
 
 
 def _counts(mods: pa.Table, received: int, collapsed: int, quarantined: int) -> Counts:
-    ops = pl.Series(mods[OP].to_numpy())
+    ops = mods[OP].to_numpy()
     partial = mods.num_rows - mods[PRESENT].null_count if PRESENT in mods.column_names else 0
     return Counts(
         received=received,
-        upserts=int((ops == int(Op.UPSERT)).sum()),
-        deletes=int((ops == int(Op.DELETE)).sum()),
-        truncates=int((ops == int(Op.TRUNCATE)).sum()),
+        upserts=int(np.count_nonzero(ops == Op.UPSERT)),
+        deletes=int(np.count_nonzero(ops == Op.DELETE)),
+        truncates=int(np.count_nonzero(ops == Op.TRUNCATE)),
         collapsed=collapsed,
         quarantined=quarantined,
         partial=partial,

@@ -198,7 +198,10 @@ def nulls_in_required(table: pa.Table, schema: Schema) -> dict[str, Mask]:
     for field in schema:
         if field.name not in table.schema.names:
             continue
-        chunks = [_forbidden_nulls(chunk, field.type, field.nullable) for chunk in table.column(field.name).chunks]
+        column = table.column(field.name)
+        if not pat.is_nested(column.type) and (field.nullable or not column.null_count):
+            continue
+        chunks = [_forbidden_nulls(chunk, field.type, field.nullable) for chunk in column.chunks]
         if any(chunk.any() for chunk in chunks):
             found[field.name] = np.concatenate(chunks)
     return found

@@ -15,7 +15,7 @@ demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare t
 test: setup ## Run all tests, those with a JVM beside the others; make test ARGS="-k merge" runs some
 	@scripts/run.sh pytest -n 2 --dist loadgroup $(ARGS)
 
-explore: setup ## Compare thousands of random interleavings with the oracle; make test does some hundreds
+explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
 	@scripts/run.sh pytest --timeout 3600 --interleavings 3000 tests/table/test_law_interleavings.py $(ARGS)
 
 bench: setup ## Measure side by side with Delta's MERGE; ARGS goes to the benchmark

@@ -195,9 +195,7 @@ def nulls_in_required(table: pa.Table, schema: Schema) -> dict[str, Mask]:
         For each column with such NULLs, which rows have them.
     """
     found: dict[str, Mask] = {}
-    for field in schema:
-        if field.name not in table.schema.names:
-            continue
+    for field in (each for each in schema if each.name in table.schema.names):
         column = table.column(field.name)
         if not pat.is_nested(column.type) and (field.nullable or not column.null_count):
             continue

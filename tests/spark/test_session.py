@@ -36,10 +36,23 @@ def foreign_session(**settings) -> Any:
 WITH_DELTA = {sessions.EXTENSIONS: sessions.DELTA_EXTENSION, sessions.CATALOG: sessions.DELTA_CATALOG}
 
 
-def test_a_session_with_both_settings_passes():
-    sessions.require_delta(foreign_session(**WITH_DELTA))
+def lacking(session) -> dict[str, str]:
+    """The settings that a session is told to make."""
+    try:
+        sessions.require_delta(session)
+    except OptionError as error:
+        found: dict[str, str] = error.settings
+        return found
+    return {}
+
+
+def test_both_settings_are_needed_and_enough():
+    assert lacking(foreign_session(**WITH_DELTA)) == {}
     both = WITH_DELTA | {sessions.EXTENSIONS: f"org.example.Other, {sessions.DELTA_EXTENSION}"}
-    sessions.require_delta(foreign_session(**both))
+    assert lacking(foreign_session(**both)) == {}
+    for name in WITH_DELTA:
+        others = {each: value for each, value in WITH_DELTA.items() if each != name}
+        assert lacking(foreign_session(**others)) == {name: WITH_DELTA[name]}
 
 
 def test_a_session_without_delta_is_told_what_to_set():

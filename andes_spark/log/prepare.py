@@ -239,12 +239,13 @@ def _from_listing(listing: pa.ChunkedArray, names: Sequence[str]) -> tuple[Bools
 def _canonical(table: pa.Table, present: Bools | None, plan: BatchPlan) -> pa.Table:
     """One form for each mod: what a mod does not carry is NULL, and a delete carries key and sequence only."""
     ops = table[OP].to_numpy()
-    bare, truncates = _some(ops != Op.UPSERT), _some(ops == Op.TRUNCATE)
+    no_upsert = ops != Op.UPSERT
+    bare, truncates = _some(no_upsert), _some(ops == Op.TRUNCATE)
     columns = table.columns
     for position, name in enumerate(plan.schema.names):
         drop = None
         if name not in plan.columns.narrow:
-            drop = bare if present is None else _some((ops != Op.UPSERT) | ~present[:, position])
+            drop = bare if present is None else _some(no_upsert | ~present[:, position])
         elif name not in plan.columns.sequence:
             drop = truncates
         if drop is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -126,3 +128,27 @@ def side_by_side(spark, *tables: pa.Table):
 def parquet_frame(spark, path: Path, table: pa.Table):
     pq.write_table(table, path)
     return spark.read.parquet(str(path)).repartition(2)
+
+
+def reader_of(table: pa.Table) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=5))
+
+
+def forms(spark, batch: pa.Table) -> Iterator[tuple[str, Any, Settings]]:
+    yield "arrow", batch, HERE
+    yield "record batch", batch.combine_chunks().to_batches()[0], HERE
+    yield "polars", pl.from_arrow(batch), HERE
+    yield "polars lazy", pl.DataFrame(batch).lazy(), HERE
+    yield "pandas", batch.to_pandas(types_mapper=nullable_pandas().get), HERE
+    yield "stream", reader_of(batch), HERE
+    yield "stream in parts", reader_of(batch), TASKS
+    yield "spark", in_partitions(spark, batch), HERE
+    yield "spark in tasks", in_partitions(spark, batch), TASKS
+
+
+def nullable_pandas() -> dict[pa.DataType, Any]:
+    """Pandas types that keep NULLs apart from NaN and integers from floats."""
+    import pandas as pd
+
+    kinds = [pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.decimal128(12, 2), pa.timestamp("us", "UTC")]
+    return {kind: pd.ArrowDtype(kind) for kind in kinds}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pytest
 
-from andes_spark import ModTable, Schema, Settings
-from andes_spark.errors import BadModsError, BatchConflictError, OptionError, SchemaMismatchError, SequenceTieError
+from andes_spark import ModTable, Schema
+from andes_spark.errors import BadModsError, BatchConflictError, SchemaMismatchError, SequenceTieError
 from tests.spark.batches import (
     EVERY,
     HERE,
@@ -18,6 +16,7 @@ from tests.spark.batches import (
     TASKS,
     create,
     every_rows,
+    forms,
     in_partitions,
     parquet_frame,
     shown,
@@ -28,37 +27,9 @@ from tests.spark.batches import (
 )
 
 
-def reader_of(table: pa.Table) -> pa.RecordBatchReader:
-    return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=5))
-
-
-def forms(spark, batch: pa.Table) -> Iterator[tuple[str, Any, Settings]]:
-    yield "arrow", batch, HERE
-    yield "record batch", batch.combine_chunks().to_batches()[0], HERE
-    yield "polars", pl.from_arrow(batch), HERE
-    yield "polars lazy", pl.DataFrame(batch).lazy(), HERE
-    yield "pandas", batch.to_pandas(types_mapper=nullable_pandas().get), HERE
-    yield "stream", reader_of(batch), HERE
-    yield "stream in parts", reader_of(batch), TASKS
-    yield "spark", in_partitions(spark, batch), HERE
-    yield "spark in tasks", in_partitions(spark, batch), TASKS
-
-
-def nullable_pandas() -> dict[pa.DataType, Any]:
-    """Pandas types that keep NULLs apart from NaN and integers from floats."""
-    import pandas as pd
-
-    kinds = [pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.decimal128(12, 2), pa.timestamp("us", "UTC")]
-    return {kind: pd.ArrowDtype(kind) for kind in kinds}
-
-
 def described(spark) -> str | None:
     text: str | None = spark.sparkContext.getLocalProperty("spark.job.description")
     return text
-
-
-def jobs_since(spark, group: str) -> int:
-    return len(spark.sparkContext.statusTracker().getJobIdsForGroup(group))
 
 
 def test_a_batch_is_one_batch_whatever_it_comes_as(spark, tmp_path):
@@ -126,138 +97,6 @@ def test_every_type_goes_in_and_comes_out(spark, tmp_path, zone):
         assert [row["g"] for row in expected or ()][:2] == ["NaN", -1 / 7]
     finally:
         spark.conf.set("spark.sql.session.timeZone", kept)
-
-
-CONDITIONS: list[tuple[str, Callable[[Any], Any], Any]] = [
-    ("op = 'D'", lambda f: f.op == "D", pl.col("op") == "D"),
-    ("op <> 'U'", lambda f: f.op != "U", pl.col("op") != "U"),
-    ("NOT (op = 'U')", lambda f: ~(f.op == "U"), ~(pl.col("op") == "U")),
-    ("op IN ('D', 'X')", lambda f: f.op.isin("D", "X"), pl.col("op").is_in(["D", "X"])),
-    ("op NOT IN ('U', 'X')", lambda f: ~f.op.isin("U", "X"), ~pl.col("op").is_in(["U", "X"])),
-    ("op LIKE 'D%'", lambda f: f.op.like("D%"), pl.col("op").str.starts_with("D")),
-    ("op IS NULL", lambda f: f.op.isNull(), pl.col("op").is_null()),
-    ("op = 'D' OR flag", lambda f: (f.op == "D") | f.flag, (pl.col("op") == "D") | pl.col("flag")),
-    ("op = 'D' AND flag", lambda f: (f.op == "D") & f.flag, (pl.col("op") == "D") & pl.col("flag")),
-    ("op = 'é' OR op = ''", lambda f: (f.op == "é") | (f.op == ""), pl.col("op").is_in(["é", ""])),
-    ("seq % 4 = 1 AND `op` = 'D'", lambda f: (f.seq % 4 == 1) & (f.op == "D"), None),
-    ("seq / 2 = 51.5", lambda f: f.seq / 2 == 51.5, pl.col("seq") / 2 == 51.5),
-    ("CASE WHEN op = 'D' THEN true ELSE false END", lambda f: f.op.eqNullSafe("D"), pl.col("op").eq_missing("D")),
-]
-
-
-@pytest.mark.parametrize("on_null", ["quarantine", "upsert"])
-def test_conditions_are_judged_alike(spark, tmp_path, on_null):
-    ops = ["D", "U", None, "d", "D ", "", "DX", "é", "X", "D", None, "U"]
-    flags = [True, False, None, True, False, None, True, None, True, False, True, None]
-    batch = table_of(simple_rows(), SIMPLE, op=ops).append_column("flag", pa.array(flags))
-    for number, (sql, column, expression) in enumerate(CONDITIONS):
-        found = []
-        # A column that no condition uses is one too many.
-        used = batch.drop_columns([name for name in ("op", "flag") if name not in sql])
-        frame = in_partitions(spark, used, 2)
-        tries: list[tuple[Any, Any]] = [(used, sql), (frame, sql), (frame, column(frame))]
-        if expression is not None:
-            tries.append((used, expression))
-        for at, (mods, condition) in enumerate(tries):
-            table = create(tmp_path / f"{number}-{at}")
-            result = table.apply(mods, apply_as_deletes=condition, on_null_operation=on_null, max_quarantined=12)
-            found.append((result.counts, [row["id"] for row in shown(table)]))
-        assert all(each == found[0] for each in found), (sql, found)
-
-
-def test_all_three_conditions_together_are_judged_alike(spark, tmp_path):
-    ops = ["I", "U", "D", "T", "?", None, "I", "both", "D", "I", "I", "I"]
-    batch = table_of(simple_rows(), SIMPLE, op=ops)
-    conditions: dict[str, Any] = {
-        "apply_as_upserts": "op IN ('I', 'U', 'both')",
-        "apply_as_deletes": "op = 'D' OR op = 'both'",
-        "apply_as_truncates": "op = 'T'",
-    }
-    found = []
-    for name, mods, settings in forms(spark, batch):
-        table = create(tmp_path / name, settings=settings)
-        result = table.apply(mods, **conditions, max_quarantined=3)
-        reasons = table.quarantined().column("reason").to_pylist()
-        found.append((result.counts, reasons, shown(table)))
-        table.merge()
-        assert shown(table) == found[-1][2]
-    assert all(each == found[0] for each in found)
-    counts, reasons, rows = found[0]
-    assert (counts.upserts, counts.deletes, counts.truncates, counts.quarantined) == (6, 2, 1, 3)
-    assert set(reasons) == {"unknown operation"}
-    assert [row["id"] for row in rows] == [6, 9, 10, 11]
-
-
-@pytest.mark.parametrize("text", ['op = "D"', "op LIKE '100\\%'"])
-def test_text_that_engines_read_differently_is_refused_on_every_path(spark, tmp_path, text):
-    batch = table_of(simple_rows(), SIMPLE, op=["D"] * 12)
-    table = create(tmp_path / "t")
-    for mods in (batch, pl.from_arrow(batch), reader_of(batch), spark.createDataFrame(batch)):
-        with pytest.raises(OptionError) as caught:
-            table.apply(mods, apply_as_deletes=text)
-        assert caught.value.option == "apply_as_deletes"
-    assert table.version == 0
-
-
-def test_conditions_that_cannot_be_are_refused(spark, tmp_path):
-    batch = table_of(simple_rows(), SIMPLE, op=["D"] * 12)
-    frame = spark.createDataFrame(batch)
-    table = create(tmp_path / "t")
-    for mods, condition in (
-        (frame, "op ="),
-        (frame, "nothing = 1"),
-        (frame, "op"),
-        (frame, "count(*) > 1"),
-        (frame, "explode(array(true, false))"),
-        (frame, pl.col("op") == "D"),
-        (frame, 7),
-        (batch, "op ="),
-        (batch, "op"),
-        (batch, frame.op == "D"),
-        (batch, 7),
-    ):
-        with pytest.raises(OptionError) as caught:
-            table.apply(mods, apply_as_deletes=condition)
-        assert caught.value.option == "apply_as_deletes", condition
-    with pytest.raises(SchemaMismatchError, match="nothing"):
-        table.apply(batch, apply_as_deletes="nothing = 1")
-    assert table.version == 0
-
-
-def test_columns_of_the_conditions_alone_are_dropped_others_refused_before_any_job(spark, tmp_path):
-    from pyspark.sql import functions as F
-
-    batch = table_of(simple_rows(), SIMPLE, op=["U"] * 12).append_column("why", pa.array(["x"] * 12))
-    table = create(tmp_path / "t")
-    frame = spark.createDataFrame(batch)
-    table.apply(frame, apply_as_deletes="op = 'D' AND why = 'y'")
-    table.apply(frame, apply_as_deletes=(frame.op == "D") & (F.col("why") == "y"))
-    table.apply(frame.drop("why"), apply_as_deletes="op = 'D' OR id < 0")
-    spark.sparkContext.setJobGroup("mine", "none may run")
-    bad = frame.withColumnRenamed("name", "nome").withColumn("amount", F.lit("text")).withColumn("seq", F.lit(1.5))
-    for given in (bad, bad.withColumn("op2", F.lit(1))):
-        with pytest.raises(SchemaMismatchError) as caught:
-            table.apply(given, apply_as_deletes="op = 'D'")
-        error = caught.value
-        assert {"nome", "why"} <= set(error.extra)
-        assert set(error.wrong_type) == {"amount", "seq"}
-        assert "op" not in error.extra
-    # A batch of deletes may lack columns, so what is missing is named when nothing but upserts can come.
-    with pytest.raises(SchemaMismatchError) as caught:
-        table.apply(frame.drop("op", "why", "name", "ok").withColumn("zz", F.lit(1)))
-    assert (caught.value.missing, caught.value.extra) == (("name", "ok"), ("zz",))
-    twice = frame.drop("op", "why").select("*", F.col("name"))
-    with pytest.raises(SchemaMismatchError) as caught:
-        table.apply(twice)
-    assert caught.value.duplicate == ("name",)
-    upper = frame.drop("op", "why").withColumnRenamed("name", "NAME")
-    with pytest.raises(SchemaMismatchError) as caught:
-        table.apply(upper)
-    assert (caught.value.missing, caught.value.extra) == (("name",), ("NAME",))
-    assert jobs_since(spark, "mine") == 0
-    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
-    spark.sparkContext.setLocalProperty("spark.job.description", None)
-    assert table.version == 3
 
 
 def test_deletes_may_lack_columns_and_upserts_may_not(spark, tmp_path):

@@ -92,8 +92,7 @@ class Digest:
     def hexdigest(self) -> str:
         """The digest as text: ``andes1:`` and 32 hexadecimal digits."""
         content = self.total.to_bytes(16, "little") + self.rows.to_bytes(8, "little")
-        hashed = hash_bytes(np.frombuffer(content, np.uint8), np.array([0]), np.array([len(content)]))
-        return PREFIX + hashed.tobytes().hex()
+        return PREFIX + murmur3.hash_one(content).hex()
 
     def _change(self, total: int, rows: int) -> None:
         if self.rows + rows < 0:

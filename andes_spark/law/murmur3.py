@@ -27,6 +27,7 @@ _ONE = np.uint64(1)
 _FIVE = np.uint64(5)
 _33 = np.uint64(33)
 _63 = np.uint64(63)
+_MASK = (1 << 64) - 1
 
 # How many bits each part of a tail of 0 to 15 bytes has, as masks of the two words that hold it.
 _TAIL1 = np.array([(1 << 8 * min(n, 8)) - 1 for n in range(BLOCK)], dtype=np.uint64)
@@ -55,6 +56,32 @@ def hash_rows(words: Words, length: int, *, seed: int = 0) -> Words:
             state.mix_tail(part[:, 2 * block] * _C1, part[:, 2 * block + 1] * _C2)
         state.finish(np.uint64(length), result[start : start + GROUP])
     return result
+
+
+def hash_one(data: bytes, *, seed: int = 0) -> bytes:
+    """Hash one byte string; for a short one, some tenths of a millisecond faster than :func:`hash_ranges`.
+
+    Returns:
+        The 16 bytes of the hash.
+    """
+    c1, c2 = int(_C1), int(_C2)
+    h1 = h2 = seed
+    whole = len(data) - len(data) % BLOCK
+    for start in range(0, whole, BLOCK):
+        h1 ^= _rotated(int.from_bytes(data[start : start + 8], "little") * c1, 31) * c2 & _MASK
+        h1 = ((_rotated(h1, 27) + h2) * 5 + int(_ADD1)) & _MASK
+        h2 ^= _rotated(int.from_bytes(data[start + 8 : start + BLOCK], "little") * c2, 33) * c1 & _MASK
+        h2 = ((_rotated(h2, 31) + h1) * 5 + int(_ADD2)) & _MASK
+    h2 ^= _rotated(int.from_bytes(data[whole + 8 :], "little") * c2, 33) * c1 & _MASK
+    h1 ^= _rotated(int.from_bytes(data[whole : whole + 8], "little") * c1, 31) * c2 & _MASK
+    h1 ^= len(data)
+    h2 ^= len(data)
+    h1 = (h1 + h2) & _MASK
+    h2 = (h2 + h1) & _MASK
+    h1, h2 = _mixed(h1), _mixed(h2)
+    h1 = (h1 + h2) & _MASK
+    h2 = (h2 + h1) & _MASK
+    return h1.to_bytes(8, "little") + h2.to_bytes(8, "little")
 
 
 def hash_ranges(data: Bytes, starts: Integers, lengths: Integers, *, seed: int = 0) -> Words:
@@ -178,6 +205,17 @@ def _rotate(words: Words, bits: int, spare: Words) -> None:
     np.right_shift(words, np.uint64(64 - bits), out=spare)
     np.left_shift(words, np.uint64(bits), out=words)
     np.bitwise_or(words, spare, out=words)
+
+
+def _rotated(word: int, bits: int) -> int:
+    word &= _MASK
+    return (word << bits | word >> (64 - bits)) & _MASK
+
+
+def _mixed(word: int) -> int:
+    for factor in (_FMIX1, _FMIX2):
+        word = (word ^ word >> 33) * int(factor) & _MASK
+    return word ^ word >> 33
 
 
 def _final_mix(words: Words, spare: Words) -> None:

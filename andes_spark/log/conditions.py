@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,12 @@ def _expression(option: str, given: Any) -> pl.Expr | None:
             "goes with a Spark DataFrame",
             option=option,
         )
+    return _parsed(option, given)
+
+
+@lru_cache(maxsize=64)
+def _parsed(option: str, given: str) -> pl.Expr:
+    """A text read once, since a feed sends it with each of its batches."""
     check_sql(option, given)
     try:
         return check_row_wise(option, pl.sql_expr(given))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +25,7 @@ from andes_spark.storage.base import Storage
 QUARANTINE_SCHEMA = pa.schema(
     [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
 )
+NO_QUARANTINE = pa.Table.from_batches([], QUARANTINE_SCHEMA)
 
 
 def new_path(kind: str, head: int) -> str:
@@ -52,7 +55,7 @@ def write_mods(
     """
     path = new_path("mods", head)
     written = write_parquet(storage, path, iter([table]), table.schema, encodings=compact_encodings(table))
-    ops = table[OP]
+    ops = table[OP].to_numpy()
     truncates = _count(ops, Op.TRUNCATE)
     keyed = table.slice(truncates)
     low, high = sequence_range(table, sequence_by)
@@ -166,8 +169,8 @@ def _extreme(table: pa.Table, columns: Sequence[str], function: object) -> list[
     return found
 
 
-def _count(ops: pa.ChunkedArray, op: Op) -> int:
-    return int(pc.sum(pc.equal(ops, pa.scalar(int(op), pa.int8()))).as_py() or 0)
+def _count(ops: npt.NDArray[np.int8], op: Op) -> int:
+    return int(np.count_nonzero(ops == op))
 
 
 def _damaged(table: str, entry: LogFile, why: str) -> FileDamagedError:

@@ -25,7 +25,7 @@ from andes_spark.law.batch import (
     sort_mods,
 )
 from andes_spark.law.columns import KeyColumns
-from andes_spark.log.mod_files import QUARANTINE_SCHEMA
+from andes_spark.log.mod_files import NO_QUARANTINE, QUARANTINE_SCHEMA
 from andes_spark.model.conform import conform
 from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import OP, PRESENT, Op
@@ -142,7 +142,7 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, told: Sequence[
         counts=_counts(mods, received, collapsed, len(bad.rows)),
         digest=digest_of(mods, plan),
         reasons=_tally(bad.reasons, bad.columns),
-        examples=tuple(quarantined["row"].slice(0, EXAMPLES).to_pylist()),
+        examples=tuple(quarantined["row"].slice(0, EXAMPLES).to_pylist()) if len(bad.rows) else (),
     )
 
 
@@ -269,7 +269,7 @@ def _quarantine(
     offset: int,
 ) -> pa.Table:
     if not len(bad):
-        return QUARANTINE_SCHEMA.empty_table()
+        return NO_QUARANTINE
     picked = rows.drop_columns([OP]).take(pa.array(bad, pa.int64()))
     return pa.table(
         [

@@ -7,7 +7,7 @@ wrong at once. Without a cast rows fail as a whole or not at all; with one each 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,7 +167,8 @@ def conform(
 
 def _check_text(column: pa.ChunkedArray, name: str) -> None:
     """Refuse strings that are none: some writers put bytes of another encoding there, which no reader could show."""
-    if not any(pat.is_string(k) or pat.is_large_string(k) or pat.is_string_view(k) for k in _leaf_types(column.type)):
+    leaves = (kind for _, kind in arrow_types.leaf_paths([pa.field("", column.type)]))
+    if pat.is_primitive(column.type) or not any(map(_is_text, leaves)):
         return
     try:
         column.validate(full=True)
@@ -180,8 +181,8 @@ def _check_text(column: pa.ChunkedArray, name: str) -> None:
         ) from error
 
 
-def _leaf_types(kind: pa.DataType) -> Iterator[pa.DataType]:
-    return (leaf for _, leaf in arrow_types.leaf_paths([pa.field("", kind)]))
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pat.is_string(kind) or pat.is_large_string(kind) or pat.is_string_view(kind))
 
 
 def nulls_in_required(table: pa.Table, schema: Schema) -> dict[str, Mask]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -52,7 +53,7 @@ class Schema:
     def __contains__(self, name: object) -> bool:
         return any(field.name == name for field in self.fields)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple(field.name for field in self.fields)
@@ -110,6 +111,10 @@ class Schema:
 
     def to_arrow(self) -> pa.Schema:
         """The Arrow schema in which this library holds rows; field metadata is not carried."""
+        return self._arrow
+
+    @cached_property
+    def _arrow(self) -> pa.Schema:
         return pa.schema([arrow_types.field_to_arrow(field) for field in self.fields])
 
     @classmethod

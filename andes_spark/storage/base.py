@@ -277,8 +277,8 @@ class Storage(Protocol):
     def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
         """Writes an object, replacing one that exists: for advisory files only.
 
-        Readers see the old or the new bytes, never a mixture. With ``sync=False`` a crash of the machine
-        may lose the new ones.
+        Readers see the old or the new bytes, never a mixture. With ``sync=False`` they may for an instant see
+        nothing, and a crash may lose both.
         """
 
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:

@@ -53,6 +53,7 @@ class Context:
         self.progress = progress
         self._keys = KeyCache(settings.key_cache_bytes)
         self._checked_log = False
+        self._shape: tuple[Definition, Shape] | None = None
         self._spark = spark
         self._executor: SparkExecutor | None = None
         self._verb, self._version = "open", log.head
@@ -90,7 +91,10 @@ class Context:
 
     def shape(self) -> Shape:
         """What the kernel needs to know of the table."""
-        return shape_of(self.definition, self.table)
+        definition = self.definition
+        if self._shape is None or self._shape[0] is not definition:
+            self._shape = (definition, shape_of(definition, self.table))
+        return self._shape[1]
 
     def executor(self) -> Executor:
         """Where parts run: Spark's tasks if there is a session, else threads of this process.

@@ -35,11 +35,14 @@ def test_known_vectors(seed: int, text: str, first: int, second: int) -> None:
     expected = first.to_bytes(8, "little") + second.to_bytes(8, "little")
     assert murmur3_x64_128(text.encode(), seed) == expected
     assert hashes([text.encode()], seed) == [expected]
+    assert murmur3.hash_one(text.encode(), seed=seed) == expected
 
 
 @given(st.lists(st.binary(max_size=70), max_size=20), st.integers(0, 2**32 - 1))
 def test_many_strings_at_once(texts: list[bytes], seed: int) -> None:
-    assert hashes(texts, seed) == [murmur3_x64_128(text, seed) for text in texts]
+    expected = [murmur3_x64_128(text, seed) for text in texts]
+    assert hashes(texts, seed) == expected
+    assert [murmur3.hash_one(text, seed=seed) for text in texts] == expected
 
 
 def test_every_length_of_tail_beside_each_other() -> None:

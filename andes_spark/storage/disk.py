@@ -29,7 +29,7 @@ from andes_spark.storage.base import (
     check_path,
 )
 from andes_spark.storage.disk_errors import file_as_absent, symbolic_link, translated
-from andes_spark.storage.disk_output import DiskOutput, make_durable
+from andes_spark.storage.disk_output import DiskOutput, make_durable, write_all
 
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK}
 # After these nobody knows whether a network file system made the link.
@@ -331,7 +331,7 @@ class DiskStorage:
         temp = TEMP_PREFIX + secrets.token_hex(8)
         handle = os.open(temp, _CREATE_FLAGS, 0o666, dir_fd=parent)
         try:
-            _write_all(handle, memoryview(data))
+            write_all(handle, memoryview(data))
             if sync:
                 make_durable(handle, self.counts)
             yield temp, handle
@@ -385,8 +385,3 @@ def _linked(handle: int) -> bool:
         return os.fstat(handle).st_nlink > 1
     except OSError:
         return False
-
-
-def _write_all(handle: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(handle, data) :]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from contextlib import suppress
 
 from andes_spark.storage.base import Counts, OutputFile
 from andes_spark.storage.disk_errors import translated
-
-_BUFFER_BYTES = 1024 * 1024
 
 
 def make_durable(handle: int, counts: Counts) -> None:
@@ -22,8 +19,16 @@ def make_durable(handle: int, counts: Counts) -> None:
         counts.add_sync(time.perf_counter() - start)
 
 
+def write_all(handle: int, data: memoryview) -> None:
+    """Writes all bytes, in as many calls as it takes."""
+    while data:
+        data = data[os.write(handle, data) :]
+
+
 class DiskOutput(OutputFile):
     """``OutputFile`` on disk.
+
+    Not buffered: whoever writes little at a time gathers it first.
 
     Args:
         path: path in the table's folder, for messages.
@@ -38,17 +43,15 @@ class DiskOutput(OutputFile):
         self._root = root
         self._parent = parent
         self._counts = counts
-        self._raw = io.FileIO(handle, "wb")
-        self._file = io.BufferedWriter(self._raw, _BUFFER_BYTES)
+        self._handle = handle
 
     def _append(self, data: memoryview) -> None:
         with translated("write", self._root, self.path):
-            self._file.write(data)
+            write_all(self._handle, data)
 
     def _finish(self) -> None:
         with translated("write", self._root, self.path):
-            self._file.flush()
-            make_durable(self._raw.fileno(), self._counts)
+            make_durable(self._handle, self._counts)
             make_durable(self._parent, self._counts)
         self._counts.add_bytes(written=self._size)
         self._release()
@@ -59,8 +62,6 @@ class DiskOutput(OutputFile):
         self._release()
 
     def _release(self) -> None:
-        # The raw file first: closing the buffer would try once more to write what a full disk refused.
         with suppress(OSError):
-            self._raw.close()
-        self._file.close()
+            os.close(self._handle)
         os.close(self._parent)

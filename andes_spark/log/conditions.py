@@ -29,6 +29,7 @@ FLAGS = {
 """Columns with the answers of the conditions, by option."""
 
 _NULL = 2
+_DECIMAL_DIGITS = 38
 _ACROSS_ROWS = frozenset(
     {"Agg", "Len", "Over", "Rolling", "Sort", "SortBy", "Gather", "Slice", "Filter", "Explode"}
     | {"Unique", "Shift", "Rank", "Reverse", "Cumulative", "Head", "Tail"}
@@ -81,8 +82,9 @@ class Conditions:
             raise SchemaMismatchError(
                 f"the conditions use columns that the batch lacks: {missing}", missing=tuple(missing)
             )
-        frame = pl.from_arrow(table.select(sorted(used))) if used else pl.DataFrame(height=table.num_rows)
-        assert isinstance(frame, pl.DataFrame)
+        # Column by column: for a whole table polars wakes its threads, which takes longer than 100 rows do.
+        columns = {name: _series(name, table[name]) for name in sorted(used)}
+        frame = pl.DataFrame(columns) if used else pl.DataFrame(height=table.num_rows)
         codes = combine(
             _codes(frame, self.upserts, "apply_as_upserts", table.num_rows),
             _codes(frame, self.deletes, "apply_as_deletes", table.num_rows),
@@ -206,6 +208,19 @@ def _parsed(option: str, given: str) -> pl.Expr:
         raise OptionError(f"{option}: {given!r} is not a SQL expression: {error}", option=option) from error
 
 
+def _series(name: str, column: pa.ChunkedArray) -> pl.Series:
+    kind = column.type
+    try:
+        if pa.types.is_decimal256(kind):  # at which polars panics
+            column = column.cast(pa.decimal128(_DECIMAL_DIGITS, kind.scale))
+        return pl.Series(name, column)
+    except (pl.exceptions.PolarsError, pa.ArrowInvalid, ValueError) as error:
+        raise OptionError(
+            f"the conditions use {name!r}, a column of {kind}, which they cannot: {error}; convert it first",
+            column=name,
+        ) from error
+
+
 def _codes(frame: pl.DataFrame, expression: pl.Expr | None, option: str, rows: int) -> Codes | None:
     if expression is None:
         return None
@@ -219,7 +234,7 @@ def _codes(frame: pl.DataFrame, expression: pl.Expr | None, option: str, rows: i
         raise OptionError(f"{option}: it gives {values.len()} values for {rows} rows", option=option)
     if values.len() == 1 and rows != 1:
         values = values.new_from_index(0, rows)
-    return _coded(values.to_arrow())
+    return values.to_numpy().astype(np.int8) if not values.null_count() else _coded(values.to_arrow())
 
 
 def _coded(answers: pa.Array | pa.ChunkedArray) -> Codes:

@@ -157,7 +157,7 @@ def digest_of(mods: pa.Table, plan: BatchPlan) -> digest.Digest:
 
 def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[pa.Table, dict[str, Bools]]:
     """All columns of the table in its types; those that the batch lacks are NULL."""
-    no_upserts = not pc.any(pc.equal(ops, pa.scalar(int(Op.UPSERT), pa.int8()))).as_py()
+    no_upserts = not (ops.to_numpy() == Op.UPSERT).any()
     wanted = plan.schema
     done = conform(
         data,
@@ -166,19 +166,20 @@ def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[p
         required=plan.columns.narrow,
         cast=plan.cast,
     )
-    arrow = wanted.to_arrow()
+    arrow = wanted.nullable.to_arrow()
     missing = [name for name in wanted.names if name not in done.table.column_names]
     lacking = sorted(set(missing) & (plan.listed or set()))
     if lacking and not no_upserts:
         raise SchemaMismatchError(
             f"{plan.table}: column_list names {lacking}, which the batch lacks", missing=tuple(lacking)
         )
-    arrays = [
-        pa.nulls(data.num_rows, arrow.field(name).type) if name in missing else done.table[name]
-        for name in wanted.names
-    ]
-    schema = pa.schema([arrow.field(name).with_nullable(True) for name in wanted.names])
-    return pa.table(arrays, schema=schema), dict(done.failed)
+    arrays = done.table.columns
+    if missing:
+        arrays = [
+            pa.nulls(data.num_rows, arrow.field(name).type) if name in missing else done.table[name]
+            for name in wanted.names
+        ]
+    return pa.Table.from_arrays(arrays, schema=arrow), dict(done.failed)
 
 
 def _listing(data: pa.Table, plan: BatchPlan) -> pa.ChunkedArray:

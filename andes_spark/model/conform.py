@@ -143,7 +143,7 @@ def conform(
     columns: dict[str, pa.ChunkedArray] = {}
     failed: dict[str, Mask] = {}
     lossy: dict[str, tuple[str, str]] = {}
-    present = [field for field in wanted if field.name in table.schema.names]
+    present = wanted.select(name for name in wanted.names if name in table.schema.names)
     for field in present:
         given = table.column(field.name)
         _check_text(given, field.name)
@@ -161,7 +161,7 @@ def conform(
             )
     Differences((), (), lossy).raise_if_any()
     # Values of a column that is NOT NULL may still be NULL here, which an Arrow table does not mind.
-    rows = pa.Table.from_arrays(list(columns.values()), schema=Schema(tuple(present)).to_arrow())
+    rows = pa.Table.from_arrays(list(columns.values()), schema=present.to_arrow())
     return Conformed(rows, failed)
 
 

@@ -58,6 +58,11 @@ class Schema:
         """The names of the columns, in order."""
         return tuple(field.name for field in self.fields)
 
+    @cached_property
+    def nullable(self) -> Schema:
+        """The same columns, none of them NOT NULL."""
+        return Schema(tuple(replace(field, nullable=True) for field in self.fields))
+
     def field(self, name: str) -> Field:
         """The column of exactly this name.
 
@@ -71,7 +76,8 @@ class Schema:
 
     def select(self, names: Iterable[str]) -> Schema:
         """The named columns, in the order of ``names``; raises as ``field`` does."""
-        return Schema(tuple(self.field(name) for name in names))
+        chosen = tuple(names)
+        return self if chosen == self.names else Schema(tuple(self.field(name) for name in chosen))
 
     def with_required(self, names: Iterable[str]) -> Schema:
         """The same columns, with those of ``names`` NOT NULL; raises as ``field`` does."""

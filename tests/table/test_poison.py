@@ -242,6 +242,22 @@ def test_columns_named_like_functions_are_columns() -> None:
     assert table.to_arrow(filter="Len in (1, 2) and lower(`Over`) = 'x'")["id"].to_pylist() == [2]
 
 
+def test_conditions_on_columns_of_types_that_they_cannot_use_are_refused() -> None:
+    table = create("id bigint, seq bigint")
+    mods = pa.table({"id": [1, 2], "seq": [1, 1], "op": pa.array([Decimal(0), Decimal(1)], pa.decimal256(40, 2))})
+    assert table.apply(mods, apply_as_deletes="op = 1").deletes == 1
+    huge = pa.array([Decimal(10) ** 45, Decimal(1)], pa.decimal256(50, 2))
+    for odd in (
+        huge,
+        pa.array([(1, 2, 3)] * 2, pa.month_day_nano_interval()),
+        pa.array([[1]] * 2, pa.list_view(pa.int8())),
+    ):
+        with pytest.raises(OptionError, match=r"'op', a column of .*convert it first") as caught:
+            table.apply(mods.set_column(2, "op", odd), apply_as_deletes="op = 1")
+        assert caught.value.column == "op"
+    assert table.version == 1
+
+
 def test_quarantined_rows_show_what_the_conditions_saw() -> None:
     table = create("id bigint, seq bigint, v double, b binary")
     mods = pa.table({"id": [1], "seq": [1], "v": [float("nan")], "b": [b"\xff"], "op": ["X"]})

@@ -7,8 +7,12 @@ from benchmarks.lab import Lab, Spread, stopwatch
 from benchmarks.report import Table, verdict
 
 _LIMITS = {100: 0.010, 500_000: 0.6}
-_TIMES = 7
 _WARM = 3
+
+
+def _times(size: int) -> int:
+    """How often a size is measured: small ones more often, since single times of some milliseconds scatter widely."""
+    return min(max(20_000 // size, 7), 41)
 
 
 def run(lab: Lab) -> list[Table]:
@@ -24,7 +28,7 @@ def run(lab: Lab) -> list[Table]:
         for size in lab.sizes:
             spent: list[float] = []
             synced: list[float] = []
-            for _ in range(_WARM + _TIMES):
+            for _ in range(_WARM + _times(size)):
                 batch = feed.batch(size, "random")
                 mods = batch.arrow()
                 with stopwatch() as clock:

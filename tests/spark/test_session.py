@@ -89,6 +89,8 @@ def test_settings_of_a_local_session(spark):
     assert conf["spark.ui.enabled"] == "false"
     assert conf["spark.driver.host"] == conf["spark.driver.bindAddress"] == "127.0.0.1"
     assert conf["spark.sql.execution.arrow.pyspark.enabled"] == "true"
+    assert spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch") == str(2**31 - 1)
+    assert spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch") == "1024"
     assert "log4j2.configurationFile" in conf[sessions.JAVA_OPTIONS]
     assert spark.sparkContext.pythonExec == sys.executable
 

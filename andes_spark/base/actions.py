@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from andes_spark.base import stats
+from andes_spark.base import seal, stats
 from andes_spark.errors import LogDamagedError, OptionError, UnsupportedTableError
 from andes_spark.model.schema import DataType, Decimal, Primitive, simple_string
 
@@ -42,12 +42,12 @@ def entry_path(version: int) -> str:
 
 
 def commit(storage: Storage, version: int, actions: Iterable[Action]) -> PutOutcome:
-    """Create the log entry of a version, unless it exists.
+    """Create the log entry of a version, unless it exists; sealed where it begins with our ``commitInfo``.
 
     Returns:
         ``EXISTS`` may also stand for our own entry, when an answer was lost: compare the commit id.
     """
-    return storage.put_if_absent(entry_path(version), encode(actions))
+    return storage.put_if_absent(entry_path(version), seal.sealed(version, encode(actions)))
 
 
 def encode(actions: Iterable[Action]) -> bytes:
@@ -80,6 +80,7 @@ def commit_info(
         engine_info: name and version of the writer.
     """
     info: dict[str, Any] = {
+        "tags": {seal.TAG: seal.BLANK},
         "timestamp": timestamp_ms,
         "operation": operation,
         "operationParameters": {k: _parameter(v) for k, v in (parameters or {}).items()},

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.base import checkpoint as checkpoints
-from andes_spark.base import vectors
-from andes_spark.base.actions import LOG_FOLDER, decode_path, entry_path
+from andes_spark.base import seal, vectors
+from andes_spark.base.actions import ENGINE, LOG_FOLDER, decode_path, entry_path
 from andes_spark.base.delta_state import Commit, DataFile, DeltaState, Metadata, Protocol
 from andes_spark.errors import (
     FileDamagedError,
@@ -102,7 +102,11 @@ def parse_commit(version: int, data: bytes) -> Commit:
             actions.append((kind, action))
     if not actions:
         raise _bad_entry(version, "it is empty")
-    return Commit(version, tuple(actions))
+    commit = Commit(version, tuple(actions))
+    intact = seal.is_intact(version, data)
+    if intact is False or (intact is None and (commit.commit_info or {}).get("engineInfo") == ENGINE):
+        raise _bad_entry(version, "it is not as this library wrote it: its checksum differs")
+    return commit
 
 
 def _identity(kind: str, action: Mapping[str, Any]) -> tuple[str, str] | None:

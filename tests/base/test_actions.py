@@ -41,7 +41,9 @@ def test_an_entry_is_created_once():
 
 def test_an_entry_has_one_action_a_line_whatever_it_says():
     odd = actions.commit_info("MERGE", timestamp_ms=5, commit_id="c\n\u2028", parameters={"a": ["x\r\n"], "b": "t"})
-    data = actions.encode([odd, actions.txn("é", 1)])
+    storage = MemoryStorage()
+    actions.commit(storage, 1, [odd, actions.txn("é", 1)])
+    data = storage.get(actions.entry_path(1))
     assert data.count(b"\n") == 2
     commit = parse_commit(1, data)
     assert commit.commit_id == "c\n\u2028"

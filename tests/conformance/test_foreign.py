@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,9 @@ def test_a_merge_that_another_writer_overwrote_is_noticed(spark, tmp_path):
     entry = tmp_path / "t" / "_delta_log" / f"{1:020}.json"
     ours = entry.read_bytes()
     # What Delta's log store does when it lost a race that it did not see.
-    entry.write_bytes(re.sub(rb'"txnId":"[^"]*"', b'"txnId":"theirs"', ours))
+    info, rest = ours.split(b"\n", 1)
+    theirs = {**json.loads(info)["commitInfo"], "txnId": "theirs", "engineInfo": "Apache-Spark/4.2.0", "tags": {}}
+    entry.write_bytes(json.dumps({"commitInfo": theirs}).encode() + b"\n" + rest)
     with pytest.raises(ForeignWriteError) as caught:
         ModTable.open(table.url).to_arrow()
     assert caught.value.delta_version == 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
@@ -17,7 +16,6 @@ from andes_spark.base.locate import NumberedFile
 from andes_spark.base.plan import BUCKET_BYTES, estimate
 from andes_spark.base.snapshot import case_of
 from andes_spark.base.tombstones import read_tombstones
-from andes_spark.errors import AndesError, FileDamagedError
 from andes_spark.law.batch import content_hashes
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.digest import Digest
@@ -26,7 +24,9 @@ from andes_spark.log.pending import Pending, pending_of
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.manifest import FORMAT, Manifest, MergeRecord, PendingVersion
 from andes_spark.table.context import Context
+from andes_spark.table.findings import Findings
 from andes_spark.table.read import alive_rows, gone_rows
+from andes_spark.table.verify_past import check_past
 
 _SHOWN = 10
 
@@ -41,13 +41,16 @@ class VerifyResult:
         files: files whose checksums were compared.
         rows: rows of the base that were compared with the law's evaluation.
         problems: what is wrong; empty if nothing is.
+        missing: data files and deletion vectors of older states of the base that are gone, as after a VACUUM with
+            a retention: versions that need them cannot be read. No problem of the newest version.
     """
 
     version: int
     applied: int
     files: int
     rows: int
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -55,24 +58,9 @@ class VerifyResult:
         return not self.problems
 
 
-class _Findings:
-    """Problems so far; a check that raises an error of the library leaves its message here."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-        self.files = 0
-        self.rows = 0
-
-    def check(self, function: Callable[[], None]) -> None:
-        try:
-            function()
-        except AndesError as error:
-            self.problems.append(error.message)
-
-
 def verify(context: Context) -> VerifyResult:
     """Verify a table; see ``ModTable.verify``. Work above the byte budget is done a range of keys at a time."""
-    found = _Findings()
+    found = Findings()
     # The base first: while others write, it must not contain more than the log that is read.
     snapshots: list[BaseSnapshot] = []
     found.check(lambda: snapshots.append(context.base.snapshot()))
@@ -84,12 +72,14 @@ def verify(context: Context) -> VerifyResult:
     base = snapshots[0]
     found.check(lambda: context.base.require_ours(base))
     for path, sha256 in _stored(manifests, base):
-        found.check(lambda path=path, sha256=sha256: _checksum(context, path, sha256, found))  # type: ignore[misc]
+        found.check(lambda path=path, sha256=sha256: found.checksum(context.storage, path, sha256))  # type: ignore[misc]
     if base.applied > head:
         found.check(lambda: _nothing(context.log.pending(base.applied, head)))
     else:
         found.check(lambda: _compare(context, manifests, base, found))
-    return VerifyResult(head, base.applied, found.files, found.rows, tuple(found.problems))
+    compared = base.state.files if base.applied <= head else ()
+    check_past(context, base.version, compared, found)
+    return VerifyResult(head, base.applied, found.files, found.rows, tuple(found.problems), tuple(found.missing))
 
 
 def _nothing(_: object) -> None:
@@ -106,20 +96,7 @@ def _stored(manifests: list[Manifest], base: BaseSnapshot) -> Iterator[tuple[str
         yield file.path, file.sha256
 
 
-def _checksum(context: Context, path: str, sha256: str, found: _Findings) -> None:
-    data = context.storage.find(path)
-    found.files += 1
-    if data is None:
-        raise FileDamagedError(f"{context.table}: {path} is missing", table=context.table, path=path)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise FileDamagedError(
-            f"{context.table}: {path} is not the file that was committed: its SHA-256 differs",
-            table=context.table,
-            path=path,
-        )
-
-
-def _compare(context: Context, manifests: list[Manifest], base: BaseSnapshot, found: _Findings) -> None:
+def _compare(context: Context, manifests: list[Manifest], base: BaseSnapshot, found: Findings) -> None:
     """Compare the base with the law's evaluation of all mods from the origin on."""
     shape = context.shape()
     origin = manifests[0].origin
@@ -154,7 +131,7 @@ def _bounds(context: Context, expected: Case, actual: Case) -> list[Bounds | Non
     )
 
 
-def _compare_bucket(context: Context, expected: Case, actual: Case, bounds: Bounds | None, found: _Findings) -> None:
+def _compare_bucket(context: Context, expected: Case, actual: Case, bounds: Bounds | None, found: Findings) -> None:
     shape = expected.shape
     storage, settings = context.storage, context.settings
     done: Evaluation | None = None
@@ -186,7 +163,7 @@ def _compare_bucket(context: Context, expected: Case, actual: Case, bounds: Boun
         _check_tombstones(context, expected, actual, done, bounds, found)
 
 
-def _check_keys(parts: list[pa.Table], key: tuple[str, ...], found: _Findings) -> None:
+def _check_keys(parts: list[pa.Table], key: tuple[str, ...], found: Findings) -> None:
     if not parts:
         return
     frame = pl.from_arrow(pa.concat_tables(parts))
@@ -202,7 +179,7 @@ def _check_tombstones(
     actual: Case,
     done: Evaluation | None,
     bounds: Bounds | None,
-    found: _Findings,
+    found: Findings,
 ) -> None:
     shape = expected.shape
     stored = read_tombstones(context.storage, actual.tombstones, shape, bounds=bounds)

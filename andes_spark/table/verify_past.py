@@ -1,0 +1,91 @@
+"""Verification of what reads of older versions need: every entry of the Delta log, and what the entries name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from andes_spark.base.actions import entry_path
+from andes_spark.base.base import read_record
+from andes_spark.base.delta_log import read_commit
+from andes_spark.base.delta_state import Commit, DataFile
+from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.vectors import VectorDescriptor, load_vector
+from andes_spark.errors import LogDamagedError
+from andes_spark.storage.base import Storage
+from andes_spark.table.context import Context
+from andes_spark.table.findings import Findings
+
+
+def check_past(context: Context, newest: int, compared: Collection[str], found: Findings) -> None:
+    """Check Delta versions 0 to ``newest``, the merge records that they are of, and the files that they add.
+
+    Data files and deletion vectors that are gone are no problem of the newest state: a VACUUM that was told a
+    retention takes them. They are listed as missing.
+
+    Args:
+        context: the table.
+        newest: Delta version up to which the base was compared.
+        compared: paths of data files that were read for that comparison.
+        found: takes what is wrong or missing.
+    """
+    past = _Past(context.storage, context.shape(), set(compared), found)
+    for version in range(newest + 1):
+        found.check(lambda version=version: past.check_entry(context, version))  # type: ignore[misc]
+
+
+class _Past:
+    """The files seen so far, each checked once."""
+
+    def __init__(self, storage: Storage, shape: Shape, seen: set[str], found: Findings) -> None:
+        self._storage = storage
+        self._shape = shape
+        self._seen = seen
+        self._found = found
+
+    def check_entry(self, context: Context, version: int) -> None:
+        commit = read_commit(self._storage, version)
+        if commit is None:
+            path = entry_path(version)
+            raise LogDamagedError(
+                f"{self._storage.url}: {path} is missing; restore it", table=self._storage.url, path=path
+            )
+        applied = commit.txns.get(context.table_id, 0)
+        if applied and context.base.is_merge(commit):
+            self._found.check(lambda: self._check_record(context, applied))
+        self._check_files(commit)
+
+    def _check_record(self, context: Context, applied: int) -> None:
+        record = read_record(self._storage, context.table_id, applied)
+        for file in (*record.tombstones, *record.quarantined):
+            if self._first(file.path):
+                self._found.check(lambda file=file: self._found.checksum(self._storage, file.path, file.sha256))  # type: ignore[misc]
+
+    def _check_files(self, commit: Commit) -> None:
+        for add in commit.of_kind("add"):
+            file = DataFile.from_add(add)
+            if self._first(file.location):
+                self._found.check(lambda file=file: self._check_data(file))  # type: ignore[misc]
+            if file.vector is not None and self._first(file.vector.unique_id):
+                self._found.check(lambda vector=file.vector: self._check_vector(vector))  # type: ignore[misc]
+
+    def _check_data(self, file: DataFile) -> None:
+        if self._is_there(file.location):
+            opened = OpenFile(self._storage, file.location, file, self._shape)
+            for group in range(len(opened.starts) - 1):
+                opened.read(self._shape.schema.names, [group])
+
+    def _check_vector(self, vector: VectorDescriptor) -> None:
+        if vector.file_path is None or self._is_there(vector.file_path):
+            load_vector(self._storage, vector)
+
+    def _first(self, name: str) -> bool:
+        first = name not in self._seen
+        self._seen.add(name)
+        return first
+
+    def _is_there(self, path: str) -> bool:
+        there = self._storage.size(path) is not None
+        self._found.files += there
+        if not there and path not in self._found.missing:
+            self._found.missing.append(path)
+        return there

@@ -34,6 +34,8 @@ that a task can raise them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -164,3 +166,15 @@ class AccessDeniedError(StorageError):
 
 class StorageFullError(StorageError):
     """No space left where the table lives."""
+
+
+@contextmanager
+def about(table: str) -> Iterator[None]:
+    """Let errors of a batch or an option that are raised inside, where no table is known, say which table it is."""
+    try:
+        yield
+    except (SchemaMismatchError, SequenceTieError, OptionError) as error:
+        if error.table is not None:
+            raise
+        message = error.message if error.message.startswith(table) else f"{table}: {error.message}"
+        raise type(error)(message, **{**error.fields, "table": table}) from error

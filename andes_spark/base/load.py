@@ -28,13 +28,13 @@ def load_rows(data: pa.Table, shape: Shape) -> list[pa.Table]:
     ops = pa.repeat(pa.scalar(int(Op.UPSERT), pa.int8()), table.num_rows)
     bad = bad_rows(table.append_column(OP, ops), shape.schema, shape.columns, partition_by=shape.partition_by)
     if len(bad.rows):
-        shown = sorted({f"{r.value}{f': {c}' if c else ''}" for r, c in zip(bad.reasons, bad.columns, strict=True)})
+        reasons = bad.tally()
         raise BadModsError(
-            f"{shape.table}: {len(bad.rows)} rows cannot be loaded: {', '.join(shown)}; mend them, or create the "
-            "table empty and apply() the rows with max_quarantined",
+            f"{shape.table}: {len(bad.rows)} rows cannot be loaded: {', '.join(sorted(reasons))}; mend them, or create "
+            "the table empty and apply() the rows with max_quarantined",
             table=shape.table,
             quarantined=len(bad.rows),
-            reasons=tuple(shown),
+            reasons=reasons,
         )
     return sorted_pieces(table, shape.columns.key)
 

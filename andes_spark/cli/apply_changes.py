@@ -113,9 +113,9 @@ def _show_batches(job: ApplyChanges, table: ModTable, console: Console) -> None:
     console.print(shown)
 
 
-def _cells(result: ApplyResult, batch_id: int) -> list[str]:
+def _cells(result: ApplyResult, batch_id: str) -> list[str]:
     counts = result.counts
-    cells = [str(result.version), str(batch_id), str(counts.received), str(counts.upserts), str(counts.deletes)]
+    cells = [str(result.version), batch_id, str(counts.received), str(counts.upserts), str(counts.deletes)]
     if result.replayed:
         return [*cells, "applied before"]
     if result.merge is None or result.merge.status != "merged":

@@ -14,12 +14,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from andes_spark.cli.plain import parsed
-from andes_spark.errors import FileDamagedError, OptionError
+from andes_spark.errors import FileDamagedError, OptionError, SchemaMismatchError
 from andes_spark.model.schema import Schema
 
 FORMATS = ("parquet", "csv", "json")
 
 _BY_SUFFIX = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
+# How Arrow says that a text of a CSV file is no value of its column's type.
+_NO_VALUE = "CSV conversion error"
 _BLOCK_BYTES = 16 * 1024 * 1024
 _WRONG = (pa.ArrowException, OSError, EOFError, ValueError, TypeError, ArithmeticError)
 
@@ -56,6 +58,7 @@ def open_rows(paths: Sequence[str], *, given: str | None, schema: Schema | None,
 
     Raises:
         FileDamagedError: a file that cannot be read as what it should be; ``path``.
+        SchemaMismatchError: a value that its column cannot hold; ``path``, ``column``.
         OptionError: files with different columns; ``path``.
     """
     forms = [format_of(path, given) for path in paths]
@@ -101,6 +104,8 @@ def _read(path: str, form: str, known: pa.Schema, text: Collection[str]) -> pa.T
             return _parquet(path).read().replace_schema_metadata(None)
         return _csv(path, known, text) if form == "csv" else _json(path, known, text)
     except _WRONG as error:
+        if form == "csv" and _NO_VALUE in str(error):
+            raise _wrong_value(path, str(error)) from error
         raise _unreadable(path, "CSV" if form == "csv" else "JSON lines", error) from error
 
 
@@ -122,7 +127,7 @@ def _json(path: str, known: pa.Schema, text: Collection[str]) -> pa.Table:
     with open_compressed(path) as file:
         rows = [_object(line, number) for number, line in enumerate(file, start=1) if line.strip()]
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _column([row.get(name) for row in rows], name, known, text) for name in names})
+    return pa.table({name: _column([row.get(name) for row in rows], name, known, text, path) for name in names})
 
 
 def open_compressed(path: str) -> IO[bytes]:
@@ -147,14 +152,14 @@ def _once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _column(values: list[Any], name: str, known: pa.Schema, text: Collection[str]) -> pa.Array:
+def _column(values: list[Any], name: str, known: pa.Schema, text: Collection[str], path: str) -> pa.Array:
     if name not in known.names:
         return pa.array([float(value) if isinstance(value, Decimal) else value for value in values])
     try:
         return pa.array([parsed(value, known.field(name).type) for value in values], known.field(name).type)
     except _WRONG as error:
         if name not in text:
-            raise ValueError(f"column {name!r}: {error}") from error
+            raise _wrong_value(path, f"column {name!r}: {error}", column=name) from error
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
@@ -193,6 +198,15 @@ def pairs(given: Sequence[str], *, option: str) -> dict[str, str]:
 
 def _different(path: str, first: str) -> OptionError:
     return OptionError(f"{path} has other columns than {first}; give files of one form at a time", path=path)
+
+
+def _wrong_value(path: str, what: str, **fields: str) -> SchemaMismatchError:
+    return SchemaMismatchError(
+        f"{path} holds a value that its column cannot: {what}; mend it, or pass --cast with --max-quarantined to "
+        "set such rows aside",
+        path=path,
+        **fields,
+    )
 
 
 def _unreadable(path: str, form: str, error: BaseException) -> FileDamagedError:

@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from andes_spark.model.values import shown
+from andes_spark.model.values import python_rows, shown
 
 _FINER = re.compile(r"[.,]\d{7}")
 _CHUNK_ROWS = 10_000
@@ -116,4 +116,4 @@ def _a(kind: type, value: Any) -> Any:
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The rows of a table, as objects whose values ``plain`` takes; a few thousand at a time become Python."""
     for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
-        yield from batch.to_pylist()
+        yield from python_rows(pa.Table.from_batches([batch]))

@@ -71,7 +71,7 @@ def history(path: str, output: Output, storage_options: dict[str, str] | None, l
     """Show the newest versions and what made them."""
     opened = ModTable.open(path, storage_options=storage_options)
     if merges:
-        found = opened.merges(limit=limit)
+        found = [{**plain(each), "time": iso_time(each["time"])} for each in opened.merges(limit=limit)]
         output.rows(found, columns=list(found[0]) if found else ["delta_version"])
         return
     columns = ["version", "time", "operation", "received", "upserts", "deletes", "truncates", "quarantined", "job"]

@@ -184,7 +184,8 @@ def _one(files: tuple[str, ...], schema: Schema, narrow: set[str], given: dict[s
         options[name] = None if given[name] is None else split_names(given[name])
     if given["batch_id"] is not None:
         source, text_id = given["batch_id"]
-        is_number = text_id.isascii() and text_id.isdigit()
+        # Not one with zeros before it: 01 and 1 are two ids.
+        is_number = text_id.isascii() and text_id.isdigit() and text_id == str(int(text_id))
         options["batch_id"] = (source, int(text_id) if is_number else text_id)
     yield _Batch(rows, options)
 

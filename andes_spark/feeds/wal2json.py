@@ -39,6 +39,7 @@ from andes_spark.errors import FileDamagedError, NotFoundError, OptionError
 from andes_spark.feeds import postgres_values
 from andes_spark.feeds import wal2json_records as records
 from andes_spark.feeds.wal2json_mods import ModColumns, Source
+from andes_spark.model.option_types import COUNT, require
 from andes_spark.model.schema import Field, Primitive, Schema
 
 __all__ = [
@@ -76,9 +77,9 @@ _DEFAULTS = DecodeOptions()
 
 
 class ChangeBatch(NamedTuple):
-    """Whole transactions, in order: ``batch_id`` is the commit position of the last one."""
+    """Whole transactions, in order: ``batch_id`` has the commit positions of the first and the last one."""
 
-    batch_id: int
+    batch_id: str
     mods: pa.Table
 
 
@@ -128,20 +129,26 @@ def batches(
 ) -> Iterator[ChangeBatch]:
     """Decode a feed into batches of at least ``changes_per_batch`` mods, the last one excepted.
 
-    The same feed gives the same batches and ids, so that a batch can be applied again after a failure.
+    The same feed gives the same batches and ids, so that a batch can be applied again after a failure. A feed that is
+    cut elsewhere, by another start or size, gives other ids: its mods stand at the same sequences and change nothing.
     Arguments and errors are those of ``decode``; a transaction is never split, however large.
     """
+    require("changes_per_batch", changes_per_batch, COUNT)
     if changes_per_batch < 1:
-        raise OptionError(f"changes_per_batch must be at least 1, not {changes_per_batch}")
+        raise OptionError(f"changes_per_batch must be at least 1, not {changes_per_batch}", option="changes_per_batch")
     source = Source.of(schema, table, primary_key, options.columns)
     waiting: list[records.Mod] = []
     for mods in _transactions(lines, source, options):
         waiting += mods
         if len(waiting) >= changes_per_batch:
-            yield ChangeBatch(waiting[-1].lsn, source.to_table(waiting))
+            yield _batch(waiting, source)
             waiting = []
     if waiting:
-        yield ChangeBatch(waiting[-1].lsn, source.to_table(waiting))
+        yield _batch(waiting, source)
+
+
+def _batch(mods: list[records.Mod], source: Source) -> ChangeBatch:
+    return ChangeBatch(f"{mods[0].lsn}-{mods[-1].lsn}", source.to_table(mods))
 
 
 def read_changes(
@@ -169,7 +176,7 @@ def read_lines(*paths: str | Path) -> Iterator[bytes]:
         try:
             with opener(path, "rb") as file:
                 yield from file
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
             raise NotFoundError(f"there is no change feed {str(path)!r}", path=str(path)) from error
         except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
             raise FileDamagedError(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from andes_spark.errors import DamagedError, OptionError, UnsupportedTableError
+from andes_spark.model.option_types import is_text
 
 INSERT, UPDATE, DELETE, TRUNCATE = "I", "U", "D", "T"
 
@@ -193,8 +194,10 @@ def table_name(table: str | tuple[str, str]) -> tuple[str, str]:
     Raises:
         OptionError: neither ``schema.table`` nor a pair.
     """
-    parts = tuple(table.split(".")) if isinstance(table, str) else tuple(table)
-    if len(parts) != 2 or not all(parts):
+    parts: tuple[str, ...] = ()
+    if isinstance(table, str | tuple | list):
+        parts = tuple(table.split(".")) if isinstance(table, str) else tuple(table)
+    if len(parts) != 2 or not all(is_text(part) and part for part in parts):
         raise OptionError(f"table must be 'schema.table', or a pair of names if one of them holds a dot, not {table!r}")
     return parts[0], parts[1]
 

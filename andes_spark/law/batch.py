@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,11 @@ class BadRows:
     rows: npt.NDArray[np.int64]
     reasons: tuple[Reason, ...]
     columns: tuple[str | None, ...]
+
+    def tally(self) -> dict[str, int]:
+        """How many rows there are by reason, and column where one is to blame."""
+        pairs = zip(self.reasons, self.columns, strict=True)
+        return dict(Counter(why.value if column is None else f"{why.value}: {column}" for why, column in pairs))
 
 
 def bad_rows(

@@ -20,6 +20,7 @@ import pyarrow as pa
 from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.law.batch import UNKNOWN_OP
 from andes_spark.model.mod import OP, ApplyOptions, OnNull, Op
+from andes_spark.model.option_types import TEXT, require
 
 FLAGS = {
     "apply_as_upserts": "_andes_is_upsert",
@@ -134,6 +135,7 @@ def with_operations(rows: pa.Table, on_null: OnNull) -> pa.Table:
 
 def check_sql(option: str, text: str) -> None:
     """Refuse what engines read differently: a double quote (a literal in Spark, a name elsewhere), a backslash."""
+    require(option, text, TEXT)
     if '"' in text:
         raise OptionError(
             f"{option}: a double quote means a string to Spark and a column to others; use single quotes for "
@@ -158,7 +160,7 @@ def check_row_wise(option: str, expression: pl.Expr) -> pl.Expr:
     """
     try:
         tree = json.loads(expression.meta.serialize(format="json"))
-    except (pl.exceptions.ComputeError, ValueError):
+    except (pl.exceptions.ComputeError, ValueError, RecursionError):
         return expression  # a function of Python, which polars cannot write down: it is taken at its word
     found = _ACROSS_ROWS & set(_nodes(tree))
     if found:

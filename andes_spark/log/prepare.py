@@ -141,7 +141,7 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, told: Sequence[
         quarantined=quarantined,
         counts=_counts(mods, received, collapsed, len(bad.rows)),
         digest=digest_of(mods, plan),
-        reasons=_tally(bad.reasons, bad.columns),
+        reasons=bad.tally(),
         examples=tuple(quarantined["row"].slice(0, EXAMPLES).to_pylist()) if len(bad.rows) else (),
     )
 
@@ -189,12 +189,16 @@ def _listing(data: pa.Table, plan: BatchPlan) -> pa.ChunkedArray:
             f"{plan.table}: columns_to_update names {name!r}, which the batch lacks", missing=(name,)
         )
     column = data[name]
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-        raise SchemaMismatchError(
-            f"{plan.table}: columns_to_update names {name!r}, which is {column.type}, not a list of names",
-            wrong_type={name: (str(column.type), "array<string>")},
-        )
-    return column
+    try:
+        if pa.types.is_null(column.type) or pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            return column.cast(pa.list_(pa.string()))
+        why = "not a list of names"
+    except pa.ArrowException as error:
+        why = f"not a list of names ({error})"
+    raise SchemaMismatchError(
+        f"{plan.table}: columns_to_update names {name!r}, which is {column.type}, {why}",
+        wrong_type={name: (str(column.type), "array<string>")},
+    )
 
 
 def _present(
@@ -281,14 +285,6 @@ def _quarantine(
         ],
         schema=QUARANTINE_SCHEMA,
     )
-
-
-def _tally(reasons: Sequence[Reason], columns: Sequence[str | None]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for reason, column in zip(reasons, columns, strict=True):
-        name = reason.value if column is None else f"{reason.value}: {column}"
-        found[name] = found.get(name, 0) + 1
-    return found
 
 
 def _counts(mods: pa.Table, received: int, collapsed: int, quarantined: int) -> Counts:

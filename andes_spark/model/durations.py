@@ -10,12 +10,13 @@ from andes_spark.errors import OptionError
 _FORM = re.compile(r"\s*(\d{1,9})\s*(second|minute|hour|day|week)s?\s*", re.IGNORECASE)
 
 
-def parse_duration(text: str, *, option: str) -> timedelta:
+def parse_duration(text: str, *, option: str, also: str = "") -> timedelta:
     """Read a duration: a whole number and one of second, minute, hour, day, week (or their plurals).
 
     Args:
         text: for example ``"15 minutes"``.
         option: the option it was given for, named in the error.
+        also: what else the option takes, for the error.
 
     Raises:
         OptionError: not of that form.
@@ -26,7 +27,7 @@ def parse_duration(text: str, *, option: str) -> timedelta:
     match = _FORM.fullmatch(text)
     if match is None:
         raise OptionError(
-            f'{option}: "{text}" is not a duration; write a number and a unit, such as "15 minutes" or "30 days"',
+            f'{option}: "{text}" is not {also}a duration; write a number and a unit, such as "15 minutes" or "30 days"',
             option=option,
             value=text,
         )

@@ -38,6 +38,7 @@ FLAG = Kind("True or False", lambda value: isinstance(value, bool))
 COUNT = Kind("a count, 0 or more", _is_count)
 INTEGER = Kind("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
 TEXT = Kind("text", is_text)
+NAME = Kind("a name", lambda value: is_text(value) and value != "")
 NAMES = Kind("a list of names, not a string", _are_names)
 TEXTS = Kind(
     "a mapping of text to text",

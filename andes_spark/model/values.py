@@ -88,17 +88,42 @@ def shown(value: Any) -> Any:
     return value
 
 
-def _tellable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_temporal(column.type):
-        return column.cast(pa.string())
-    return column.cast(pa.binary()) if pa.types.is_string(column.type) else column
+def python_rows(rows: pa.Table) -> list[dict[str, Any]]:
+    """Rows as Python values; what Python has no value for is told as text (times) or bytes (broken strings)."""
+    columns = [_python_values(column) for column in rows.columns]
+    return [dict(zip(rows.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _python_values(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        found: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        found = [_python_value(scalar) for scalar in column]
+    return found
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        # Times that Python's calendar does not have, which Arrow can write all the same, or bytes that are no text.
+        return scalar.cast(_tellable(scalar.type)).as_py()
+
+
+def _tellable(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_temporal(kind):
+        return pa.string()
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_map(kind):
+        return pa.map_(_tellable(kind.key_type), _tellable(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_tellable(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, _tellable(field.type)) for field in kind])
+    return kind
 
 
 def json_rows(rows: pa.Table) -> list[str]:
     """Rows as JSON objects, whatever they hold."""
-    try:
-        values = rows.to_pylist()
-    except (OverflowError, UnicodeDecodeError):
-        # Times that Python's calendar does not have, which Arrow can write all the same, or bytes that are no text.
-        values = pa.table([_tellable(column) for column in rows.columns], names=rows.column_names).to_pylist()
-    return [json.dumps(shown(row), ensure_ascii=False, default=str) for row in values]
+    return [json.dumps(shown(row), ensure_ascii=False, default=str) for row in python_rows(rows)]

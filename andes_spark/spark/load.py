@@ -22,7 +22,7 @@ from andes_spark.base.plan import width
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import merged_runs
 from andes_spark.law.batch import NAMED_KEYS
-from andes_spark.model.conform import differences
+from andes_spark.model.differences import differences
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, quoted

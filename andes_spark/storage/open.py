@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from urllib.parse import unquote
 
 from andes_spark.errors import OptionError
+from andes_spark.model.option_types import is_text
 from andes_spark.storage.base import Storage
 from andes_spark.storage.disk import DiskStorage
 
@@ -28,7 +29,7 @@ def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Stora
         OptionError: another scheme, a URL that cannot be used, an unknown option.
         MissingPackageError: the package for this scheme is not installed.
     """
-    if not isinstance(url, str) or not url or "\0" in url:
+    if not is_text(url) or not url or "\0" in url:
         raise OptionError("A table's folder is named by a path, a file: URL or an s3:// URL.", url=url)
     found = _SCHEME.match(url)
     scheme = found.group(1).lower() if found else None

@@ -16,6 +16,7 @@ from andes_spark.log.cross_check import CrossCheck, pending_of_part, repeated_tr
 from andes_spark.log.parts import Part, check_quarantine, together, write_part
 from andes_spark.log.prepare import BatchPlan, prepare
 from andes_spark.log.sampling import bucket_bounds
+from andes_spark.model.differences import refuse_repeated
 from andes_spark.model.manifest import Batch, Manifest
 from andes_spark.model.mod import OP, ApplyOptions, BatchId
 from andes_spark.model.names import refuse_reserved
@@ -179,6 +180,7 @@ def _write_arrow(
         for rows in arrow_parts(mods, part_bytes=max(context.settings.byte_budget // 4, 1)):
             with steps.step("prepare mods"):
                 refuse_reserved(rows.column_names, plan.table)
+                refuse_repeated(rows.column_names)
                 rows = rows.append_column(OP, conditions.evaluate(rows))
                 told = [name for name in rows.column_names if name in used]
                 prepared = prepare(rows, plan, offset=offset, told=told)
@@ -273,13 +275,15 @@ def _commit(
 
 
 def _same_batch(context: Context, before: Manifest, batch: Batch, part: Part) -> Manifest:
-    if before.batch is not None and before.batch.digest == batch.digest:
+    same = before.batch is not None and before.batch.digest == batch.digest
+    if same and before.counts.quarantined == part.counts.quarantined:
         return before
     _drop(context, part)
     batch_id = BatchId.from_tagged(batch.source, batch.id)
     raise BatchConflictError(
         f"{context.table}: batch ({batch_id.source!r}, {batch_id.id!r}) was applied as version {before.version} with "
-        "other content; give new content a new id",
+        "other content, more or fewer bad mods, or another strict_replay; give new content a new id, and send the same "
+        "batch with the same options",
         table=context.table,
         version=before.version,
         batch_id=batch_id,

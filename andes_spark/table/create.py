@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from andes_spark.base import actions
-from andes_spark.base.actions import Action
+from andes_spark.base.actions import Action, entry_path
 from andes_spark.base.delta_log import read_commit
 from andes_spark.base.load import check_unique, load_rows
 from andes_spark.base.rows import RowWriter
-from andes_spark.errors import CommitUnknownError, OptionError, TableExistsError
+from andes_spark.errors import CommitUnknownError, LogDamagedError, OptionError, TableExistsError
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import Log
 from andes_spark.model.durations import parse_duration
@@ -106,7 +106,7 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
         schema, options.primary_key, sequence_by=options.sequence_by, partition_by=options.partition_by
     )
     if options.merge not in ("always", "manual"):
-        parse_duration(options.merge, option="merge")
+        parse_duration(options.merge, option="merge", also='"always", "manual" or ')
     parse_duration(options.lateness, option="lateness")
     parse_duration(options.batch_retention, option="batch_retention")
     return Definition(
@@ -133,6 +133,7 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
     """
     if storage.size(manifest_path(0)) is not None:
         raise exists(storage)
+    _refuse_remains(storage)
     unfinished = _unfinished(storage, definition, loads=data is not None)
     table_id = unfinished or str(uuid.uuid4())
     configuration = _configuration(definition)
@@ -165,6 +166,28 @@ def exists(storage: Storage) -> TableExistsError:
         f"{storage.url}: there is a table here already; open it with ModTable.open, or pass if_not_exists=True "
         "(--if-not-exists on the command line)",
         table=storage.url,
+    )
+
+
+def _refuse_remains(storage: Storage) -> None:
+    """Refuse a folder whose log has lost its beginning: a new one would hide what a backup could bring back.
+
+    A create that was interrupted leaves nothing below ``_andes``, since its first file there is manifest 0.
+    """
+    found = next((info.path for info in storage.list("_andes")), None)
+    if found is None and storage.size(entry_path(1)) is not None:
+        entry = read_commit(storage, 0)
+        ours = entry is None or _DEFINITION in (entry.commit_info or {}).get("operationParameters", {})
+        found = entry_path(1) if ours else None
+    if found is None:
+        return
+    if storage.size(manifest_path(0)) is not None:
+        raise exists(storage)  # created meanwhile
+    raise LogDamagedError(
+        f"{storage.url}: {manifest_path(0)} is missing, and {found} is there: a table that was here has lost its "
+        "manifests; restore them, or delete the folder",
+        table=storage.url,
+        path=manifest_path(0),
     )
 
 

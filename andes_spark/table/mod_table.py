@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from andes_spark.base.steps import Progress
-from andes_spark.errors import OptionError, TableExistsError
+from andes_spark.errors import OptionError, TableExistsError, about
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import ApplyOptions, BatchId, OnNull
-from andes_spark.model.option_types import INTEGER, is_text, require
+from andes_spark.model.option_types import INTEGER, NAME, is_text, require
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
@@ -114,7 +114,8 @@ class ModTable:
             ),
         )
         try:
-            log = create_table(storage, definition, chosen, data=data)
+            with about(storage.url):
+                log = create_table(storage, definition, chosen, data=data)
         except TableExistsError:
             if not if_not_exists:
                 raise
@@ -238,7 +239,8 @@ class ModTable:
             strict_replay=strict_replay,
             merge=merge,
         )
-        return apply_batch(self._context, mods, options, job=job)
+        with about(self.url):
+            return apply_batch(self._context, mods, options, job=job)
 
     def merge(self) -> MergeResult:
         """Fold pending mods into the base, in one Delta commit; what ``read`` shows does not change.
@@ -269,8 +271,17 @@ class ModTable:
         return read_snapshot(context.spark_executor(), snapshot, context.storage, context.settings)
 
     def create_view(self, name: str, *, version: int | None = None) -> None:
-        """Register ``read(version)`` as a temporary view for Spark SQL; pinned when called."""
-        self.read(version=version).createOrReplaceTempView(name)
+        """Register ``read(version)`` as a temporary view for Spark SQL; pinned when called.
+
+        Any name will do; SQL needs backticks around one that is no word.
+
+        Raises:
+            OptionError: ``name`` is empty, or no text.
+        """
+        from andes_spark.spark.columns import escaped
+
+        require("name", name, NAME)
+        self.read(version=version).createOrReplaceTempView(escaped(name))
 
     def to_arrow(
         self,

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -72,11 +73,26 @@ def test_rows_that_share_a_key_are_not_loaded(orders):
 
 
 def test_a_folder_of_somebody_elses_delta_table(orders):
-    Path("orders/_andes").rename("elsewhere")
-    for dry in ([], ["--dry-run"]):
-        error = run("create", "orders", "--schema", "id BIGINT", "--primary-key", "id", *dry, code=1)
-        assert error["error"] == "TableExistsError"
-    assert run("status", "orders", code=1)["error"] == "NoSuchTableError"
+    for mode in ("error", "append"):
+        deltalake.write_deltalake("theirs", pa.table({"id": [1]}), mode=mode)
+        for dry in ([], ["--dry-run"]):
+            error = run("create", "theirs", "--schema", "id BIGINT", "--primary-key", "id", *dry, code=1)
+            assert error["error"] == "TableExistsError"
+    assert run("status", "theirs", code=1)["error"] == "NoSuchTableError"
+
+
+@pytest.mark.parametrize("lost", ["_andes", "_andes/manifests"])
+@pytest.mark.parametrize("again", [[], ["--if-not-exists"], ["--dry-run"]])
+def test_a_table_that_has_lost_its_manifests_is_not_created_anew(orders, lost, again):
+    Path("orders", lost).rename("elsewhere")
+    before = sorted(path for path in Path("orders").rglob("*"))
+    error = run("create", "orders", "--schema", "id BIGINT", "--primary-key", "id", *again, code=1)
+    assert error["error"] == "LogDamagedError"
+    assert "has lost its manifests; restore them" in error["message"]
+    assert sorted(path for path in Path("orders").rglob("*")) == before
+    assert run("status", "orders", code=1)["error"] in ("NoSuchTableError", "LogDamagedError")
+    Path("elsewhere").rename(Path("orders", lost))
+    assert ModTable.open("orders").verify().ok
 
 
 @pytest.mark.parametrize("command", ["status", "history", "read", "merge", "verify", "mods", "quarantined"])
@@ -151,3 +167,23 @@ def test_the_guides_name_every_command_and_only_options_that_exist():
     for name, rest in lines:
         known = {option for each in table.commands[name].params for option in (*each.opts, *each.secondary_opts)}
         assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= known | {"--help"}, (name, rest)
+
+
+def test_values_that_a_column_cannot_hold_are_no_damage(orders):
+    Path("f.jsonl").write_text('{"id": 5.5, "v": "a", "seq": 1}\n')
+    Path("f.csv").write_text("id,v,seq\n1.0,a,1\n")
+    for name in ("f.jsonl", "f.csv"):
+        error = run("apply", "orders", name, code=1)
+        assert error["error"] == "SchemaMismatchError"
+        assert error["path"] == name
+        assert "--max-quarantined" in error["message"]
+    assert orders.version == 2
+
+
+def test_ids_of_batches_keep_their_zeros(orders):
+    Path("f.csv").write_text("id,v,seq\n7,a,1\n")
+    for text, number in (("1", 3), ("01", 4), ("001", 5)):
+        found = CliRunner().invoke(
+            andes, ["table", "apply", "orders", "f.csv", "--batch-id", "till", text, "--output", "json"]
+        )
+        assert json.loads(found.stdout)["version"] == number

@@ -236,3 +236,24 @@ def test_no_command_imports_pyspark(orders):
             env={"PYTHONPATH": root, "PATH": ""}, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+
+
+def test_times_beyond_the_calendar_are_shown(folder):
+    table = ModTable.create("far", "k BIGINT, d DATE, l ARRAY<DATE>, s INT", primary_key=["k"], sequence_by=["s"])
+    far = pa.array([10**8, 0], pa.int32()).cast(pa.date32())
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), far)
+    table.apply(pa.table({"k": [1, 2], "d": far, "l": lists, "s": pa.array([1, 1], pa.int32())}))
+    for verb in ("read", "mods"):
+        rows = sorted(lines(verb, "far"), key=lambda row: row["k"])
+        assert rows[0]["d"] == rows[0]["l"][0]
+        assert "out of range: 100000000" in rows[0]["d"]
+        assert rows[1]["d"] == rows[1]["l"][0] == "1970-01-01"
+        assert "1970-01-01" in run(verb, "far").stdout
+
+
+def test_merges_tell_time_as_versions_do(folder):
+    table = ModTable.create("t", "k BIGINT, s INT", primary_key=["k"], sequence_by=["s"])
+    table.apply(pa.table({"k": [1], "s": pa.array([1], pa.int32())}))
+    (merge,) = lines("history", "t", "--merges")
+    assert merge["time"][:4] == lines("history", "t")[0]["time"][:4]
+    assert merge["time"].endswith("Z")

@@ -11,14 +11,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from andes_spark import ModTable
 from andes_spark.errors import DamagedError, FileDamagedError, NotFoundError, OptionError
 from andes_spark.feeds import wal2json
 from andes_spark.model.schema import Schema
+from andes_spark.storage.memory import MemoryStorage
 from tests.feeds.feed_lines import ROW, SCHEMA, change, decode, delete, insert, transaction, update
 
 
 class TestBatches:
-    def test_never_split_a_transaction_and_are_named_by_the_last_commit(self):
+    def test_never_split_a_transaction_and_are_named_by_their_commits(self):
         lines = (
             transaction("0/A", insert(ROW))
             + transaction("0/B", *[update(ROW, ROW)] * 5)
@@ -26,9 +28,25 @@ class TestBatches:
             + transaction("0/D", delete(ROW))
         )
         found = list(wal2json.batches(lines, SCHEMA, table="public.t", primary_key=["id"], changes_per_batch=2))
-        assert [(batch.batch_id, batch.mods.num_rows) for batch in found] == [(11, 6), (13, 1)]
+        assert [(batch.batch_id, batch.mods.num_rows) for batch in found] == [("10-11", 6), ("13-13", 1)]
         everything = pa.concat_tables(batch.mods for batch in found)
         assert everything.to_pylist() == decode(lines)
+
+    def test_that_are_cut_elsewhere_change_nothing(self):
+        lines = [transaction(f"0/{lsn:X}", insert({**ROW, "id": lsn})) for lsn in range(1, 5)]
+        target = ModTable.create(
+            MemoryStorage(), wal2json.table_schema(SCHEMA), primary_key=["id"], sequence_by=["lsn", "ordinal"]
+        )
+        for first, last, size in ((0, 3, 10), (1, 4, 10), (2, 4, 10), (0, 4, 1), (0, 4, 3)):
+            sent = [line for each in lines[first:last] for line in each]
+            for batch in wal2json.batches(sent, SCHEMA, table="public.t", primary_key=["id"], changes_per_batch=size):
+                target.apply(
+                    batch.mods,
+                    apply_as_deletes="op = 'D'",
+                    columns_to_update="columns_to_update",
+                    batch_id=("feed", batch.batch_id),
+                )
+        assert sorted(target.to_arrow()["id"].to_pylist()) == [1, 2, 3, 4]
 
     def test_of_less_than_one_change_are_refused(self):
         with pytest.raises(OptionError, match="changes_per_batch"):
@@ -42,7 +60,7 @@ class TestBatches:
                 yield from transaction(f"0/{lsn:X}", insert(ROW))
 
         stream = wal2json.batches(endless(), SCHEMA, table="public.t", primary_key=["id"], changes_per_batch=3)
-        assert [next(stream).batch_id, next(stream).batch_id] == [3, 6]
+        assert [next(stream).batch_id, next(stream).batch_id] == ["1-3", "4-6"]
 
 
 class TestFiles:

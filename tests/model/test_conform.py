@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from andes_spark.errors import SchemaMismatchError
 from andes_spark.model import arrow_types
 from andes_spark.model import datatypes as dt
-from andes_spark.model.conform import conform, differences, nulls_in_required
+from andes_spark.model.conform import conform, nulls_in_required
+from andes_spark.model.differences import differences
 from andes_spark.model.schema import Schema
 from tests.model import strategies
 

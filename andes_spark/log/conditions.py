@@ -6,8 +6,6 @@ conditions answered by Spark instead; what follows from the answers is the same 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,8 +17,9 @@ import pyarrow as pa
 
 from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.law.batch import UNKNOWN_OP
+from andes_spark.log.row_wise import check_row_wise
+from andes_spark.log.sql_text import check_sql
 from andes_spark.model.mod import OP, ApplyOptions, OnNull, Op
-from andes_spark.model.option_types import TEXT, require
 
 FLAGS = {
     "apply_as_upserts": "_andes_is_upsert",
@@ -31,10 +30,6 @@ FLAGS = {
 
 _NULL = 2
 _DECIMAL_DIGITS = 38
-_ACROSS_ROWS = frozenset(
-    {"Agg", "Len", "Over", "Rolling", "Sort", "SortBy", "Gather", "Slice", "Filter", "Explode"}
-    | {"Unique", "Shift", "Rank", "Reverse", "Cumulative", "Head", "Tail"}
-)
 
 
 @dataclass(frozen=True)
@@ -131,61 +126,6 @@ def with_operations(rows: pa.Table, on_null: OnNull) -> pa.Table:
     codes = [_coded(rows[name]) if name in given else None for name in FLAGS.values()]
     operations = combine(*codes, on_null=on_null, rows=rows.num_rows)
     return rows.drop_columns(given).append_column(OP, pa.array(operations))
-
-
-def check_sql(option: str, text: str) -> None:
-    """Refuse what engines read differently: a double quote (a literal in Spark, a name elsewhere), a backslash."""
-    require(option, text, TEXT)
-    if '"' in text:
-        raise OptionError(
-            f"{option}: a double quote means a string to Spark and a column to others; use single quotes for "
-            "strings and backticks for columns",
-            option=option,
-            value=text,
-        )
-    if "\\" in text:
-        raise OptionError(
-            f"{option}: a backslash escapes the next character to Spark and is a character to others; give a "
-            "Spark Column or a polars expression instead",
-            option=option,
-            value=text,
-        )
-
-
-def check_row_wise(option: str, expression: pl.Expr) -> pl.Expr:
-    """Refuse aggregates and windows: what they say of a row depends on how the rows are cut into parts.
-
-    Raises:
-        OptionError: it has one.
-    """
-    try:
-        tree = json.loads(expression.meta.serialize(format="json"))
-    except (pl.exceptions.ComputeError, ValueError, RecursionError):
-        return expression  # a function of Python, which polars cannot write down: it is taken at its word
-    found = _ACROSS_ROWS & set(_nodes(tree))
-    if found:
-        raise OptionError(
-            f"{option}: a condition is about one row, and this one looks at several ({', '.join(sorted(found))}): "
-            "compute a column first, and use that",
-            option=option,
-        )
-    return expression
-
-
-def _nodes(tree: Any) -> Iterator[str]:
-    """Names of the nodes of a serialized expression."""
-    if isinstance(tree, dict):
-        for name, below in tree.items():
-            yield name
-            if name == "Alias":
-                yield from _nodes(below[0])
-            elif name not in ("Literal", "Column", "FieldByName"):
-                yield from _nodes(below)
-    elif isinstance(tree, list):
-        for each in tree:
-            yield from _nodes(each)
-    elif isinstance(tree, str):
-        yield tree
 
 
 def _expression(option: str, given: Any) -> pl.Expr | None:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.errors import OptionError
-from andes_spark.log.conditions import FLAGS, check_sql
+from andes_spark.log.conditions import FLAGS
 from andes_spark.log.prepare import BatchPlan
+from andes_spark.log.sql_text import check_sql
 from andes_spark.model.differences import differences
 from andes_spark.model.mod import ApplyOptions
 from andes_spark.model.names import refuse_reserved

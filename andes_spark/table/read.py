@@ -19,8 +19,9 @@ from andes_spark.base.snapshot import Snapshot, case_of
 from andes_spark.base.vectors import deserialize, from_positions, load_vector, to_positions
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
-from andes_spark.log.conditions import check_row_wise, check_sql
 from andes_spark.log.pending import pending_of
+from andes_spark.log.row_wise import check_row_wise
+from andes_spark.log.sql_text import check_sql
 from andes_spark.model.option_types import INTEGER, NAMES, require
 from andes_spark.settings import Settings
 from andes_spark.storage.base import Storage

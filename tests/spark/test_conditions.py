@@ -34,6 +34,12 @@ CONDITIONS: list[tuple[str, Callable[[Any], Any], Any]] = [
     ("op = 'é' OR op = ''", lambda f: (f.op == "é") | (f.op == ""), pl.col("op").is_in(["é", ""])),
     ("seq % 4 = 1 AND `op` = 'D'", lambda f: (f.seq % 4 == 1) & (f.op == "D"), None),
     ("seq / 2 = 51.5", lambda f: f.seq / 2 == 51.5, pl.col("seq") / 2 == 51.5),
+    ("upper(op) = 'É' OR lower(op) = 'd'", lambda f: f.op.isin("é", "D", "d"), pl.col("op").is_in(["é", "D", "d"])),
+    (
+        "coalesce(flag, abs(seq - 105) BETWEEN 1 AND 2)",
+        lambda f: (f.flag.isNotNull() & f.flag) | (f.flag.isNull() & f.seq.isin(103, 104, 106, 107)),
+        pl.col("flag").fill_null((pl.col("seq") - 105).abs().is_between(1, 2)),
+    ),
     ("CASE WHEN op = 'D' THEN true ELSE false END", lambda f: f.op.eqNullSafe("D"), pl.col("op").eq_missing("D")),
 ]
 
@@ -85,7 +91,7 @@ def test_all_three_conditions_together_are_judged_alike(spark, tmp_path):
     assert [row["id"] for row in rows] == [6, 9, 10, 11]
 
 
-@pytest.mark.parametrize("text", ['op = "D"', "op LIKE '100\\%'"])
+@pytest.mark.parametrize("text", ['op = "D"', "op LIKE '100\\%'", "substr(op, -1) = 'D'", "flag IS NOT TRUE"])
 def test_text_that_engines_read_differently_is_refused_on_every_path(spark, tmp_path, text):
     batch = table_of(simple_rows(), SIMPLE, op=["D"] * 12)
     table = create(tmp_path / "t")

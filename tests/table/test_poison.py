@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -211,28 +210,6 @@ def test_a_roll_up_repeats_no_more_than_fits(monkeypatch: pytest.MonkeyPatch) ->
     assert table.to_arrow(version=100).num_rows == 7
     table.merge()
     assert ModTable.open(storage).verify().ok
-
-
-CONDITIONS: list[Any] = [
-    "seq = max(seq)",
-    "sum(id) > 1000",
-    "row_number() over (order by id) = 1",
-    "lag(id) over (order by id) = 1",
-    pl.col("id").unique() > 1,
-    pl.col("id").rank() > 1,
-    pl.col("id").shift(1) == 1,
-]
-
-
-@pytest.mark.parametrize("condition", CONDITIONS, ids=str)
-def test_conditions_that_look_at_several_rows_are_refused(condition: Any) -> None:
-    table = create("id bigint, seq bigint")
-    with pytest.raises(OptionError, match="looks at several") as caught:
-        table.apply(pa.table({"id": [1, 2], "seq": [1, 2]}), apply_as_deletes=condition)
-    assert caught.value.option == "apply_as_deletes"
-    with pytest.raises(OptionError, match="looks at several"):
-        table.to_arrow(filter=condition)
-    assert table.version == 0
 
 
 def test_columns_named_like_functions_are_columns() -> None:

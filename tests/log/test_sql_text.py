@@ -1,0 +1,54 @@
+"""Texts of conditions: what engines read alike passes, everything else is named and refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from andes_spark import ModTable
+from andes_spark.errors import OptionError
+from andes_spark.log.sql_text import check_sql
+from andes_spark.storage.memory import MemoryStorage
+
+ALIKE = [
+    "op = 'D'",
+    "op IN ('D', 'it''s (x) || y')",
+    "NOT (a > 1 AND (b <= 2 OR c <> 3)) AND d IS NOT NULL",
+    "a NOT BETWEEN -1 AND 2 OR op LIKE 'a%' OR op NOT LIKE '_b'",
+    "CASE WHEN (a = 1) THEN true ELSE false END",
+    "abs(a - 1) < 3 AND COALESCE(op, 'x') = 'x' AND Lower(op) = upper (op)",
+    "`select(1)` = 1 AND `is true` = 2 AND overall > 1 AND selected = 1 AND timestamp_of = 3",
+    "a % 2 = 1 AND a / 2 > 1.5 AND a * 2 + 1 <> 1e3",
+    "d = DATE '2020-01-01'",
+]
+UNLIKE = {
+    "substr(op, 1, 1) = 'D'": r"substr\(\)",
+    "concat(op, 'D') = 'D' OR round(x) = 1": r"concat\(\), round\(\)",
+    "flag IS NOT TRUE": r"IS \[NOT\] TRUE",
+    "flag is  true": r"IS \[NOT\] TRUE",
+    "op ILIKE 'd'": "a pattern other than LIKE",
+    "op RLIKE 'd'": "a pattern other than LIKE",
+    "op || 'x' = 'Dx'": "an operator",
+    "a & 1 = 1": "an operator",
+    "op::int = 1": "a cast",
+    "cast(op as int) = 1": r"cast\(\)",
+    "t = TIMESTAMP '2020-01-01 00:00:00'": "a time",
+    "id IN (SELECT max(id) FROM x)": r"a query, max\(\)",
+    "row_number() OVER (ORDER BY id) = 1": "a window",
+    "seq = max(seq)": r"max\(\)",
+    "rand() > 0.5": r"rand\(\)",
+}
+
+
+@pytest.mark.parametrize("text", ALIKE)
+def test_alike(text: str) -> None:
+    check_sql("filter", text)
+
+
+@pytest.mark.parametrize("text", UNLIKE)
+def test_unlike(text: str) -> None:
+    with pytest.raises(OptionError, match=UNLIKE[text]) as caught:
+        check_sql("filter", text)
+    assert (caught.value.option, caught.value.value) == ("filter", text)
+    table = ModTable.create(MemoryStorage(), "id bigint", primary_key=["id"])
+    with pytest.raises(OptionError, match="not the same to every engine"):
+        table.to_arrow(filter=text)

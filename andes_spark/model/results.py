@@ -44,7 +44,8 @@ class MergeCounts:
         late: mods below what their key already had.
         superseded: mods that another mod of the same merge beats.
         quarantined: mods that the law sets aside: late partials, and partials without a row.
-        ties: upserts that met another upsert of their key and sequence from an earlier version.
+        ties: upserts that met another upsert of their key and sequence from an earlier version; an equal one that is
+            merged already counts as unchanged instead.
     """
 
     inserted: int = 0

@@ -15,7 +15,7 @@ from andes_spark.errors import OptionError
 from andes_spark.log.conditions import FLAGS
 from andes_spark.log.prepare import BatchPlan
 from andes_spark.log.sql_text import check_sql
-from andes_spark.model.differences import differences
+from andes_spark.model.differences import differences, refuse_repeated
 from andes_spark.model.mod import ApplyOptions
 from andes_spark.model.names import refuse_reserved
 from andes_spark.model.schema import Schema
@@ -36,6 +36,7 @@ def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tup
     """
     names = frame.columns
     refuse_reserved(names, plan.table)
+    refuse_repeated(names)
     given = {option: _condition(option, getattr(options, option)) for option in FLAGS}
     conditions = {option: condition for option, condition in given.items() if condition is not None}
     known = {*plan.schema.names, plan.columns_to_update}

@@ -124,6 +124,9 @@ def test_conditions_that_cannot_be_are_refused(spark, tmp_path):
         assert caught.value.option == "apply_as_deletes", condition
     with pytest.raises(SchemaMismatchError, match="nothing"):
         table.apply(batch, apply_as_deletes="nothing = 1")
+    for twice in (frame.select("*", "op"), frame.select("*", frame.op.alias("name"))):
+        with pytest.raises(SchemaMismatchError, match="given more than once"):
+            table.apply(twice, apply_as_deletes="op = 'D'")
     assert table.version == 0
 
 

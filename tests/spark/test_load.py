@@ -106,7 +106,7 @@ def test_rows_that_cannot_be_loaded_leave_no_table(spark, tmp_path, settings):
     with pytest.raises(BadModsError) as caught:
         create(tmp_path / "t", data=in_partitions(spark, table_of(rows, SIMPLE)), settings=settings)
     assert caught.value.quarantined == 1
-    assert caught.value.reasons == ("null key: id",)
+    assert caught.value.reasons == {"null key: id": 1}
     assert not data_files(tmp_path / "t")
     frame = spark.createDataFrame(table_of(simple_rows(0, 10), SIMPLE))
     spark.sparkContext.setJobGroup("loading", "")

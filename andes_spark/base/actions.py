@@ -65,7 +65,6 @@ def commit_info(
     metrics: Mapping[str, int | str] | None = None,
     read_version: int | None = None,
     blind_append: bool = False,
-    engine_info: str = ENGINE,
 ) -> Action:
     """Who did what: shown by Delta's DESCRIBE HISTORY.
 
@@ -77,7 +76,6 @@ def commit_info(
         metrics: stored as text.
         read_version: the version that the commit was planned on.
         blind_append: the commit depends on nothing it has read; Delta's conflict checks believe this.
-        engine_info: name and version of the writer.
     """
     info: dict[str, Any] = {
         "tags": {seal.TAG: seal.BLANK},
@@ -90,7 +88,7 @@ def commit_info(
     info["isolationLevel"] = "Serializable"
     info["isBlindAppend"] = blind_append
     info["operationMetrics"] = {k: str(v) for k, v in (metrics or {}).items()}
-    info["engineInfo"] = engine_info
+    info["engineInfo"] = ENGINE
     info["txnId"] = commit_id
     return {"commitInfo": info}
 

@@ -133,7 +133,6 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
     """
     if storage.size(manifest_path(0)) is not None:
         raise exists(storage)
-    _refuse_remains(storage)
     unfinished = _unfinished(storage, definition, loads=data is not None)
     table_id = unfinished or str(uuid.uuid4())
     configuration = _configuration(definition)
@@ -169,16 +168,14 @@ def exists(storage: Storage) -> TableExistsError:
     )
 
 
-def _refuse_remains(storage: Storage) -> None:
+def _refuse_remains(storage: Storage, *, begun: bool) -> None:
     """Refuse a folder whose log has lost its beginning: a new one would hide what a backup could bring back.
 
     A create that was interrupted leaves nothing below ``_andes``, since its first file there is manifest 0.
     """
     found = next((info.path for info in storage.list("_andes")), None)
-    if found is None and storage.size(entry_path(1)) is not None:
-        entry = read_commit(storage, 0)
-        ours = entry is None or _DEFINITION in (entry.commit_info or {}).get("operationParameters", {})
-        found = entry_path(1) if ours else None
+    if found is None and begun and storage.size(entry_path(1)) is not None:
+        found = entry_path(1)
     if found is None:
         return
     if storage.size(manifest_path(0)) is not None:
@@ -222,15 +219,16 @@ def _has_range(type_: Any) -> bool:
 def _unfinished(storage: Storage, definition: Definition, *, loads: bool) -> str | None:
     """Table id of a create that got no further than its Delta entry, if it was of the same table."""
     entry = read_commit(storage, 0)
-    if entry is None:
-        return None
-    parameters = (entry.commit_info or {}).get("operationParameters", {})
-    if _DEFINITION not in parameters:
+    parameters = {} if entry is None else (entry.commit_info or {}).get("operationParameters", {})
+    if entry is not None and _DEFINITION not in parameters:
         raise TableExistsError(
             f"{storage.url}: there is a Delta table here that has no log of mods, so it is no table of this "
             "library; choose another folder",
             table=storage.url,
         )
+    _refuse_remains(storage, begun=entry is not None)
+    if entry is None:
+        return None
     same = parameters[_DEFINITION] == encode(definition).decode()
     if loads or not same or any(entry.of_kind("add")):
         raise TableExistsError(

@@ -25,7 +25,7 @@ class Findings:
         self.files = 0
         self.rows = 0
 
-    def check(self, function: Callable[[], None]) -> None:
+    def check(self, function: Callable[[], object]) -> None:
         """Run a check; an error of the library that it raises leaves its message here."""
         try:
             function()

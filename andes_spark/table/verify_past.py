@@ -11,6 +11,7 @@ from andes_spark.base.delta_state import Commit, DataFile
 from andes_spark.base.files import OpenFile, Shape
 from andes_spark.base.vectors import VectorDescriptor, load_vector
 from andes_spark.errors import LogDamagedError
+from andes_spark.model.manifest import merge_record_path
 from andes_spark.storage.base import Storage
 from andes_spark.table.context import Context
 from andes_spark.table.findings import Findings
@@ -50,7 +51,7 @@ class _Past:
                 f"{self._storage.url}: {path} is missing; restore it", table=self._storage.url, path=path
             )
         applied = commit.txns.get(context.table_id, 0)
-        if applied and context.base.is_merge(commit):
+        if applied and self._first(merge_record_path(applied)):
             self._found.check(lambda: self._check_record(context, applied))
         self._check_files(commit)
 

@@ -6,7 +6,9 @@ import pytest
 
 from andes_spark import ModTable
 from andes_spark.errors import OptionError
+from andes_spark.log.conditions import Conditions
 from andes_spark.log.sql_text import check_sql
+from andes_spark.model.mod import ApplyOptions
 from andes_spark.storage.memory import MemoryStorage
 
 ALIKE = [
@@ -41,7 +43,7 @@ UNLIKE = {
 
 @pytest.mark.parametrize("text", ALIKE)
 def test_alike(text: str) -> None:
-    check_sql("filter", text)
+    assert Conditions.of(ApplyOptions(apply_as_deletes=text)).deletes is not None
 
 
 @pytest.mark.parametrize("text", UNLIKE)

@@ -28,6 +28,7 @@ from andes_spark.model.values import unscaled
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import escaped
 from andes_spark.spark.frames import from_ipc, to_ipc
+from andes_spark.spark.key_blocks import block_type, blocks, fits, without_blocks
 from andes_spark.spark.load import spark_path
 from andes_spark.spark.session import require_delta
 from andes_spark.spark.tasks import SparkExecutor
@@ -95,11 +96,8 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
     overlay = Overlay(storage, _where_late(snapshot.case), settings.threads)
     sizes = estimate(snapshot.case)
     if sizes.mods + sizes.narrow <= settings.byte_budget:
-        keys, rows = _here(executor, overlay)
-    else:
-        keys, rows = _in_tasks(executor, overlay, sizes.mods + sizes.narrow)
-    condition = [base[escaped(name)] == keys[escaped(name)] for name in snapshot.case.shape.columns.key]
-    return base.join(keys, on=condition, how="left_anti").unionByName(rows)
+        return _here(executor, overlay, base)
+    return _in_tasks(executor, overlay, base, sizes.mods + sizes.narrow)
 
 
 def _where_late(case: Case) -> Case:
@@ -145,19 +143,32 @@ def _truncated(base: DataFrame, case: Case) -> DataFrame:
     return base.where(above)
 
 
-def _here(executor: SparkExecutor, overlay: Overlay) -> tuple[DataFrame, DataFrame]:
-    """Keys and rows decided in this process, as DataFrames."""
-    from pyspark.sql import functions as F
-
+def _here(executor: SparkExecutor, overlay: Overlay, base: DataFrame) -> DataFrame:
+    """A base under pending mods whose keys and rows are decided in this process."""
     shape = overlay.case.shape
     done = overlay.evaluate(None, shape.columns.key)
-    keys = overlay.keys(done)
-    if done.picks is not None and keys.num_rows > LOCAL_ROWS:
-        rows = _picked(executor, overlay, done.picks)
-        return F.broadcast(_shipped(executor, overlay, keys)), rows
-    whole = overlay.evaluate(None, None).rows
-    rows = _frame(executor, whole, overlay, shape.schema.names)
-    return F.broadcast(_frame(executor, keys, overlay, shape.columns.key)), rows
+    kept = _without(executor, overlay, base, overlay.keys(done))
+    if done.picks is not None and done.picks.height > LOCAL_ROWS:
+        return kept.unionByName(_picked(executor, overlay, done.picks))
+    rows = overlay.evaluate(None, None).rows.cast(shape.arrow)
+    return kept.unionByName(_frame(executor, rows, struct_type(overlay, shape.schema.names)))
+
+
+def _without(executor: SparkExecutor, overlay: Overlay, base: DataFrame, keys: pa.Table) -> DataFrame:
+    """A base without the rows of some keys."""
+    from pyspark.sql import functions as F
+
+    in_blocks = fits(keys.schema)
+    data = blocks(keys) if in_blocks else keys
+    kind = block_type() if in_blocks else struct_type(overlay, keys.column_names)
+    deliver = _shipped if data.num_rows > LOCAL_ROWS else _frame
+    found = F.broadcast(deliver(executor, data, kind))
+    return without_blocks(base, found, keys.column_names[0]) if in_blocks else _without_keys(base, found)
+
+
+def _without_keys(base: DataFrame, keys: DataFrame) -> DataFrame:
+    condition = [base[escaped(name)] == keys[escaped(name)] for name in keys.columns]
+    return base.join(keys, on=condition, how="left_anti")
 
 
 def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> DataFrame:
@@ -177,7 +188,7 @@ def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> D
     return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, struct_type(overlay, names))
 
 
-def _shipped(executor: SparkExecutor, overlay: Overlay, data: pa.Table) -> DataFrame:
+def _shipped(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFrame:
     """Rows that travel with the tasks."""
     payload, tasks = to_ipc(data), executor.slots
 
@@ -191,16 +202,15 @@ def _shipped(executor: SparkExecutor, overlay: Overlay, data: pa.Table) -> DataF
                 low, high = number * rows.num_rows // tasks, (number + 1) * rows.num_rows // tasks
                 yield from rows.slice(low, high - low).combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
 
-    return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, struct_type(overlay, data.column_names))
+    return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, kind)
 
 
-def _frame(executor: SparkExecutor, data: pa.Table, overlay: Overlay, names: Sequence[str]) -> DataFrame:
-    schema = pa.schema([overlay.case.shape.arrow.field(name) for name in names])
+def _frame(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFrame:
+    """Rows that are part of the plan."""
     if data.num_rows == 0:
-        return executor.spark.createDataFrame([], struct_type(overlay, names))
+        return executor.spark.createDataFrame([], kind)
     # pyspark stumbles over slices of nested arrays with NULLs; a trip through Arrow IPC leaves none.
-    whole = from_ipc(to_ipc(data.cast(schema)))
-    return executor.spark.createDataFrame(whole, schema=struct_type(overlay, names))
+    return executor.spark.createDataFrame(from_ipc(to_ipc(data)), schema=kind)
 
 
 def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
@@ -221,8 +231,8 @@ def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
     return StructType.fromJson({"type": "struct", "fields": fields})
 
 
-def _in_tasks(executor: SparkExecutor, overlay: Overlay, size: int) -> tuple[DataFrame, DataFrame]:
-    """Keys and rows decided by tasks, a range of keys each, whenever the DataFrame is evaluated."""
+def _in_tasks(executor: SparkExecutor, overlay: Overlay, base: DataFrame, size: int) -> DataFrame:
+    """A base under pending mods whose keys and rows are decided by tasks, a range of keys each, when evaluated."""
     shape = overlay.case.shape
     buckets = max(executor.slots, -(-size // BUCKET_BYTES))
     bounds = bucket_bounds(
@@ -233,7 +243,7 @@ def _in_tasks(executor: SparkExecutor, overlay: Overlay, size: int) -> tuple[Dat
     for what, names in (("keys", shape.columns.key), ("rows", shape.schema.names)):
         task = _task(pickle.dumps((overlay, bounds)), what)
         frames.append(numbers.mapInArrow(task, struct_type(overlay, names)))
-    return frames[0], frames[1]
+    return _without_keys(base, frames[0]).unionByName(frames[1])
 
 
 def _task(payload: bytes, what: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -1,0 +1,57 @@
+"""Rows of some keys left out of a DataFrame, for keys that are one whole number.
+
+A hash join asks for each of millions of rows whether its key is among thousands, each time at another place in
+memory: with 50,000 keys that took as long as a third of the scan itself. Rows of the base lie in the order of their
+keys, so the keys are joined as blocks of 64 with a bit for each: neighbours meet the same entry, and blocks are
+often dense enough for Spark to index them like an array.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.spark.columns import escaped
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
+
+BITS = 6
+"""Binary logarithm of the keys in a block: as many as a BIGINT has bits."""
+_LAST = 2**BITS - 1
+_BLOCK = "_andes_block"
+_MASK = "_andes_mask"
+
+
+def fits(key: pa.Schema) -> bool:
+    """Whether a primary key is one whole number."""
+    return len(key) == 1 and pa.types.is_signed_integer(key.field(0).type)
+
+
+def blocks(keys: pa.Table) -> pa.Table:
+    """Distinct keys, one column of whole numbers, as blocks: their number and a bit for each of their keys."""
+    key = pl.Series(keys.column(0)).cast(pl.Int64)
+    # A shift of 63 makes the sign bit, which the cast of UInt64 would refuse.
+    bit = (pl.Series([1], dtype=pl.UInt64).to_numpy() << (key.to_numpy() & _LAST).astype("uint64")).view("int64")
+    frame = pl.DataFrame({_BLOCK: key.to_numpy() >> BITS, _MASK: bit})
+    return frame.group_by(_BLOCK, maintain_order=True).agg(pl.col(_MASK).bitwise_or()).to_arrow()
+
+
+def block_type() -> StructType:
+    """Spark's type of blocks."""
+    from pyspark.sql.types import LongType, StructField, StructType
+
+    return StructType([StructField(_BLOCK, LongType(), False), StructField(_MASK, LongType(), False)])
+
+
+def without_blocks(base: DataFrame, found: DataFrame, key: str) -> DataFrame:
+    """Rows whose key is in none of some blocks; the columns are those of ``base``."""
+    from pyspark.sql import functions as F
+
+    number = f"CAST({escaped(key)} AS BIGINT)"
+    joined = base.join(found, on=F.expr(f"SHIFTRIGHT({number}, {BITS}) = {_BLOCK}"), how="left")
+    bit = f"SHIFTRIGHT({_MASK}, CAST({number} & {_LAST} AS INT)) & 1"
+    return joined.where(F.expr(f"{_MASK} IS NULL OR ({bit}) = 0")).drop(_BLOCK, _MASK)

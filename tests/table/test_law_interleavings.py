@@ -15,9 +15,10 @@ from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 from tests import oracle
-from tests.interleave import VALUE_NAMES, World, explore
+from tests.interleave import World, explore
 from tests.kinds import KEYS
 from tests.oracle import Mod
+from tests.random_batches import VALUE_NAMES
 
 WORKERS = 2
 PART = 20
@@ -62,7 +63,7 @@ def test_merge_points_change_no_row(seed: int) -> None:
     worlds = [World(200_000 + seed, nested=0.0) for _ in range(2)]
     rnd = random.Random(seed)
     for _ in range(6):
-        batch = worlds[0].batch()
+        batch = worlds[0].author.batch()
         for world in worlds:
             result = world.tables[0].apply(batch.rows, batch_id=batch.id, merge=False, **batch.options)
             world._learn(result.version, batch)
@@ -82,7 +83,7 @@ def test_full_mods_without_ties_commute(seed: int) -> None:
     world = World(300_000 + seed, partials=False, truncates=False, sequences=("int", "two", "decimal"))
     places = [(key, sequence) for key in world.key.values for sequence in world.sequence.values]
     mods = [
-        Mod("delete", key, sequence) if rnd.random() < 0.3 else Mod("upsert", key, sequence, world._values())
+        Mod("delete", key, sequence) if rnd.random() < 0.3 else Mod("upsert", key, sequence, world.author.values())
         for key, sequence in rnd.sample(places, min(20, len(places)))
     ]
     # Said once more, as simply as it can be: the greatest mod of each key.
@@ -106,9 +107,9 @@ def test_full_mods_without_ties_commute(seed: int) -> None:
         while order:
             size = rnd.randint(1, 9)
             piece, order = order[:size], order[size:]
-            rows = [{**world._row(mod), "gone": mod.op == "delete"} for mod in piece]
+            rows = [{**world.author.row(mod), "gone": mod.op == "delete"} for mod in piece]
             extra = pa.field("gone", pa.bool_())
-            table.apply(world._table(rows, VALUE_NAMES, extra), apply_as_deletes="gone", merge=rnd.random() < 0.5)
+            table.apply(world.author.table(rows, VALUE_NAMES, extra), apply_as_deletes="gone", merge=rnd.random() < 0.5)
             if rnd.random() < 0.2:
                 table.merge()
         assert world.rows_of(table.to_arrow()) == wanted

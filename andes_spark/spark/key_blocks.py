@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -33,10 +34,10 @@ def fits(key: pa.Schema) -> bool:
 
 def blocks(keys: pa.Table) -> pa.Table:
     """Distinct keys, one column of whole numbers, as blocks: their number and a bit for each of their keys."""
-    key = pl.Series(keys.column(0)).cast(pl.Int64)
-    # A shift of 63 makes the sign bit, which the cast of UInt64 would refuse.
-    bit = (pl.Series([1], dtype=pl.UInt64).to_numpy() << (key.to_numpy() & _LAST).astype("uint64")).view("int64")
-    frame = pl.DataFrame({_BLOCK: key.to_numpy() >> BITS, _MASK: bit})
+    key = keys.column(0).to_numpy().astype(np.int64)
+    # Unsigned while it is shifted: the bit of the last key is the sign of a BIGINT.
+    bit = (np.uint64(1) << (key & _LAST).astype(np.uint64)).view(np.int64)
+    frame = pl.DataFrame({_BLOCK: key >> BITS, _MASK: bit})
     return frame.group_by(_BLOCK, maintain_order=True).agg(pl.col(_MASK).bitwise_or()).to_arrow()
 
 

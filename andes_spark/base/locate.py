@@ -54,7 +54,9 @@ def wanted(winners: pl.DataFrame, shape: Shape, *, every_sequence: bool = False)
     telling = None
     if len(shape.columns.key) > 1 and keys.height:
         telling = max(shape.columns.key, key=lambda name: keys[name].n_unique())
-    return Wanted(keys, _integers(keys, shape), lowest, telling)
+    unread = winners.select(sequence).clear(1)
+    unread.columns = shape.columns.base_sequence()
+    return Wanted(keys, _integers(keys, shape), lowest, telling, unread)
 
 
 def locate(
@@ -115,12 +117,7 @@ def _with_sequence(
     if not sequence:
         return frame
     if frame.height == 0 or _all_lower(file, keys, shape):
-        kinds = pl.from_arrow(shape.arrow.empty_table().select(list(sequence)))
-        assert isinstance(kinds, pl.DataFrame)
-        return frame.with_columns(
-            pl.lit(None, kinds.schema[name]).alias(base)
-            for name, base in zip(sequence, shape.columns.base_sequence(), strict=True)
-        )
+        return frame.hstack([column.new_from_index(0, frame.height) for column in keys.unread.get_columns()])
     values = pl.from_arrow(opened.read_at(list(sequence), frame[BASE_ROW].to_numpy()))
     assert isinstance(values, pl.DataFrame)
     values.columns = shape.columns.base_sequence()
@@ -145,14 +142,15 @@ def _comparable(value: Any, kind: pa.DataType) -> int | str | None:
 def _groups(layout: Layout, keys: Wanted, shape: Shape) -> list[int]:
     """Row groups whose range of the first key column holds a wanted value."""
     first = keys.keys[shape.columns.key[0]]
-    kept = []
-    for group, low, high in layout.ranges:
-        if low is None or _holds(first, low, high):
-            kept.append(group)
-    return kept
+    # A call into polars for each group of each file would take longer than the search.
+    ordered = keys.integers if keys.integers is not None and first.dtype.is_integer() else first
+    return [group for group, low, high in layout.ranges if low is None or _holds(ordered, low, high)]
 
 
-def _holds(ordered: pl.Series, low: Any, high: Any) -> bool:
+def _holds(ordered: Ints | pl.Series, low: Any, high: Any) -> bool:
+    if isinstance(ordered, np.ndarray):
+        start = int(np.searchsorted(ordered, low))
+        return start < len(ordered) and bool(ordered[start] <= high)
     example = ordered[0] if len(ordered) else low
     if type(example) is not type(low):
         return True

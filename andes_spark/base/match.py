@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,14 @@ class Wanted:
         lowest: smallest value of the first sequence column among the winners, in the units of
             ``stats.bounds``; None: read every sequence.
         telling: the key column with the most values among them, where the key has several.
+        unread: NULL in each of the base's sequence columns, for files whose sequences are not read.
     """
 
     keys: pl.DataFrame
     integers: Ints | None
     lowest: Any
     telling: str | None = None
+    unread: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 def match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> Found:

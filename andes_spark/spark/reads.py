@@ -146,12 +146,13 @@ def _truncated(base: DataFrame, case: Case) -> DataFrame:
 def _here(executor: SparkExecutor, overlay: Overlay, base: DataFrame) -> DataFrame:
     """A base under pending mods whose keys and rows are decided in this process."""
     shape = overlay.case.shape
-    done = overlay.evaluate(None, shape.columns.key)
+    few = overlay.case.pending.rows <= LOCAL_ROWS
+    done = overlay.evaluate(None, None if few else shape.columns.key)
     kept = _without(executor, overlay, base, overlay.keys(done))
     if done.picks is not None and done.picks.height > LOCAL_ROWS:
         return kept.unionByName(_picked(executor, overlay, done.picks))
-    rows = overlay.evaluate(None, None).rows.cast(shape.arrow)
-    return kept.unionByName(_frame(executor, rows, struct_type(overlay, shape.schema.names)))
+    whole = done.rows if few else overlay.evaluate(None, None).rows
+    return kept.unionByName(_frame(executor, whole.cast(shape.arrow), struct_type(overlay, shape.schema.names)))
 
 
 def _without(executor: SparkExecutor, overlay: Overlay, base: DataFrame, keys: pa.Table) -> DataFrame:

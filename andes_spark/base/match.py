@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,8 @@ class Wanted:
     keys: pl.DataFrame
     integers: Ints | None
     lowest: Any
-    telling: str | None = None
-    unread: pl.DataFrame = field(default_factory=pl.DataFrame)
+    telling: str | None
+    unread: pl.DataFrame
 
 
 def match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> Found:

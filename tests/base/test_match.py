@@ -25,7 +25,7 @@ def frame_of(keys: list[tuple[Any, ...]], kinds: list[type[pl.DataType]]) -> pl.
 def wanted_of(frame: pl.DataFrame) -> Wanted:
     keys = frame.sort(frame.columns).with_row_index(WINNER).with_columns(pl.col(WINNER).cast(pl.Int64))
     telling = None if frame.width < 2 else max(frame.columns, key=lambda name: frame[name].n_unique())
-    return Wanted(keys, None, None, telling)
+    return Wanted(keys, None, None, telling, pl.DataFrame())
 
 
 @pytest.mark.parametrize(

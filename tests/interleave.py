@@ -100,8 +100,6 @@ class World:
             pack_bytes=rnd.choice((0, 512 * MIB)),
         )
 
-    # What is done
-
     def apply(self, number: int) -> None:
         """Apply a new batch, or one again, by a handle."""
         rnd = self.random

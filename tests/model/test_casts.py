@@ -17,14 +17,8 @@ from andes_spark.model import arrow_types
 from andes_spark.model import datatypes as dt
 from andes_spark.model.conform import conform
 from andes_spark.model.differences import differences
-from andes_spark.model.schema import Schema
 from tests.model import strategies
-
-POINT = dt.Struct((dt.Field("x", dt.LONG), dt.Field("y", dt.DOUBLE)))
-
-
-def one(type_: dt.DataType) -> Schema:
-    return Schema((dt.Field("v", type_),))
+from tests.model.one_column import POINT, one
 
 
 def cast_of(values: list[Any], source: dt.DataType, wanted: dt.DataType) -> list[Any]:

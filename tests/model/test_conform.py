@@ -19,12 +19,7 @@ from andes_spark.model.conform import conform, nulls_in_required
 from andes_spark.model.differences import differences
 from andes_spark.model.schema import Schema
 from tests.model import strategies
-
-POINT = dt.Struct((dt.Field("x", dt.LONG), dt.Field("y", dt.DOUBLE)))
-
-
-def one(type_: dt.DataType, *, nullable: bool = True) -> Schema:
-    return Schema((dt.Field("v", type_, nullable),))
+from tests.model.one_column import POINT, one
 
 
 def conformed(values: Any, arrow: pa.DataType, wanted: dt.DataType, *, cast: bool = False) -> list[Any]:

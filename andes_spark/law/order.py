@@ -11,6 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from andes_spark.law.normalized_keys import normalizer
+from andes_spark.model.arrow_types import whole
+
 _FEW_ROWS = 10_000
 """Up to so many are sorted by Arrow, all columns at once: a tenth of a millisecond instead of one for 100 rows."""
 
@@ -29,14 +32,34 @@ def equal(left: Sequence[pl.Expr], right: Sequence[pl.Expr]) -> pl.Expr:
 
 
 def table_order(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Row numbers of an Arrow table in the order of the columns; see :func:`sorted_order`."""
+    """Row numbers of an Arrow table in the order of the columns, NULLs first, stable; None if it is in that order."""
     keys = table.select(list(columns))
     if keys.num_rows > _FEW_ROWS or any(column.null_count for column in keys.columns):
+        words = _words(keys)
+        if words is not None:
+            return _words_order(words)
         frame = pl.from_arrow(keys)
         assert isinstance(frame, pl.DataFrame)
         return sorted_order(frame, columns)
     found = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in columns]).to_numpy()
     return None if bool((found[1:] > found[:-1]).all()) else found.astype(np.int64)
+
+
+def _words(keys: pa.Table) -> npt.NDArray[np.uint64] | None:
+    """Words that have the order of the rows; None if they do not fit.
+
+    500,000 rows by two strings and a sequence are in order after 50 ms, column by column after 400.
+    """
+    columns = [whole(column) for column in keys.columns]
+    found = normalizer(columns)
+    return found.words(columns) if found is not None and found.exact else None
+
+
+def _words_order(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64] | None:
+    if bool((words[1:] >= words[:-1]).all()):
+        return None
+    frame = pl.DataFrame({"word": words})
+    return frame.select(pl.arg_sort_by("word", maintain_order=True)).to_series().to_numpy().astype(np.int64)
 
 
 def sorted_order(frame: pl.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:

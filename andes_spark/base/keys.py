@@ -13,7 +13,9 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.files import OpenFile, Shape
+from andes_spark.law.normalized_keys import Normalizer, normalizer
 from andes_spark.law.order import is_sorted
+from andes_spark.model.arrow_types import whole
 
 Ints = npt.NDArray[np.int64]
 
@@ -25,19 +27,33 @@ class Keys:
     Attributes:
         integers: where the key is a single column of ascending integers.
         frame: else. Tombstone files are kept whole, as group 0, with their other columns.
-        ordered: whether the frame is sorted by key, of types that can be searched.
+        words: of the frame's rows, where it is sorted by key and of types that can be searched.
     """
 
     integers: Ints | None
     frame: pl.DataFrame | None
-    ordered: bool = False
+    words: KeyWords | None = None
 
     @property
     def bytes(self) -> int:
         """Memory that they take."""
         if self.integers is not None:
             return int(self.integers.nbytes)
-        return 0 if self.frame is None else int(self.frame.estimated_size())
+        words = 0 if self.words is None else int(self.words.values.nbytes)
+        return words + (0 if self.frame is None else int(self.frame.estimated_size()))
+
+
+@dataclass(frozen=True)
+class KeyWords:
+    """Sorted keys as numbers to be searched.
+
+    Attributes:
+        normalizer: made for them.
+        values: the word of each row, ascending.
+    """
+
+    normalizer: Normalizer
+    values: npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -136,8 +152,17 @@ def keys_of(data: pa.Table, shape: Shape) -> Keys:
             return Keys(values, None)
     frame = pl.from_arrow(data)
     assert isinstance(frame, pl.DataFrame)
-    searched = all(kind == pl.String or kind.is_integer() for kind in frame.dtypes)
-    return Keys(None, frame, ordered=searched and is_sorted(frame, frame.columns))
+    return Keys(None, frame, _words_of(data, frame))
+
+
+def _words_of(data: pa.Table, frame: pl.DataFrame) -> KeyWords | None:
+    columns = [whole(column) for column in data.columns]
+    found = normalizer(columns)
+    if found is None:
+        return None
+    words = found.words(columns)
+    ascend = bool((words[1:] >= words[:-1]).all())
+    return KeyWords(found, words) if ascend and (found.exact or is_sorted(frame, frame.columns)) else None
 
 
 def is_integral(shape: Shape) -> bool:

@@ -51,12 +51,9 @@ def wanted(winners: pl.DataFrame, shape: Shape, *, every_sequence: bool = False)
     lowest = None
     if skips:
         lowest = _comparable(winners[sequence[0]].min(), shape.arrow.field(sequence[0]).type)
-    telling = None
-    if len(shape.columns.key) > 1 and keys.height:
-        telling = max(shape.columns.key, key=lambda name: keys[name].n_unique())
     unread = winners.select(sequence).clear(1)
     unread.columns = shape.columns.base_sequence()
-    return Wanted(keys, _integers(keys, shape), lowest, telling, unread)
+    return Wanted(keys, _integers(keys, shape), lowest, unread)
 
 
 def locate(

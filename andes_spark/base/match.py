@@ -1,24 +1,26 @@
-"""Keys sought among those of row groups: by binary search where these are sorted, else by a join."""
+"""Keys sought among those of row groups: by binary search of numbers where these are sorted, else by a join."""
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
-from andes_spark.base.keys import Ints, Keys
+from andes_spark.base.keys import Ints, Keys, KeyWords
 from andes_spark.law.columns import BASE_ROW, WINNER
 
-_ROWS_A_SEARCH = 4_000
-_LEAST_ROWS = 50_000
-"""Searches are made while there are fewer than one for so many rows, and a join takes at least as long as for these:
-5,000 keys of two strings at random in 5 million rows take as long either way, 100 keys half as long.
-"""
+_PAIRS = 2
+"""So many pairs for each row and key, of the same word, are compared; if there are more, a join takes less time."""
+
+_FEW = 64
+"""Up to so many pairs are compared one by one: polars takes a tenth of a millisecond to begin."""
 
 Found = tuple[Ints, Ints]
 
@@ -32,15 +34,24 @@ class Wanted:
         integers: the same keys as int64, where the key is one column of integers, dates or timestamps.
         lowest: smallest value of the first sequence column among the winners, in the units of
             ``stats.bounds``; None: read every sequence.
-        telling: the key column with the most values among them, where the key has several.
         unread: NULL in each of the base's sequence columns, for files whose sequences are not read.
     """
 
     keys: pl.DataFrame
     integers: Ints | None
     lowest: Any
-    telling: str | None
     unread: pl.DataFrame
+
+    @cached_property
+    def arrow(self) -> list[pa.Array]:
+        """The key columns."""
+        return [self.keys[name].to_arrow() for name in self.keys.columns if name != WINNER]
+
+    @cached_property
+    def telling(self) -> str | None:
+        """The key column with the most values among them, where the key has several."""
+        names = [name for name in self.keys.columns if name != WINNER]
+        return max(names, key=lambda name: self.keys[name].n_unique()) if len(names) > 1 else None
 
 
 def match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> Found:
@@ -58,7 +69,7 @@ def match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> Found:
             if keys.integers is not None and len(part.integers):
                 here = _among_integers(part.integers, keys.integers)
         elif part.frame is not None and part.frame.height:
-            here = _among_sorted(part.frame, keys.keys) if part.ordered else None
+            here = _among_sorted(part.frame, part.words, keys) if part.words is not None else None
             if here is None:
                 joined.append((start, part.frame))
         if here is not None:
@@ -77,31 +88,45 @@ def _among_integers(values: Ints, wanted_values: Ints) -> Found:
     return at[hit], hit + start
 
 
-def _among_sorted(frame: pl.DataFrame, wanted: pl.DataFrame) -> Found | None:
-    """The same by binary search; None where a join takes less time. Both frames are sorted by key."""
-    rows, keys = range(frame.height), range(wanted.height)
-    held, sought = frame.get_columns(), wanted.select(frame.columns).get_columns()
-
-    def row_key(row: int) -> tuple[Any, ...]:
-        return tuple(column[row] for column in held)
-
-    def wanted_key(number: int) -> tuple[Any, ...]:
-        return tuple(column[number] for column in sought)
-
-    first = bisect_left(keys, row_key(0), key=wanted_key)
-    last = bisect_right(keys, row_key(frame.height - 1), lo=first, key=wanted_key)
-    if _ROWS_A_SEARCH * (last - first) > max(frame.height, _LEAST_ROWS):
+def _among_sorted(frame: pl.DataFrame, words: KeyWords, wanted: Wanted) -> Found | None:
+    """The same by the words of both; None where too many keys share one. Both frames are sorted by key."""
+    low, high = _within(frame, wanted.keys)
+    if low == high:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    mine = words.normalizer.words([column.slice(low, high - low) for column in wanted.arrow])
+    first = np.searchsorted(words.values, mine, side="left")
+    count = np.searchsorted(words.values, mine, side="right") - first
+    total = int(count.sum())
+    if total > _PAIRS * (frame.height + len(mine)):
         return None
-    places: list[int] = []
-    numbers: list[int] = []
-    low = 0
-    for number in range(first, last):
-        key = wanted_key(number)
-        low = bisect_left(rows, key, lo=low, key=row_key)
-        for at in itertools.takewhile(lambda row: row_key(row) == key, rows[low:]):  # noqa: B023 - used at once
-            places.append(at)
-            numbers.append(number)
-    return np.array(places, np.int64), wanted[WINNER].to_numpy()[np.array(numbers, np.int64)]
+    numbers = np.repeat(np.arange(low, high), count)
+    rows = np.arange(total) + np.repeat(first - np.cumsum(count) + count, count)
+    # Equal words are equal keys only where the words are exact, and for keys that they were made for.
+    same = np.ones(total, np.bool_)
+    for name in frame.columns:
+        same &= _equal(frame[name], rows, wanted.keys[name], numbers)
+    return rows[same], wanted.keys[WINNER].to_numpy()[numbers[same]]
+
+
+def _within(frame: pl.DataFrame, keys: pl.DataFrame) -> tuple[int, int]:
+    """Where the keys from the first row's to the last one's are; both frames are sorted by key."""
+    columns = [keys[name] for name in frame.columns]
+
+    def key(number: int) -> tuple[Any, ...]:
+        return tuple(column[number] for column in columns)
+
+    numbers = range(keys.height)
+    low = bisect_left(numbers, frame.row(0), key=key)
+    return low, bisect_right(numbers, frame.row(-1), lo=low, key=key)
+
+
+def _equal(held: pl.Series, rows: Ints, sought: pl.Series, numbers: Ints) -> npt.NDArray[np.bool_]:
+    """Which of some pairs of values are equal."""
+    if len(rows) > _FEW:
+        return (held[rows] == sought[numbers]).to_numpy()
+    return np.array(
+        [held[row] == sought[at] for row, at in zip(rows.tolist(), numbers.tolist(), strict=True)], np.bool_
+    )
 
 
 def _among_any(parts: Sequence[tuple[int, pl.DataFrame]], keys: Wanted) -> Found:

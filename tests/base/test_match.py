@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from andes_spark.base import match as module
-from andes_spark.base.keys import Keys
+from andes_spark.base.keys import Keys, KeyWords
 from andes_spark.base.match import Wanted, match
 from andes_spark.law.columns import WINNER
+from andes_spark.law.normalized_keys import normalizer
 
 TEXT = ["", "a", "a\0", "aa", "b", "é", "ê", "z", "\U0001f600", "zz"]
 
@@ -24,8 +25,14 @@ def frame_of(keys: list[tuple[Any, ...]], kinds: list[type[pl.DataType]]) -> pl.
 
 def wanted_of(frame: pl.DataFrame) -> Wanted:
     keys = frame.sort(frame.columns).with_row_index(WINNER).with_columns(pl.col(WINNER).cast(pl.Int64))
-    telling = None if frame.width < 2 else max(frame.columns, key=lambda name: frame[name].n_unique())
-    return Wanted(keys, None, None, telling, pl.DataFrame())
+    return Wanted(keys, None, None, pl.DataFrame())
+
+
+def searched(frame: pl.DataFrame) -> Keys:
+    """Keys of a row group that is sorted by key."""
+    columns = [frame[name].to_arrow() for name in frame.columns]
+    made = normalizer(columns)
+    return Keys(None, frame, None if made is None else KeyWords(made, made.words(columns)))
 
 
 @pytest.mark.parametrize(
@@ -49,10 +56,10 @@ def test_search_and_join_find_the_same(
     cut = chance.randrange(whole.height + 1)
     pieces = [(7, whole[:cut]), (7 + cut, whole[cut:])]
     sought = wanted_of(frame_of(list({key() for _ in range(chance.choice([0, 1, 20]))}), kinds))
-    monkeypatch.setattr(module, "_LEAST_ROWS", 0)
     by_join = match([(start, Keys(None, piece)) for start, piece in pieces], sought)
-    monkeypatch.setattr(module, "_ROWS_A_SEARCH", 0)
-    by_search = match([(start, Keys(None, piece, ordered=True)) for start, piece in pieces], sought)
+    monkeypatch.setattr(module, "_among_any", None)
+    monkeypatch.setattr(module, "_PAIRS", 1_000)
+    by_search = match([(start, searched(piece)) for start, piece in pieces], sought)
     assert sorted(zip(*map(np.ndarray.tolist, by_search), strict=True)) == sorted(
         zip(*map(np.ndarray.tolist, by_join), strict=True)
     )
@@ -62,7 +69,20 @@ def test_search_and_join_find_the_same(
 
 
 def test_a_key_that_stands_twice_is_found_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROWS_A_SEARCH", 0)
+    monkeypatch.setattr(module, "_among_any", None)
     rows = frame_of([("a", 1), ("a", 2), ("a", 2), ("b", 0)], [pl.String, pl.Int32])
-    found = match([(0, Keys(None, rows, ordered=True))], wanted_of(frame_of([("a", 2)], [pl.String, pl.Int32])))
+    found = match([(0, searched(rows))], wanted_of(frame_of([("a", 2)], [pl.String, pl.Int32])))
     assert [each.tolist() for each in found] == [[1, 2], [0, 0]]
+
+
+@pytest.mark.parametrize("pairs", [0, 1_000], ids=["joined", "compared"])
+def test_keys_of_one_word_are_told_apart(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAIRS", pairs)
+    rows = frame_of([(f"{'x' * 600}{number:03d}",) for number in range(0, 100, 2)], [pl.String])
+    keys = searched(rows)
+    assert keys.words is not None
+    assert len(set(keys.words.values.tolist())) == 1
+    found = match(
+        [(5, keys)], wanted_of(frame_of([(f"{'x' * 600}{number:03d}",) for number in (3, 4, 98)], [pl.String]))
+    )
+    assert sorted(zip(*map(np.ndarray.tolist, found), strict=True)) == [(7, 1), (54, 2)]

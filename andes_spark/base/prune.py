@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from andes_spark.base.actions import parse_partition_value
@@ -26,6 +27,10 @@ from andes_spark.model.arrow_types import to_arrow
 from andes_spark.model.schema import DataType, Decimal, Primitive, Schema
 
 _LONG_DIGITS = 18
+_MANY = 10_000
+"""Keys from which on only the first column, by which they are sorted, is looked at value by value: to sort another
+one takes as long as to read it from some files, and hardly a file lies between so many of its values.
+"""
 _UNBOUNDED: Bounds = (None, None)
 
 
@@ -61,7 +66,7 @@ def candidates(
         files: of the table.
         schema: of the table.
         partition_columns: its partition columns.
-        keys: key columns only, of the table's types and without nulls, in any order.
+        keys: key columns only, of the table's types and without nulls, in any order; best sorted.
 
     Returns:
         In the order of ``files``. Of several key columns each is looked at alone: a file is left out if
@@ -78,9 +83,25 @@ def candidates(
         ranges = [read(file) for file in kept]
         if all(each == _UNBOUNDED for each in ranges):
             continue
-        hits = _Wanted(_sorted_values(keys[name], type_)).within(ranges)
+        values = keys[name]
+        if keys.num_rows > _MANY and name != keys.column_names[0]:
+            hits = _overlap(_sorted_values(_extremes(values), type_), ranges)
+        else:
+            hits = _Wanted(_sorted_values(values, type_)).within(ranges)
         kept = list(itertools.compress(kept, hits))
     return kept
+
+
+def _extremes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The least and the greatest value."""
+    found = pc.min_max(column)
+    return pa.chunked_array([pa.array([found["min"].as_py(), found["max"].as_py()], column.type)])
+
+
+def _overlap(extremes: Any, ranges: Sequence[Bounds]) -> list[bool]:
+    """Whether ranges have something in common with that of the keys."""
+    least, greatest = extremes[0], extremes[-1]
+    return [(low is None or low <= greatest) and (high is None or high >= least) for low, high in ranges]
 
 
 def _file_bounds(name: str, type_: DataType) -> Callable[[DataFile], Bounds] | None:

@@ -42,7 +42,7 @@ def read_tombstones(
         files: of a merge record.
         shape: of the table.
         bounds: keys to look at; None for all.
-        keys: key columns of those that matter; None for all.
+        keys: key columns of those that matter, others may be given too; None for all.
         cache: files that are in memory, and that are to be kept there; used where no bounds are given.
 
     Returns:
@@ -122,7 +122,7 @@ def _latest(
         frame = _read(storage, file, shape, bounds, cache)
         frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
     rows = pl.concat(frames, rechunk=False)
-    if keys is not None:
+    if keys is not None and keys.height < rows.height:
         # Before they are sorted by age: a small merge must not pay for every key that was ever deleted.
         rows = rows.join(keys, on=shape.columns.key, how="semi")
     if len(files) > 1:

@@ -17,6 +17,7 @@ from andes_spark.law.batch import NAMED_KEYS, mod_hashes, tie_error
 from andes_spark.law.bounds import Bounds
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.digest import Digest
+from andes_spark.law.normalized_keys import normalizer
 from andes_spark.log.mod_files import read_entry, write_mods
 from andes_spark.log.parts import Part
 from andes_spark.log.pending import Pending, PendingFile, read_mods, read_narrow
@@ -48,7 +49,11 @@ class CrossCheck:
         """
         columns = self.plan.columns
         mods = read_narrow(self.storage, self.pending, columns, table=self.plan.table, bounds=bounds)
-        twice = mods.filter(pl.struct(columns.narrow).is_duplicated()).sort([*columns.narrow, FILE, ROW])
+        twice = (
+            _of_one_word(mods, columns.narrow)
+            .filter(pl.struct(columns.narrow).is_duplicated())
+            .sort([*columns.narrow, FILE, ROW])
+        )
         if twice.height == 0:
             return []
         whole = read_mods(
@@ -69,6 +74,19 @@ class CrossCheck:
             raise tie_error(whole.filter(pa.array(differs)).slice(0, NAMED_KEYS), columns)
         dropped = twice.filter(pl.Series(repeats))
         return list(zip(dropped[FILE].to_list(), dropped[ROW].to_list(), strict=True))
+
+
+def _of_one_word(mods: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Mods without those whose normalized key no other one has; takes a twentieth of the time that tuples take."""
+    columns = [mods[name].to_arrow() for name in names]
+    found = normalizer(columns)
+    if found is None:
+        return mods
+    words = found.words(columns)
+    # Stable: such a sort merges the sorted runs that files are.
+    ascending = np.sort(words, kind="stable")
+    shared = ascending[1:][ascending[1:] == ascending[:-1]]
+    return mods.filter(pl.Series(np.isin(words, shared))) if len(shared) else mods.clear()
 
 
 def repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> list[tuple[int, int]]:

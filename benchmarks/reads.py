@@ -12,7 +12,7 @@ from benchmarks import data
 from benchmarks.lab import Lab, Spread, alternate, fingerprint, scan
 from benchmarks.report import Table, verdict
 
-_TIMES = 5
+_TIMES = 9
 _FILTER = "quantity = 7"
 _LIMITS = {0: 1.0, 1: 1.4, 10: 2.0}
 _NOISE = 1.05

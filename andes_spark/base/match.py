@@ -89,7 +89,10 @@ def _among_integers(values: Ints, wanted_values: Ints) -> Found:
 
 
 def _among_sorted(frame: pl.DataFrame, words: KeyWords, wanted: Wanted) -> Found | None:
-    """The same by the words of both; None where too many keys share one. Both frames are sorted by key."""
+    """The same by the words of both; None where too many keys share one. Both frames are sorted by key.
+
+    Keys of other types than text and integers have no words; times in keys are of the years 1 to 9999.
+    """
     low, high = _within(frame, wanted.keys)
     if low == high:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -28,8 +28,8 @@ from andes_spark.model.schema import DataType, Decimal, Primitive, Schema
 
 _LONG_DIGITS = 18
 _MANY = 10_000
-"""Keys from which on only the first column, by which they are sorted, is looked at value by value: to sort another
-one takes as long as to read it from some files, and hardly a file lies between so many of its values.
+"""Of more values, in a column behind the first, only the range is looked at: to sort them takes as long as to read a
+file, and hardly a file lies between so many. Those of the first column are sorted already.
 """
 _UNBOUNDED: Bounds = (None, None)
 
@@ -66,11 +66,11 @@ def candidates(
         files: of the table.
         schema: of the table.
         partition_columns: its partition columns.
-        keys: key columns only, of the table's types and without nulls, in any order; best sorted.
+        keys: key columns only, of the table's types and without nulls, in any order; sorted ones take least time.
 
     Returns:
         In the order of ``files``. Of several key columns each is looked at alone: a file is left out if
-        one of them has no wanted value within the file's bounds.
+        one of them has no wanted value, or for very many values their range, within the file's bounds.
     """
     kept = list(files)
     if not keys.num_rows:
@@ -83,8 +83,10 @@ def candidates(
         ranges = [read(file) for file in kept]
         if all(each == _UNBOUNDED for each in ranges):
             continue
-        values = keys[name]
+        values = _plain(keys[name])
         if keys.num_rows > _MANY and name != keys.column_names[0]:
+            values = pa.chunked_array([values.unique()])
+        if len(values) > _MANY and name != keys.column_names[0]:
             hits = _overlap(_sorted_values(_extremes(values), type_), ranges)
         else:
             hits = _Wanted(_sorted_values(values, type_)).within(ranges)
@@ -95,7 +97,11 @@ def candidates(
 def _extremes(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The least and the greatest value."""
     found = pc.min_max(column)
-    return pa.chunked_array([pa.array([found["min"].as_py(), found["max"].as_py()], column.type)])
+    return pa.chunked_array([pa.array([found["min"], found["max"]], column.type)])
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pat.is_dictionary(column.type) else column
 
 
 def _overlap(extremes: Any, ranges: Sequence[Bounds]) -> list[bool]:
@@ -147,9 +153,6 @@ def _ordered(type_: DataType) -> bool:
 def _sorted_values(column: pa.ChunkedArray, type_: DataType) -> npt.NDArray[np.int64] | pl.Series | list[Any]:
     """The values, ascending: integers as a numpy array where they fit 64 bits, else a list; strings as a Series."""
     kind = column.type
-    if pat.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
     if isinstance(type_, Decimal):
         if type_.precision > _LONG_DIGITS:
             return sorted({_unscaled(value, type_.scale) for value in column.unique().to_pylist()})

@@ -114,7 +114,7 @@ def _latest(
     keys: pl.DataFrame | None = None,
     cache: KeyCache | None = None,
 ) -> pl.DataFrame:
-    """The newest row of each key."""
+    """The newest row of each key, of those given or of more."""
     empty = pl.from_arrow(_schema(shape).empty_table())
     assert isinstance(empty, pl.DataFrame)
     frames = [empty.with_columns(pl.lit(0, pl.Int32).alias(_AGE))]

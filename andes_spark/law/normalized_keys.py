@@ -25,7 +25,7 @@ _BYTES = 8
 _ROWS = 8_192
 """At a time, so that what is made on the way stays in the processor's cache."""
 _LONGEST = 512
-"""So many bytes of a text are looked at."""
+"""So many bytes of a text are looked at; a column with a longer one is not exact."""
 _INSIDE = np.array([(1 << _WORD) - (1 << 8 * (_BYTES - count)) for count in range(_BYTES + 1)], np.uint64)
 """For a number of bytes: the bits of a big-endian word that they are."""
 
@@ -86,21 +86,27 @@ def normalizer(columns: Sequence[pa.Array]) -> Normalizer | None:
     """
     if not len(columns[0]) or any(column.null_count or not _is_fit(column.type) for column in columns):
         return None
-    sources = [_source(column) for column in columns]
-    lows = [source.low() for source in sources]
-    differing = [_differing(source, low, len(columns[0])) for source, low in zip(sources, lows, strict=True)]
-    told = [source.told for source in sources]
+    lows: list[int] = []
+    differing: list[list[int]] = []
+    left = _WORD
+    for column in columns:
+        source = _source(column)
+        lows.append(source.low())
+        differing.append(_differing(source, lows[-1], len(column), left))
+        left -= sum(map(int.bit_count, differing[-1]))
+        if left < 0 or not source.told:
+            return _normalizer(lows, differing, exact=False)
     # Bits that are the same between others that differ: kept if there is room, since each gap takes time.
-    coarse = _normalizer(lows, differing, told, gaps=True)
-    return coarse if coarse.exact else _normalizer(lows, differing, told, gaps=False)
+    return _normalizer(lows, differing, gaps=True, exact=True) or _normalizer(lows, differing, exact=True)
 
 
 def _normalizer(
-    lows: Sequence[int], differing: Sequence[Sequence[int]], told: Sequence[bool], *, gaps: bool
-) -> Normalizer:
+    lows: Sequence[int], differing: Sequence[Sequence[int]], *, gaps: bool = False, exact: bool
+) -> Normalizer | None:
+    """The normalizer of the differing bits, as far as they fit; None if they do not and it should be exact."""
     forms: list[_Form] = []
     room = _WORD
-    for low, words, all_told in zip(lows, differing, told, strict=True):
+    for low, words in zip(lows, differing, strict=True):
         runs: list[tuple[int, int, int]] = []
         for number, differ in enumerate(words):
             for lowest, bits in _runs(differ, gaps=gaps):
@@ -109,11 +115,9 @@ def _normalizer(
                     runs.append((number, lowest + bits - taken, taken))
                 room -= taken
                 if taken < bits:
-                    return Normalizer((*forms, _Form(low, tuple(runs))), exact=False)
+                    return None if exact else Normalizer((*forms, _Form(low, tuple(runs))), exact=False)
         forms.append(_Form(low, tuple(runs)))
-        if not all_told:
-            return Normalizer(tuple(forms), exact=False)
-    return Normalizer(tuple(forms), exact=True)
+    return Normalizer(tuple(forms), exact)
 
 
 def _runs(differ: int, *, gaps: bool) -> list[tuple[int, int]]:
@@ -127,9 +131,9 @@ def _runs(differ: int, *, gaps: bool) -> list[tuple[int, int]]:
     return runs
 
 
-def _differing(source: _Source, low: int, size: int) -> list[int]:
-    """For each word of a column the bits that are not the same in all rows."""
-    found = []
+def _differing(source: _Source, low: int, size: int, room: int) -> list[int]:
+    """For each word of a column the bits that are not the same in all rows; no more words than there is room for."""
+    found: list[int] = []
     for number in range(source.count):
         ones, common = np.uint64(0), ~np.uint64(0)
         for start in range(0, size, _ROWS):
@@ -137,6 +141,9 @@ def _differing(source: _Source, low: int, size: int) -> list[int]:
             ones |= np.bitwise_or.reduce(words)
             common &= np.bitwise_and.reduce(words)
         found.append(int(ones ^ common))
+        room -= found[-1].bit_count()
+        if room < 0:
+            break
     return found
 
 

@@ -101,6 +101,8 @@ def test_of_many_keys_columns_behind_the_first_are_compared_by_their_range(monke
     keys = {"l": [1, 2, 3], "b": [25, 5, 5]}
     assert paths(keys, files) == "ab"
     monkeypatch.setattr(prune, "_MANY", 2)
+    assert paths(keys, files) == "ab", "of few different values each is looked at"
+    monkeypatch.setattr(prune, "_MANY", 1)
     assert paths(keys, files) == "abd"
 
 

@@ -168,11 +168,12 @@ def _no_folders(column: pa.ChunkedArray, name: str) -> Bools | None:
 
 def sort_mods(table: pa.Table, columns: KeyColumns) -> pa.Table:
     """Rows sorted by key, then sequence; truncates first. Sorted rows are returned as they are."""
-    truncate = pc.equal(table[OP], pa.scalar(int(Op.TRUNCATE), pa.int8()))
     # Their key is NULL, but for columns that are part of the sequence too.
-    if set(columns.key) & set(columns.sequence) and pc.any(truncate).as_py():
-        parts = (table.filter(truncate), table.filter(pc.invert(truncate)))
-        return pa.concat_tables([_sorted(part, columns) for part in parts])
+    if set(columns.key) & set(columns.sequence):
+        truncate = pc.equal(table[OP], pa.scalar(int(Op.TRUNCATE), pa.int8()))
+        if pc.any(truncate).as_py():
+            parts = (table.filter(truncate), table.filter(pc.invert(truncate)))
+            return pa.concat_tables([_sorted(part, columns) for part in parts])
     return _sorted(table, columns)
 
 

@@ -100,7 +100,7 @@ def write_part(
         entries=tuple(entries),
         counts=prepared.counts,
         digest=prepared.digest,
-        truncate=_truncate(mods, plan),
+        truncate=_truncate(mods, plan) if prepared.counts.truncates else None,
         reasons=prepared.reasons,
         examples=prepared.examples,
     )
@@ -156,10 +156,8 @@ def check_quarantine(part: Part, plan: BatchPlan, *, allowed: int) -> None:
         )
 
 
-def _truncate(mods: pa.Table, plan: BatchPlan) -> Truncate | None:
+def _truncate(mods: pa.Table, plan: BatchPlan) -> Truncate:
     rows = mods.filter(pc.equal(mods[OP], pa.scalar(int(Op.TRUNCATE), pa.int8())))
-    if rows.num_rows == 0:
-        return None
     names = list(plan.columns.sequence)
     distinct = rows.select(names).group_by(names).aggregate([]) if names else rows.slice(0, 0)
     return Truncate(sequences=[_quoted(distinct, names, row) for row in range(distinct.num_rows)])

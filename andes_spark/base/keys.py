@@ -15,7 +15,7 @@ import pyarrow as pa
 from andes_spark.base.files import OpenFile, Shape
 from andes_spark.law.normalized_keys import Normalizer, normalizer
 from andes_spark.law.order import is_sorted
-from andes_spark.model.arrow_types import whole
+from andes_spark.model.arrow_types import as_integers, is_counted, whole
 
 Ints = npt.NDArray[np.int64]
 
@@ -169,15 +169,4 @@ def is_integral(shape: Shape) -> bool:
     """Whether the key is one column of integers, dates or timestamps."""
     if len(shape.columns.key) != 1:
         return False
-    kind = shape.arrow.field(shape.columns.key[0]).type
-    return bool(pa.types.is_integer(kind) or pa.types.is_date32(kind) or pa.types.is_timestamp(kind))
-
-
-def as_integers(column: pa.ChunkedArray) -> Ints:
-    """A column of integers, dates or timestamps (microseconds) without NULLs as int64."""
-    if pa.types.is_date32(column.type):
-        column = column.cast(pa.int32())
-    elif pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    values: Ints = column.to_numpy().astype(np.int64, copy=False)
-    return values
+    return is_counted(shape.arrow.field(shape.columns.key[0]).type)

@@ -18,12 +18,13 @@ import pyarrow as pa
 from andes_spark.base.bounds import bounds as file_bounds
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.files import OpenFile, Shape
-from andes_spark.base.keys import Ints, KeyCache, Layout, as_integers, is_integral, read_keys, read_layout
+from andes_spark.base.keys import Ints, KeyCache, Layout, is_integral, read_keys, read_layout
 from andes_spark.base.match import Wanted, match
 from andes_spark.base.vectors import load_vector, to_positions
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.decide import no_located
+from andes_spark.model.arrow_types import as_integers
 from andes_spark.model.values import to_json, unscaled
 from andes_spark.storage.base import Storage
 
@@ -167,4 +168,4 @@ def _among(rows: Ints, ascending: Ints) -> npt.NDArray[np.bool_]:
 def _integers(keys: pl.DataFrame, shape: Shape) -> Ints | None:
     if not is_integral(shape):
         return None
-    return as_integers(pa.chunked_array([keys[shape.columns.key[0]].to_arrow()]))
+    return as_integers(keys[shape.columns.key[0]].to_arrow())

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
+from andes_spark.model.arrow_types import as_integers, is_counted
+
 Words = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
 
 _WORD = 64
 _BYTES = 8
@@ -147,39 +147,14 @@ def _differing(source: _Source, low: int, size: int, room: int) -> list[int]:
     return found
 
 
-class _Source(Protocol):
-    """A column as words in its order.
-
-    Attributes:
-        count: words for a value.
-        told: whether they tell all values of the column apart.
-    """
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def told(self) -> bool: ...
-
-    def low(self) -> int:
-        """The least number; of text 0."""
-
-    def words(self, number: int, rows: slice, low: int) -> Words:
-        """One word of each of some rows."""
-
-
 class _Numbers:
-    """Numbers, as what they are above the least."""
+    """Numbers, as what they are above the least: one word for each, which tells them apart."""
 
     count = 1
     told = True
 
     def __init__(self, column: pa.Array) -> None:
-        if pat.is_date32(column.type):
-            column = column.cast(pa.int32())
-        elif pat.is_timestamp(column.type):
-            column = column.cast(pa.int64())
-        self._values: Ints = column.to_numpy().astype(np.int64, copy=False)
+        self._values = as_integers(column)
 
     def low(self) -> int:
         return int(self._values.min())
@@ -203,10 +178,12 @@ class _Text:
 
     @property
     def count(self) -> int:
+        """Words for each text."""
         return -(-min(self._longest, _LONGEST) // _BYTES)
 
     @property
     def told(self) -> bool:
+        """Whether they tell all texts apart."""
         # A byte 0 would pass for the end of a shorter text.
         varies = self._shortest < self._longest
         return self._longest <= _LONGEST and not (varies and self._data.min() == 0)
@@ -243,6 +220,10 @@ class _Text:
         return np.concatenate([self._data, np.zeros(_BYTES, np.uint8)])
 
 
+_Source = _Numbers | _Text
+"""A column as words in its order."""
+
+
 def _source(column: pa.Array) -> _Source:
     return _Text(column) if _is_text(column.type) else _Numbers(column)
 
@@ -252,4 +233,4 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_fit(kind: pa.DataType) -> bool:
-    return bool(_is_text(kind) or pat.is_signed_integer(kind) or pat.is_date32(kind) or pat.is_timestamp(kind))
+    return _is_text(kind) or is_counted(kind)

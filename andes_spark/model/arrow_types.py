@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
@@ -81,6 +83,21 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
     if column.nbytes > _MOST_BYTES and (pat.is_string(column.type) or pat.is_binary(column.type)):
         column = column.cast(pa.large_string() if pat.is_string(column.type) else pa.large_binary())
     return column.combine_chunks()
+
+
+def is_counted(kind: pa.DataType) -> bool:
+    """Whether values are integers in the end: integers, dates and timestamps."""
+    return bool(pat.is_integer(kind) or pat.is_date32(kind) or pat.is_timestamp(kind))
+
+
+def as_integers(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Integers, dates (days) or timestamps (microseconds) without NULLs as int64."""
+    if pat.is_date32(column.type):
+        column = column.cast(pa.int32())
+    elif pat.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: npt.NDArray[np.int64] = column.to_numpy().astype(np.int64, copy=False)
+    return values
 
 
 def field_to_arrow(field: dt.Field) -> pa.Field:

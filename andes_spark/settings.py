@@ -25,8 +25,8 @@ class Settings:
         byte_budget: estimated Arrow bytes that one operation may hold in the calling process. Work above
             it runs in Spark tasks, or part by part where there is no Spark. 0 forces the parts.
         broadcast_bytes: winners up to this size are handed to every task; above it keys are bucketed.
-        key_cache_bytes: keys of the base, and tombstones, that an open table keeps in memory, so that its next merge
-            need not read them again; 0 keeps none.
+        key_cache_bytes: keys and deletion vectors of the base, and tombstones, that an open table keeps in memory, so
+            that its next merge need not read them again; 0 keeps none.
         threads: threads of the calling process for files that are read or written side by side.
         target_file_bytes: size at which files of the base and of mods are split.
         commit_attempts: how often a lost race is tried again before ``CommitConflictError``.

@@ -1,4 +1,4 @@
-"""Key columns of base files, and tombstones, read for a merge and kept in memory between those of an open table."""
+"""What a merge needs of base files, kept in memory from merge to merge: keys, deletion vectors, and tombstones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+from pyroaring import BitMap64
 
 from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.vectors import VectorDescriptor, load_vector
 from andes_spark.law.normalized_keys import Normalizer, normalizer
 from andes_spark.law.order import is_sorted
 from andes_spark.model.arrow_types import as_integers, is_counted, whole
+from andes_spark.storage.base import Storage
 
 Ints = npt.NDArray[np.int64]
 
@@ -65,10 +68,11 @@ class Layout:
 
 
 class KeyCache:
-    """Keys and layouts of files, by path. Threads may share it. Files never change, so that an entry is never wrong.
+    """Keys, layouts and deletion vectors of files, by path. Threads may share it.
 
-    It keeps what fits and gives up only files that left the table: a table larger than the limit would else push
-    out each entry before its next use.
+    Files never change, so that an entry is never wrong; the vector of a file is another after each merge that marks
+    rows in it, and is asked for by its descriptor. What fits is kept, and only files that left the table are given up:
+    a table larger than the limit would else push out each entry before its next use.
 
     Args:
         limit_bytes: how much is kept.
@@ -78,6 +82,7 @@ class KeyCache:
         self._limit = limit_bytes
         self._held: dict[tuple[str, int], Keys] = {}
         self._layouts: dict[str, Layout] = {}
+        self._vectors: dict[str, tuple[VectorDescriptor, BitMap64]] = {}
         self._size = 0
         self._lock = threading.Lock()
 
@@ -86,7 +91,9 @@ class KeyCache:
         with self._lock:
             self._held = {place: keys for place, keys in self._held.items() if place[0] in paths}
             self._layouts = {path: layout for path, layout in self._layouts.items() if path in paths}
+            self._vectors = {path: vector for path, vector in self._vectors.items() if path in paths}
             self._size = sum(keys.bytes for keys in self._held.values())
+            self._size += sum(descriptor.size for descriptor, _ in self._vectors.values())
 
     def layout(self, path: str) -> Layout | None:
         """The layout of a file, if it is kept."""
@@ -109,6 +116,35 @@ class KeyCache:
             if (path, group) not in self._held and self._size + size <= self._limit:
                 self._held[path, group] = keys
                 self._size += size
+
+    def find_vector(self, path: str, descriptor: VectorDescriptor) -> BitMap64 | None:
+        """The deletion vector of a file, if this very one is kept."""
+        held = self._vectors.get(path)
+        return held[1] if held is not None and held[0] == descriptor else None
+
+    def put_vector(self, path: str, descriptor: VectorDescriptor, vector: BitMap64) -> None:
+        """Keep the deletion vector of a file in place of an older one, if there is room; it must not be changed."""
+        with self._lock:
+            old = self._vectors.pop(path, None)
+            self._size -= old[0].size if old is not None else 0
+            if self._size + descriptor.size <= self._limit:
+                self._vectors[path] = (descriptor, vector)
+                self._size += descriptor.size
+
+
+def read_vector(storage: Storage, path: str, descriptor: VectorDescriptor, cache: KeyCache | None) -> BitMap64:
+    """The deletion vector of a file, from the cache if it is there; not to be changed.
+
+    Raises:
+        FileDamagedError: as ``load_vector``.
+    """
+    held = cache.find_vector(path, descriptor) if cache is not None else None
+    if held is not None:
+        return held
+    vector = load_vector(storage, descriptor)
+    if cache is not None:
+        cache.put_vector(path, descriptor, vector)
+    return vector
 
 
 def read_layout(opened: OpenFile, path: str, shape: Shape, cache: KeyCache | None) -> Layout:

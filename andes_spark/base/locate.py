@@ -18,9 +18,9 @@ import pyarrow as pa
 from andes_spark.base.bounds import bounds as file_bounds
 from andes_spark.base.delta_state import DataFile
 from andes_spark.base.files import OpenFile, Shape
-from andes_spark.base.keys import Ints, KeyCache, Layout, is_integral, read_keys, read_layout
+from andes_spark.base.keys import Ints, KeyCache, Layout, is_integral, read_keys, read_layout, read_vector
 from andes_spark.base.match import Wanted, match
-from andes_spark.base.vectors import load_vector, to_positions
+from andes_spark.base.vectors import to_positions
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.decide import no_located
@@ -77,7 +77,7 @@ def locate(
     groups = _groups(layout, keys, shape)
     rows, winner = match(read_keys(opened, file.path, layout, groups, shape, cache), keys)
     if len(rows) and file.file.vector is not None:
-        alive = ~_among(rows, to_positions(load_vector(storage, file.file.vector)))
+        alive = ~_among(rows, to_positions(read_vector(storage, file.path, file.file.vector, cache)))
         rows, winner = rows[alive], winner[alive]
     frame = pl.DataFrame(
         {

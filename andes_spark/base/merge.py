@@ -166,7 +166,10 @@ def _touched(case: Case, gone: Mapping[int, BitMap64]) -> dict[str, DataFile]:
 def _dead(kernel: Kernel, touched: Mapping[str, DataFile]) -> dict[str, BitMap64]:
     """Rows of touched files that were gone before."""
     vectors = {path: file.vector for path, file in touched.items() if file.vector is not None}
-    return load_vectors(kernel.storage, vectors)
+    found = {path: kernel.keys.find_vector(path, vector) for path, vector in vectors.items()}
+    held = {path: vector for path, vector in found.items() if vector is not None}
+    missing = {path: vector for path, vector in vectors.items() if path not in held}
+    return held | load_vectors(kernel.storage, missing)
 
 
 def _mark(kernel: Kernel, case: Case, gone: Mapping[int, BitMap64]) -> list[Action]:
@@ -182,6 +185,7 @@ def _mark(kernel: Kernel, case: Case, gone: Mapping[int, BitMap64]) -> list[Acti
     # None inline: Delta's VACUUM fails at a vector that is no file (MatchError of VacuumCommand in Delta 4.4).
     descriptors = write_vectors(kernel.storage, marked, inline_bytes=0)
     for path, descriptor in descriptors.items():
+        kernel.keys.put_vector(path, descriptor, marked[path])
         result.append(actions.remove(touched[path], timestamp_ms=now))
         result.append(actions.add_with_vector(touched[path], descriptor))
     return result

@@ -10,11 +10,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyroaring import BitMap64
 
 from andes_spark.base import keys as module
 from andes_spark.base import seal
 from andes_spark.base.files import Shape
 from andes_spark.base.keys import KeyCache, Keys
+from andes_spark.base.vectors import VectorDescriptor
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
@@ -42,6 +44,28 @@ def test_it_keeps_what_fits_and_forgets_only_files_that_are_gone() -> None:
     assert cache.find("b", 1) is not None
     cache.put("b", 2, keys(1))
     assert cache.find("b", 2) is None
+
+
+def test_a_vector_is_kept_in_place_of_the_one_before_it_and_counts() -> None:
+    cache = KeyCache(1_000)
+    one, two, large = (VectorDescriptor("u", "x" * 20, at, size, 3) for at, size in ((1, 600), (700, 400), (1, 1_001)))
+    cache.put_vector("a", one, BitMap64([1]))
+    assert cache.find_vector("a", one) == BitMap64([1])
+    assert cache.find_vector("a", two) is None
+    cache.put_vector("b", one, BitMap64([1]))  # would be 1,200 bytes
+    assert cache.find_vector("b", one) is None
+    cache.put_vector("a", two, BitMap64([2]))
+    assert cache.find_vector("a", one) is None
+    assert cache.find_vector("a", two) == BitMap64([2])
+    cache.put_vector("b", one, BitMap64([1]))
+    assert cache.find_vector("b", one) is not None
+    cache.put_vector("b", large, BitMap64([1]))
+    assert cache.find_vector("b", one) is None
+    cache.retain({"b"})
+    assert cache.find_vector("a", two) is None
+    cache.put_vector("b", one, BitMap64([1]))
+    cache.put("b", 0, keys(50))
+    assert cache.find("b", 0) is not None
 
 
 def test_strings_count_with_what_they_take() -> None:
@@ -166,3 +190,28 @@ def test_files_whose_keys_are_kept_are_not_opened(limit: int) -> None:
         *({"id": n, "lsn": n} for n in range(1, 7)),
         {"id": 100, "lsn": 6},
     ]
+
+
+@pytest.mark.parametrize("limit", [0, 2**28])
+def test_deletion_vectors_are_read_by_the_first_merge_only(limit: int) -> None:
+    storage = MemoryStorage()
+    tapped = TappedStorage(storage)
+    data = pa.table({"id": range(1_000), "lsn": [0] * 1_000})
+    first = ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], data=data)
+    first.apply(pa.table({"id": [1, 2], "lsn": [1, 1]}))
+    settings = Settings(key_cache_bytes=limit, pack_bytes=0, threads=1)
+    table = ModTable.open(tapped, settings=settings)  # type: ignore[arg-type]
+    read: list[str] = []
+    tapped.tap = lambda kind, path: read.append(path) if kind == "get" and path.startswith("deletion_") else None
+    counts = []
+    for lsn in range(2, 6):
+        read.clear()
+        table.apply(pa.table({"id": [1, lsn, 500 + lsn], "lsn": [lsn] * 3}))
+        counts.append(len(read))
+    # Each merge marks a row of the loaded file and one of the newest file, whose vectors the next merge meets.
+    assert counts[1:] == ([0, 0, 0] if limit else [2, 3, 4])
+    assert counts[0] > 0
+    rows = {row["id"]: row["lsn"] for row in table.to_arrow().to_pylist()}
+    newest = {1: 5, **{lsn: lsn for lsn in range(2, 6)}, **{500 + lsn: lsn for lsn in range(2, 6)}}
+    assert rows == {n: newest.get(n, 0) for n in range(1_000)}
+    assert ModTable.open(storage).verify().ok

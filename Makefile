@@ -13,7 +13,7 @@ demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare t
 	@scripts/run.sh scripts/demo.sh
 
 test: setup ## Run all tests, those with a JVM beside the others; make test ARGS="-k merge" runs some
-	@scripts/run.sh pytest -n 2 --dist loadgroup $(ARGS)
+	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
 	@scripts/run.sh pytest --timeout 3600 --interleavings 3000 \

@@ -66,9 +66,9 @@ def run_buckets(
     """
     if job.case.pending.rows == 0:
         return []
+    cache.retain({*job.case.files, *(file.path for file in job.case.tombstones)})
     sizes = estimate(job.case)
     if sizes.mods + sizes.narrow + sizes.scan <= settings.byte_budget:
-        cache.retain({*job.case.files, *(file.path for file in job.case.tombstones)})
         locate = local_locator(job.storage, job.case.shape, settings.threads, cache)
         return [job.run(None, locate, warm, cache)]
     small = sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes

@@ -47,12 +47,12 @@ def test_it_keeps_what_fits_and_forgets_only_files_that_are_gone() -> None:
 
 
 def test_a_vector_is_kept_in_place_of_the_one_before_it_and_counts() -> None:
-    cache = KeyCache(1_000)
-    one, two, large = (VectorDescriptor("u", "x" * 20, at, size, 3) for at, size in ((1, 600), (700, 400), (1, 1_001)))
+    cache = KeyCache(10_000)
+    one, two, large = (VectorDescriptor("u", "x" * 20, at, n, 3) for at, n in ((1, 5_000), (5_100, 2_500), (1, 10_001)))
     cache.put_vector("a", one, BitMap64([1]))
     assert cache.find_vector("a", one) == BitMap64([1])
     assert cache.find_vector("a", two) is None
-    cache.put_vector("b", one, BitMap64([1]))  # would be 1,200 bytes
+    cache.put_vector("b", one, BitMap64([1]))  # would be more than 12,000 bytes
     assert cache.find_vector("b", one) is None
     cache.put_vector("a", two, BitMap64([2]))
     assert cache.find_vector("a", one) is None
@@ -64,8 +64,15 @@ def test_a_vector_is_kept_in_place_of_the_one_before_it_and_counts() -> None:
     cache.retain({"b"})
     assert cache.find_vector("a", two) is None
     cache.put_vector("b", one, BitMap64([1]))
-    cache.put("b", 0, keys(50))
+    cache.put("b", 0, keys(300))
     assert cache.find("b", 0) is not None
+
+
+def test_a_vector_counts_with_its_containers() -> None:
+    scattered = BitMap64(range(0, 76 << 16, 1 << 16))
+    cache = KeyCache(7_352)  # what was measured of such a vector
+    cache.put_vector("a", VectorDescriptor("u", "x" * 20, 1, 671, 76), scattered)
+    assert cache.find_vector("a", VectorDescriptor("u", "x" * 20, 1, 671, 76)) is None
 
 
 def test_strings_count_with_what_they_take() -> None:

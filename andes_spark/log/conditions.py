@@ -1,7 +1,8 @@
 """Operation conditions for Arrow data: which row is an upsert, a delete or a truncate.
 
 A condition is a SQL expression that polars evaluates, or a polars expression. Spark DataFrames have their
-conditions answered by Spark instead; what follows from the answers is the same function for both.
+conditions answered by Spark instead; what follows from the answers is the same function for both. FLOAT columns are
+compared as doubles, as Spark does: polars would round a literal to the column's type, and 0.1 be equal to 0.1.
 """
 
 from __future__ import annotations
@@ -128,6 +129,20 @@ def with_operations(rows: pa.Table, on_null: OnNull) -> pa.Table:
     return rows.drop_columns(given).append_column(OP, pa.array(operations))
 
 
+def with_doubles(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with doubles in place of floats, those of its fields included."""
+    wide = _doubles(column.type)
+    return column if wide == column.type else column.cast(wide)
+
+
+def _doubles(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return pa.float64()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_doubles(field.type)) for field in kind])
+    return kind
+
+
 def _expression(option: str, given: Any) -> pl.Expr | None:
     if given is None or isinstance(given, pl.Expr):
         return given if given is None else check_row_wise(option, given)
@@ -155,7 +170,7 @@ def _series(name: str, column: pa.ChunkedArray) -> pl.Series:
     try:
         if pa.types.is_decimal256(kind):  # at which polars panics
             column = column.cast(pa.decimal128(_DECIMAL_DIGITS, kind.scale))
-        return pl.Series(name, column)
+        return pl.Series(name, with_doubles(column))
     except (pl.exceptions.PolarsError, pa.ArrowInvalid, ValueError) as error:
         raise OptionError(
             f"the conditions use {name!r}, a column of {kind}, which they cannot: {error}; convert it first",

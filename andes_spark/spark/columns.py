@@ -165,4 +165,6 @@ def _check_columns(frame: DataFrame, plan: BatchPlan, *, without: tuple[str, ...
 
 
 def _unresolved(option: str, error: BaseException) -> OptionError:
-    return OptionError(f"{option}: it cannot be resolved: {str(error).splitlines()[0]}", option=option)
+    # The first line of a syntax error is empty.
+    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return OptionError(f"{option}: it cannot be resolved: {reason}", option=option)

@@ -19,6 +19,7 @@ from andes_spark.base.snapshot import Snapshot, case_of
 from andes_spark.base.vectors import deserialize, from_positions, load_vector, to_positions
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
+from andes_spark.log.conditions import with_doubles
 from andes_spark.log.pending import pending_of
 from andes_spark.log.row_wise import check_row_wise
 from andes_spark.log.sql_text import check_sql
@@ -146,15 +147,20 @@ def _roots(condition: pl.Expr | None, shape: Shape) -> list[str]:
     roots = condition.meta.root_names()
     unknown = sorted(set(roots) - set(shape.schema.names))
     if unknown:
-        raise OptionError(f"{shape.table}: filter uses unknown columns {unknown}", column=unknown[0])
+        raise OptionError(
+            f"{shape.table}: filter uses unknown columns {unknown}",
+            table=shape.table,
+            option="filter",
+            column=unknown[0],
+        )
     return roots
 
 
 def _filtered(rows: pa.Table, condition: pl.Expr | None) -> pa.Table:
     if condition is None or rows.num_rows == 0:
         return rows
-    used = condition.meta.root_names()
-    frame = pl.from_arrow(rows.select(list(dict.fromkeys(used)))) if used else pl.DataFrame(height=rows.num_rows)
+    used = {name: with_doubles(rows[name]) for name in condition.meta.root_names()}
+    frame = pl.from_arrow(pa.table(used)) if used else pl.DataFrame(height=rows.num_rows)
     assert isinstance(frame, pl.DataFrame)
     try:
         mask = frame.select(condition.alias("keep"))["keep"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
@@ -17,9 +18,10 @@ ALIKE = [
     "NOT (a > 1 AND (b <= 2 OR c <> 3)) AND d IS NOT NULL",
     "a NOT BETWEEN -1 AND 2 OR op LIKE 'a%' OR op NOT LIKE '_b'",
     "CASE WHEN (a = 1) THEN true ELSE false END",
-    "abs(a - 1) < 3 AND COALESCE(op, 'x') = 'x' AND Lower(op) = upper (op)",
+    "COALESCE(op, 'x') = 'x' AND Lower(op) = upper (op) AND a == -1",
     "`select(1)` = 1 AND `is true` = 2 AND overall > 1 AND selected = 1 AND timestamp_of = 3",
-    "a % 2 = 1 AND a / 2 > 1.5 AND a * 2 + 1 <> 1e3",
+    "a <> 1e3 OR a >= - 1.5e-3 OR a IN (-1, -.5) OR a = 1. OR NOT -2 = a OR `a-b` = 'c+d'",
+    "CASE WHEN a < -1 THEN -2 ELSE -3 END = -2",
     "d = DATE '2020-01-01'",
 ]
 UNLIKE = {
@@ -38,6 +40,15 @@ UNLIKE = {
     "row_number() OVER (ORDER BY id) = 1": "a window",
     "seq = max(seq)": r"max\(\)",
     "rand() > 0.5": r"rand\(\)",
+    "a + 1 > 0": "arithmetic",
+    "a -1 > 0": "arithmetic",
+    "-a > 0": "arithmetic",
+    "a = 1e5-1": "arithmetic",
+    "a * 2 = 4 OR a / 2 = 1": "arithmetic",
+    "a % 2 = 1": "arithmetic",
+    "abs(a) = 1": r"abs\(\)",
+    "a = 1 -- b": "arithmetic",
+    "ar[0] = 1": "an element of an array",
 }
 
 
@@ -54,3 +65,16 @@ def test_unlike(text: str) -> None:
     table = ModTable.create(MemoryStorage(), "id bigint", primary_key=["id"])
     with pytest.raises(OptionError, match="not the same to every engine"):
         table.to_arrow(filter=text)
+
+
+@pytest.mark.parametrize("text", [" or ".join(["a = 1"] * 1_002), "not " * 1_001 + "a = 1", "(" * 1_001 + "a = 1"])
+def test_more_terms_than_engines_can_take(text: str) -> None:
+    with pytest.raises(OptionError, match="1001 ANDs, ORs, NOTs and parentheses are more than the 1000"):
+        check_sql("filter", text)
+
+
+def test_as_many_terms_as_may_be() -> None:
+    table = ModTable.create(MemoryStorage(), "id bigint", primary_key=["id"])
+    table.apply(pa.table({"id": [1, 999, 2_000]}), at_least_once=True)
+    text = " or ".join(f"id = {number}" for number in range(1_001))
+    assert table.to_arrow(filter=text)["id"].to_pylist() == [1, 999]

@@ -7,12 +7,13 @@ manifest names the SHA-256 of the one before it, and every pair that is read is 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, VersionExpiredError
+from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, StorageError, VersionExpiredError
 from andes_spark.model.manifest import (
     Definition,
     Manifest,
@@ -231,8 +232,19 @@ class Log:
         return found
 
     def write_hint(self) -> None:
-        """Leave the head behind for the next reader; losing this costs requests, never safety."""
-        self.storage.put(HINT, msgspec.json.encode({"version": self.head}), sync=False)
+        """Leave the head behind for the next reader; losing this costs requests, never safety.
+
+        A failure is a warning: what was committed must not look refused.
+        """
+        try:
+            self.storage.put(HINT, msgspec.json.encode({"version": self.head}), sync=False)
+        except StorageError as error:
+            warnings.warn(
+                f"{self.table}: version {self.head} is committed, but {HINT} cannot be written: {error}; opening the "
+                "table takes more requests until it can",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _cold_start(self) -> None:
         start = self._hinted()

@@ -182,4 +182,12 @@ def _under_way(note: MergeNote, owner: str, until: int) -> MergeNote:
 
 
 def _leave(context: Context, note: MergeNote) -> None:
-    context.storage.put(LEASE, msgspec.json.encode(note), sync=False)
+    """Write the note, which is advisory: a failure must not make a merge that is committed look lost."""
+    try:
+        context.storage.put(LEASE, msgspec.json.encode(note), sync=False)
+    except StorageError as error:
+        warnings.warn(
+            f"{context.table}: {LEASE} cannot be written: {error}; others may do the same work at the same time",
+            RuntimeWarning,
+            stacklevel=4,
+        )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -15,13 +18,14 @@ import pyarrow.parquet as pq
 
 from andes_spark.cli.plain import parsed
 from andes_spark.errors import FileDamagedError, OptionError, SchemaMismatchError
+from andes_spark.model.differences import refuse_repeated
 from andes_spark.model.schema import Schema
 
 FORMATS = ("parquet", "csv", "json")
 
 _BY_SUFFIX = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
-# How Arrow says that a text of a CSV file is no value of its column's type.
-_NO_VALUE = "CSV conversion error"
+# How Arrow says that a text of a CSV file is no value of its column's type; columns are counted from 0.
+_NO_VALUE = re.compile(r"In CSV column #(\d+): (?:CSV conversion error to )?(.*)", re.DOTALL)
 _BLOCK_BYTES = 16 * 1024 * 1024
 _WRONG = (pa.ArrowException, OSError, EOFError, ValueError, TypeError, ArithmeticError)
 
@@ -66,6 +70,8 @@ def open_rows(paths: Sequence[str], *, given: str | None, schema: Schema | None,
     if set(forms) == {"parquet"}:
         return _stream(paths)
     tables = [_read(path, form, known, text) for path, form in zip(paths, forms, strict=True)]
+    for table in tables:
+        refuse_repeated(table.column_names)
     for path, table in zip(paths, tables, strict=True):
         if set(table.column_names) != set(tables[0].column_names):
             raise _different(path, paths[0])
@@ -104,8 +110,10 @@ def _read(path: str, form: str, known: pa.Schema, text: Collection[str]) -> pa.T
             return _parquet(path).read().replace_schema_metadata(None)
         return _csv(path, known, text) if form == "csv" else _json(path, known, text)
     except _WRONG as error:
-        if form == "csv" and _NO_VALUE in str(error):
-            raise _wrong_value(path, str(error)) from error
+        wrong = _NO_VALUE.search(str(error)) if form == "csv" else None
+        if wrong is not None:
+            column = _header(path)[int(wrong[1])]
+            raise _wrong_value(path, f"column {column!r}: {wrong[2]}", column=column) from error
         raise _unreadable(path, "CSV" if form == "csv" else "JSON lines", error) from error
 
 
@@ -120,6 +128,11 @@ def _csv(path: str, known: pa.Schema, text: Collection[str]) -> pa.Table:
             column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
         ),
     )
+
+
+def _header(path: str) -> list[str]:
+    with open_compressed(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        return next(csv.reader(text))
 
 
 def _json(path: str, known: pa.Schema, text: Collection[str]) -> pa.Table:
@@ -138,7 +151,7 @@ def open_compressed(path: str) -> IO[bytes]:
 def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line, parse_float=Decimal, object_pairs_hook=_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"line {number}: {error}") from error
     if not isinstance(row, dict):
         raise ValueError(f"line {number}: not a JSON object")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -123,7 +124,9 @@ class _Batch(NamedTuple):
 @click.option("--apply-as-deletes", metavar="SQL", help="Condition that makes a row a delete, such as \"op = 'D'\".")
 @click.option("--apply-as-upserts", metavar="SQL", help="Condition that makes a row an upsert; by default all others.")
 @click.option("--apply-as-truncates", metavar="SQL", help="Condition that makes a row a truncate of the whole table.")
-@click.option("--batch-id", nargs=2, metavar="SOURCE ID", help="The same batch is applied once. Digits are a number.")
+@click.option(
+    "--batch-id", nargs=2, metavar="SOURCE ID", help="The same batch is applied once. Up to 38 digits are a number."
+)
 @click.option("--at-least-once", is_flag=True, help="Accept no --batch-id for a table without sequence columns.")
 @click.option("--column-list", help="Upserts set only these columns, with commas between.")
 @click.option("--except-column-list", help="Upserts set all columns but these, with commas between.")
@@ -185,7 +188,7 @@ def _one(files: tuple[str, ...], schema: Schema, narrow: set[str], given: dict[s
     if given["batch_id"] is not None:
         source, text_id = given["batch_id"]
         # Not one with zeros before it: 01 and 1 are two ids.
-        is_number = text_id.isascii() and text_id.isdigit() and text_id == str(int(text_id))
+        is_number = re.fullmatch(r"0|[1-9][0-9]{0,37}", text_id) is not None
         options["batch_id"] = (source, int(text_id) if is_number else text_id)
     yield _Batch(rows, options)
 

@@ -180,9 +180,34 @@ def test_values_that_a_column_cannot_hold_are_no_damage(orders):
     assert orders.version == 2
 
 
+def test_decimals_that_do_not_fit_are_no_damage(orders):
+    ModTable.create("sums", "id BIGINT, `the.sum` DECIMAL(10,2)", primary_key=["id"])
+    for text in ("1.555", "abc", "123456789012.00"):
+        Path("f.csv").write_text(f"id,the.sum\n1,{text}\n")
+        error = run("apply", "sums", "f.csv", "--at-least-once", code=1)
+        assert (error["error"], error["column"], error["path"]) == ("SchemaMismatchError", "the.sum", "f.csv")
+        assert "--cast" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "verb", [["apply", "orders"], ["create", "new", "--primary-key", "id", "--schema", "id BIGINT", "--data"]]
+)
+def test_columns_that_stand_twice_in_a_file(orders, verb):
+    Path("f.csv").write_text("id,v,id,seq\n7,a,7,1\n")
+    assert run(*verb, "f.csv", code=1)["duplicate"] == ["id"]
+    assert not Path("new").exists()
+
+
+def test_json_that_is_too_deep(orders):
+    Path("f.jsonl").write_text('{"id": 7, "v": "a", "seq": 1, "x": ' + "[" * 200_000 + "]" * 200_000 + "}\n")
+    error = run("apply", "orders", "f.jsonl", code=1)
+    assert (error["error"], error["path"]) == ("FileDamagedError", "f.jsonl")
+    assert "line 1" in error["message"]
+
+
 def test_ids_of_batches_keep_their_zeros(orders):
     Path("f.csv").write_text("id,v,seq\n7,a,1\n")
-    for text, number in (("1", 3), ("01", 4), ("001", 5)):
+    for text, number in (("1", 3), ("01", 4), ("001", 5), ("9" * 5_000, 6)):
         found = CliRunner().invoke(
             andes, ["table", "apply", "orders", "f.csv", "--batch-id", "till", text, "--output", "json"]
         )

@@ -30,6 +30,10 @@ class Op(enum.IntEnum):
     TRUNCATE = 2
 
 
+LARGEST_ID = 10**38 - 1
+"""Of batches: as many digits as a decimal has. Python itself refuses to write out numbers of thousands."""
+
+
 @dataclass(frozen=True)
 class BatchId:
     """Identity of a batch: ``id`` is unique within ``source``; 42 and "42" are different ids."""

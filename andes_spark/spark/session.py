@@ -224,9 +224,26 @@ def _active_session() -> SparkSession | None:
         session = SparkSession.active()
     except PySparkRuntimeError:
         return None
+    try:
+        # pyspark goes on to name a session whose context was stopped by hand.
+        require_running(session)
+    except OptionError:
+        return None
+    return session
+
+
+def require_running(session: SparkSession) -> None:
+    """Refuse a session that was stopped.
+
+    Raises:
+        OptionError: it was; nothing can be asked of it.
+    """
     context = getattr(session, "_sc", None)
-    # pyspark goes on to name a session whose context was stopped by hand.
-    return None if context is not None and context._jsc is None else session
+    if context is not None and context._jsc is None:
+        raise OptionError(
+            "the Spark session was stopped; start one with spark_session() and make the DataFrame anew",
+            option="spark",
+        )
 
 
 def _jvm_runs() -> bool:

@@ -14,10 +14,11 @@ from andes_spark.law.columns import KeyColumns
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log, first_rolled, newest
 from andes_spark.model.manifest import Definition, RollUp
+from andes_spark.model.option_types import Kind, require
 from andes_spark.model.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.base import Storage
-from andes_spark.table.sessions import active_session
+from andes_spark.table.sessions import active_session, is_session
 
 if TYPE_CHECKING:
     from andes_spark.spark.tasks import SparkExecutor
@@ -77,13 +78,14 @@ class Context:
         """Spark's tasks, on the session of a DataFrame, or the table's own.
 
         Raises:
-            OptionError: there is no session.
+            OptionError: there is no session, or it was stopped.
             MissingPackageError: pyspark or Delta is missing.
         """
-        from andes_spark.spark.session import spark_for
+        from andes_spark.spark.session import require_running, spark_for
         from andes_spark.spark.tasks import SparkExecutor
 
         session = frame.sparkSession if frame is not None else self.spark or spark_for()
+        require_running(session)
         if self._executor is None or self._executor.spark is not session:
             self._executor = SparkExecutor(session, self.table)
         self._executor.purpose = f"{self._verb} {self.table} v{self._version}"
@@ -154,6 +156,18 @@ class Context:
 
     def _spark_jobs(self) -> int:
         return 0 if self._executor is None else self._executor.jobs
+
+
+def process_settings(given: Settings | None, *, spark: Any, progress: Any) -> Settings:
+    """The settings of the process, by default the usual ones; refuses what is of another kind.
+
+    Raises:
+        OptionError: ``option`` names it.
+    """
+    require("spark", spark, Kind("a SparkSession", is_session).or_none())
+    require("progress", progress, Kind("a function that is called with text", callable).or_none())
+    require("settings", given, Kind("a Settings object", lambda value: isinstance(value, Settings)).or_none())
+    return given if given is not None else Settings()
 
 
 def shape_of(definition: Definition, table: str) -> Shape:

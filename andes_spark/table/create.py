@@ -290,8 +290,10 @@ def _load(
     writer = RowWriter(shape, dict(configuration), settings.target_file_bytes, settings.threads)
     if is_spark(data):
         from andes_spark.spark.load import load_frame
+        from andes_spark.spark.session import require_running
         from andes_spark.spark.tasks import SparkExecutor
 
+        require_running(data.sparkSession)
         return load_frame(SparkExecutor(data.sparkSession, storage.url), data, storage, writer, settings)
     rows = pa.concat_tables(load_rows(to_arrow(data), shape))
     check_unique(rows, shape.columns, storage.url)

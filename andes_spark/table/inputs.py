@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
@@ -26,7 +27,7 @@ def arrow_parts(given: Any, *, part_bytes: int) -> Iterator[pa.Table]:
         part_bytes: Arrow bytes above which a stream is cut.
 
     Raises:
-        OptionError: something else.
+        OptionError: something else, or rows that polars or Arrow cannot read.
     """
     if isinstance(given, pa.RecordBatchReader):
         yield from _cut(given, part_bytes)
@@ -41,11 +42,14 @@ def to_arrow(given: Any) -> pa.Table:
     if isinstance(given, pa.RecordBatch):
         return pa.Table.from_batches([given])
     if isinstance(given, pa.RecordBatchReader):
-        return given.read_all()
+        with _readable("the RecordBatchReader"):
+            return given.read_all()
     if isinstance(given, pl.LazyFrame):
-        given = given.collect()
+        with _readable("the polars LazyFrame"):
+            given = given.collect()
     if isinstance(given, pl.DataFrame):
-        return given.to_arrow()
+        with _readable("the polars DataFrame"):
+            return given.to_arrow()
     if any(kind.__module__.startswith("pandas") and kind.__name__ == "DataFrame" for kind in type(given).__mro__):
         return _from_pandas(given)
     raise OptionError(
@@ -53,6 +57,15 @@ def to_arrow(given: Any) -> pa.Table:
         f"not {type(given).__name__}",
         option="mods",
     )
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Say of which rows it is that polars or Arrow cannot read them; errors of the caller's own code pass."""
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
+        raise OptionError(f"rows: {what} cannot be read: {error}", option="mods") from error
 
 
 def _from_pandas(frame: Any) -> pa.Table:
@@ -69,11 +82,20 @@ def _cut(reader: pa.RecordBatchReader, part_bytes: int) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     size = 0
     some = False
-    for batch in reader:
+    while True:
+        with _readable("the RecordBatchReader"):
+            batch = next(reader, None)
+        if batch is None:
+            break
         held.append(batch)
         size += batch.nbytes
         if size >= part_bytes:
-            yield pa.Table.from_batches(held, reader.schema)
+            yield _joined(held, reader.schema)
             held, size, some = [], 0, True
     if held or not some:
-        yield pa.Table.from_batches(held, reader.schema)
+        yield _joined(held, reader.schema)
+
+
+def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    with _readable("the RecordBatchReader"):
+        return pa.Table.from_batches(batches, schema)

@@ -12,7 +12,7 @@ from andes_spark.base.steps import Progress
 from andes_spark.errors import OptionError, TableExistsError, about
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import Manifest
-from andes_spark.model.mod import ApplyOptions, BatchId, OnNull
+from andes_spark.model.mod import LARGEST_ID, ApplyOptions, BatchId, OnNull
 from andes_spark.model.option_types import INTEGER, NAME, is_text, require
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.model.schema import Schema
@@ -21,7 +21,7 @@ from andes_spark.storage.base import Storage
 from andes_spark.storage.open import open_storage
 from andes_spark.table import status as reports
 from andes_spark.table.apply import apply_batch
-from andes_spark.table.context import Context
+from andes_spark.table.context import Context, process_settings
 from andes_spark.table.create import CreateOptions, create_table, define, exists, read_schema
 from andes_spark.table.merging import run_merge
 from andes_spark.table.read import pin, read_arrow
@@ -97,8 +97,8 @@ class ModTable:
             TableExistsError: there is a table already.
             DuplicateKeyError, BadModsError, SchemaMismatchError: ``data`` cannot be loaded.
         """
+        chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark)
-        chosen = _settings(settings)
         definition = define(
             read_schema(schema),
             CreateOptions(
@@ -141,8 +141,8 @@ class ModTable:
             NoSuchTableError: the folder holds no table.
             LogDamagedError, UnsupportedTableError: its log cannot be read.
         """
+        chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark)
-        chosen = _settings(settings)
         log = Log.open(storage, chosen)
         return cls(Context(storage, chosen, log, spark=spark, progress=progress))
 
@@ -308,7 +308,7 @@ class ModTable:
 
         Returns:
             ``_andes_version``, ``_andes_operation``, ``_andes_columns`` (of a partial mod: what it carries;
-            NULL for a full one), then the table's columns. It is no change feed: see ``changes``.
+            NULL for a full one), then the table's columns. Mods that lost are part of it: it is no feed of changes.
         """
         return reports.mods(self._context, from_version, to_version)
 
@@ -363,14 +363,6 @@ def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] 
     return open_storage(url, options=options)
 
 
-def _settings(given: Settings | None) -> Settings:
-    if given is None:
-        return Settings()
-    if not isinstance(given, Settings):
-        raise OptionError(f"settings is a Settings object, and {given!r} was given", option="settings")
-    return given
-
-
 def _batch_id(given: tuple[str, int | str] | None) -> BatchId | None:
     if given is None:
         return None
@@ -380,9 +372,12 @@ def _batch_id(given: tuple[str, int | str] | None) -> BatchId | None:
         or not isinstance(given[0], str)
         or not isinstance(given[1], int | str)
         or isinstance(given[1], bool)
+        or (isinstance(given[1], int) and abs(given[1]) > LARGEST_ID)
         or not all(is_text(part) for part in given if isinstance(part, str))
     ):
         raise OptionError(
-            'batch_id is a pair of source and id, such as ("orders-cdc", 42)', option="batch_id", value=given
+            'batch_id is a pair of source and id, such as ("orders-cdc", 42); a number has at most 38 digits',
+            option="batch_id",
+            value=given,
         )
     return BatchId(*given)

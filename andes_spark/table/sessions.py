@@ -14,6 +14,13 @@ def active_session() -> Any:
     return module.SparkSession.getActiveSession()
 
 
+def is_session(given: Any) -> bool:
+    """Whether something is a Spark session, classic or Connect; imports nothing."""
+    return any(
+        kind.__module__.startswith("pyspark.sql") and kind.__name__ == "SparkSession" for kind in type(given).__mro__
+    )
+
+
 def s3_options(session: Any) -> dict[str, str]:
     """Storage options that say what a session's S3A settings (``spark.hadoop.fs.s3a.*``) say.
 

@@ -207,18 +207,34 @@ print(SparkSession.getActiveSession())
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_a_session_can_be_stopped_and_started_again(jars_dir):
+def test_a_session_can_be_stopped_and_started_again(jars_dir, tmp_path):
     code = f"""
-from andes_spark import spark_session
+from andes_spark import ModTable, spark_session
+from andes_spark.errors import OptionError
 for name in ("one", "two"):
     spark = spark_session(name, master="local[1]", cache_dir={str(jars_dir)!r},
         config={{"spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension"}})
     print(spark.sparkContext.appName, spark.conf.get("spark.sql.extensions"))
+    table = ModTable.create({str(tmp_path)!r} + "/" + name, "id BIGINT", primary_key=["id"], spark=spark)
+    frame = spark.range(3)
     spark.stop()
+    for work in (
+        lambda: table.apply(frame, batch_id=("t", 1)),
+        lambda: table.read(),
+        lambda: ModTable.create({str(tmp_path)!r} + "/new", "id BIGINT", primary_key=["id"], data=frame),
+    ):
+        try:
+            work()
+        except OptionError as error:
+            assert "was stopped" in str(error), error
+        else:
+            raise AssertionError("it did not notice")
+    assert table.version == 0
 """
     found = run_python(code)
     assert found.returncode == 0, found.stderr
     assert found.stdout.splitlines() == [f"{name} {sessions.DELTA_EXTENSION}" for name in ("one", "two")]
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.spark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import polars as pl
@@ -143,3 +144,62 @@ def test_a_merge_policy_names_all_that_there_are() -> None:
 def test_polars_frames_whose_list_of_columns_is_null() -> None:
     frame = pl.DataFrame({"k": [1], "v": ["a"], "s": [1], "c": [None]})
     assert table_of().apply(frame, columns_to_update="c").upserts == 1
+
+
+def failing_reader() -> pa.RecordBatchReader:
+    other = pa.table({"k": ["x"], "v": ["a"], "s": [1]}).to_batches()
+    return pa.RecordBatchReader.from_batches(GOOD.schema, iter([*GOOD.to_batches(), *other]))
+
+
+UNREADABLE: dict[str, Callable[[], Any]] = {
+    "lazy frame": lambda: pl.LazyFrame({"k": [1]}).select("nope"),
+    "file": lambda: pl.scan_parquet("/nowhere/at/all.parquet"),
+    "type": lambda: pl.DataFrame({"k": [1], "v": ["a"], "s": [1]}).with_columns(s=pl.col("s").cast(pl.Int128)),
+    "reader": failing_reader,
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_rows_that_cannot_be_read(name: str) -> None:
+    table = table_of()
+    with pytest.raises(OptionError, match=r"cannot be read|has no form in Arrow") as caught:
+        table.apply(UNREADABLE[name]())
+    assert caught.value.option == "mods"
+    assert table.version == 0
+    storage = MemoryStorage()
+    with pytest.raises(OptionError):
+        ModTable.create(storage, "k bigint, v string, s bigint", primary_key=["k"], data=UNREADABLE[name]())
+    assert not list(storage.list())
+
+
+def test_errors_of_the_callers_own_reader_pass() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from GOOD.to_batches()
+        raise KeyError("mine")
+
+    table = table_of()
+    with pytest.raises(KeyError, match="mine"):
+        table.apply(pa.RecordBatchReader.from_batches(GOOD.schema, batches()))
+    assert table.version == 0
+
+
+def test_ids_of_batches_have_as_many_digits_as_a_decimal() -> None:
+    table = table_of()
+    for number, largest in enumerate((10**38 - 1, 1 - 10**38), start=1):
+        assert table.apply(GOOD, batch_id=("s", largest)).version == number
+        assert table.apply(GOOD, batch_id=("s", largest)).replayed
+    for large in (10**38, -(10**38), 10**5_000):
+        with pytest.raises(OptionError, match="at most 38 digits"):
+            table.apply(GOOD, batch_id=("s", large))
+
+
+@pytest.mark.parametrize("option", ["spark", "progress", "settings"])
+def test_what_callers_give_for_the_process_is_checked(option: str) -> None:
+    storage = MemoryStorage()
+    given: dict[str, Any] = {option: "local"}
+    with pytest.raises(OptionError, match=f"{option} is a") as caught:
+        ModTable.create(storage, "k bigint", primary_key=["k"], **given)
+    assert caught.value.option == option
+    ModTable.create(storage, "k bigint", primary_key=["k"])
+    with pytest.raises(OptionError):
+        ModTable.open(storage, **given)

@@ -16,8 +16,8 @@ test: setup ## Run all tests, those with a JVM beside the others; make test ARGS
 	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
-	@scripts/run.sh pytest --timeout 3600 --interleavings 3000 \
-		tests/table/test_law_interleavings.py::test_interleavings_equal_the_oracle $(ARGS)
+	@scripts/run.sh pytest --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \
+		tests/table/test_law_interleavings.py tests/spark/test_interleavings.py $(ARGS)
 
 bench: setup ## Measure side by side with Delta's MERGE; ARGS goes to the benchmark
 	@scripts/run.sh python -m benchmarks $(ARGS)

@@ -20,6 +20,7 @@ from andes_spark.errors import BatchConflictError
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
 from tests import oracle
 from tests.kinds import KEYS, SEQUENCES
@@ -30,7 +31,11 @@ from tests.tapped import TappedStorage
 
 @dataclass
 class World:
-    """One table, its handles, and what the oracle knows; ``at`` is the path whose request others interrupt."""
+    """One table, its handles, and what the oracle knows.
+
+    ``at`` is the path whose request others interrupt. ``folder``: on disk there, where Spark can read it too, and
+    within the byte budget; else in memory.
+    """
 
     seed: int
     partials: bool | None = None
@@ -40,6 +45,7 @@ class World:
     nested: float = 0.5
     reads: float = 0.0
     at: str | None = None
+    folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
     sent: dict[int, Batch] = field(default_factory=dict)
     counts: MergeCounts = field(default_factory=MergeCounts)
@@ -58,7 +64,7 @@ class World:
         self.vectors = rnd.random() < 0.6
         partials = rnd.random() < 0.5 if self.partials is None else self.partials
         truncates = rnd.random() < 0.4 if self.truncates is None else self.truncates
-        self.storage = MemoryStorage()
+        self.storage: Any = MemoryStorage() if self.folder is None else open_storage(self.folder)
         fields = [pa.field(name, kind, nullable=False) for name, kind in (*self.key.columns, *self.sequence.columns)]
         fields += [pa.field(name, kind, nullable=name != "must") for name, kind in VALUES]
         self.schema = pa.schema(fields)
@@ -89,7 +95,7 @@ class World:
     def _settings(self) -> Settings:
         rnd = self.random
         return Settings(
-            byte_budget=rnd.choice((0, 512 * MIB)),
+            byte_budget=rnd.choice((0, 512 * MIB)) if self.folder is None else 512 * MIB,
             key_cache_bytes=rnd.choice((0, 100, 256 * MIB)),
             threads=1,
             target_file_bytes=rnd.choice((200, 128 * MIB)),

@@ -1,0 +1,60 @@
+"""Whatever is interleaved with whatever, Spark shows the rows that the oracle gives, at every version."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable
+from tests.interleave import World, difference
+from tests.random_batches import VALUE_NAMES
+from tests.spark.batches import HERE, TASKS
+
+FEWEST = 5
+SHARE = 50
+STEPS = 4
+FILTERS: dict[str, Any] = {
+    "a = 'x' OR b = 0": lambda row: row["a"] == "x" or row["b"] == 0,
+    "part IS NULL": lambda row: row["part"] is None,
+    "must = 'm' AND a IS NOT NULL": lambda row: row["must"] == "m" and row["a"] is not None,
+}
+
+
+class Watched:
+    """A world on disk, and a handle of its own that reads it with Spark, here or in tasks."""
+
+    def __init__(self, spark: Any, folder: str, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.world = World(seed, folder=folder, nested=0.0, partials=seed % 2 == 0 or None)
+        self.spark = spark
+        self.table = ModTable.open(folder, spark=spark, settings=TASKS if seed % 8 == 7 else HERE)
+
+    def check(self, version: int | None) -> None:
+        """Compare a version, None for the newest, whole and filtered."""
+        world, frame = self.world, self.table.read(version=version)
+        schema = pa.schema([field.with_nullable(True) for field in world.schema])
+        wanted = world.expected(len(world.versions) - 1 if version is None else version)
+        found = world.rows_of(frame.toArrow().select(schema.names).cast(schema))
+        assert found == wanted, f"version {version}: {difference(found, wanted)}"
+        text = self.random.choice(tuple(FILTERS))
+        kept = [row for _, row in wanted.values() if FILTERS[text](dict(zip(VALUE_NAMES, row, strict=True)))]
+        assert frame.where(text).count() == len(kept), f"version {version} where {text}"
+
+
+@pytest.mark.slow
+def test_interleavings_equal_the_oracle(spark, tmp_path, pytestconfig):
+    count = max(FEWEST, pytestconfig.getoption("--interleavings") // SHARE)
+    for seed in range(400_000, 400_000 + count):
+        watched = Watched(spark, str(tmp_path / str(seed)), seed)
+        try:
+            for _ in range(STEPS):
+                watched.world.step()
+                watched.check(None)
+            watched.check(watched.random.randrange(len(watched.world.versions)))
+            watched.world.finish()
+            watched.check(None)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, {watched.world}: {type(error).__name__}: {error}") from error

@@ -70,7 +70,8 @@ def locate(
         cache: keys of base files that are in memory, and that are to be kept there.
 
     Returns:
-        WINNER, BASE_FILE, BASE_ROW and the sequence (NULL where statistics already show it to be lower).
+        WINNER, BASE_FILE, BASE_ROW and the sequence (NULL where statistics already show it to be lower); no columns
+        where there are no such rows.
     """
     opened = OpenFile(storage, file.path, file.file, shape)
     layout = read_layout(opened, file.path, shape, cache)
@@ -79,6 +80,8 @@ def locate(
     if len(rows) and file.file.vector is not None:
         alive = ~_among(rows, to_positions(read_vector(storage, file.path, file.file.vector, cache)))
         rows, winner = rows[alive], winner[alive]
+    if not len(rows):
+        return pl.DataFrame()
     frame = pl.DataFrame(
         {
             WINNER: winner,
@@ -114,7 +117,7 @@ def _with_sequence(
     sequence = shape.columns.sequence
     if not sequence:
         return frame
-    if frame.height == 0 or _all_lower(file, keys, shape):
+    if _all_lower(file, keys, shape):
         return frame.hstack([column.new_from_index(0, frame.height) for column in keys.unread.get_columns()])
     values = pl.from_arrow(opened.read_at(list(sequence), frame[BASE_ROW].to_numpy()))
     assert isinstance(values, pl.DataFrame)

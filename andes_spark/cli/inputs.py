@@ -112,7 +112,7 @@ def _read(path: str, form: str, known: pa.Schema, text: Collection[str]) -> pa.T
     except _WRONG as error:
         wrong = _NO_VALUE.search(str(error)) if form == "csv" else None
         if wrong is not None:
-            column = _header(path)[int(wrong[1])]
+            column = _named(path, int(wrong[1]))
             raise _wrong_value(path, f"column {column!r}: {wrong[2]}", column=column) from error
         raise _unreadable(path, "CSV" if form == "csv" else "JSON lines", error) from error
 
@@ -130,9 +130,13 @@ def _csv(path: str, known: pa.Schema, text: Collection[str]) -> pa.Table:
     )
 
 
-def _header(path: str) -> list[str]:
-    with open_compressed(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-        return next(csv.reader(text))
+def _named(path: str, number: int) -> str:
+    """The name of a column of a CSV file by its header, or its number where that cannot be read."""
+    try:
+        with open_compressed(path) as file, io.TextIOWrapper(file, "utf-8-sig", "replace", newline="") as text:
+            return next(row for row in csv.reader(text) if row)[number]
+    except (*_WRONG, csv.Error, IndexError, StopIteration):
+        return f"#{number}"
 
 
 def _json(path: str, known: pa.Schema, text: Collection[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 A condition is a SQL expression that polars evaluates, or a polars expression. Spark DataFrames have their
 conditions answered by Spark instead; what follows from the answers is the same function for both. FLOAT columns are
-compared as doubles, as Spark does: polars would round a literal to the column's type, and 0.1 be equal to 0.1.
+compared as doubles, as Spark does by its default: polars would round a literal to the column's type.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.law.batch import UNKNOWN_OP
 from andes_spark.log.row_wise import check_row_wise
 from andes_spark.log.sql_text import check_sql
+from andes_spark.log.sql_types import check_types, with_doubles
 from andes_spark.model.mod import OP, ApplyOptions, OnNull, Op
 
 FLAGS = {
@@ -40,12 +41,14 @@ class Conditions:
     Attributes:
         upserts, deletes, truncates: None where the option was not given.
         on_null: what a row is for which a condition is NULL.
+        texts: options that were given as SQL text.
     """
 
     upserts: pl.Expr | None
     deletes: pl.Expr | None
     truncates: pl.Expr | None
     on_null: OnNull
+    texts: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, options: ApplyOptions) -> Conditions:
@@ -59,6 +62,7 @@ class Conditions:
             _expression("apply_as_deletes", options.apply_as_deletes),
             _expression("apply_as_truncates", options.apply_as_truncates),
             options.on_null_operation,
+            frozenset(option for option in FLAGS if isinstance(getattr(options, option), str)),
         )
 
     def columns(self) -> set[str]:
@@ -82,6 +86,8 @@ class Conditions:
         # Column by column: for a whole table polars wakes its threads, which takes longer than 100 rows do.
         columns = {name: _series(name, table[name]) for name in sorted(used)}
         frame = pl.DataFrame(columns) if used else pl.DataFrame(height=table.num_rows)
+        for option in self.texts:
+            check_types(option, getattr(self, option.removeprefix("apply_as_")), frame.schema)
         codes = combine(
             _codes(frame, self.upserts, "apply_as_upserts", table.num_rows),
             _codes(frame, self.deletes, "apply_as_deletes", table.num_rows),
@@ -127,20 +133,6 @@ def with_operations(rows: pa.Table, on_null: OnNull) -> pa.Table:
     codes = [_coded(rows[name]) if name in given else None for name in FLAGS.values()]
     operations = combine(*codes, on_null=on_null, rows=rows.num_rows)
     return rows.drop_columns(given).append_column(OP, pa.array(operations))
-
-
-def with_doubles(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column with doubles in place of floats, those of its fields included."""
-    wide = _doubles(column.type)
-    return column if wide == column.type else column.cast(wide)
-
-
-def _doubles(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        return pa.float64()
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_doubles(field.type)) for field in kind])
-    return kind
 
 
 def _expression(option: str, given: Any) -> pl.Expr | None:

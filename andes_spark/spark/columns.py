@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from andes_spark.errors import OptionError
+import polars as pl
+
+from andes_spark.errors import OptionError, UnsupportedTableError
 from andes_spark.log.conditions import FLAGS
 from andes_spark.log.prepare import BatchPlan
 from andes_spark.log.sql_text import check_sql
+from andes_spark.log.sql_types import check_types, types_of
 from andes_spark.model.differences import differences, refuse_repeated
 from andes_spark.model.mod import ApplyOptions
 from andes_spark.model.names import refuse_reserved
@@ -37,7 +40,7 @@ def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tup
     names = frame.columns
     refuse_reserved(names, plan.table)
     refuse_repeated(names)
-    given = {option: _condition(option, getattr(options, option)) for option in FLAGS}
+    given = {option: _condition(option, getattr(options, option), frame) for option in FLAGS}
     conditions = {option: condition for option, condition in given.items() if condition is not None}
     known = {*plan.schema.names, plan.columns_to_update}
     extra = [name for name in names if name not in known]
@@ -75,7 +78,7 @@ def _told_as_text(frame: DataFrame, used: tuple[str, ...]) -> list[Column | str]
     return [quoted(name).cast("string").alias(name) if name in other else escaped(name) for name in frame.columns]
 
 
-def _condition(option: str, given: Any) -> Column | None:
+def _condition(option: str, given: Any, frame: DataFrame) -> Column | None:
     from pyspark.errors import ParseException
     from pyspark.sql import Column
     from pyspark.sql import functions as F
@@ -88,11 +91,27 @@ def _condition(option: str, given: Any) -> Column | None:
             option=option,
         )
     check_sql(option, given)
+    _check_types(option, given, frame)
     try:
         with _analysing():
             return F.expr(given)
     except ParseException as error:
         raise _unresolved(option, error) from error
+
+
+def _check_types(option: str, text: str, frame: DataFrame) -> None:
+    """Refuse here what is refused of Arrow data; what polars cannot read is left to Spark."""
+    try:
+        expression = pl.sql_expr(text)
+    except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError):
+        return
+    names = set(expression.meta.root_names())
+    fields = [field for field in frame.schema.jsonValue()["fields"] if field["name"] in names]
+    try:
+        used = Schema.from_json(json.dumps({"type": "struct", "fields": fields})).to_arrow()
+    except UnsupportedTableError:
+        return
+    check_types(option, expression, types_of(used))
 
 
 def _beside(frame: DataFrame, columns: list[Column | str], conditions: dict[str, Column]) -> DataFrame:

@@ -224,12 +224,14 @@ def _active_session() -> SparkSession | None:
         session = SparkSession.active()
     except PySparkRuntimeError:
         return None
-    try:
-        # pyspark goes on to name a session whose context was stopped by hand.
-        require_running(session)
-    except OptionError:
-        return None
-    return session
+    # pyspark goes on to name a session whose context was stopped by hand.
+    return session if is_running(session) else None
+
+
+def is_running(session: SparkSession) -> bool:
+    """Whether a session was not stopped. Of one through Spark Connect that cannot be seen."""
+    context = getattr(session, "_sc", None)
+    return context is None or context._jsc is not None
 
 
 def require_running(session: SparkSession) -> None:
@@ -238,8 +240,7 @@ def require_running(session: SparkSession) -> None:
     Raises:
         OptionError: it was; nothing can be asked of it.
     """
-    context = getattr(session, "_sc", None)
-    if context is not None and context._jsc is None:
+    if not is_running(session):
         raise OptionError(
             "the Spark session was stopped; start one with spark_session() and make the DataFrame anew",
             option="spark",

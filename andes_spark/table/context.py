@@ -99,11 +99,16 @@ class Context:
         return self._shape[1]
 
     def executor(self) -> Executor:
-        """Where parts run: Spark's tasks if there is a session, else threads of this process.
+        """Where parts run: Spark's tasks if a session runs, else threads of this process.
 
         A table in memory stays in this process: no task could reach it.
         """
-        if self.storage.url.startswith("memory:") or self.spark is None:
+        session = self.spark
+        if self.storage.url.startswith("memory:") or session is None:
+            return LocalExecutor(self.settings.threads)
+        from andes_spark.spark.session import is_running
+
+        if not is_running(session):
             return LocalExecutor(self.settings.threads)
         return self.spark_executor()
 

@@ -19,10 +19,10 @@ from andes_spark.base.snapshot import Snapshot, case_of
 from andes_spark.base.vectors import deserialize, from_positions, load_vector, to_positions
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
-from andes_spark.log.conditions import with_doubles
 from andes_spark.log.pending import pending_of
 from andes_spark.log.row_wise import check_row_wise
 from andes_spark.log.sql_text import check_sql
+from andes_spark.log.sql_types import check_types, types_of, with_doubles
 from andes_spark.model.option_types import INTEGER, NAMES, require
 from andes_spark.settings import Settings
 from andes_spark.storage.base import Storage
@@ -70,6 +70,9 @@ def read_arrow(
         raise OptionError(f"{context.table}: no columns {unknown}", table=context.table, column=unknown[0])
     condition = _condition(filter)
     wanted = list(dict.fromkeys([*names, *_roots(condition, shape)]))
+    if condition is not None and isinstance(filter, str):
+        used = dict.fromkeys(condition.meta.root_names())
+        check_types("filter", condition, types_of(pa.schema([shape.arrow.field(name) for name in used])))
     parts = list(snapshot_parts(context.storage, snapshot.case, context.settings, columns=wanted))
     schema = pa.schema([shape.arrow.field(name) for name in names])
     return pa.concat_tables(

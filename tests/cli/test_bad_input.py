@@ -198,6 +198,15 @@ def test_columns_that_stand_twice_in_a_file(orders, verb):
     assert not Path("new").exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "column"), [(b"id,v,seq\n1,\xe9,1\n", "v"), (b"\nid,v,seq\nx,a,1\n", "id"), (b"id,\xe9\nx,1\n", "id")]
+)
+def test_headers_that_are_odd(orders, data, column):
+    Path("f.csv").write_bytes(data)
+    error = run("apply", "orders", "f.csv", code=1)
+    assert (error["error"], error.get("column")) == ("SchemaMismatchError", column)
+
+
 def test_json_that_is_too_deep(orders):
     Path("f.jsonl").write_text('{"id": 7, "v": "a", "seq": 1, "x": ' + "[" * 200_000 + "]" * 200_000 + "}\n")
     error = run("apply", "orders", "f.jsonl", code=1)

@@ -134,6 +134,9 @@ def test_floats_are_compared_as_doubles(spark, tmp_path, text, ids):
         "seq + 1 > 0",
         "-seq < 0",
         "ar[0] = 1",
+        "amount > '0.1'",
+        "at >= DATE '2024-01-01'",
+        "ok = '1'",
         " or ".join(["op = 'D'"] * 2_500),
     ],
 )

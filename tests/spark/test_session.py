@@ -209,6 +209,7 @@ print(SparkSession.getActiveSession())
 @pytest.mark.slow
 def test_a_session_can_be_stopped_and_started_again(jars_dir, tmp_path):
     code = f"""
+import pyarrow as pa
 from andes_spark import ModTable, spark_session
 from andes_spark.errors import OptionError
 for name in ("one", "two"):
@@ -230,6 +231,8 @@ for name in ("one", "two"):
         else:
             raise AssertionError("it did not notice")
     assert table.version == 0
+    merged = table.apply(pa.table({{"id": [1]}}), batch_id=("t", 2)).merge
+    assert merged.status == "merged", merged
 """
     found = run_python(code)
     assert found.returncode == 0, found.stderr

@@ -124,7 +124,7 @@ def test_columns_to_update_that_is_no_list() -> None:
 
 def test_conditions_of_any_depth_and_of_text_only() -> None:
     table = table_of()
-    deep = " or ".join(f"k = {number}" for number in range(2, 800))
+    deep = " or ".join(f"k = {number}" for number in range(2, 250))
     result = table.apply(GOOD, apply_as_deletes=deep)
     assert (result.upserts, result.deletes) == (1, 1)
     with pytest.raises(OptionError, match="apply_as_deletes is text"):

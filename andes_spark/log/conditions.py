@@ -144,12 +144,16 @@ def _expression(option: str, given: Any) -> pl.Expr | None:
             "goes with a Spark DataFrame",
             option=option,
         )
-    return _parsed(option, given)
+    return parsed(option, given)
 
 
 @lru_cache(maxsize=64)
-def _parsed(option: str, given: str) -> pl.Expr:
-    """A text read once, since a feed sends it with each of its batches."""
+def parsed(option: str, given: str) -> pl.Expr:
+    """A SQL expression as polars has it; read once, since a feed sends it with each of its batches.
+
+    Raises:
+        OptionError: no SQL expression, one that engines read differently, or that looks at several rows.
+    """
     check_sql(option, given)
     try:
         return check_row_wise(option, pl.sql_expr(given))

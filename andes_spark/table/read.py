@@ -19,9 +19,9 @@ from andes_spark.base.snapshot import Snapshot, case_of
 from andes_spark.base.vectors import deserialize, from_positions, load_vector, to_positions
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
+from andes_spark.log.conditions import parsed
 from andes_spark.log.pending import pending_of
 from andes_spark.log.row_wise import check_row_wise
-from andes_spark.log.sql_text import check_sql
 from andes_spark.log.sql_types import check_types, types_of, with_doubles
 from andes_spark.model.option_types import INTEGER, NAMES, require
 from andes_spark.settings import Settings
@@ -136,11 +136,7 @@ def _condition(given: Any) -> pl.Expr | None:
     if given is None or isinstance(given, pl.Expr):
         return given if given is None else check_row_wise("filter", given)
     if isinstance(given, str):
-        check_sql("filter", given)
-        try:
-            return check_row_wise("filter", pl.sql_expr(given))
-        except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError) as error:
-            raise OptionError(f"filter: {given!r} is not a SQL expression: {error}", option="filter") from error
+        return parsed("filter", given)
     raise OptionError(f"filter is a SQL expression or a polars expression, not {type(given).__name__}", option="filter")
 
 

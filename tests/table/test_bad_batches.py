@@ -122,7 +122,7 @@ def test_columns_to_update_that_is_no_list() -> None:
             table_of().apply(GOOD.append_column("c", odd), columns_to_update="c")
 
 
-def test_conditions_of_any_depth_and_of_text_only() -> None:
+def test_conditions_of_many_terms_and_of_text_only() -> None:
     table = table_of()
     deep = " or ".join(f"k = {number}" for number in range(2, 250))
     result = table.apply(GOOD, apply_as_deletes=deep)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from andes_spark.errors import AndesError as AndesError
-    from andes_spark.model.schema import Schema as Schema
+    from andes_spark.schema.schema import Schema as Schema
     from andes_spark.settings import Settings as Settings
     from andes_spark.spark.session import spark_session as spark_session
     from andes_spark.table.mod_table import ModTable as ModTable
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     homes = {
         "AndesError": "andes_spark.errors",
         "ModTable": "andes_spark.table.mod_table",
-        "Schema": "andes_spark.model.schema",
+        "Schema": "andes_spark.schema.schema",
         "Settings": "andes_spark.settings",
         "spark_session": "andes_spark.spark.session",
     }

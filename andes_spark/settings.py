@@ -13,7 +13,7 @@ _LEAST = {
     "commit_attempts": 1,
     "merge_rounds": 1,
     "checkpoint_interval": 1,
-    "pack_files": 2,
+    "compact_files": 2,
 }
 
 
@@ -32,11 +32,11 @@ class Settings:
         commit_attempts: how often a lost race is tried again before ``CommitConflictError``.
         merge_rounds: how often a merge looks for newer versions before it ends.
         checkpoint_interval: Delta commits between two checkpoints of the base.
-        pack_files: small files of about one size that are packed together.
-        pack_dead_ratio: share of deleted rows at which a file of the base is written anew. Measured over 24 merges
+        compact_files: small files of about one size that are packed together.
+        compact_dead_ratio: share of deleted rows at which a file of the base is written anew. Measured over 24 merges
             that replaced a third of 5 million rows: 0.1 rewrote 2.0 times the table's bytes, 0.2 1.1 times, and
             Spark reads the result as fast.
-        pack_bytes: bytes of files that one merge may write anew to keep reads fast; 0 packs nothing.
+        compact_bytes: bytes of files that one merge may write anew to keep reads fast; 0 packs nothing.
     """
 
     byte_budget: int = 512 * MIB
@@ -47,9 +47,9 @@ class Settings:
     commit_attempts: int = 100
     merge_rounds: int = 3
     checkpoint_interval: int = 10
-    pack_files: int = 4
-    pack_dead_ratio: float = 0.2
-    pack_bytes: int = 512 * MIB
+    compact_files: int = 4
+    compact_dead_ratio: float = 0.2
+    compact_bytes: int = 512 * MIB
 
     def __post_init__(self) -> None:
         """Refuse values that no work can be done with.
@@ -60,7 +60,7 @@ class Settings:
         for field in fields(self):
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
             whole = isinstance(value, int) and not isinstance(value, bool)
-            if not (whole or (field.name == "pack_dead_ratio" and isinstance(value, float))) or not value >= least:
+            if not (whole or (field.name == "compact_dead_ratio" and isinstance(value, float))) or not value >= least:
                 raise OptionError(
                     f"Settings: {field.name} is a number, {least} or more, and {value!r} was given", option=field.name
                 )

@@ -195,14 +195,14 @@ def _sample(result: ApplyResult, spent: float, new: dict[Path, int]) -> Sample:
     if merge is None or merge.status != "merged":
         raise AssertionError(f"the batch did not end in the base: {merge}")
     written = by_kind(new)
-    written["rows"] -= merge.pack.bytes_added
+    written["rows"] -= merge.compaction.bytes_added
     steps: tuple[Step, ...] = (*result.steps, *merge.steps)
     return Sample(
-        spent - merge.pack.seconds,
-        pack_seconds=merge.pack.seconds,
+        spent - merge.compaction.seconds,
+        pack_seconds=merge.compaction.seconds,
         written=written,
-        packed=merge.pack.bytes_added,
-        files=len(new) - merge.pack.files_added,
+        packed=merge.compaction.bytes_added,
+        files=len(new) - merge.compaction.files_added,
         requests=sum(step.requests for step in steps),
         spark_jobs=sum(step.spark_jobs for step in steps),
     )

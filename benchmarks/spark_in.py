@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from andes_spark.base.base import Base
-from andes_spark.base.bucket import LocateJob
 from andes_spark.base.executor import Executor, LocalExecutor
-from andes_spark.base.files import Shape
-from andes_spark.base.locate import NumberedFile, wanted
-from andes_spark.base.plan import file_groups
+from andes_spark.base.files import TableShape
+from andes_spark.base.locator import NumberedFile, wanted
+from andes_spark.base.merge.bucket import LocateJob
+from andes_spark.base.merge.plan import file_groups
+from andes_spark.base.snapshots import Base
 from andes_spark.law.columns import KeyColumns
 from andes_spark.spark.tasks import SparkExecutor
 from andes_spark.storage.open import open_storage
@@ -72,7 +72,7 @@ def _scan(lab: Lab, key_type: KeyType) -> tuple[TimedScan, list[list[NumberedFil
     """A scan, the groups of files for it, and the rows in them; a file is in one group only."""
     path = lab.table(key_type, f"ours-{key_type}-scan")
     table = lab.open(path)
-    shape = Shape(table.url, table.schema, (), KeyColumns(table.primary_key, table.sequence_by))
+    shape = TableShape(table.url, table.schema, (), KeyColumns(table.primary_key, table.sequence_by))
     storage = open_storage(str(path))
     files = Base(storage, table.manifest(0).table_id).snapshot().state.files
     numbered = [NumberedFile(number, name, file) for number, (name, file) in enumerate(files.items())]

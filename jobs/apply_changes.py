@@ -9,8 +9,8 @@ import sys
 
 from rich.console import Console
 
-from andes_spark.cli.apply_changes import parse, run
 from andes_spark.errors import AndesError
+from andes_spark.jobs.apply_changes import parse, run
 from andes_spark.spark.session import spark_session
 
 

@@ -15,18 +15,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from andes_spark.base import plan
+from andes_spark.base.merge import plan
 from andes_spark.errors import BatchConflictError
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
-from tests import oracle
-from tests.kinds import KEYS, SEQUENCES
-from tests.oracle import Mod
-from tests.random_batches import VALUE_NAMES, VALUES, Author, Batch
-from tests.tapped import TappedStorage
+from andes_spark.testing import oracle
+from andes_spark.testing.kinds import KEYS, SEQUENCES
+from andes_spark.testing.oracle import Mod
+from andes_spark.testing.random_batches import VALUE_NAMES, VALUES, Author, Batch
+from andes_spark.testing.tapped import TappedStorage
 
 
 @dataclass
@@ -101,9 +101,9 @@ class World:
             target_file_bytes=rnd.choice((200, 128 * MIB)),
             merge_rounds=rnd.choice((1, 3)),
             checkpoint_interval=rnd.choice((1, 3, 10)),
-            pack_files=rnd.choice((2, 4)),
-            pack_dead_ratio=rnd.choice((0.1, 0.9)),
-            pack_bytes=rnd.choice((0, 512 * MIB)),
+            compact_files=rnd.choice((2, 4)),
+            compact_dead_ratio=rnd.choice((0.1, 0.9)),
+            compact_bytes=rnd.choice((0, 512 * MIB)),
         )
 
     def apply(self, number: int) -> None:

@@ -1,1 +1,1 @@
-"""The base: a Delta table merged from the log, read and written without a JVM."""
+"""The base: a Delta table merged from the log; keys located, the law evaluated against it, without a JVM."""

@@ -6,35 +6,33 @@ only the rows that it needs whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base import locate as locating
-from andes_spark.base.delta_state import DataFile
+from andes_spark.base import locator as locating
+from andes_spark.base.evaluation import Evaluation, EvaluationInput, base_rows
 from andes_spark.base.executor import LocalExecutor
-from andes_spark.base.files import OpenFile, Shape
+from andes_spark.base.files import TableShape
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locate import NumberedFile, together, wanted
+from andes_spark.base.locator import NumberedFile, together, wanted
 from andes_spark.base.match import Wanted
-from andes_spark.base.prune import candidates
 from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones
-from andes_spark.law.batch import content_hashes
-from andes_spark.law.bounds import Bounds
+from andes_spark.delta.prune import candidates
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION, WINNER
 from andes_spark.law.decide import Decision, decide, no_located
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above, sorted_order
-from andes_spark.law.winners import Winners, greatest, pick_winners
-from andes_spark.log.pending import Pending, Warm, read_narrow, read_rows
-from andes_spark.model.manifest import SideFile
+from andes_spark.law.rows import content_hashes
+from andes_spark.law.winners import Winners, pick_winners
+from andes_spark.log.pending import Warm, read_narrow, read_rows
 from andes_spark.model.results import MergeCounts
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 _FEW_SEARCHES = 10_000
 """Keys times files: a millisecond."""
@@ -43,59 +41,7 @@ Locator = Callable[[Sequence[NumberedFile], Wanted], list[pl.DataFrame]]
 """Finds wanted keys in files of the base: in this process, or in tasks."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is to be evaluated; travels to tasks.
-
-    Attributes:
-        shape: of the table.
-        pending: mods of the versions after the base's.
-        files: live files of the base, by decoded path.
-        tombstones: files of the base's merge record.
-        watermark: truncate watermark of the base's merge record.
-    """
-
-    shape: Shape
-    pending: Pending
-    files: Mapping[str, DataFile]
-    tombstones: tuple[SideFile, ...] = ()
-    watermark: tuple[Any, ...] | None = None
-
-    @property
-    def new_watermark(self) -> tuple[Any, ...] | None:
-        """The truncate watermark once the pending versions are in."""
-        return greatest(self.pending.truncates, self.watermark)
-
-    @property
-    def erased(self) -> bool:
-        """Whether a truncate without a sequence removes every row of the base."""
-        return bool(self.pending.truncates) and not self.shape.columns.sequence
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What pending mods do, for all keys or those within bounds.
-
-    Attributes:
-        rows: the rows of keys that pending mods write, sorted by key; the columns asked for.
-        replaced: BASE_FILE and BASE_ROW of rows that are gone or written anew.
-        deleted: key and sequence of deletes that hold.
-        cleared: key and sequence of rows that hold over a tombstone.
-        quarantined: VERSION, FILE, ROW and ``reason`` of mods that the law sets aside.
-        picks: FILE and ROW of the mods that ``rows`` are, in their order; None where some are folded.
-        counts: of mods, by what became of them.
-    """
-
-    rows: pa.Table
-    replaced: pl.DataFrame
-    deleted: pl.DataFrame
-    cleared: pl.DataFrame
-    quarantined: pl.DataFrame
-    picks: pl.DataFrame | None = None
-    counts: MergeCounts = field(default_factory=MergeCounts)
-
-
-def local_locator(storage: Storage, shape: Shape, threads: int, cache: KeyCache | None = None) -> Locator:
+def local_locator(storage: Storage, shape: TableShape, threads: int, cache: KeyCache | None = None) -> Locator:
     """A locator that scans files with threads of this process, and keeps keys in a cache if there is one."""
 
     def run(files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
@@ -111,10 +57,10 @@ def local_locator(storage: Storage, shape: Shape, threads: int, cache: KeyCache 
 
 def evaluate(
     storage: Storage,
-    case: Case,
+    case: EvaluationInput,
     *,
     locate: Locator,
-    bounds: Bounds | None = None,
+    bounds: KeyRange | None = None,
     columns: Sequence[str] | None = None,
     warm: Warm | None = None,
     cache: KeyCache | None = None,
@@ -183,7 +129,7 @@ def _counts(winners: Winners, decision: Decision, unchanged: int) -> MergeCounts
     )
 
 
-def _locate(case: Case, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _locate(case: EvaluationInput, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Base rows of the winners, by their row number, and of the folded keys, by the number of the key."""
     shape = case.shape
     nothing = no_located(shape.columns, winners.rows)
@@ -206,7 +152,7 @@ def _locate(case: Case, winners: Winners, locate: Locator) -> tuple[pl.DataFrame
     return rows, folds
 
 
-def _files_with(case: Case, keys: pl.DataFrame) -> list[NumberedFile]:
+def _files_with(case: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
     """Files of the base that may hold some of the keys."""
     table = keys.select(case.shape.columns.key).to_arrow()
     kept = {id(each) for each in candidates(case.files.values(), case.shape.schema, case.shape.partition_by, table)}
@@ -215,7 +161,7 @@ def _files_with(case: Case, keys: pl.DataFrame) -> list[NumberedFile]:
     ]
 
 
-def _outlive(shape: Shape, watermark: tuple[Any, ...] | None) -> pl.Expr:
+def _outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
     """Whether a located row is above a truncate: one at or below it counts as gone."""
     if watermark is None:
         return pl.lit(True)
@@ -223,7 +169,9 @@ def _outlive(shape: Shape, watermark: tuple[Any, ...] | None) -> pl.Expr:
     return above(mine, [pl.lit(value) for value in watermark])
 
 
-def _split_equal(storage: Storage, case: Case, decision: Decision, warm: Warm | None) -> tuple[Decision, int]:
+def _split_equal(
+    storage: Storage, case: EvaluationInput, decision: Decision, warm: Warm | None
+) -> tuple[Decision, int]:
     """Move upserts at their base row's sequence to the updated ones, unless all columns are equal."""
     if decision.equal.height == 0:
         return decision, 0
@@ -236,26 +184,6 @@ def _split_equal(storage: Storage, case: Case, decision: Decision, warm: Warm | 
     return replace(decision, updated=updated), decision.equal.height - changed.height
 
 
-def base_rows(
-    storage: Storage,
-    shape: Shape,
-    files: Sequence[tuple[str, DataFile]],
-    places: pl.DataFrame,
-    columns: Sequence[str],
-) -> pa.Table:
-    """Whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
-    numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
-    parts, order = [], []
-    for number in np.unique(numbers):
-        mine = np.flatnonzero(numbers == number)
-        path, file = files[int(number)]
-        parts.append(OpenFile(storage, path, file, shape).read_at(columns, rows[mine]))
-        order.append(mine)
-    if not parts:
-        return shape.arrow.empty_table().select(list(columns))
-    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
-
-
 def _places(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col(BASE_ROW).is_not_null()).select(BASE_FILE, BASE_ROW)
 
@@ -264,7 +192,7 @@ def _no_quarantine() -> pl.DataFrame:
     return pl.DataFrame(schema={VERSION: pl.Int64, FILE: pl.Int32, ROW: pl.Int64, "reason": pl.String})
 
 
-def _joined(one: Evaluation, two: Evaluation, shape: Shape) -> Evaluation:
+def _joined(one: Evaluation, two: Evaluation, shape: TableShape) -> Evaluation:
     rows = pa.concat_tables([one.rows, two.rows])
     return Evaluation(
         rows=ordered(rows, shape.columns.key) if set(shape.columns.key) <= set(rows.column_names) else rows,

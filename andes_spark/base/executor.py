@@ -1,4 +1,4 @@
-"""Where the kernel runs its parts: threads of this process, or something handed in that maps over a cluster."""
+"""Where the context runs its parts: threads of this process, or something handed in that maps over a cluster."""
 
 from __future__ import annotations
 

@@ -12,20 +12,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from andes_spark.base.actions import parse_partition_value
-from andes_spark.base.delta_state import DataFile
+from andes_spark.delta.partition_values import parse_partition_value
+from andes_spark.delta.state import DataFile
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.columns import KeyColumns
-from andes_spark.log.parquet_files import open_parquet
 from andes_spark.log.pending import take
-from andes_spark.model.schema import Schema
-from andes_spark.storage.base import Storage
+from andes_spark.schema.schema import Schema
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.parquet import open_parquet
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Shape:
+class TableShape:
     """What reading and writing the base needs to know of its table; travels to tasks.
 
     Attributes:
@@ -54,7 +54,7 @@ class Shape:
 class OpenFile:
     """A data file of the base, opened when it is first asked for something."""
 
-    def __init__(self, storage: Storage, path: str, file: DataFile, shape: Shape) -> None:
+    def __init__(self, storage: Storage, path: str, file: DataFile, shape: TableShape) -> None:
         self._storage = storage
         self._shape = shape
         self._file = file

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.delta_state import DataFile
-from andes_spark.base.files import Shape
-from andes_spark.law.batch import Reason, content_hashes, present_matrix
+from andes_spark.base.evaluation import Evaluation, base_rows
+from andes_spark.base.files import TableShape
+from andes_spark.delta.state import DataFile
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, VERSION, WINNER
 from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
 from andes_spark.law.order import dense_ranks
+from andes_spark.law.presence import present_matrix
+from andes_spark.law.rows import Reason, content_hashes
 from andes_spark.log.pending import Pending, Warm, read_mods
-from andes_spark.model.arrow_types import whole
 from andes_spark.model.mod import OP, Op
 from andes_spark.model.results import MergeCounts
-from andes_spark.storage.base import Storage
-
-if TYPE_CHECKING:
-    from andes_spark.base.evaluate import Evaluation
+from andes_spark.schema.arrow_types import whole
+from andes_spark.storage.interface import Storage
 
 Ints = npt.NDArray[np.int64]
 _KEY = "_andes_key"
@@ -43,7 +42,7 @@ class FoldInput:
         watermark: truncate watermark of the base.
     """
 
-    shape: Shape
+    shape: TableShape
     pending: Pending
     mods: pl.DataFrame
     located: pl.DataFrame
@@ -79,8 +78,6 @@ def fold_rows(
         columns: of the rows wanted.
         warm: mod files that are in memory.
     """
-    from andes_spark.base.evaluate import base_rows
-
     shape = case.shape
     mods = case.mods.with_columns(_key_numbers(case.mods, shape))
     names = list(shape.schema.names)
@@ -93,7 +90,7 @@ def fold_rows(
     return _evaluation(case, mods, keys, folded, same, sources, columns)
 
 
-def _key_numbers(mods: pl.DataFrame, shape: Shape) -> pl.Series:
+def _key_numbers(mods: pl.DataFrame, shape: TableShape) -> pl.Series:
     starts = mods.select(
         pl.any_horizontal([pl.col(name) != pl.col(name).shift(1) for name in shape.columns.key])
         .fill_null(True)
@@ -192,7 +189,7 @@ def _renamed(frame: pl.DataFrame, given: Sequence[str], names: Sequence[str]) ->
     return frame.select(pl.col(old).alias(new) for old, new in zip(given, names, strict=True))
 
 
-def _unchanged(folded: Folded, start: Start, sources: pa.Table, shape: Shape) -> npt.NDArray[np.bool_]:
+def _unchanged(folded: Folded, start: Start, sources: pa.Table, shape: TableShape) -> npt.NDArray[np.bool_]:
     """Keys whose row is, sequence included, the one that the base has already."""
     same = np.zeros(len(start.rank), np.bool_)
     candidates = np.flatnonzero(
@@ -209,7 +206,7 @@ def _unchanged(folded: Folded, start: Start, sources: pa.Table, shape: Shape) ->
     return same
 
 
-def _gather(folded: Folded, keys: Ints, sources: pa.Table, shape: Shape, columns: Sequence[str]) -> pa.Table:
+def _gather(folded: Folded, keys: Ints, sources: pa.Table, shape: TableShape, columns: Sequence[str]) -> pa.Table:
     """Rows of keys: each column from the row that the fold names, the sequence from the last mod."""
     arrays = []
     for name in columns:
@@ -232,7 +229,6 @@ def _evaluation(
     sources: pa.Table,
     columns: Sequence[str],
 ) -> Evaluation:
-    from andes_spark.base.evaluate import Evaluation
 
     start, chain = keys.start, keys.chain
     took = folded.last != NONE

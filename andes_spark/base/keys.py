@@ -13,12 +13,12 @@ import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from andes_spark.base.files import OpenFile, Shape
-from andes_spark.base.vectors import VectorDescriptor, load_vector
-from andes_spark.law.normalized_keys import Normalizer, normalizer
+from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.delta.vectors import VectorDescriptor, load_vector
+from andes_spark.law.keys.normalized import Normalizer, normalizer
 from andes_spark.law.order import is_sorted
-from andes_spark.model.arrow_types import as_integers, is_counted, whole
-from andes_spark.storage.base import Storage
+from andes_spark.schema.arrow_types import as_integers, is_counted, whole
+from andes_spark.storage.interface import Storage
 
 Ints = npt.NDArray[np.int64]
 
@@ -158,7 +158,7 @@ def read_vector(storage: Storage, path: str, descriptor: VectorDescriptor, cache
     return vector
 
 
-def read_layout(opened: OpenFile, path: str, shape: Shape, cache: KeyCache | None) -> Layout:
+def read_layout(opened: OpenFile, path: str, shape: TableShape, cache: KeyCache | None) -> Layout:
     """The row groups of a file; a file whose layout and keys are kept is not even opened."""
     held = cache.layout(path) if cache is not None else None
     if held is not None:
@@ -170,7 +170,7 @@ def read_layout(opened: OpenFile, path: str, shape: Shape, cache: KeyCache | Non
 
 
 def read_keys(
-    opened: OpenFile, path: str, layout: Layout, groups: Sequence[int], shape: Shape, cache: KeyCache | None
+    opened: OpenFile, path: str, layout: Layout, groups: Sequence[int], shape: TableShape, cache: KeyCache | None
 ) -> list[tuple[int, Keys]]:
     """Keys of row groups, each with the number of its first row; those that the cache lacks are read at once."""
     found: dict[int, Keys] = {}
@@ -191,7 +191,7 @@ def read_keys(
     return [(int(layout.starts[group]), keys) for group, keys in found.items()]
 
 
-def keys_of(data: pa.Table, shape: Shape) -> Keys:
+def keys_of(data: pa.Table, shape: TableShape) -> Keys:
     """Key columns in the form that they are searched in."""
     if is_integral(shape):
         values = as_integers(data.column(0))
@@ -212,7 +212,7 @@ def _words_of(data: pa.Table, frame: pl.DataFrame) -> KeyWords | None:
     return KeyWords(found, words) if ascend and (found.exact or is_sorted(frame, frame.columns)) else None
 
 
-def is_integral(shape: Shape) -> bool:
+def is_integral(shape: TableShape) -> bool:
     """Whether the key is one column of integers, dates or timestamps."""
     if len(shape.columns.key) != 1:
         return False

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from andes_spark.base.files import Shape
+from andes_spark.base.files import TableShape
 from andes_spark.base.runs import sorted_pieces
 from andes_spark.errors import BadModsError, DuplicateKeyError
-from andes_spark.law.batch import NAMED_KEYS, bad_rows, same_place
 from andes_spark.law.columns import KeyColumns
-from andes_spark.model.conform import conform
+from andes_spark.law.rows import NAMED_KEYS, bad_rows, same_place
 from andes_spark.model.mod import OP, Op
+from andes_spark.schema.conforming import conform
 
 
-def load_rows(data: pa.Table, shape: Shape) -> list[pa.Table]:
+def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:
     """Rows of an initial load in the table's types, sorted by key, in pieces that follow each other.
 
     Raises:

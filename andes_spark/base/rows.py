@@ -15,13 +15,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.base.actions import Action, add, partition_value
-from andes_spark.base.delta_state import FOOTER_TAG
-from andes_spark.base.files import Shape
-from andes_spark.base.stats import footer_columns, indexed_columns, statistics
-from andes_spark.log.parquet_files import readable_encodings, write_parquet
+from andes_spark.base.files import TableShape
+from andes_spark.delta.actions import Action, add
+from andes_spark.delta.partition_values import partition_value
+from andes_spark.delta.state import FOOTER_TAG
+from andes_spark.delta.statistics import footer_columns, indexed_columns, statistics
 from andes_spark.model.folders import folder
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.parquet import readable_encodings, write_parquet
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RowWriter:
         threads: files written side by side.
     """
 
-    shape: Shape
+    shape: TableShape
     configuration: Mapping[str, str]
     target_bytes: int
     threads: int = 2

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.law.order import table_order
-from andes_spark.model.arrow_types import whole
+from andes_spark.schema.arrow_types import whole
 
 ROWS_A_PIECE = 10_000
 """With fewer on average, rows are sorted: each piece costs about a tenth of a millisecond."""

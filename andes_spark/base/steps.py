@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from andes_spark.model.results import Step
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 Progress = Callable[[str], None]
 """Called with the name of each step as it begins."""

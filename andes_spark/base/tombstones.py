@@ -11,15 +11,15 @@ from collections.abc import Sequence
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.files import Shape
+from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache, Keys
-from andes_spark.law.bounds import Bounds
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above
 from andes_spark.log.mod_files import new_path, open_entry, read_columns
-from andes_spark.log.parquet_files import write_parquet
 from andes_spark.model.manifest import SideFile
 from andes_spark.model.mod import OP, Op
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.parquet import write_parquet
 
 MOST_FILES = 16
 _LARGE_ROWS = 4_000_000
@@ -29,9 +29,9 @@ _AGE = "_andes_age"
 def read_tombstones(
     storage: Storage,
     files: Sequence[SideFile],
-    shape: Shape,
+    shape: TableShape,
     *,
-    bounds: Bounds | None = None,
+    bounds: KeyRange | None = None,
     keys: pl.DataFrame | None = None,
     cache: KeyCache | None = None,
 ) -> pl.DataFrame:
@@ -55,7 +55,7 @@ def read_tombstones(
 
 
 def write_tombstones(
-    storage: Storage, deleted: pl.DataFrame, cleared: pl.DataFrame, shape: Shape, *, version: int
+    storage: Storage, deleted: pl.DataFrame, cleared: pl.DataFrame, shape: TableShape, *, version: int
 ) -> SideFile | None:
     """Write what a merge adds: keys it deleted, and keys with a tombstone that have a row again.
 
@@ -82,7 +82,7 @@ def write_tombstones(
 def fold_files(
     storage: Storage,
     files: Sequence[SideFile],
-    shape: Shape,
+    shape: TableShape,
     *,
     version: int,
     watermark: tuple[object, ...] | None,
@@ -109,8 +109,8 @@ def fold_files(
 def _latest(
     storage: Storage,
     files: Sequence[SideFile],
-    shape: Shape,
-    bounds: Bounds | None = None,
+    shape: TableShape,
+    bounds: KeyRange | None = None,
     keys: pl.DataFrame | None = None,
     cache: KeyCache | None = None,
 ) -> pl.DataFrame:
@@ -131,7 +131,7 @@ def _latest(
 
 
 def _read(
-    storage: Storage, file: SideFile, shape: Shape, bounds: Bounds | None, cache: KeyCache | None
+    storage: Storage, file: SideFile, shape: TableShape, bounds: KeyRange | None, cache: KeyCache | None
 ) -> pl.DataFrame:
     """Rows of one file, all or those within bounds."""
     held = cache.find(file.path, 0) if cache is not None and bounds is None else None
@@ -149,7 +149,7 @@ def _read(
     return frame
 
 
-def _write(storage: Storage, rows: pl.DataFrame, shape: Shape, version: int) -> SideFile:
+def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int) -> SideFile:
     schema = _schema(shape)
     table = rows.sort(shape.columns.key).select(schema.names).to_arrow().cast(schema)
     path = new_path("tombstones", version)
@@ -157,7 +157,7 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: Shape, version: int) -> 
     return SideFile(path=path, rows=table.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer)
 
 
-def _schema(shape: Shape) -> pa.Schema:
+def _schema(shape: TableShape) -> pa.Schema:
     return pa.schema(
         [shape.arrow.field(name).with_nullable(False) for name in shape.columns.narrow]
         + [pa.field(OP, pa.int8(), nullable=False)]

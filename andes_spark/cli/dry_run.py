@@ -9,7 +9,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from andes_spark.errors import NotFoundError, OptionError
-from andes_spark.storage.base import Counts, ObjectInfo, OutputFile, PutOutcome, Storage, check_path
+from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, Storage, check_path
 from andes_spark.storage.memory import MemoryStorage
 
 
@@ -22,7 +22,7 @@ class DryRun:
 
     def __init__(self, real: Storage) -> None:
         self.url = real.url
-        self.counts: Counts = real.counts
+        self.counts: Requests = real.counts
         self._real = real
         self._written = MemoryStorage()
         self._deleted: set[str] = set()

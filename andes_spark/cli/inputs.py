@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from andes_spark.cli.plain import parsed
 from andes_spark.errors import FileDamagedError, OptionError, SchemaMismatchError
-from andes_spark.model.differences import refuse_repeated
-from andes_spark.model.schema import Schema
+from andes_spark.schema.differences import refuse_repeated
+from andes_spark.schema.schema import Schema
 
 FORMATS = ("parquet", "csv", "json")
 

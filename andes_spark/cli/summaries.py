@@ -60,8 +60,8 @@ def _merged(result: MergeResult) -> str:
     if result.status == "nothing":
         return f"merge: nothing was pending, the base contains version {result.applied}"
     text = f"merge: the base contains version {result.applied}: {_counts(result.counts, vars(result.counts))}"
-    if result.pack.files_removed:
-        text += f"; {result.pack.files_removed} small files packed into {result.pack.files_added}"
+    if result.compaction.files_removed:
+        text += f"; {result.compaction.files_removed} small files packed into {result.compaction.files_added}"
     return text
 
 

@@ -18,13 +18,13 @@ from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import manifest_path
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.open import open_storage
-from andes_spark.table.context import Context
-from andes_spark.table.create import CreateOptions
-from andes_spark.table.merging import is_due
 from andes_spark.table.mod_table import ModTable
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.create import CreateOptions
+from andes_spark.table.verbs.merging import is_due
 
 Options = dict[str, str] | None
 _FILE = click.Path(exists=True, dir_okay=False)
@@ -259,9 +259,9 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
     settings = Settings()
     storage = open_storage(path, options=storage_options)
     with output.progress("merge") as step:
-        context = Context(storage, settings, Log.open(storage, settings), progress=step)
-        opened = ModTable(context)
-        skip = if_due and not is_due(context)
+        open_table = OpenTable(storage, settings, Log.open(storage, settings), progress=step)
+        opened = ModTable(open_table)
+        skip = if_due and not is_due(open_table)
         if dry_run:
             now = opened.status()
             pending = {name: getattr(now, name) for name in ("pending_versions", "pending_mods", "pending_bytes")}

@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from andes_spark.errors import UnsupportedTableError
-from andes_spark.model.schema import DataType, Decimal, Primitive
+from andes_spark.schema.schema import DataType, Decimal, Primitive
 
 _TYPES = {
     "smallint": "short",

@@ -11,7 +11,7 @@ import pyarrow as pa
 from andes_spark.errors import OptionError, SchemaMismatchError, UnsupportedTableError
 from andes_spark.feeds import postgres_values
 from andes_spark.feeds.wal2json_records import DELETE, INSERT, TRUNCATE, UPDATE, Change, Mod, table_name
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.law.normalized_keys import normalizer
-from andes_spark.model.arrow_types import whole
+from andes_spark.law.keys.normalized import normalizer
+from andes_spark.schema.arrow_types import whole
 
 _FEW_ROWS = 10_000
 """Up to so many are sorted by Arrow, all columns at once: a tenth of a millisecond instead of one for 100 rows."""

@@ -1,1 +1,1 @@
-"""The log: manifests, files of mods, batches; how a version is committed."""
+"""The log: manifests, mod files, the ledger of batch ids; how a version is committed and what is pending."""

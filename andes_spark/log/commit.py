@@ -25,7 +25,7 @@ from andes_spark.model.manifest import (
     encode,
     manifest_path,
 )
-from andes_spark.storage.base import PutOutcome
+from andes_spark.storage.interface import PutOutcome
 
 _UNKNOWN_TRIES = 3
 

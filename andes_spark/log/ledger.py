@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.mod_files import new_path, read_entry
-from andes_spark.log.parquet_files import write_parquet
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.manifest import LedgerFile, Manifest
 from andes_spark.model.mod import BatchId
+from andes_spark.storage.parquet import write_parquet
 
 LEDGER_SCHEMA = pa.schema(
     [

@@ -23,7 +23,7 @@ from andes_spark.model.manifest import (
     manifest_path,
 )
 from andes_spark.settings import Settings
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 HINT = "_andes/hint"
 ROLL_UP_INTERVAL = 10

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.errors import FileDamagedError, NotFoundError
-from andes_spark.log.parquet_files import compact_encodings, open_parquet, write_parquet
-from andes_spark.model.manifest import Entry, KeyRange, LogFile
+from andes_spark.model.manifest import Entry, FileKeyRange, LogFile
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import quote
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.parquet import compact_encodings, open_parquet, write_parquet
 
 QUARANTINE_SCHEMA = pa.schema(
     [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
@@ -143,13 +143,13 @@ def read_columns(
         raise _damaged(table, entry, str(error)) from error
 
 
-def key_range(table: pa.Table, primary_key: Sequence[str]) -> KeyRange | None:
+def key_range(table: pa.Table, primary_key: Sequence[str]) -> FileKeyRange | None:
     """Range of the keys of rows that are sorted by key; None for no rows, or keys too long to quote."""
     if table.num_rows == 0:
         return None
     low = quote([table[name][0] for name in primary_key])
     high = quote([table[name][table.num_rows - 1] for name in primary_key])
-    return KeyRange(low=low, high=high) if low is not None and high is not None else None
+    return FileKeyRange(low=low, high=high) if low is not None and high is not None else None
 
 
 def sequence_range(table: pa.Table, sequence_by: Sequence[str]) -> tuple[list[object] | None, list[object] | None]:

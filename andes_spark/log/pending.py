@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from andes_spark.law.bounds import Bounds
 from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION, KeyColumns
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.winners import TruncateEvent
 from andes_spark.log.mod_files import open_entry, read_columns
 from andes_spark.model.manifest import Entry, PendingVersion
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import from_json
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 Ints = npt.NDArray[np.int64]
 Warm = Mapping[str, pa.Table]
@@ -90,7 +90,7 @@ def read_narrow(
     columns: KeyColumns,
     *,
     table: str,
-    bounds: Bounds | None = None,
+    bounds: KeyRange | None = None,
     warm: Warm | None = None,
 ) -> pl.DataFrame:
     """Read key, sequence and operation of all upserts and deletes, or of those within bounds.
@@ -116,7 +116,7 @@ def _narrow(
     number: int,
     columns: KeyColumns,
     table: str,
-    bounds: Bounds | None,
+    bounds: KeyRange | None,
     warm: Warm,
 ) -> pl.DataFrame:
     entry = file.entry

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from andes_spark.law.bounds import Bounds, split
 from andes_spark.law.columns import KeyColumns
+from andes_spark.law.keys.ranges import KeyRange, split
 from andes_spark.log.mod_files import open_entry, read_columns
 from andes_spark.log.pending import Pending
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 _SAMPLED_GROUPS = 128
 _SAMPLES_A_GROUP = 64
@@ -23,13 +23,13 @@ def bucket_bounds(
     buckets: int,
     *,
     table: str,
-) -> list[Bounds]:
+) -> list[KeyRange]:
     """Cut the keys of pending mods into ranges of about equal weight, by sampling the files.
 
     Files of mods are sorted by key, so samples are taken from row groups spread over each.
     """
     if buckets < 2:
-        return [Bounds(columns.key, tuple(schema.field(name).type for name in columns.key))]
+        return [KeyRange(columns.key, tuple(schema.field(name).type for name in columns.key))]
     parts, weights = [], []
     each = max(2, _SAMPLED_GROUPS // max(1, len(pending.files)))
     for file in pending.files:

@@ -1,1 +1,1 @@
-"""What things are: frozen values and documents."""
+"""Stored documents and values: manifests, merge records, mods, results."""

@@ -82,7 +82,7 @@ class Counts(Document, frozen=True):
     partial: int = 0
 
 
-class KeyRange(Document, frozen=True):
+class FileKeyRange(Document, frozen=True):
     """Smallest and greatest key of a file, as tuples in key order; see ``model.values`` for the JSON form."""
 
     low: list[Any]
@@ -116,7 +116,7 @@ class Entry(Document, frozen=True):
     deletes: int = 0
     truncates: int = 0
     partial: int = 0
-    keys: KeyRange | None = None
+    keys: FileKeyRange | None = None
     low_sequence: list[Any] | None = None
     high_sequence: list[Any] | None = None
 

@@ -70,7 +70,7 @@ class MergeCounts:
 
 
 @dataclass(frozen=True)
-class PackResult:
+class CompactResult:
     """Files of the base that were rewritten to keep reads fast, and what that took."""
 
     files_removed: int = 0
@@ -79,9 +79,11 @@ class PackResult:
     bytes_added: int = 0
     seconds: float = 0.0
 
-    def plus(self, other: PackResult) -> PackResult:
+    def plus(self, other: CompactResult) -> CompactResult:
         """Both together."""
-        return PackResult(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+        return CompactResult(
+            **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)}
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class MergeResult:
         applied: version that the base contains now.
         counts: of mods; its fields can be read on the result itself.
         delta_version: version of the base's Delta table now.
-        pack: files rewritten to keep reads fast.
+        compaction: files rewritten to keep reads fast.
         steps: where time and requests went.
         error: what went wrong, if it did.
     """
@@ -103,7 +105,7 @@ class MergeResult:
     applied: int
     delta_version: int
     counts: MergeCounts = field(default_factory=MergeCounts)
-    pack: PackResult = field(default_factory=PackResult)
+    compaction: CompactResult = field(default_factory=CompactResult)
     steps: tuple[Step, ...] = ()
     error: Exception | None = None
 

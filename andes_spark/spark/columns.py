@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from andes_spark.batch.conditions import FLAGS
+from andes_spark.batch.prepare import BatchPlan
+from andes_spark.batch.sql_text import check_sql
+from andes_spark.batch.sql_types import check_types, types_of
 from andes_spark.errors import OptionError, UnsupportedTableError
-from andes_spark.log.conditions import FLAGS
-from andes_spark.log.prepare import BatchPlan
-from andes_spark.log.sql_text import check_sql
-from andes_spark.log.sql_types import check_types, types_of
-from andes_spark.model.differences import differences, refuse_repeated
 from andes_spark.model.mod import ApplyOptions
-from andes_spark.model.names import refuse_reserved
-from andes_spark.model.schema import Schema
+from andes_spark.schema.differences import differences, refuse_repeated
+from andes_spark.schema.names import refuse_reserved
+from andes_spark.schema.schema import Schema
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

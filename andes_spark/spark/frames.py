@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from andes_spark.log.conditions import with_operations
-from andes_spark.log.parts import Part, write_part
-from andes_spark.log.prepare import BatchPlan, prepare
+from andes_spark.batch.conditions import with_operations
+from andes_spark.batch.parts import Part, write_part
+from andes_spark.batch.prepare import BatchPlan, prepare
 from andes_spark.model.mod import ApplyOptions, OnNull
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, select_mods
 from andes_spark.spark.tasks import Row, SparkExecutor, result_type
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base import actions
-from andes_spark.base.actions import Action
-from andes_spark.base.delta_state import DataFile
 from andes_spark.base.executor import LocalExecutor
 from andes_spark.base.files import OpenFile
 from andes_spark.base.load import check_unique, duplicate_keys, load_rows
-from andes_spark.base.plan import width
+from andes_spark.base.merge.plan import width
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import merged_runs
-from andes_spark.law.batch import NAMED_KEYS
-from andes_spark.model.differences import differences
-from andes_spark.model.schema import Schema
+from andes_spark.delta import paths
+from andes_spark.delta.actions import Action
+from andes_spark.delta.state import DataFile
+from andes_spark.law.rows import NAMED_KEYS
+from andes_spark.schema.differences import differences
+from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, quoted
 from andes_spark.spark.tasks import Row, SparkExecutor, result_type
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -111,7 +111,7 @@ def _loaded(rows: list[Row]) -> list[Loaded]:
 
 
 def _drop(storage: Storage, loaded: list[Loaded]) -> None:
-    storage.delete(actions.decode_path(action["add"]["path"]) for each in loaded for action in each.adds)
+    storage.delete(paths.decode_path(action["add"]["path"]) for each in loaded for action in each.adds)
 
 
 def meeting(loaded: list[Loaded]) -> list[Loaded]:
@@ -140,7 +140,7 @@ def _check_unique(
     key = list(shape.columns.key)
 
     def read(action: Action) -> pa.Table:
-        path = actions.decode_path(action["add"]["path"])
+        path = paths.decode_path(action["add"]["path"])
         return OpenFile(storage, path, DataFile.from_add(action["add"]), shape).read(key)
 
     if not adds:
@@ -232,9 +232,9 @@ def _keys_task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pickle
 
-        from andes_spark.base.actions import decode_path
-        from andes_spark.base.delta_state import DataFile
         from andes_spark.base.files import OpenFile
+        from andes_spark.delta.paths import decode_path
+        from andes_spark.delta.state import DataFile
 
         storage, shape, adds = pickle.loads(payload)
         names = [f"k{i}" for i in range(len(shape.columns.key))]

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.bounds import bounds as file_bounds
-from andes_spark.base.evaluate import Case, Evaluation, evaluate, local_locator
-from andes_spark.base.plan import BUCKET_BYTES, estimate
-from andes_spark.base.snapshot import Snapshot
-from andes_spark.law.bounds import Bounds
+from andes_spark.base.evaluate import evaluate, local_locator
+from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot
+from andes_spark.base.merge.plan import BUCKET_BYTES, estimate
+from andes_spark.delta.bounds import column_range
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.values import unscaled
 from andes_spark.settings import Settings
@@ -32,7 +32,7 @@ from andes_spark.spark.key_blocks import block_type, blocks, fits, without_block
 from andes_spark.spark.load import spark_path
 from andes_spark.spark.session import require_delta
 from andes_spark.spark.tasks import SparkExecutor
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -56,10 +56,10 @@ class Overlay:
     """
 
     storage: Storage
-    case: Case
+    case: EvaluationInput
     threads: int
 
-    def evaluate(self, bounds: Bounds | None, columns: Sequence[str] | None) -> Evaluation:
+    def evaluate(self, bounds: KeyRange | None, columns: Sequence[str] | None) -> Evaluation:
         """The rows that pending mods write, for all keys or those within bounds; some columns or all."""
         locate = local_locator(self.storage, self.case.shape, self.threads)
         return evaluate(self.storage, self.case, locate=locate, bounds=bounds, columns=columns)
@@ -100,7 +100,7 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
     return _in_tasks(executor, overlay, base, sizes.mods + sizes.narrow)
 
 
-def _where_late(case: Case) -> Case:
+def _where_late(case: EvaluationInput) -> EvaluationInput:
     """The case with only those base files in which a pending winner could be late."""
     sequence = case.shape.columns.sequence
     folds = any(each.entry.partial for each in case.pending.files)
@@ -116,13 +116,13 @@ def _where_late(case: Case) -> Case:
     bound: Any = min(unscaled(each[0], kind) for each in lowest if each)
     kept = {}
     for path, file in case.files.items():
-        _, high = file_bounds(file, sequence[0], type_)
+        _, high = column_range(file.stats, sequence[0], type_)
         if high is None or high >= bound:
             kept[path] = file
     return replace(case, files=kept)
 
 
-def _truncated(base: DataFrame, case: Case) -> DataFrame:
+def _truncated(base: DataFrame, case: EvaluationInput) -> DataFrame:
     """The base without rows at or below a pending truncate."""
     from pyspark.sql import functions as F
 

@@ -19,17 +19,17 @@ from itertools import groupby
 import pyarrow as pa
 
 from andes_spark.errors import NotFoundError, OptionError, UnsupportedTableError
-from andes_spark.storage.base import (
+from andes_spark.storage.disk_errors import file_as_absent, symbolic_link, translated
+from andes_spark.storage.disk_output import DiskOutput, make_durable, write_all
+from andes_spark.storage.interface import (
     TEMP_PREFIX,
-    Counts,
     ObjectInfo,
     OutputFile,
     PutOutcome,
+    Requests,
     check_folder,
     check_path,
 )
-from andes_spark.storage.disk_errors import file_as_absent, symbolic_link, translated
-from andes_spark.storage.disk_output import DiskOutput, make_durable, write_all
 
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK}
 # After these nobody knows whether a network file system made the link.
@@ -52,7 +52,7 @@ class DiskStorage:
         if not os.path.isabs(root):
             raise OptionError(f"The folder {root!r} is not absolute: use open_storage().", url=root)
         self.url = os.path.normpath(root)
-        self.counts = Counts()
+        self.counts = Requests()
         self._lock = threading.Lock()
         self._durable: set[str] = set()
 

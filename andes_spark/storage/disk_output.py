@@ -6,11 +6,11 @@ import os
 import time
 from contextlib import suppress
 
-from andes_spark.storage.base import Counts, OutputFile
 from andes_spark.storage.disk_errors import translated
+from andes_spark.storage.interface import OutputFile, Requests
 
 
-def make_durable(handle: int, counts: Counts) -> None:
+def make_durable(handle: int, counts: Requests) -> None:
     """Makes a file or a folder durable, and counts the seconds."""
     start = time.perf_counter()
     try:
@@ -38,7 +38,7 @@ class DiskOutput(OutputFile):
         counts: where bytes and the time spent in fsync are counted.
     """
 
-    def __init__(self, path: str, *, root: str, parent: int, handle: int, counts: Counts) -> None:
+    def __init__(self, path: str, *, root: str, parent: int, handle: int, counts: Requests) -> None:
         super().__init__(path)
         self._root = root
         self._parent = parent

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from andes_spark.errors import NotFoundError, OptionError, StorageError
-from andes_spark.storage.base import Counts, ObjectInfo, OutputFile, PutOutcome, check_folder, check_path
+from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
 
 
 class MemoryStorage:
@@ -19,7 +19,7 @@ class MemoryStorage:
 
     def __init__(self) -> None:
         self.url = f"memory://{uuid4().hex}"
-        self.counts = Counts()
+        self.counts = Requests()
         self._lock = threading.Lock()
         self._objects: dict[str, tuple[bytes, int]] = {}
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 from andes_spark.errors import OptionError
 from andes_spark.model.option_types import is_text
-from andes_spark.storage.base import Storage
 from andes_spark.storage.disk import DiskStorage
+from andes_spark.storage.interface import Storage
 
 # Two letters at least, so that a drive letter is not taken for a scheme.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")

@@ -16,14 +16,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, 
 from obstore.store import S3Store
 
 from andes_spark.errors import AndesError, NotFoundError, OptionError, StorageError
-from andes_spark.storage.base import (
-    Counts,
-    ObjectInfo,
-    OutputFile,
-    PutOutcome,
-    check_folder,
-    check_path,
-)
+from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
 from andes_spark.storage.s3_errors import Failure, translate, translated
 from andes_spark.storage.s3_input import TAIL_BYTES, RangeReader, Span
 from andes_spark.storage.s3_options import S3Options
@@ -63,7 +56,7 @@ class S3Storage:
     ) -> None:
         self._bucket, self._prefix = _parse_url(url)
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
-        self.counts = Counts()
+        self.counts = Requests()
         self._given = dict(options or {})
         self._options = S3Options.parse(self._given)
         self._timeout = timeout

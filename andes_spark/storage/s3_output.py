@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from andes_spark.errors import AndesError, StorageError
-from andes_spark.storage.base import OutputFile
+from andes_spark.storage.interface import OutputFile
 
 PART_BYTES = 8 * 1024 * 1024
 QUEUED_PARTS = 2

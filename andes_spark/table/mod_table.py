@@ -15,18 +15,18 @@ from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import LARGEST_ID, ApplyOptions, BatchId, OnNull
 from andes_spark.model.option_types import INTEGER, NAME, is_text, require
 from andes_spark.model.results import ApplyResult, MergeResult
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
-from andes_spark.storage.base import Storage
+from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
-from andes_spark.table import status as reports
-from andes_spark.table.apply import apply_batch
-from andes_spark.table.context import Context, process_settings
-from andes_spark.table.create import CreateOptions, create_table, define, exists, read_schema
-from andes_spark.table.merging import run_merge
-from andes_spark.table.read import pin, read_arrow
+from andes_spark.table.maintenance.verify import VerifyResult, verify
+from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
-from andes_spark.table.verify import VerifyResult, verify
+from andes_spark.table.verbs import reports
+from andes_spark.table.verbs.apply import apply_batch
+from andes_spark.table.verbs.create import CreateOptions, create_table, define, exists, read_schema
+from andes_spark.table.verbs.merging import run_merge
+from andes_spark.table.verbs.read import pin, read_arrow
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -40,11 +40,11 @@ class ModTable:
     time; any number of them, in any processes, may work on one table.
     """
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, open_table: OpenTable) -> None:
+        self._open_table = open_table
 
     def __repr__(self) -> str:
-        return f"ModTable({self.url!r}, version={self._context.log.head})"
+        return f"ModTable({self.url!r}, version={self._open_table.log.head})"
 
     @classmethod
     def create(
@@ -123,7 +123,7 @@ class ModTable:
             there = log.definition
             if (there.primary_key, there.sequence_by) != (definition.primary_key, definition.sequence_by):
                 raise exists(storage) from None
-        return cls(Context(storage, chosen, log, spark=spark, progress=progress))
+        return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
 
     @classmethod
     def open(
@@ -144,32 +144,32 @@ class ModTable:
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark)
         log = Log.open(storage, chosen)
-        return cls(Context(storage, chosen, log, spark=spark, progress=progress))
+        return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
 
     @property
     def url(self) -> str:
         """Where the table lies."""
-        return self._context.table
+        return self._open_table.table
 
     @property
     def schema(self) -> Schema:
         """The columns."""
-        return self._context.shape().schema
+        return self._open_table.shape().schema
 
     @property
     def primary_key(self) -> tuple[str, ...]:
         """Names of the key columns."""
-        return tuple(self._context.definition.primary_key)
+        return tuple(self._open_table.definition.primary_key)
 
     @property
     def sequence_by(self) -> tuple[str, ...]:
         """Names of the sequence columns."""
-        return tuple(self._context.definition.sequence_by)
+        return tuple(self._open_table.definition.sequence_by)
 
     @property
     def version(self) -> int:
         """The newest version; asks the store."""
-        return self._context.log.refresh()
+        return self._open_table.log.refresh()
 
     def apply(
         self,
@@ -240,7 +240,7 @@ class ModTable:
             merge=merge,
         )
         with about(self.url):
-            return apply_batch(self._context, mods, options, job=job)
+            return apply_batch(self._open_table, mods, options, job=job)
 
     def merge(self) -> MergeResult:
         """Fold pending mods into the base, in one Delta commit; what ``read`` shows does not change.
@@ -251,7 +251,7 @@ class ModTable:
             ForeignWriteError: another writer changed rows of the base.
             CommitConflictError: other merges were first, too often.
         """
-        return run_merge(self._context)
+        return run_merge(self._open_table)
 
     def read(self, *, version: int | None = None) -> DataFrame:
         """The rows as a Spark DataFrame: the newest ones, or those of a version. Pinned when called.
@@ -265,10 +265,10 @@ class ModTable:
         """
         from andes_spark.spark.reads import read_snapshot
 
-        context = self._context
-        snapshot = pin(context, version)
-        context.begin("read", snapshot.version)
-        return read_snapshot(context.spark_executor(), snapshot, context.storage, context.settings)
+        open_table = self._open_table
+        snapshot = pin(open_table, version)
+        open_table.begin("read", snapshot.version)
+        return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
 
     def create_view(self, name: str, *, version: int | None = None) -> None:
         """Register ``read(version)`` as a temporary view for Spark SQL; pinned when called.
@@ -301,7 +301,7 @@ class ModTable:
             OptionError: unknown columns, or a filter that cannot be evaluated.
             NoSuchVersionError, VersionExpiredError: no such version, or no longer.
         """
-        return read_arrow(self._context, columns=columns, filter=filter, version=version)
+        return read_arrow(self._open_table, columns=columns, filter=filter, version=version)
 
     def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
         """The raw log of some versions, both included: every mod as committed, late ones and all.
@@ -310,7 +310,7 @@ class ModTable:
             ``_andes_version``, ``_andes_operation``, ``_andes_columns`` (of a partial mod: what it carries;
             NULL for a full one), then the table's columns. Mods that lost are part of it: it is no feed of changes.
         """
-        return reports.mods(self._context, from_version, to_version)
+        return reports.mods(self._open_table, from_version, to_version)
 
     def quarantined(self, *, version: int | None = None) -> pa.Table:
         """Mods set aside up to a version: bad ones at apply, late partials and the like by the law.
@@ -318,19 +318,19 @@ class ModTable:
         Returns:
             version, reason, column, row_number and row (JSON).
         """
-        return reports.quarantined(self._context, version)
+        return reports.quarantined(self._open_table, version)
 
     def status(self) -> reports.Status:
         """The table at a glance, from its logs alone."""
-        return reports.status(self._context)
+        return reports.status(self._open_table)
 
     def history(self, *, limit: int | None = None) -> list[Manifest]:
         """Versions, newest first."""
-        return reports.history(self._context, limit=limit)
+        return reports.history(self._open_table, limit=limit)
 
     def merges(self, *, limit: int | None = None) -> list[dict[str, Any]]:
         """Merges of the base, newest first, with what each did."""
-        return reports.merges(self._context, limit=limit)
+        return reports.merges(self._open_table, limit=limit)
 
     def manifest(self, version: int) -> Manifest:
         """The manifest of a version.
@@ -339,16 +339,16 @@ class ModTable:
             NoSuchVersionError: it was never committed.
         """
         require("version", version, INTEGER)
-        if version > self._context.log.head:
-            self._context.log.refresh()
-        return self._context.log.manifest(version)
+        if version > self._open_table.log.head:
+            self._open_table.log.refresh()
+        return self._open_table.log.manifest(version)
 
     def verify(self) -> VerifyResult:
         """Check everything that is stored: chain, checksums, unique keys, base equal to the law's evaluation.
 
         Reads all files; raises nothing for what it finds, see the result.
         """
-        return verify(self._context)
+        return verify(self._open_table)
 
 
 def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any) -> Storage:

@@ -13,14 +13,14 @@ import pytest
 from pyroaring import BitMap64
 
 from andes_spark.base import keys as module
-from andes_spark.base import seal
-from andes_spark.base.files import Shape
+from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache, Keys
-from andes_spark.base.vectors import VectorDescriptor
+from andes_spark.delta import seal
+from andes_spark.delta.vectors import VectorDescriptor
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
-from tests.tapped import TappedStorage
+from andes_spark.testing.tapped import TappedStorage
 
 
 def keys(count: int) -> Keys:
@@ -109,13 +109,13 @@ def test_merges_are_the_same_with_all_some_and_no_keys_kept(
     reads: list[int] = []
     true = module.keys_of
 
-    def counted(data: pa.Table, shape: Shape) -> Keys:
+    def counted(data: pa.Table, shape: TableShape) -> Keys:
         reads.append(data.num_rows)
         return true(data, shape)
 
     monkeypatch.setattr(module, "keys_of", counted)
     ddl, primary_key = SCHEMAS[kind]
-    settings = Settings(key_cache_bytes=limit, pack_bytes=0)
+    settings = Settings(key_cache_bytes=limit, compact_bytes=0)
     storage = MemoryStorage()
     table = ModTable.create(storage, ddl, primary_key=primary_key, sequence_by=["lsn"], settings=settings)
     schema = table.schema.to_arrow()
@@ -183,7 +183,7 @@ def test_files_whose_keys_are_kept_are_not_opened(limit: int) -> None:
     storage = MemoryStorage()
     tapped = TappedStorage(storage)
     ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"])
-    settings = Settings(key_cache_bytes=limit, pack_bytes=0, threads=1)
+    settings = Settings(key_cache_bytes=limit, compact_bytes=0, threads=1)
     table = ModTable.open(tapped, settings=settings)  # type: ignore[arg-type]
     opened: list[str] = []
     tapped.tap = lambda kind, path: opened.append(path) if kind == "get" and path.startswith("part-") else None
@@ -206,7 +206,7 @@ def test_deletion_vectors_are_read_by_the_first_merge_only(limit: int) -> None:
     data = pa.table({"id": range(1_000), "lsn": [0] * 1_000})
     first = ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], data=data)
     first.apply(pa.table({"id": [1, 2], "lsn": [1, 1]}))
-    settings = Settings(key_cache_bytes=limit, pack_bytes=0, threads=1)
+    settings = Settings(key_cache_bytes=limit, compact_bytes=0, threads=1)
     table = ModTable.open(tapped, settings=settings)  # type: ignore[arg-type]
     read: list[str] = []
     tapped.tap = lambda kind, path: read.append(path) if kind == "get" and path.startswith("deletion_") else None

@@ -13,7 +13,7 @@ from andes_spark.base import match as module
 from andes_spark.base.keys import Keys, KeyWords
 from andes_spark.base.match import Wanted, match
 from andes_spark.law.columns import WINNER
-from andes_spark.law.normalized_keys import normalizer
+from andes_spark.law.keys.normalized import normalizer
 
 TEXT = ["", "a", "a\0", "aa", "b", "é", "ê", "z", "\U0001f600", "zz"]
 

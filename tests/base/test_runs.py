@@ -9,7 +9,7 @@ import pytest
 
 from andes_spark.base import runs as module
 from andes_spark.base.runs import ordered, sorted_pieces
-from andes_spark.model import arrow_types
+from andes_spark.schema import arrow_types
 
 
 def table(*keys: tuple[int, str]) -> pa.Table:

@@ -10,7 +10,7 @@ import pytest
 
 from andes_spark.cli.dry_run import DryRun
 from andes_spark.errors import BatchConflictError, NotFoundError, OptionError, TableExistsError
-from andes_spark.storage.base import PutOutcome
+from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable

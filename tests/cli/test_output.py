@@ -18,10 +18,10 @@ from andes_spark.cli.output import Output
 from andes_spark.cli.summaries import apply_summary, merge_summary
 from andes_spark.errors import BadModsError, StorageFullError, ThrottledError
 from andes_spark.model.manifest import Counts
-from andes_spark.model.results import ApplyResult, MergeCounts, MergeResult, PackResult, Step
+from andes_spark.model.results import ApplyResult, CompactResult, MergeCounts, MergeResult, Step
 
 STEP = Step("commit", 0.25, requests=3, bytes_written=2048, spark_jobs=1)
-MERGED = MergeResult("merged", 7, 9, MergeCounts(inserted=2, late=1), PackResult(3, 1), (STEP,))
+MERGED = MergeResult("merged", 7, 9, MergeCounts(inserted=2, late=1), CompactResult(3, 1), (STEP,))
 
 
 def test_a_table_shows_nulls_cuts_what_is_long_and_no_control_characters(capsys):

@@ -15,7 +15,7 @@ from andes_spark.cli.plain import parsed, plain
 from andes_spark.errors import SchemaMismatchError
 from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import BatchId, Op
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 
 UTC = datetime.UTC
 EVERY = Schema.from_ddl(

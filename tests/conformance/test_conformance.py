@@ -171,7 +171,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.fixture(params=list(VARIANTS))
 def scenario(request, tmp_path) -> Scenario:
     options = dict(VARIANTS[request.param])
-    settings = Settings(pack_bytes=0, checkpoint_interval=4)
+    settings = Settings(compact_bytes=0, checkpoint_interval=4)
     return Scenario(tmp_path / "a táble", options.pop("key"), settings=settings, **options)
 
 
@@ -193,10 +193,10 @@ def test_all_readers_see_the_oracles_rows_after_each_kind_of_merge(spark, scenar
         scenario.upserts(20)
         scenario.deletes(10)
         scenario.table.merge()
-    packing = ModTable.open(scenario.table.url, settings=Settings(pack_files=2))
+    packing = ModTable.open(scenario.table.url, settings=Settings(compact_files=2))
     scenario.upserts(30)
     result = packing.merge()
-    assert result.pack.files_removed > 1
+    assert result.compaction.files_removed > 1
     scenario.check(spark, "pack")
     assert packing.verify().ok
 
@@ -204,7 +204,7 @@ def test_all_readers_see_the_oracles_rows_after_each_kind_of_merge(spark, scenar
 @pytest.mark.parametrize("variant", ["vectors", "partitioned"])
 def test_deltas_own_upkeep_between_merges_changes_nothing(spark, tmp_path, variant):
     options = dict(VARIANTS[variant])
-    scenario = Scenario(tmp_path / "t", options.pop("key"), settings=Settings(pack_bytes=0), **options)
+    scenario = Scenario(tmp_path / "t", options.pop("key"), settings=Settings(compact_bytes=0), **options)
     log = tmp_path / "t" / "_andes"
     for upkeep in (optimize, checkpoint, purge, vacuum):
         scenario.upserts()

@@ -18,10 +18,15 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from andes_spark.base import actions, checkpoint, delta_log, protocol, prune, stats, vectors
-from andes_spark.model.schema import Schema
-from andes_spark.storage.base import PutOutcome
+from andes_spark.delta import actions, partition_values, paths, prune, vectors
+from andes_spark.delta import checkpoints as checkpoint
+from andes_spark.delta import features as protocol
+from andes_spark.delta import log as delta_log
+from andes_spark.delta import statistics as stats
+from andes_spark.delta.bounds import column_range
+from andes_spark.schema.schema import Schema
 from andes_spark.storage.disk import DiskStorage
+from andes_spark.storage.interface import PutOutcome
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -124,7 +129,7 @@ class Table:
 
     def add(self, path: str, data: pa.Table) -> actions.Action:
         values = {
-            name: actions.partition_value(data[name][0].as_py(), SCHEMA.field(name).type)
+            name: partition_values.partition_value(data[name][0].as_py(), SCHEMA.field(name).type)
             for name in self.partition_columns
         }
         kept = data.drop_columns(self.partition_columns) if self.partition_columns else data
@@ -203,7 +208,7 @@ def read_ours(storage: DiskStorage, state: delta_log.DeltaState) -> pa.Table:
             if name in data.column_names:  # newer Deltas may write them into the file as well
                 data = data.drop_columns([name])
             field = schema.field(name)
-            value = actions.parse_partition_value(file.partition_values[name], field.type)
+            value = partition_values.parse_partition_value(file.partition_values[name], field.type)
             kind = schema.to_arrow().field(name).type
             data = data.append_column(name, pa.array([value] * len(data), kind))
         parts.append(data.filter(pa.array(live)).select(list(schema.names)))
@@ -433,7 +438,7 @@ def test_we_read_deltas_checkpoints(spark, tmp_path, settings):
     listed = [info.path for info in storage.list("_delta_log")]
     parts = [path for path in listed if ".checkpoint." in path and path.endswith(".parquet")]
     assert len(parts) == (3 if own else 1)
-    storage.delete([actions.entry_path(version) for version in range(from_entries.version + 1)])
+    storage.delete([paths.entry_path(version) for version in range(from_entries.version + 1)])
     state = delta_log.load_state(storage)
     assert state.version == from_entries.version
     assert state.metadata == from_entries.metadata
@@ -448,6 +453,6 @@ def test_we_read_deltas_checkpoints(spark, tmp_path, settings):
         )
         assert file.num_records == entry.num_records
         for name in ("k", "s", "d", "dd", "dt", "ts", "ntz", "i"):
-            assert stats.bounds(file, name, SCHEMA.field(name).type) == stats.bounds(
-                entry, name, SCHEMA.field(name).type
+            assert column_range(file.stats, name, SCHEMA.field(name).type) == column_range(
+                entry.stats, name, SCHEMA.field(name).type
             ), name

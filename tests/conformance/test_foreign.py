@@ -30,7 +30,7 @@ FEATURES = {
 
 def prepared(path: Path, **options: Any) -> ModTable:
     """A table with a base of 12 rows, merged once, and three newer mods pending."""
-    data, settings = table_of(simple_rows(0, 12, 0), SIMPLE), Settings(pack_bytes=0)
+    data, settings = table_of(simple_rows(0, 12, 0), SIMPLE), Settings(compact_bytes=0)
     table = create(path, data=data, settings=settings, **options)
     table.apply(table_of(simple_rows(0, 4, 100), SIMPLE), merge=True)
     table.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False)

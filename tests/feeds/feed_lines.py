@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from andes_spark.feeds import wal2json
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 
 SCHEMA = Schema.from_arrow(
     pa.schema(

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from andes_spark.feeds import wal2json
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 from tests.feeds.feed_lines import fold
 
 DATA = Path(__file__).parent.parent / "data"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from andes_spark.errors import UnsupportedTableError
 from andes_spark.feeds import postgres_values as values
-from andes_spark.model import schema as sc
+from andes_spark.schema import schema as sc
 
 INSTANT = pa.timestamp("us", "UTC")
 LOCAL = pa.timestamp("us")

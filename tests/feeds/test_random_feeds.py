@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andes_spark.feeds import wal2json
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 from tests.feeds.feed_lines import change, delete, fold, insert, transaction, update
 
 SCHEMA = Schema.from_arrow(

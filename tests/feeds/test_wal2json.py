@@ -14,7 +14,7 @@ import pytest
 from andes_spark import ModTable
 from andes_spark.errors import DamagedError, FileDamagedError, NotFoundError, OptionError
 from andes_spark.feeds import wal2json
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 from andes_spark.storage.memory import MemoryStorage
 from tests.feeds.feed_lines import ROW, SCHEMA, change, decode, delete, insert, transaction, update
 

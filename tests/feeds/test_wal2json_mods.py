@@ -9,7 +9,7 @@ import pytest
 
 from andes_spark.errors import OptionError, SchemaMismatchError, UnsupportedTableError
 from andes_spark.feeds import wal2json
-from andes_spark.model.schema import Schema
+from andes_spark.schema.schema import Schema
 from tests.feeds.feed_lines import (
     ROW,
     SCHEMA,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from andes_spark.cli.apply_changes import parse
+from andes_spark.jobs.apply_changes import parse
 from andes_spark.spark.jars import delta_jars
 
 ROOT = Path(__file__).parent.parent.parent

@@ -8,7 +8,7 @@ import math
 import struct
 from typing import Any
 
-from andes_spark.model import datatypes as dt
+from andes_spark.schema import types as dt
 
 MASK = (1 << 64) - 1
 EPOCH = datetime.datetime(1970, 1, 1)

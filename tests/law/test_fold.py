@@ -9,8 +9,8 @@ import pytest
 
 from andes_spark.law.fold import NONE, Chain, Fate, Start, fold
 from andes_spark.model.mod import Op
-from tests import oracle
-from tests.oracle import Mod
+from andes_spark.testing import oracle
+from andes_spark.testing.oracle import Mod
 
 COLUMNS = ("a", "b", "must")
 REQUIRED = np.array([False, False, True])

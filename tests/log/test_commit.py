@@ -15,11 +15,11 @@ from andes_spark.errors import (
     StorageFullError,
 )
 from andes_spark.settings import Settings
-from andes_spark.storage.base import PutOutcome
+from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
-from tests.log.tables import create, files, fill, rows
-from tests.tapped import TappedStorage
+from andes_spark.testing.tables import create, files, fill, rows
+from andes_spark.testing.tapped import TappedStorage
 
 Answer = Callable[[Callable[[], PutOutcome]], PutOutcome]
 

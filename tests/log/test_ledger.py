@@ -9,7 +9,7 @@ from andes_spark.log.ledger import LEDGER_SCHEMA
 from andes_spark.model.mod import BatchId
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
-from tests.log.tables import copy_of, create, fill, rows
+from andes_spark.testing.tables import copy_of, create, fill, rows
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -57,23 +57,23 @@ def test_a_handle_that_slept_finds_what_others_did(filled: MemoryStorage) -> Non
 
 def test_files_are_folded_so_that_they_stay_few(filled: MemoryStorage) -> None:
     table = ModTable.open(copy_of(filled))
-    files = table._context.ledger.roll_up(300)
+    files = table._open_table.ledger.roll_up(300)
     assert sum(file.rows for file in files) == 299
     assert len(files) <= 4
     ranges = [(file.from_version, file.to_version) for file in files]
     assert ranges[0][0] == 0
     assert ranges[-1][1] == 299
     assert all(file.sources == ["s"] for file in files)
-    assert table._context.ledger._read(files[0]).schema.names == LEDGER_SCHEMA.names
+    assert table._open_table.ledger._read(files[0]).schema.names == LEDGER_SCHEMA.names
 
 
 def test_old_files_are_left_out_after_the_retention(filled: MemoryStorage) -> None:
     table = ModTable.open(copy_of(filled))
-    log = table._context.log
+    log = table._open_table.log
     now = log.clock()
     log.clock = lambda: now + 29 * DAY_MS
-    assert sum(file.rows for file in table._context.ledger.roll_up(300)) == 299
+    assert sum(file.rows for file in table._open_table.ledger.roll_up(300)) == 299
     log.clock = lambda: now + 31 * DAY_MS
-    kept = table._context.ledger.roll_up(300)
+    kept = table._open_table.ledger.roll_up(300)
     assert sum(file.rows for file in kept) == 10  # those since the last roll-up
-    assert table._context.ledger.find(BatchId("s", 57)) is not None  # until that roll-up is committed
+    assert table._open_table.ledger.find(BatchId("s", 57)) is not None  # until that roll-up is committed

@@ -14,7 +14,7 @@ from andes_spark.model.manifest import FORMAT, digest_of, manifest_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
-from tests.log.tables import copy_of, create, edit, fill, rows
+from andes_spark.testing.tables import copy_of, create, edit, fill, rows
 
 LAST = 205
 
@@ -58,7 +58,7 @@ def test_time_never_runs_backwards() -> None:
     create(storage)
     log = Log.open(storage, Settings())
     early = ModTable.open(storage)
-    early._context.log.clock = lambda: log.manifest(0).time - 60_000
+    early._open_table.log.clock = lambda: log.manifest(0).time - 60_000
     result = early.apply(rows((1, 1, "x")))
     assert early.manifest(result.version).time == log.manifest(0).time
 

@@ -17,7 +17,7 @@ from andes_spark.model.manifest import (
     Counts,
     Definition,
     Entry,
-    KeyRange,
+    FileKeyRange,
     LedgerFile,
     Manifest,
     MergeRecord,
@@ -46,7 +46,7 @@ ENTRY = Entry(
     deletes=1,
     truncates=1,
     partial=1,
-    keys=KeyRange(low=[1, "a"], high=[9, "ß"]),
+    keys=FileKeyRange(low=[1, "a"], high=[9, "ß"]),
     low_sequence=[10],
     high_sequence=[20],
 )

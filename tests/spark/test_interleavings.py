@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
+from andes_spark.testing.random_batches import VALUE_NAMES
 from tests.interleave import World, difference
-from tests.random_batches import VALUE_NAMES
 from tests.spark.batches import HERE, TASKS
 
 FEWEST = 5

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from andes_spark.storage.base import Storage
 from andes_spark.storage.disk import DiskStorage
+from andes_spark.storage.interface import Storage
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 from tests.s3 import S3Server, s3_server

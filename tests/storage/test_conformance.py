@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from andes_spark.errors import NotFoundError, OptionError
-from andes_spark.storage.base import PutOutcome, Storage
+from andes_spark.storage.interface import PutOutcome, Storage
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 

@@ -14,8 +14,8 @@ from andes_spark.errors import (
     StorageError,
     UnsupportedTableError,
 )
-from andes_spark.storage.base import PutOutcome
 from andes_spark.storage.disk import DiskStorage
+from andes_spark.storage.interface import PutOutcome
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,9 +18,9 @@ from andes_spark.errors import (
     StorageFullError,
     UnsupportedTableError,
 )
-from andes_spark.storage.base import TEMP_PREFIX, PutOutcome
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.disk_errors import translate
+from andes_spark.storage.interface import TEMP_PREFIX, PutOutcome
 
 ROOT = Path(__file__).parents[2]
 

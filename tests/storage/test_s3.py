@@ -19,7 +19,7 @@ from andes_spark.errors import (
     StorageFullError,
     ThrottledError,
 )
-from andes_spark.storage.base import PutOutcome
+from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.storage.s3_errors import Failure
 from andes_spark.storage.s3_options import S3Options

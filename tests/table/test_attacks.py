@@ -15,8 +15,8 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from andes_spark.base.actions import entry_path
-from andes_spark.base.base import LEASE
+from andes_spark.base.snapshots import LEASE
+from andes_spark.delta.paths import entry_path
 from andes_spark.errors import (
     AndesError,
     FileDamagedError,
@@ -29,10 +29,10 @@ from andes_spark.model.manifest import manifest_path, merge_record_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
-from tests.log.tables import copy_of
-from tests.tapped import TappedStorage
+from andes_spark.testing.tables import copy_of
+from andes_spark.testing.tapped import TappedStorage
 
-PACKING = Settings(threads=1, pack_bytes=0)
+PACKING = Settings(threads=1, compact_bytes=0)
 
 
 def create(storage: Any, schema: Any = "id bigint, lsn bigint, a string, b string", **given: Any) -> ModTable:
@@ -378,7 +378,7 @@ def test_attack_23_a_clock_that_is_far_off_is_refused() -> None:
     for hours in (-1, 1, 24 * 365):
         storage = MemoryStorage()
         table = create(storage)
-        log = table._context.log
+        log = table._open_table.log
         true = log.clock
         log.clock = lambda true=true, hours=hours: true() + hours * 3_600_000  # type: ignore[misc]
         with pytest.raises(OptionError, match="clock is"):
@@ -431,7 +431,7 @@ def test_attack_26_rows_dead_in_the_old_vector_decide_nothing() -> None:
     result = table.merge()
     assert (result.inserted, result.updated) == (1, 1)
     assert shown(table)[3] == "back"
-    state = table._context.base.snapshot().state
+    state = table._open_table.base.snapshot().state
     assert sum(file.num_records or 0 for file in state.files.values()) > len(shown(table))  # counts stay physical
     assert table.verify().ok
 
@@ -440,7 +440,7 @@ def test_a_lease_saves_work_and_blocks_nobody_for_long() -> None:
     storage = MemoryStorage()
     table = create(storage)
     send(table, (1, 1, "x"))
-    now = table._context.log.clock()
+    now = table._open_table.log.clock()
     alive = {"owner": "another-host:1:x", "until": now + 60_000}
     storage.put(LEASE, msgspec.json.encode(alive))
     assert ModTable.open(storage).merge().status == "skipped"

@@ -29,7 +29,7 @@ from andes_spark.errors import (
 from andes_spark.model.manifest import seal
 from tests.spark.batches import SIMPLE, create, shown, simple_rows, table_of
 
-PLAIN = Settings(pack_bytes=0)
+PLAIN = Settings(compact_bytes=0)
 
 
 def deletes(ids: list[int], seq: int) -> pa.Table:

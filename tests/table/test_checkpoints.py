@@ -7,7 +7,7 @@ import pytest
 
 from andes_spark import ModTable, Settings
 from andes_spark.errors import StorageError
-from andes_spark.table import merging
+from andes_spark.table.verbs import merging
 
 
 def test_a_checkpoint_that_fails_leaves_the_merge_standing(tmp_path, monkeypatch):

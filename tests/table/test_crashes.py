@@ -14,11 +14,11 @@ import pytest
 
 from andes_spark.errors import StorageError
 from andes_spark.settings import Settings
-from andes_spark.storage.base import PutOutcome
+from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 
-SETTINGS = Settings(threads=1, pack_files=2, checkpoint_interval=2)
+SETTINGS = Settings(threads=1, compact_files=2, checkpoint_interval=2)
 FIRST = [(1, 1, "a", "U"), (2, 1, "b", "U"), (3, 1, "c", "U")]
 SECOND = [(1, 2, "A", "U"), (2, 2, None, "D"), (4, 2, "d", "U"), (9, 2, None, "D")]
 BEFORE = {1: (1, "a"), 2: (1, "b"), 3: (1, "c")}

@@ -14,11 +14,11 @@ import pytest
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
-from tests import oracle
+from andes_spark.testing import oracle
+from andes_spark.testing.kinds import KEYS
+from andes_spark.testing.oracle import Mod
+from andes_spark.testing.random_batches import VALUE_NAMES
 from tests.interleave import World, explore
-from tests.kinds import KEYS
-from tests.oracle import Mod
-from tests.random_batches import VALUE_NAMES
 
 WORKERS = 2
 PART = 20
@@ -95,7 +95,7 @@ def test_full_mods_without_ties_commute(seed: int) -> None:
     }
     state = oracle.snapshot([mods], VALUE_NAMES)
     assert {key: (at, tuple(row[n] for n in VALUE_NAMES)) for key, (at, row) in state.rows.items()} == wanted
-    for settings in (Settings(), Settings(byte_budget=0, target_file_bytes=200, pack_files=2)):
+    for settings in (Settings(), Settings(byte_budget=0, target_file_bytes=200, compact_files=2)):
         order = rnd.sample(mods, len(mods)) + rnd.sample(mods, 5)
         table = ModTable.create(
             MemoryStorage(),  # type: ignore[arg-type]

@@ -10,19 +10,21 @@ from typing import Any
 import polars as pl
 import pytest
 
-from andes_spark.base import actions, bucket, evaluate, merge
-from andes_spark.base.base import Base
-from andes_spark.base.delta_log import read_commit
-from andes_spark.base.snapshot import Snapshot
+from andes_spark.base import evaluate, evaluation
+from andes_spark.base.evaluation import Snapshot
+from andes_spark.base.merge import bucket, merge
+from andes_spark.base.snapshots import Base
+from andes_spark.delta import actions
+from andes_spark.delta.log import read_commit
 from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit
 from andes_spark.log.log import HINT, Log
 from andes_spark.model.manifest import Manifest, encode, merge_record_path
 from andes_spark.model.mod import OP
-from andes_spark.storage.base import PutOutcome
-from andes_spark.table import read
+from andes_spark.storage.interface import PutOutcome
+from andes_spark.table.verbs import read
+from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
-from tests.tapped import TappedStorage
 
 Patch = pytest.MonkeyPatch
 ORDERED = ("int", "two", "decimal", "timestamp", "string")
@@ -48,7 +50,7 @@ def no_tombstone_for_absent_keys(patch: Patch) -> None:
         seen.append(true_decide(*args, **given))
         return seen[-1]
 
-    def forget(*args: Any, **given: Any) -> evaluate.Evaluation:
+    def forget(*args: Any, **given: Any) -> evaluation.Evaluation:
         result = true_evaluate(*args, **given)
         key = args[1].shape.columns.key
         absent = seen[-1].deleted.filter(pl.col(columns.BASE_ROW).is_null()).select(key)
@@ -71,12 +73,12 @@ def record_after_the_commit(patch: Patch) -> None:
         def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
             return PutOutcome.CREATED
 
-    def record(kernel: merge.Kernel, *args: Any) -> Any:
-        return true_record(replace(kernel, storage=Later(kernel.storage)), *args)  # type: ignore[arg-type]
+    def record(context: merge.BaseContext, *args: Any) -> Any:
+        return true_record(replace(context, storage=Later(context.storage)), *args)  # type: ignore[arg-type]
 
-    def delta_commit(kernel: merge.Kernel, base: Any, changes: Any, record: Any, counts: Any) -> Any:
-        done = true_delta_commit(kernel, base, changes, record, counts)
-        kernel.storage.put_if_absent(merge_record_path(record.version), encode(record))
+    def delta_commit(context: merge.BaseContext, base: Any, changes: Any, record: Any, counts: Any) -> Any:
+        done = true_delta_commit(context, base, changes, record, counts)
+        context.storage.put_if_absent(merge_record_path(record.version), encode(record))
         return done
 
     patch.setattr(merge, "_record", record)
@@ -86,10 +88,10 @@ def record_after_the_commit(patch: Patch) -> None:
 def merge_that_rebases(patch: Patch) -> None:
     """A merge whose Delta version is taken commits the same plan as the next version."""
 
-    def commit_entry(kernel: merge.Kernel, version: int, entry: Any, commit_id: str) -> bool:
+    def commit_entry(context: merge.BaseContext, version: int, entry: Any, commit_id: str) -> bool:
         while True:
-            actions.commit(kernel.storage, version, entry)
-            found = read_commit(kernel.storage, version)
+            actions.commit(context.storage, version, entry)
+            found = read_commit(context.storage, version)
             if found is not None and found.commit_id == commit_id:
                 return True
             version += 1

@@ -15,9 +15,9 @@ from andes_spark.errors import BadModsError, LogDamagedError, OptionError, Schem
 from andes_spark.log import log as log_module
 from andes_spark.model.values import json_rows
 from andes_spark.storage.memory import MemoryStorage
-from andes_spark.table import merging
-from tests.log.tables import create as simple
-from tests.log.tables import fill, rows
+from andes_spark.table.verbs import merging
+from andes_spark.testing.tables import create as simple
+from andes_spark.testing.tables import fill, rows
 
 YEAR_10K_US = 253_402_300_800_000_000
 YEAR_10K_DAYS = 2_932_897
@@ -180,7 +180,7 @@ def test_settings_that_no_work_can_be_done_with(name: str, value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         Settings(**{name: value})
     assert caught.value.option == name
-    assert Settings(byte_budget=0, pack_bytes=0, key_cache_bytes=0).byte_budget == 0
+    assert Settings(byte_budget=0, compact_bytes=0, key_cache_bytes=0).byte_budget == 0
 
 
 @pytest.mark.parametrize("batches", [3, 5])
@@ -289,7 +289,7 @@ def test_checkpoints_come_however_many_rounds_a_merge_takes() -> None:
     storage = MemoryStorage()
     written: list[int] = []
     table = ModTable.create(
-        storage, "id bigint, seq bigint", primary_key=["id"], sequence_by=["seq"], settings=Settings(pack_bytes=0)
+        storage, "id bigint, seq bigint", primary_key=["id"], sequence_by=["seq"], settings=Settings(compact_bytes=0)
     )
     other = ModTable.open(storage)
     patch = pytest.MonkeyPatch()

@@ -1,0 +1,126 @@
+"""What the law is evaluated on, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.delta.state import DataFile
+from andes_spark.law.columns import BASE_FILE, BASE_ROW
+from andes_spark.law.winners import greatest
+from andes_spark.log.pending import Pending, typed_sequence
+from andes_spark.model.manifest import MergeRecord, SideFile
+from andes_spark.model.results import MergeCounts
+from andes_spark.storage.interface import Storage
+
+
+@dataclass(frozen=True)
+class EvaluationInput:
+    """What is to be evaluated; travels to tasks.
+
+    Attributes:
+        shape: of the table.
+        pending: mods of the versions after the base's.
+        files: live files of the base, by decoded path.
+        tombstones: files of the base's merge record.
+        watermark: truncate watermark of the base's merge record.
+    """
+
+    shape: TableShape
+    pending: Pending
+    files: Mapping[str, DataFile]
+    tombstones: tuple[SideFile, ...] = ()
+    watermark: tuple[Any, ...] | None = None
+
+    @property
+    def new_watermark(self) -> tuple[Any, ...] | None:
+        """The truncate watermark once the pending versions are in."""
+        return greatest(self.pending.truncates, self.watermark)
+
+    @property
+    def erased(self) -> bool:
+        """Whether a truncate without a sequence removes every row of the base."""
+        return bool(self.pending.truncates) and not self.shape.columns.sequence
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What pending mods do, for all keys or those within bounds.
+
+    Attributes:
+        rows: the rows of keys that pending mods write, sorted by key; the columns asked for.
+        replaced: BASE_FILE and BASE_ROW of rows that are gone or written anew.
+        deleted: key and sequence of deletes that hold.
+        cleared: key and sequence of rows that hold over a tombstone.
+        quarantined: VERSION, FILE, ROW and ``reason`` of mods that the law sets aside.
+        picks: FILE and ROW of the mods that ``rows`` are, in their order; None where some are folded.
+        counts: of mods, by what became of them.
+    """
+
+    rows: pa.Table
+    replaced: pl.DataFrame
+    deleted: pl.DataFrame
+    cleared: pl.DataFrame
+    quarantined: pl.DataFrame
+    picks: pl.DataFrame | None = None
+    counts: MergeCounts = field(default_factory=MergeCounts)
+
+
+def base_rows(
+    storage: Storage,
+    shape: TableShape,
+    files: Sequence[tuple[str, DataFile]],
+    places: pl.DataFrame,
+    columns: Sequence[str],
+) -> pa.Table:
+    """Whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
+    numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
+    parts, order = [], []
+    for number in np.unique(numbers):
+        mine = np.flatnonzero(numbers == number)
+        path, file = files[int(number)]
+        parts.append(OpenFile(storage, path, file, shape).read_at(columns, rows[mine]))
+        order.append(mine)
+    if not parts:
+        return shape.arrow.empty_table().select(list(columns))
+    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+
+def watermark_of(record: MergeRecord, shape: TableShape) -> tuple[object, ...] | None:
+    """The truncate watermark of a merge record, as Python values."""
+    return typed_sequence(record.truncate, shape.arrow, shape.columns) or None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A version pinned: the base that a read starts from, and what is pending on it.
+
+    Attributes:
+        version: of the log.
+        base: newest state of the base that holds no later version.
+        case: base and pending mods, as the law sees them.
+    """
+
+    version: int
+    base: BaseSnapshot
+    case: EvaluationInput
+
+    @property
+    def merged(self) -> bool:
+        """Whether the base alone is the snapshot."""
+        pending = self.case.pending
+        return pending.rows == 0 and not pending.truncates
+
+
+def case_of(base: BaseSnapshot, pending: Pending, shape: TableShape) -> EvaluationInput:
+    """A base and pending mods, as the law sees them."""
+    return EvaluationInput(
+        shape, pending, base.state.files, tuple(base.record.tombstones), watermark_of(base.record, shape)
+    )

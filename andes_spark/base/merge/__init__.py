@@ -1,0 +1,1 @@
+"""Merging: pending versions folded into the base in one Delta commit, compaction, rewriting of files."""

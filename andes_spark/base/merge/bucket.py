@@ -1,0 +1,180 @@
+"""One bucket of a merge: its keys evaluated, its rows and tombstones written. Runs in the process or in a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base import locator as locating
+from andes_spark.base.evaluate import Locator, evaluate, local_locator
+from andes_spark.base.evaluation import EvaluationInput
+from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.keys import KeyCache
+from andes_spark.base.locator import NumberedFile
+from andes_spark.base.match import Wanted
+from andes_spark.base.rows import RowWriter
+from andes_spark.base.tombstones import write_tombstones
+from andes_spark.delta.actions import Action
+from andes_spark.delta.vectors import from_positions, serialize
+from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
+from andes_spark.law.keys.ranges import KeyRange
+from andes_spark.law.order import above
+from andes_spark.log.mod_files import new_path, read_entry
+from andes_spark.log.pending import Warm
+from andes_spark.model.manifest import SideFile
+from andes_spark.model.results import MergeCounts
+from andes_spark.storage.interface import Storage, Tally
+from andes_spark.storage.parquet import write_parquet
+
+Ints = npt.NDArray[np.int64]
+
+QUARANTINED_SCHEMA = pa.schema(
+    [("version", pa.int64()), ("path", pa.string()), ("row", pa.int64()), ("reason", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class BucketResult:
+    """What a bucket wrote, none of it visible until the merge commits.
+
+    Attributes:
+        adds: new data files.
+        deleted: serialized bitmaps of rows that are gone, by number of the file.
+        tombstones: file of new tombstones, if there are any.
+        quarantined: file of mods that the law set aside, if there are any.
+        counts: of mods.
+        tally: requests and bytes of this bucket.
+    """
+
+    adds: tuple[Action, ...] = ()
+    deleted: dict[int, bytes] = field(default_factory=dict)
+    tombstones: SideFile | None = None
+    quarantined: SideFile | None = None
+    counts: MergeCounts = field(default_factory=MergeCounts)
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True)
+class BucketJob:
+    """Evaluates and writes one bucket; travels to tasks.
+
+    Attributes:
+        storage: the table's folder.
+        case: what is merged.
+        writer: of new rows.
+        version: that the merge goes up to.
+        threads: for the scan of base files.
+    """
+
+    storage: Storage
+    case: EvaluationInput
+    writer: RowWriter
+    version: int
+    threads: int
+
+    def __call__(self, bounds: KeyRange | None) -> BucketResult:
+        """Run in a task, or for one bucket of several in the process."""
+        before = self.storage.counts.snapshot()
+        result = self.run(bounds, local_locator(self.storage, self.case.shape, self.threads), None)
+        return BucketResult(
+            adds=result.adds,
+            deleted=result.deleted,
+            tombstones=result.tombstones,
+            quarantined=result.quarantined,
+            counts=result.counts,
+            tally=self.storage.counts.minus(before),
+        )
+
+    def run(
+        self, bounds: KeyRange | None, locate: Locator, warm: Warm | None, cache: KeyCache | None = None
+    ) -> BucketResult:
+        """Run with a locator, and with files of mods and of tombstones that are in memory."""
+        case = self.case
+        done = evaluate(self.storage, case, locate=locate, bounds=bounds, warm=warm, cache=cache)
+        tombstones = None
+        if case.shape.columns.sequence:
+            tombstones = write_tombstones(self.storage, done.deleted, done.cleared, case.shape, version=self.version)
+        return BucketResult(
+            adds=tuple(self.writer.write(self.storage, done.rows)),
+            deleted=_bitmaps(done.replaced),
+            tombstones=tombstones,
+            quarantined=self._quarantine(done.quarantined),
+            counts=done.counts,
+        )
+
+    def _quarantine(self, rows: pl.DataFrame) -> SideFile | None:
+        if rows.height == 0:
+            return None
+        paths = [each.entry.path for each in self.case.pending.files]
+        table = pa.table(
+            [
+                rows[VERSION].to_arrow(),
+                pa.array([paths[number] for number in rows[FILE]], pa.string()),
+                rows[ROW].to_arrow(),
+                rows["reason"].to_arrow().cast(pa.string()),
+            ],
+            schema=QUARANTINED_SCHEMA,
+        )
+        return _write_quarantined(self.storage, table, self.version)
+
+
+def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableShape, *, version: int) -> list[SideFile]:
+    """The same rows in few files: each at least twice as large as the one behind it, so that each row moves rarely."""
+    kept = list(files)
+    tables: list[pa.Table] = []
+    while len(kept) > 1 and kept[-2].rows < 2 * (kept[-1].rows + sum(each.num_rows for each in tables)):
+        tables.insert(0, read_entry(storage, kept.pop(), table=shape.table))
+    if not tables:
+        return kept
+    tables.insert(0, read_entry(storage, kept.pop(), table=shape.table))
+    return [*kept, _write_quarantined(storage, pa.concat_tables(tables).cast(QUARANTINED_SCHEMA), version)]
+
+
+def _write_quarantined(storage: Storage, rows: pa.Table, version: int) -> SideFile:
+    path = new_path("quarantine", version)
+    written = write_parquet(storage, path, iter([rows]), QUARANTINED_SCHEMA)
+    return SideFile(path=path, rows=rows.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer)
+
+
+@dataclass(frozen=True)
+class LocateJob:
+    """Scans a group of base files for wanted keys; travels to tasks with the keys."""
+
+    storage: Storage
+    shape: TableShape
+    keys: Wanted
+
+    def __call__(self, files: Sequence[NumberedFile]) -> list[pl.DataFrame]:
+        """Located rows, a frame per file."""
+        return [locating.locate(self.storage, file, self.keys, self.shape) for file in files]
+
+
+@dataclass(frozen=True)
+class TruncateJob:
+    """Finds the rows of a file at or below a truncate; travels to tasks."""
+
+    storage: Storage
+    shape: TableShape
+    watermark: tuple[Any, ...]
+
+    def __call__(self, file: NumberedFile) -> tuple[int, bytes]:
+        """Number of the file, and a serialized bitmap of the rows that are gone (empty bytes for none)."""
+        opened = OpenFile(self.storage, file.path, file.file, self.shape)
+        sequence = self.shape.columns.sequence
+        frame = pl.from_arrow(opened.read(list(sequence)))
+        assert isinstance(frame, pl.DataFrame)
+        mine = [pl.col(name) for name in sequence]
+        alive = frame.select(above(mine, [pl.lit(value) for value in self.watermark]).alias("alive"))
+        gone = np.flatnonzero(~alive["alive"].to_numpy())
+        return file.number, serialize(from_positions(gone)) if len(gone) else b""
+
+
+def _bitmaps(replaced: pl.DataFrame) -> dict[int, bytes]:
+    files, rows = replaced[BASE_FILE].to_numpy(), replaced[BASE_ROW].to_numpy()
+    return {int(number): serialize(from_positions(np.sort(rows[files == number]))) for number in np.unique(files)}

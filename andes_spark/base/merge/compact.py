@@ -1,0 +1,136 @@
+"""Keeping reads fast: files with many deleted rows written anew, small ones packed together.
+
+Small files are packed by size class, as in size-tiered compaction, so that a row is rewritten a few times in
+all, however many merges there are. A packing is a Delta commit of its own that changes no rows; losing its
+race costs nothing but the work.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pyroaring import BitMap64
+
+from andes_spark.base.locator import NumberedFile
+from andes_spark.base.merge.merge import BaseContext, commit_entry, drop_files
+from andes_spark.base.merge.rewrite import RewriteJob
+from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.base.steps import Steps
+from andes_spark.delta import actions
+from andes_spark.delta.state import DataFile
+from andes_spark.model.results import CompactResult
+from andes_spark.settings import Settings
+
+_SMALLEST = 64 * 1024
+_CLASS_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that are written anew as one."""
+
+    files: tuple[NumberedFile, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Their size."""
+        return sum(each.file.size for each in self.files)
+
+
+def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> CompactResult:
+    """Rewrite what slows reads, within ``settings.compact_bytes``; nothing to do costs no request.
+
+    Raises:
+        AndesError: reading or writing failed; the base is as it was.
+    """
+    if context.settings.compact_bytes == 0:
+        return CompactResult()
+    groups = list(_within(choose(base.state.files.items(), context.settings), context.settings.compact_bytes))
+    if not groups or base.foreign is not None:
+        return CompactResult()
+    begun = time.perf_counter()
+    with steps.step("pack files"):
+        job = RewriteJob(context.storage, context.shape, context.writer(base), data_change=False)
+        parts = [[(file, BitMap64()) for file in group.files] for group in groups]
+        executor = context.executor_for(file.file for group in groups for file in group.files)
+        written = executor.map(job, parts, step="pack files")
+        adds = [action for result in written for action in result]
+        now = time.time_ns() // 1_000_000
+        old = [file.file for group in groups for file in group.files]
+        removes = [actions.remove(file, timestamp_ms=now, data_change=False) for file in old]
+        commit_id = str(uuid.uuid4())
+        info = actions.commit_info(
+            "OPTIMIZE",
+            timestamp_ms=now,
+            commit_id=commit_id,
+            metrics={"numRemovedFiles": len(removes), "numAddedFiles": len(adds)},
+            read_version=base.version,
+        )
+        if not commit_entry(context, base.version + 1, [info, *removes, *adds], commit_id):
+            drop_files(context, adds, base)
+            return CompactResult()
+    return CompactResult(
+        files_removed=len(removes),
+        files_added=len(adds),
+        bytes_removed=sum(file.size for file in old),
+        bytes_added=sum(action["add"]["size"] for action in adds),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def choose(files: Iterable[tuple[str, DataFile]], settings: Settings) -> list[Group]:
+    """Groups of files worth writing anew, those with the most deleted rows first."""
+    numbered = [NumberedFile(number, path, file) for number, (path, file) in enumerate(files)]
+    worn = [file for file in numbered if _dead_ratio(file.file) >= settings.compact_dead_ratio]
+    worn.sort(key=lambda each: -_dead_ratio(each.file))
+    taken = {file.number for file in worn}
+    classes: dict[tuple[object, ...], list[NumberedFile]] = {}
+    for file in numbered:
+        if file.number not in taken and file.file.size < settings.target_file_bytes // _CLASS_FACTOR:
+            partition = tuple(sorted(file.file.partition_values.items()))
+            classes.setdefault((partition, _size_class(file.file.size)), []).append(file)
+    most = settings.target_file_bytes // 2
+    small = [
+        group
+        for members in classes.values()
+        if len(members) >= settings.compact_files
+        for group in _groups(members, most)
+        if len(group.files) > 1
+    ]
+    return [*(Group((file,)) for file in worn), *small]
+
+
+def _groups(files: Sequence[NumberedFile], most: int) -> Iterator[Group]:
+    """Files in groups of at most so many bytes: a group is held in memory while it is written anew."""
+    held: list[NumberedFile] = []
+    for file in files:
+        if held and sum(each.file.size for each in held) + file.file.size > most:
+            yield Group(tuple(held))
+            held = []
+        held.append(file)
+    yield Group(tuple(held))
+
+
+def _within(groups: Iterable[Group], budget: int) -> Iterator[Group]:
+    """Groups as long as they fit the budget; the first one is taken whatever its size."""
+    spent = 0
+    for group in groups:
+        if spent and spent + group.bytes > budget:
+            continue
+        spent += group.bytes
+        yield group
+
+
+def _dead_ratio(file: DataFile) -> float:
+    rows = file.num_records
+    if file.vector is None or not rows:
+        return 0.0
+    return file.vector.cardinality / rows
+
+
+def _size_class(size: int) -> int:
+    return max(0, math.ceil(math.log(max(size, 1) / _SMALLEST, _CLASS_FACTOR)))

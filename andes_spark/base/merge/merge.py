@@ -1,0 +1,315 @@
+"""Merging: pending versions of the log folded into the base, in one Delta commit.
+
+The order of writing is what makes it safe: data files and tombstones, then the merge record by
+put-if-absent, then the Delta entry by put-if-absent. Whoever loses the last one throws the plan away; nothing
+of it was visible.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyroaring import BitMap64
+
+from andes_spark.base.evaluation import EvaluationInput, watermark_of
+from andes_spark.base.executor import Executor, LocalExecutor
+from andes_spark.base.files import TableShape
+from andes_spark.base.keys import KeyCache
+from andes_spark.base.locator import NumberedFile
+from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
+from andes_spark.base.merge.plan import EXPANSION, run_buckets
+from andes_spark.base.merge.rewrite import RewriteJob
+from andes_spark.base.rows import RowWriter
+from andes_spark.base.snapshots import BaseSnapshot, read_record
+from andes_spark.base.steps import Steps
+from andes_spark.base.tombstones import fold_files
+from andes_spark.delta import actions
+from andes_spark.delta.actions import Action
+from andes_spark.delta.log import read_commit
+from andes_spark.delta.state import DataFile
+from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
+from andes_spark.errors import CommitUnknownError
+from andes_spark.log.pending import Pending, Warm
+from andes_spark.model.manifest import FORMAT, MergeRecord, encode, merge_record_path
+from andes_spark.model.results import MergeCounts
+from andes_spark.model.values import to_json
+from andes_spark.settings import Settings
+from andes_spark.storage.interface import PutOutcome, Storage
+
+_UNKNOWN_TRIES = 3
+
+
+@dataclass(frozen=True)
+class BaseContext:
+    """What every operation on a base works with.
+
+    Attributes:
+        storage: the table's folder.
+        settings: of the process.
+        executor: where parts run.
+        table_id: UUID of the table; also the application id of our Delta commits.
+        shape: of the table.
+        deletion_vectors: whether rows are marked as deleted or their files rewritten.
+        keys: of base files, kept in this process from merge to merge.
+    """
+
+    storage: Storage
+    settings: Settings
+    executor: Executor
+    table_id: str
+    shape: TableShape
+    deletion_vectors: bool
+    keys: KeyCache
+
+    def executor_for(self, files: Iterable[DataFile]) -> Executor:
+        """Where files are read whole: here while they fit the byte budget."""
+        size = sum(file.size for file in files) * EXPANSION
+        if size <= self.settings.byte_budget:
+            return LocalExecutor(self.settings.threads)
+        return self.executor if self.executor.distributed else LocalExecutor(1)
+
+    def writer(self, base: BaseSnapshot) -> RowWriter:
+        """A writer of rows for the base."""
+        return RowWriter(
+            self.shape,
+            dict(base.state.metadata.configuration),
+            self.settings.target_file_bytes,
+            self.settings.threads,
+        )
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge that was committed: Delta's version, the commit id, what became of the mods."""
+
+    delta_version: int
+    commit_id: str
+    counts: MergeCounts
+
+
+def merge_pending(
+    context: BaseContext, base: BaseSnapshot, pending: Pending, version: int, *, steps: Steps, warm: Warm | None
+) -> Merged | None:
+    """Merge pending mods up to ``version`` into a base, and commit.
+
+    Returns:
+        None if another commit was first: nothing of this one is visible, its files are gone again.
+
+    Raises:
+        CommitUnknownError: the store does not say; nothing was cleaned up.
+        AndesError: reading or writing failed; nothing is visible.
+    """
+    case = EvaluationInput(
+        shape=context.shape,
+        pending=pending,
+        files=base.state.files,
+        tombstones=tuple(base.record.tombstones),
+        watermark=watermark_of(base.record, context.shape),
+    )
+    writer = context.writer(base)
+    with steps.step("merge rows"):
+        job = BucketJob(context.storage, case, writer, version, context.settings.threads)
+        results = run_buckets(job, context.executor, context.settings, warm=warm, cache=context.keys)
+        gone = _gone(context, case, results)
+    with steps.step("write deletion vectors"):
+        changes = _mark(context, case, gone) if context.deletion_vectors else _rewrite(context, case, gone, writer)
+    with steps.step("write merge record"):
+        record = _record(context, base, case, results, version)
+    counts = _counts(results, pending)
+    adds = [action for result in results for action in result.adds]
+    with steps.step("commit to Delta"):
+        return _commit(context, base, [*changes, *adds], record, counts)
+
+
+def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
+    """Rows that are gone, by number of the file."""
+    found: dict[int, BitMap64] = {}
+    for result in results:
+        for number, data in result.deleted.items():
+            found[number] = found.get(number, BitMap64()) | deserialize(data)
+    if not case.pending.truncates or case.erased or case.new_watermark is None:
+        return found
+    files = [NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items())]
+    job = TruncateJob(context.storage, context.shape, case.new_watermark)
+    for number, data in context.executor_for(case.files.values()).map(job, files, step="find truncated rows"):
+        if data:
+            found[number] = found.get(number, BitMap64()) | deserialize(data)
+    return found
+
+
+def _whole(case: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[DataFile]:
+    """Files without a row left."""
+    if case.erased:
+        return list(case.files.values())
+    files = list(case.files.items())
+    return [
+        files[number][1]
+        for number, rows in gone.items()
+        if len(rows | dead.get(files[number][0], BitMap64())) == files[number][1].num_records
+    ]
+
+
+def _touched(case: EvaluationInput, gone: Mapping[int, BitMap64]) -> dict[str, DataFile]:
+    files = list(case.files.items())
+    return {files[number][0]: files[number][1] for number in gone}
+
+
+def _dead(context: BaseContext, touched: Mapping[str, DataFile]) -> dict[str, BitMap64]:
+    """Rows of touched files that were gone before."""
+    vectors = {path: file.vector for path, file in touched.items() if file.vector is not None}
+    found = {path: context.keys.find_vector(path, vector) for path, vector in vectors.items()}
+    held = {path: vector for path, vector in found.items() if vector is not None}
+    missing = {path: vector for path, vector in vectors.items() if path not in held}
+    return held | load_vectors(context.storage, missing)
+
+
+def _mark(context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Action]:
+    """Removes and adds that mark rows as deleted."""
+    touched = _touched(case, gone)
+    dead = _dead(context, touched)
+    removed = _whole(case, gone, dead)
+    now = time.time_ns() // 1_000_000
+    result = [actions.remove(file, timestamp_ms=now) for file in removed]
+    whole = {file.path for file in removed}
+    rows = dict(zip(touched, gone.values(), strict=True))
+    marked = {path: rows[path] | dead.get(path, BitMap64()) for path, file in touched.items() if file.path not in whole}
+    # None inline: Delta's VACUUM fails at a vector that is no file (MatchError of VacuumCommand in Delta 4.4).
+    descriptors = write_vectors(context.storage, marked, inline_bytes=0)
+    for path, descriptor in descriptors.items():
+        context.keys.put_vector(path, descriptor, marked[path])
+        result.append(actions.remove(touched[path], timestamp_ms=now))
+        result.append(actions.add_with_vector(touched[path], descriptor))
+    return result
+
+
+def _rewrite(
+    context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap64], writer: RowWriter
+) -> list[Action]:
+    """Removes of touched files, and adds of files with the rows that they keep."""
+    touched = _touched(case, gone)
+    removed = _whole(case, gone, _dead(context, touched))
+    whole = {file.path for file in removed}
+    now = time.time_ns() // 1_000_000
+    files = list(case.files)
+    parts = [
+        (NumberedFile(number, files[number], case.files[files[number]]), rows)
+        for number, rows in gone.items()
+        if case.files[files[number]].path not in whole
+    ]
+    job = RewriteJob(context.storage, context.shape, writer, data_change=True)
+    executor = context.executor_for(touched.values())
+    written = executor.map(job, [[part] for part in parts], step="rewrite files")
+    return [
+        *(actions.remove(file, timestamp_ms=now) for file in removed),
+        *(actions.remove(file.file, timestamp_ms=now) for file, _ in parts),
+        *(action for adds in written for action in adds),
+    ]
+
+
+def _record(
+    context: BaseContext, base: BaseSnapshot, case: EvaluationInput, results: Iterable[BucketResult], version: int
+) -> MergeRecord:
+    """Create the merge record of a version, or take the one that another merge has made."""
+    mark = case.new_watermark
+    mine = [result.tombstones for result in results if result.tombstones is not None]
+    tombstones = fold_files(
+        context.storage, [*base.record.tombstones, *mine], context.shape, version=version, watermark=mark
+    )
+    quarantined = [result.quarantined for result in results if result.quarantined is not None]
+    set_aside = fold_quarantined(
+        context.storage, [*base.record.quarantined, *quarantined], context.shape, version=version
+    )
+    record = MergeRecord(
+        format=FORMAT,
+        table_id=context.table_id,
+        version=version,
+        truncate=_quoted(mark, context.shape),
+        tombstones=tombstones,
+        quarantined=set_aside,
+    )
+    data = encode(record)
+    for _ in range(_UNKNOWN_TRIES):
+        outcome = context.storage.put_if_absent(merge_record_path(version), data)
+        if outcome is PutOutcome.CREATED:
+            return record
+        if outcome is PutOutcome.EXISTS:
+            found = read_record(context.storage, context.table_id, version)
+            used = {file.path for file in (*found.tombstones, *found.quarantined)}
+            known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
+            written = {file.path for file in (*mine, *tombstones, *quarantined, *set_aside)}
+            context.storage.delete(sorted(written - used - known))
+            return found
+    raise CommitUnknownError(
+        f"{context.shape.table}: the store does not say whether {merge_record_path(version)} was written; "
+        "merge again later",
+        table=context.shape.table,
+        version=version,
+    )
+
+
+def _quoted(mark: tuple[object, ...] | None, shape: TableShape) -> list[object] | None:
+    if mark is None:
+        return None
+    names = shape.columns.sequence
+    # Whole, however long: without it what the truncate removed would come back.
+    return [to_json(pa.scalar(value, shape.arrow.field(name).type)) for name, value in zip(names, mark, strict=True)]
+
+
+def _counts(results: Iterable[BucketResult], pending: Pending) -> MergeCounts:
+    total = MergeCounts(truncated=pending.truncate_rows)
+    for result in results:
+        total = total.plus(result.counts)
+    return total
+
+
+def _commit(
+    context: BaseContext, base: BaseSnapshot, changes: list[Action], record: MergeRecord, counts: MergeCounts
+) -> Merged | None:
+    commit_id = str(uuid.uuid4())
+    version = base.version + 1
+    metrics = {name: getattr(counts, name) for name in MergeCounts.__dataclass_fields__}
+    info = actions.commit_info(
+        "MERGE",
+        timestamp_ms=time.time_ns() // 1_000_000,
+        commit_id=commit_id,
+        parameters={"andes_from": base.applied, "andes_to": record.version},
+        metrics=metrics,
+        read_version=base.version,
+    )
+    entry = [info, actions.txn(context.table_id, record.version), *changes]
+    if not commit_entry(context, version, entry, commit_id):
+        drop_files(context, changes, base)
+        return None
+    return Merged(version, commit_id, counts)
+
+
+def commit_entry(context: BaseContext, version: int, entry: list[Action], commit_id: str) -> bool:
+    """Create a Delta entry and read it back; False if another commit stands there.
+
+    Raises:
+        CommitUnknownError: the store does not say.
+    """
+    for _ in range(_UNKNOWN_TRIES):
+        actions.commit(context.storage, version, entry)
+        found = read_commit(context.storage, version)
+        if found is not None:
+            return found.commit_id == commit_id
+    raise CommitUnknownError(
+        f"{context.shape.table}: the store does not say whether Delta version {version} was committed; "
+        "merge again later",
+        table=context.shape.table,
+        delta_version=version,
+    )
+
+
+def drop_files(context: BaseContext, changes: Iterable[Action], base: BaseSnapshot) -> None:
+    """Delete files that a lost commit would have added; those of the base stay."""
+    files = [DataFile.from_add(change["add"]) for change in changes if "add" in change]
+    live = base.state.files.values()
+    known = {file.location for file in live} | {file.vector.file_path for file in live if file.vector is not None}
+    mine = {file.location for file in files} | {file.vector.file_path for file in files if file.vector is not None}
+    context.storage.delete(sorted(path for path in mine - known if path is not None))

@@ -1,0 +1,123 @@
+"""How a merge is run: in the process, with the scan in tasks, or in buckets of keys.
+
+In the process while mods and the key columns to be scanned fit the byte budget. Above it, where there are
+tasks: while the mods are small, they are decided here and only the scan of the base runs in tasks, a group of
+files each; else keys are cut into ranges and each task does all of its range. Without tasks, the ranges run
+one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.evaluate import local_locator
+from andes_spark.base.evaluation import EvaluationInput
+from andes_spark.base.executor import Executor
+from andes_spark.base.files import TableShape
+from andes_spark.base.keys import KeyCache
+from andes_spark.base.locator import NumberedFile
+from andes_spark.base.match import Wanted
+from andes_spark.base.merge.bucket import BucketJob, BucketResult, LocateJob
+from andes_spark.log.pending import Warm
+from andes_spark.log.sampling import bucket_bounds
+from andes_spark.settings import MIB, Settings
+from andes_spark.storage.interface import Storage
+
+BUCKET_BYTES = 64 * MIB
+EXPANSION = 4
+_PLACE_BYTES = 24
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Estimated Arrow bytes of a merge: whole mods, their narrow form, key columns of the base."""
+
+    mods: int
+    narrow: int
+    scan: int
+
+
+def estimate(case: EvaluationInput) -> Sizes:
+    """Estimate what a merge has to hold, from manifests and the Delta log alone."""
+    narrow = sum(width(case.shape.arrow.field(name).type) for name in case.shape.columns.narrow)
+    rows = sum(file.num_records or 0 for file in case.files.values())
+    return Sizes(
+        mods=case.pending.bytes * EXPANSION,
+        narrow=case.pending.rows * (narrow + _PLACE_BYTES),
+        scan=rows * narrow,
+    )
+
+
+def run_buckets(
+    job: BucketJob, executor: Executor, settings: Settings, *, warm: Warm | None, cache: KeyCache
+) -> list[BucketResult]:
+    """Evaluate and write a merge, wherever its size says.
+
+    Args:
+        job: the merge.
+        executor: where parts run.
+        settings: of the process.
+        warm: mod files that are in memory.
+        cache: keys of base files, and tombstones, that are in memory; used where the scan runs here.
+    """
+    if job.case.pending.rows == 0:
+        return []
+    cache.retain({*job.case.files, *(file.path for file in job.case.tombstones)})
+    sizes = estimate(job.case)
+    if sizes.mods + sizes.narrow + sizes.scan <= settings.byte_budget:
+        locate = local_locator(job.storage, job.case.shape, settings.threads, cache)
+        return [job.run(None, locate, warm, cache)]
+    small = sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes
+    if small and not executor.distributed:
+        return [job.run(None, local_locator(job.storage, job.case.shape, 1), warm)]
+    if small:
+        return [job.run(None, _DistributedScan(job.storage, job.case.shape, executor), warm)]
+    slots = executor.slots if executor.distributed else 1
+    buckets = max(slots, math.ceil((sizes.mods + sizes.narrow) / BUCKET_BYTES))
+    bounds = bucket_bounds(
+        job.storage,
+        job.case.pending,
+        job.case.shape.columns,
+        job.case.shape.arrow,
+        buckets,
+        table=job.case.shape.table,
+    )
+    if executor.distributed:
+        return executor.map(job, bounds, step="merge buckets")
+    return [job(each) for each in bounds]
+
+
+@dataclass(frozen=True)
+class _DistributedScan:
+    storage: Storage
+    shape: TableShape
+    executor: Executor
+
+    def __call__(self, files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
+        groups = file_groups(files, 4 * self.executor.slots)
+        found = self.executor.map(LocateJob(self.storage, self.shape, keys), groups, step="locate rows")
+        return [frame for frames in found for frame in frames]
+
+
+def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedFile]]:
+    """Files in groups of about equal size, none empty."""
+    groups: list[list[NumberedFile]] = [[] for _ in range(min(most, len(files)))]
+    weight = [0] * len(groups)
+    for file in sorted(files, key=lambda each: -each.file.size):
+        lightest = weight.index(min(weight))
+        groups[lightest].append(file)
+        weight[lightest] += file.file.size
+    return groups
+
+
+def width(kind: pa.DataType) -> int:
+    """Bytes that a value takes about."""
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:
+        return 32

@@ -1,0 +1,1 @@
+"""How a batch becomes mod files: conditions, preparing, parts, cross checks."""

@@ -1,0 +1,177 @@
+"""Parts of a batch written to the log's folder, and put together again: entries, counts, digest, truncates.
+
+A batch is one part when it fits the calling process, and many when tasks write it. Nothing here is visible
+until a manifest refers to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from andes_spark.batch.prepare import EXAMPLES, BatchPlan, Prepared
+from andes_spark.errors import BadModsError
+from andes_spark.law.hashing.digest import Digest
+from andes_spark.log.mod_files import write_mods, write_quarantine
+from andes_spark.model.manifest import Counts, Entry, Truncate
+from andes_spark.model.mod import OP, Op
+from andes_spark.model.values import to_json
+from andes_spark.storage.interface import Storage, Tally
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part of a batch wrote.
+
+    Attributes:
+        entries: files, mods before quarantine.
+        counts: of its rows.
+        digest: of its mods.
+        truncate: its truncates, if it has some.
+        reasons: bad mods by reason.
+        examples: some of them.
+        tally: requests and bytes that it took elsewhere.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+    digest: Digest = field(default_factory=Digest)
+    truncate: Truncate | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    tally: Tally = field(default_factory=Tally)
+
+
+def write_part(
+    storage: Storage,
+    prepared: Prepared,
+    plan: BatchPlan,
+    *,
+    head: int,
+    target_bytes: int,
+    threads: int,
+    warm: dict[str, pa.Table] | None = None,
+) -> Part:
+    """Write the mods and the refused rows of a part; durable when this returns.
+
+    Args:
+        storage: the table's folder.
+        prepared: what to write.
+        plan: that it was prepared by.
+        head: newest version seen when the batch was begun.
+        target_bytes: Arrow bytes at which files are split.
+        threads: files written side by side.
+        warm: takes the tables written, by path.
+    """
+    mods = prepared.mods
+    count = max(1, math.ceil(mods.nbytes / target_bytes)) if mods.num_rows else 0
+    edges = np.linspace(0, mods.num_rows, count + 1).astype(np.int64)
+    pieces = [mods.slice(int(low), int(high - low)) for low, high in itertools.pairwise(edges)]
+
+    def write(piece: pa.Table) -> Entry:
+        entry = write_mods(
+            storage,
+            piece,
+            head=head,
+            schema_id=plan.schema_id,
+            primary_key=plan.columns.key,
+            sequence_by=plan.columns.sequence,
+        )
+        if warm is not None:
+            warm[entry.path] = piece
+        return entry
+
+    if len(pieces) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            entries = list(pool.map(write, pieces))
+    else:
+        entries = [write(piece) for piece in pieces]
+    if prepared.quarantined.num_rows:
+        entries.append(write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.schema_id))
+    return Part(
+        entries=tuple(entries),
+        counts=prepared.counts,
+        digest=prepared.digest,
+        truncate=_truncate(mods, plan) if prepared.counts.truncates else None,
+        reasons=prepared.reasons,
+        examples=prepared.examples,
+    )
+
+
+def together(parts: Iterable[Part], plan: BatchPlan) -> Part:
+    """Several parts as one; mods that stand in two of them are not looked for here."""
+    entries: list[Entry] = []
+    counts: dict[str, int] = {}
+    digest = Digest()
+    reasons: dict[str, int] = {}
+    examples: tuple[str, ...] = ()
+    tally = Tally()
+    truncates = []
+    for part in parts:
+        entries += part.entries
+        for name in Counts.__struct_fields__:
+            counts[name] = counts.get(name, 0) + getattr(part.counts, name)
+        digest.merge(part.digest)
+        for reason, count in part.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+        examples = (*examples, *part.examples)[:EXAMPLES]
+        tally = tally.plus(part.tally)
+        if part.truncate is not None:
+            truncates.append(part.truncate)
+    return Part(
+        tuple(entries),
+        Counts(**counts),
+        digest,
+        _all_truncates(truncates),
+        reasons,
+        examples,
+        tally,
+    )
+
+
+def check_quarantine(part: Part, plan: BatchPlan, *, allowed: int) -> None:
+    """Refuse a batch with more bad mods than allowed.
+
+    Raises:
+        BadModsError: ``reasons`` counts them, ``examples`` shows some rows.
+    """
+    found = part.counts.quarantined
+    if found > allowed:
+        shown = ", ".join(f"{reason} ({count})" for reason, count in sorted(part.reasons.items()))
+        raise BadModsError(
+            f"{plan.table}: {found} bad mods, max_quarantined is {allowed}: {shown}; for example "
+            f"{', '.join(part.examples)}. Mend the batch, or raise max_quarantined to set them aside",
+            table=plan.table,
+            quarantined=found,
+            reasons=part.reasons,
+            examples=part.examples,
+        )
+
+
+def _truncate(mods: pa.Table, plan: BatchPlan) -> Truncate:
+    rows = mods.filter(pc.equal(mods[OP], pa.scalar(int(Op.TRUNCATE), pa.int8())))
+    names = list(plan.columns.sequence)
+    distinct = rows.select(names).group_by(names).aggregate([]) if names else rows.slice(0, 0)
+    return Truncate(sequences=[_quoted(distinct, names, row) for row in range(distinct.num_rows)])
+
+
+def _quoted(rows: pa.Table, names: list[str], row: int) -> list[Any]:
+    return [to_json(rows[name][row]) for name in names]
+
+
+def _all_truncates(truncates: list[Truncate]) -> Truncate | None:
+    """The truncates of several parts as those of one."""
+    if not truncates:
+        return None
+    found: list[list[Any]] = []
+    for each in truncates:
+        found += [sequence for sequence in each.sequences if sequence not in found]
+    return Truncate(sequences=found)

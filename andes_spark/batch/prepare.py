@@ -1,0 +1,295 @@
+"""A batch made ready: rows of any origin turned into mods, bad mods set aside, repeated ones collapsed.
+
+Runs in the calling process or in a task, on a whole batch or a part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from andes_spark.errors import SchemaMismatchError
+from andes_spark.law.columns import KeyColumns
+from andes_spark.law.hashing import digest
+from andes_spark.law.presence import pack_present, present_by_column
+from andes_spark.law.rows import Reason, bad_rows, collapse, sort_mods
+from andes_spark.log.mod_files import NO_QUARANTINE, QUARANTINE_SCHEMA
+from andes_spark.model.manifest import Counts
+from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.model.values import json_rows
+from andes_spark.schema.conforming import conform
+from andes_spark.schema.schema import Schema
+
+Bools = npt.NDArray[np.bool_]
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How rows become mods; travels to tasks.
+
+    Attributes:
+        table: URL, for messages.
+        schema: columns of the table.
+        schema_id: of that schema.
+        columns: key and sequence.
+        partition_by: partition columns of the base.
+        listed: columns that upserts set; None for all.
+        ignore_null: columns in which NULL means absent.
+        columns_to_update: column of the batch that lists, per row, what the row carries.
+        cast: whether value columns are cast.
+        digest: over key, sequence and operation, over all columns, or none wanted.
+    """
+
+    table: str
+    schema: Schema
+    schema_id: int
+    columns: KeyColumns
+    partition_by: tuple[str, ...]
+    listed: frozenset[str] | None = None
+    ignore_null: tuple[str, ...] = ()
+    columns_to_update: str | None = None
+    cast: bool = False
+    digest: Literal["key", "all"] | None = None
+
+    @property
+    def may_be_partial(self) -> bool:
+        """Whether upserts can leave columns out."""
+        return self.listed is not None or bool(self.ignore_null) or self.columns_to_update is not None
+
+    @property
+    def digest_columns(self) -> Sequence[str]:
+        """Columns that the digest covers."""
+        return self.schema.names if self.digest == "all" else self.columns.narrow
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch, or a part of one, ready to be written.
+
+    Attributes:
+        mods: columns of the table, ``_andes_op`` and maybe ``_andes_present``; sorted by key, then sequence.
+        quarantined: refused rows, of ``QUARANTINE_SCHEMA``.
+        counts: what the rows were.
+        digest: of ``mods``; empty when none was wanted.
+        reasons: bad mods by reason.
+        examples: some of them, for messages.
+    """
+
+    mods: pa.Table
+    quarantined: pa.Table
+    counts: Counts
+    digest: digest.Digest
+    reasons: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+
+
+def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, told: Sequence[str] = ()) -> Prepared:
+    """Turn rows into mods.
+
+    Args:
+        rows: the batch's columns and ``_andes_op`` with the operation of each row.
+        plan: how.
+        offset: number of the first row within the batch, for quarantine files.
+        told: columns that only the conditions used: shown with refused rows, and no part of mods.
+
+    Raises:
+        SchemaMismatchError: missing, extra or wrong-type columns, all at once.
+        SequenceTieError: two different mods of one key at one sequence.
+    """
+    ops = rows[OP]
+    data = rows.drop_columns([OP, *told])
+    listing = None
+    if plan.columns_to_update is not None and plan.columns_to_update not in plan.schema.names:
+        listing = _listing(data, plan)
+        data = data.drop_columns([plan.columns_to_update])
+    table, failed = _conformed(data, ops, plan)
+    present, unknown = _present(table, data, ops, listing, plan)
+    table = table.append_column(OP, ops)
+    bad = bad_rows(
+        table,
+        plan.schema,
+        plan.columns,
+        partition_by=plan.partition_by,
+        failed=failed,
+        unknown_columns=unknown,
+        present=present,
+    )
+    quarantined = _quarantine(rows, bad.rows, bad.reasons, bad.columns, offset)
+    if len(bad.rows):
+        keep = np.ones(table.num_rows, np.bool_)
+        keep[bad.rows] = False
+        table = table.filter(pa.array(keep))
+        present = None if present is None else present[keep]
+    mods = _canonical(table, present, plan)
+    received = rows.num_rows
+    mods, collapsed = collapse(sort_mods(mods, plan.columns), plan.schema, plan.columns)
+    return Prepared(
+        mods=mods,
+        quarantined=quarantined,
+        counts=_counts(mods, received, collapsed, len(bad.rows)),
+        digest=digest_of(mods, plan),
+        reasons=bad.tally(),
+        examples=tuple(quarantined["row"].slice(0, EXAMPLES).to_pylist()) if len(bad.rows) else (),
+    )
+
+
+def digest_of(mods: pa.Table, plan: BatchPlan) -> digest.Digest:
+    """The digest of mods, as far as the plan wants one."""
+    total = digest.Digest()
+    if plan.digest is not None and mods.num_rows:
+        present = present_by_column(mods, plan.schema) if plan.digest == "all" else None
+        total.add(digest.row_hashes(mods, plan.schema, plan.digest_columns, op=mods[OP], present=present))
+    return total
+
+
+def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[pa.Table, dict[str, Bools]]:
+    """All columns of the table in its types; those that the batch lacks are NULL."""
+    no_upserts = not (ops.to_numpy() == Op.UPSERT).any()
+    wanted = plan.schema
+    done = conform(
+        data,
+        wanted,
+        partial_ok=no_upserts or plan.listed is not None or plan.columns_to_update is not None,
+        required=plan.columns.narrow,
+        cast=plan.cast,
+    )
+    arrow = wanted.nullable.to_arrow()
+    missing = [name for name in wanted.names if name not in done.table.column_names]
+    lacking = sorted(set(missing) & (plan.listed or set()))
+    if lacking and not no_upserts:
+        raise SchemaMismatchError(
+            f"{plan.table}: column_list names {lacking}, which the batch lacks", missing=tuple(lacking)
+        )
+    arrays = done.table.columns
+    if missing:
+        arrays = [
+            pa.nulls(data.num_rows, arrow.field(name).type) if name in missing else done.table[name]
+            for name in wanted.names
+        ]
+    return pa.Table.from_arrays(arrays, schema=arrow), dict(done.failed)
+
+
+def _listing(data: pa.Table, plan: BatchPlan) -> pa.ChunkedArray:
+    name = plan.columns_to_update or ""
+    if name not in data.column_names:
+        raise SchemaMismatchError(
+            f"{plan.table}: columns_to_update names {name!r}, which the batch lacks", missing=(name,)
+        )
+    column = data[name]
+    try:
+        if pa.types.is_null(column.type) or pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            return column.cast(pa.list_(pa.string()))
+        why = "not a list of names"
+    except pa.ArrowException as error:
+        why = f"not a list of names ({error})"
+    raise SchemaMismatchError(
+        f"{plan.table}: columns_to_update names {name!r}, which is {column.type}, {why}",
+        wrong_type={name: (str(column.type), "array<string>")},
+    )
+
+
+def _present(
+    table: pa.Table,
+    data: pa.Table,
+    ops: pa.ChunkedArray,
+    listing: pa.ChunkedArray | None,
+    plan: BatchPlan,
+) -> tuple[Bools | None, Bools | None]:
+    """(rows, columns): what each row carries; None when all rows are full. And rows that list unknown names."""
+    if not plan.may_be_partial:
+        return None, None
+    names = plan.schema.names
+    present = np.ones((table.num_rows, len(names)), np.bool_)
+    unknown = None
+    if listing is not None:
+        present, unknown = _from_listing(listing, names)
+    for position, name in enumerate(names):
+        lacks = name not in data.column_names or (plan.listed is not None and name not in plan.listed)
+        if lacks:
+            present[:, position] = False
+        elif name in plan.ignore_null:
+            present[:, position] &= pc.is_valid(table[name]).to_numpy()
+    for name in plan.columns.narrow:
+        present[:, names.index(name)] = True
+    present[ops.to_numpy() != Op.UPSERT] = True
+    return present, unknown
+
+
+def _from_listing(listing: pa.ChunkedArray, names: Sequence[str]) -> tuple[Bools, Bools]:
+    column = listing.combine_chunks()
+    rows = pc.list_parent_indices(column).to_numpy()
+    positions = pc.index_in(pc.list_flatten(column).cast(pa.string()), pa.array(names, pa.string()))
+    known = positions.is_valid().to_numpy(zero_copy_only=False)
+    present = np.zeros((len(column), len(names)), np.bool_)
+    present[column.is_null().to_numpy(zero_copy_only=False)] = True
+    present[rows[known], positions.drop_null().to_numpy()] = True
+    unknown = np.zeros(len(column), np.bool_)
+    unknown[rows[~known]] = True
+    return present, unknown
+
+
+def _canonical(table: pa.Table, present: Bools | None, plan: BatchPlan) -> pa.Table:
+    """One form for each mod: what a mod does not carry is NULL, and a delete carries key and sequence only."""
+    ops = table[OP].to_numpy()
+    no_upsert = ops != Op.UPSERT
+    bare, truncates = _some(no_upsert), _some(ops == Op.TRUNCATE)
+    columns = table.columns
+    for position, name in enumerate(plan.schema.names):
+        drop = None
+        if name not in plan.columns.narrow:
+            drop = bare if present is None else _some(no_upsert | ~present[:, position])
+        elif name not in plan.columns.sequence:
+            drop = truncates
+        if drop is not None:
+            columns[position] = pc.if_else(drop, pa.scalar(None, columns[position].type), columns[position])
+    table = pa.Table.from_arrays(columns, schema=table.schema)
+    if present is not None and not present.all():
+        table = table.append_column(PRESENT, pack_present(present))
+    return table
+
+
+def _some(rows: Bools) -> pa.BooleanArray | None:
+    """Marked rows, None if there are none."""
+    return pa.array(rows) if rows.any() else None
+
+
+def _quarantine(
+    rows: pa.Table,
+    bad: npt.NDArray[np.int64],
+    reasons: Sequence[Reason],
+    columns: Sequence[str | None],
+    offset: int,
+) -> pa.Table:
+    if not len(bad):
+        return NO_QUARANTINE
+    picked = rows.drop_columns([OP]).take(pa.array(bad, pa.int64()))
+    return pa.table(
+        [
+            pa.array([reason.value for reason in reasons], pa.string()),
+            pa.array(list(columns), pa.string()),
+            pa.array(bad + offset, pa.int64()),
+            pa.array(json_rows(picked), pa.string()),
+        ],
+        schema=QUARANTINE_SCHEMA,
+    )
+
+
+def _counts(mods: pa.Table, received: int, collapsed: int, quarantined: int) -> Counts:
+    ops = mods[OP].to_numpy()
+    partial = mods.num_rows - mods[PRESENT].null_count if PRESENT in mods.column_names else 0
+    return Counts(
+        received=received,
+        upserts=int(np.count_nonzero(ops == Op.UPSERT)),
+        deletes=int(np.count_nonzero(ops == Op.DELETE)),
+        truncates=int(np.count_nonzero(ops == Op.TRUNCATE)),
+        collapsed=collapsed,
+        quarantined=quarantined,
+        partial=partial,
+    )

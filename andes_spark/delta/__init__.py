@@ -1,0 +1,1 @@
+"""The Delta protocol as a library that knows nothing of mods: log, state, actions, checkpoints, statistics, vectors."""

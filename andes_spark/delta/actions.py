@@ -1,0 +1,225 @@
+"""Actions of the Delta log: built for our commits, written as one entry; paths and partition values.
+
+Format: the Delta protocol, "Actions" and "Partition Value Serialization". An action is a dict with one
+member, such as ``{"add": {...}}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from andes_spark.delta import seal
+from andes_spark.delta import statistics as stats
+from andes_spark.delta.paths import encode_path, entry_path
+from andes_spark.errors import LogDamagedError, OptionError
+
+if TYPE_CHECKING:
+    from andes_spark.delta.state import DataFile
+    from andes_spark.delta.vectors import VectorDescriptor
+    from andes_spark.storage.interface import PutOutcome, Storage
+
+READER_VERSION = 3
+WRITER_VERSION = 7
+ENGINE = "andes_spark"
+
+Action = dict[str, Any]
+
+
+def commit(storage: Storage, version: int, actions: Iterable[Action]) -> PutOutcome:
+    """Create the log entry of a version, unless it exists; sealed where it begins with our ``commitInfo``.
+
+    Returns:
+        ``EXISTS`` may also stand for our own entry, when an answer was lost: compare the commit id.
+    """
+    return storage.put_if_absent(entry_path(version), seal.sealed(version, encode(actions)))
+
+
+def encode(actions: Iterable[Action]) -> bytes:
+    """A log entry: one action per line."""
+    lines = (json.dumps(action, separators=(",", ":"), ensure_ascii=False) for action in actions)
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def commit_info(
+    operation: str,
+    *,
+    timestamp_ms: int,
+    commit_id: str,
+    parameters: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, int | str] | None = None,
+    read_version: int | None = None,
+    blind_append: bool = False,
+) -> Action:
+    """Who did what: shown by Delta's DESCRIBE HISTORY.
+
+    Args:
+        operation: such as ``MERGE``.
+        timestamp_ms: milliseconds since 1970.
+        commit_id: identifies this attempt; found again as ``Commit.commit_id``.
+        parameters: values are stored as JSON text, as Delta does.
+        metrics: stored as text.
+        read_version: the version that the commit was planned on.
+        blind_append: the commit depends on nothing it has read; Delta's conflict checks believe this.
+    """
+    info: dict[str, Any] = {
+        "tags": {seal.TAG: seal.BLANK},
+        "timestamp": timestamp_ms,
+        "operation": operation,
+        "operationParameters": {k: _parameter(v) for k, v in (parameters or {}).items()},
+    }
+    if read_version is not None:
+        info["readVersion"] = read_version
+    info["isolationLevel"] = "Serializable"
+    info["isBlindAppend"] = blind_append
+    info["operationMetrics"] = {k: str(v) for k, v in (metrics or {}).items()}
+    info["engineInfo"] = ENGINE
+    info["txnId"] = commit_id
+    return {"commitInfo": info}
+
+
+def txn(application: str, version: int) -> Action:
+    """How far an application has come.
+
+    ``lastUpdated`` is left out on purpose: Delta forgets only transactions that have one.
+    """
+    return {"txn": {"appId": application, "version": version}}
+
+
+def protocol(*, deletion_vectors: bool = True, timestamp_ntz: bool = False) -> Action:
+    """Protocol 3/7 with the features that a table of this library may have.
+
+    ``appendOnly`` and ``invariants`` are listed as Delta itself lists them: they were part of the protocol
+    versions before table features, and NOT NULL columns need ``invariants``.
+    """
+    both = ["deletionVectors"] * deletion_vectors + ["timestampNtz"] * timestamp_ntz
+    return {
+        "protocol": {
+            "minReaderVersion": READER_VERSION,
+            "minWriterVersion": WRITER_VERSION,
+            "readerFeatures": both,
+            "writerFeatures": [*both, "appendOnly", "invariants"],
+        }
+    }
+
+
+def metadata(
+    *,
+    table_id: str,
+    schema_json: str,
+    partition_columns: Sequence[str],
+    configuration: Mapping[str, str],
+    created_ms: int,
+    name: str | None = None,
+    description: str | None = None,
+) -> Action:
+    """Schema and properties of a table (``metaData``)."""
+    value: dict[str, Any] = {"id": table_id}
+    if name is not None:
+        value["name"] = name
+    if description is not None:
+        value["description"] = description
+    value |= {
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": schema_json,
+        "partitionColumns": list(partition_columns),
+        "configuration": dict(configuration),
+        "createdTime": created_ms,
+    }
+    return {"metaData": value}
+
+
+def add(
+    path: str,
+    *,
+    size: int,
+    modified_ms: int,
+    statistics: Mapping[str, Any],
+    partition_values: Mapping[str, str | None] | None = None,
+    data_change: bool = True,
+    tags: Mapping[str, str] | None = None,
+) -> Action:
+    """A new file.
+
+    Args:
+        path: where it lies in the table's folder, not encoded.
+        size: bytes.
+        modified_ms: milliseconds since 1970.
+        statistics: of ``stats.statistics``.
+        partition_values: of ``partition_value``, one for every partition column.
+        data_change: False if the rows were in the table before this commit.
+        tags: kept with the file.
+    """
+    value: dict[str, Any] = {
+        "path": encode_path(path),
+        "partitionValues": dict(partition_values or {}),
+        "size": size,
+        "modificationTime": modified_ms,
+        "dataChange": data_change,
+        "stats": stats.dumps(statistics),
+    }
+    if tags:
+        value["tags"] = dict(tags)
+    return {"add": value}
+
+
+def add_with_vector(
+    file: DataFile, vector: VectorDescriptor, *, num_records: int | None = None, data_change: bool = True
+) -> Action:
+    """A file of the table with a new deletion vector. All else is kept as the log has it.
+
+    Args:
+        file: as it is in the table now.
+        vector: the rows that are gone, those of the vector so far included.
+        num_records: rows in the file, deleted ones included; needed if its statistics do not say.
+        data_change: False if the removed rows are added again by the same commit.
+
+    Raises:
+        OptionError: nobody knows the number of rows, which the protocol demands; ``path``.
+        LogDamagedError: the vector has more rows than the file, or fewer than the vector so far; ``path``.
+    """
+    rows = file.num_records if file.num_records is not None else num_records
+    if rows is None:
+        raise OptionError(
+            f"the statistics of {file.path} have no numRecords: take it from the file's footer",
+            path=file.path,
+        )
+    deleted = file.vector.cardinality if file.vector else 0
+    if not deleted <= vector.cardinality <= rows or num_records not in (None, rows):
+        raise LogDamagedError(
+            f"{file.path} has {rows} rows by the log ({num_records} by its footer), {deleted} of them "
+            f"deleted; {vector.cardinality} cannot be: check the file against the log",
+            path=file.path,
+        )
+    value = dict(file.add)
+    value["dataChange"] = data_change
+    value["stats"] = stats.to_wide_bounds(value.get("stats"), num_records=rows, deleted=deleted)
+    value["deletionVector"] = vector.to_json()
+    return {"add": value}
+
+
+def remove(file: DataFile, *, timestamp_ms: int, data_change: bool = True) -> Action:
+    """A file leaves the table (as does one whose vector changes, beside its new ``add``).
+
+    Args:
+        file: as it is in the table now.
+        timestamp_ms: milliseconds since 1970; vacuum counts from it.
+        data_change: False if all its live rows are added again by the same commit.
+    """
+    value: dict[str, Any] = {
+        "path": file.path,
+        "deletionTimestamp": timestamp_ms,
+        "dataChange": data_change,
+        "extendedFileMetadata": True,
+        "partitionValues": dict(file.partition_values),
+        "size": file.size,
+    }
+    for name in ("stats", "tags", "deletionVector", "baseRowId", "defaultRowCommitVersion"):
+        if file.add.get(name) is not None:
+            value[name] = file.add[name]
+    return {"remove": value}
+
+
+def _parameter(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,272 @@
+"""Checkpoints of the Delta log: found, read, and written.
+
+Format: the Delta protocol, "Checkpoints" and "Checkpoint Schema": Parquet files that hold every live action
+of one version, in one file or in parts. Checkpoints save work and are never the only truth while the entries
+below them exist, so that a missing or damaged one is passed over by the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from andes_spark.delta import statistics as stats
+from andes_spark.delta.paths import LOG_FOLDER
+from andes_spark.errors import FileDamagedError, MissingPackageError, StorageError, UnsupportedTableError
+
+if TYPE_CHECKING:
+    from andes_spark.storage.interface import Storage
+
+HINT_PATH = f"{LOG_FOLDER}/_last_checkpoint"
+
+_NAME = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
+_NAME_V2 = re.compile(r"\d{20}\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
+_PARSED = ("stats_parsed", "partitionValues_parsed")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint: its version and its file, or all its parts in order."""
+
+    version: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a checkpoint holds: raw actions as in the log; removed files are left out."""
+
+    protocol: dict[str, Any]
+    metadata: dict[str, Any]
+    txns: dict[str, int]
+    adds: list[dict[str, Any]]
+
+
+class Finder:
+    """Collects the names of a listing and tells which checkpoints they make up."""
+
+    def __init__(self) -> None:
+        self.has_v2 = False
+        self._parts: dict[tuple[int, int], dict[int, str]] = {}
+
+    def see(self, name: str) -> bool:
+        """Take a file's name in the log's folder; whether it is part of a checkpoint."""
+        if match := _NAME.fullmatch(name):
+            part, parts = int(match[2] or 1), int(match[3] or 1)
+            self._parts.setdefault((int(match[1]), parts), {})[part] = f"{LOG_FOLDER}/{name}"
+        elif _NAME_V2.fullmatch(name):
+            self.has_v2 = True
+        else:
+            return False
+        return True
+
+    def complete(self) -> list[Checkpoint]:
+        """The complete ones, newest first; of one version the one with the fewest parts first."""
+        found = []
+        for (version, parts), paths in sorted(self._parts.items(), key=lambda item: (-item[0][0], item[0][1])):
+            # A multi-part checkpoint with a missing part must be ignored (protocol).
+            if all(part in paths for part in range(1, parts + 1)):
+                found.append(Checkpoint(version, tuple(paths[part] for part in range(1, parts + 1))))
+        return found
+
+
+def read_hint(storage: Storage) -> int | None:
+    """The version that ``_last_checkpoint`` names; None if it is missing or makes no sense."""
+    data = storage.find(HINT_PATH)
+    if data is None:
+        return None
+    try:
+        version = json.loads(data)["version"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return version if type(version) is int and 0 <= version < 10**20 else None
+
+
+def read(storage: Storage, checkpoint: Checkpoint) -> Contents:
+    """Read a checkpoint.
+
+    Raises:
+        FileDamagedError: a file is missing, unreadable, or lacks what every checkpoint has; ``path``.
+        UnsupportedTableError: a checkpoint of the V2 format; ``feature``.
+    """
+    contents = Contents({}, {}, {}, [])
+    for path in checkpoint.paths:
+        data = storage.find(path)
+        if data is None:
+            raise _damaged(path, "it is missing")
+        try:
+            _read_part(data, contents)
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+    if not contents.protocol or not contents.metadata:
+        raise _damaged(checkpoint.paths[0], "it has no protocol or no metadata")
+    return contents
+
+
+def write_checkpoint(storage: Storage, version: int) -> bool:
+    """Write the checkpoint of a version, by delta-rs; keeps deletion vectors and transactions.
+
+    Advisory work after a commit: no reader depends on it. Runs no Spark job.
+
+    Returns:
+        False if this store is none that delta-rs can open.
+
+    Raises:
+        MissingPackageError: deltalake is not installed.
+        FileDamagedError: what was written is not a readable checkpoint of the version; ``path``.
+        StorageError: delta-rs could not write it; ``path``. The version itself is as it was.
+    """
+    # A folder on disk needs no options; what a store on S3 needs, it says itself.
+    on_disk: Mapping[str, str] | None = {} if storage.url.startswith("/") else None
+    options = getattr(storage, "delta_rs_options", on_disk)
+    if options is None or _misread(storage.url):
+        return False
+    path = f"{LOG_FOLDER}/{version:020d}.checkpoint.parquet"
+    if storage.size(path) is None:
+        _delta_rs_checkpoint(storage.url, version, options, path)
+    _check_written(storage, version, path)
+    return True
+
+
+def _misread(url: str) -> bool:
+    """Whether delta-rs 1.6 would look for a table elsewhere, maybe find another one there, and check that point.
+
+    It decodes percent signs once too often and takes a backslash for a slash.
+    """
+    return ("://" in url and "%" in url) or unquote(url) != url or "\\" in url or any(c < " " for c in url)
+
+
+def _delta_rs_checkpoint(url: str, version: int, options: Mapping[str, str], path: str) -> None:
+    try:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+    except ImportError as error:
+        raise MissingPackageError("deltalake is not installed: pip install deltalake", package="deltalake") from error
+    scheme, mark, rest = url.partition("://")
+    # delta-rs decodes the path of a URL, which here is not encoded; a folder on disk it takes as it is.
+    encoded = f"{scheme}{mark}{quote(rest)}" if mark else url
+    try:
+        DeltaTable(encoded, version=version, storage_options=dict(options)).create_checkpoint()
+    except (DeltaError, OSError, ValueError) as error:
+        raise StorageError(
+            f"{url}: no checkpoint of Delta version {version} was written: {error}; the version is committed, and "
+            "the next merge that is due for a checkpoint tries again",
+            path=path,
+        ) from error
+
+
+def _check_written(storage: Storage, version: int, path: str) -> None:
+    data = storage.find(path)
+    if data is None:
+        raise _damaged(path, "it was written but is not there")
+    try:
+        footer = pq.read_metadata(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    hint = read_hint(storage)
+    if hint is None or hint < version:
+        value = {"version": version, "size": footer.num_rows, "sizeInBytes": len(data)}
+        storage.put(HINT_PATH, json.dumps(value).encode(), sync=False)
+
+
+def _read_part(data: bytes, contents: Contents) -> None:
+    file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
+    schema = file.schema_arrow
+    for name in ("checkpointMetadata", "sidecar"):
+        if name in schema.names and _rows(file.read(columns=[name], use_threads=False), name):
+            raise UnsupportedTableError(
+                "the table has checkpoints of the V2 format: drop the feature v2Checkpoint first",
+                feature="v2Checkpoint",
+            )
+    columns = [name for name in ("protocol", "metaData", "txn") if name in schema.names]
+    stored = [field.name for field in schema.field("add").type]
+    columns += [f"add.{name}" for name in stored if name not in _PARSED]
+    # In this thread: a thread of Arrow's may let go of Python's bytes when the interpreter has ended, which aborts it.
+    table = file.read(columns=columns, use_threads=False)
+    for raw in _rows(table, "protocol"):
+        contents.protocol.update(_without_nulls(raw))
+    for raw in _rows(table, "metaData"):
+        contents.metadata.update(_metadata(raw))
+    for raw in _rows(table, "txn"):
+        contents.txns[raw["appId"]] = raw["version"]
+    adds = list(_adds(table))
+    if "stats_parsed" in stored and not all("stats" in add for add in adds):
+        for add, parsed in zip(adds, _parsed_stats(file), strict=True):
+            if "stats" not in add and parsed is not None:
+                add["stats"] = stats.dumps(parsed)
+    contents.adds.extend(adds)
+
+
+def _parsed_stats(file: pq.ParquetFile) -> list[dict[str, Any] | None]:
+    """The ``stats_parsed`` of the ``add`` actions."""
+    columns = (file.schema.column(index) for index in range(len(file.schema.names)))
+    int96 = {column.path for column in columns if column.physical_type == "INT96"}
+    adds = file.read(columns=["add.path", "add.stats_parsed"], use_threads=False).column("add").drop_null()
+    found = pc.struct_field(adds, "stats_parsed")
+    parsed: list[dict[str, Any] | None] = found.cast(_zoned(found.type, "add.stats_parsed", int96)).to_pylist()
+    return parsed
+
+
+def _zoned(kind: pa.DataType, path: str, int96: Collection[str]) -> pa.DataType:
+    """The type with UTC wherever Spark wrote INT96, which says nothing of zones but always is in one."""
+    if pa.types.is_struct(kind):
+        return pa.struct([f.with_type(_zoned(f.type, f"{path}.{f.name}", int96)) for f in kind])
+    return pa.timestamp("us", "UTC") if path in int96 else kind
+
+
+def _rows(table: pa.Table, name: str) -> list[dict[str, Any]]:
+    if name not in table.column_names:
+        return []
+    rows: list[dict[str, Any]] = table.column(name).drop_null().to_pylist()
+    return rows
+
+
+def _adds(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The ``add`` actions as dicts, column by column: a checkpoint may hold 100,000 of them."""
+    for chunk in table.column("add").drop_null().chunks:
+        names, columns = [], []
+        for field, column in zip(chunk.type, chunk.flatten(), strict=True):
+            if column.null_count == len(column):
+                continue
+            names.append(field.name)
+            columns.append(_values(column))
+        for values in zip(*columns, strict=True):
+            yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if pa.types.is_map(column.type):
+        if not column.null_count and not column.offsets[-1].as_py() - column.offsets[0].as_py():
+            return [{} for _ in range(len(column))]
+        return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
+    if pa.types.is_struct(column.type):
+        return [None if value is None else _without_nulls(value) for value in column.to_pylist()]
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _metadata(raw: dict[str, Any]) -> dict[str, Any]:
+    value = _without_nulls(raw)
+    value["configuration"] = dict(raw.get("configuration") or ())
+    form = dict(raw.get("format") or {})
+    form["options"] = dict(form.get("options") or ())
+    value["format"] = form
+    return value
+
+
+def _without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in raw.items() if value is not None}
+
+
+def _damaged(path: str, what: str) -> FileDamagedError:
+    return FileDamagedError(
+        f"checkpoint {path}: {what}; delete the file if the log entries below it still exist", path=path
+    )

@@ -1,0 +1,64 @@
+"""Paths of the Delta log and of data files in it: the protocol's relative URIs."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from andes_spark.errors import LogDamagedError, UnsupportedTableError
+
+if TYPE_CHECKING:
+    pass
+
+
+LOG_FOLDER = "_delta_log"
+
+
+# What RFC 2396 allows in a path, but for the colon: in a first segment it would end the name of a scheme.
+_SAFE = "/-_.!~*'()=@&+$,;"
+
+
+def entry_path(version: int) -> str:
+    """Path of the log entry that makes a version."""
+    return f"{LOG_FOLDER}/{version:020d}.json"
+
+
+def encode_path(path: str) -> str:
+    """A path as the log carries it: a relative URI, character for character as Delta writes it.
+
+    Delta's VACUUM compares the text of paths (``VacuumCommand``, ``java.net.URI.quote``), and would delete files
+    whose path is encoded otherwise: what is neither ASCII nor a space or control character stays as it is.
+    """
+    return "".join(c if c > "\x7f" and not _encoded(c) else quote(c, safe=_SAFE) for c in path)
+
+
+def _encoded(character: str) -> bool:
+    return unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cc")
+
+
+def decode_path(path: str) -> str:
+    """The path within the table's folder that a path of the log means.
+
+    Raises:
+        UnsupportedTableError: an absolute path, as clones have; ``feature``, ``path``.
+        LogDamagedError: no path at all, or one that leaves the folder; ``path``.
+    """
+    if path.startswith("/") or ":" in path.split("/", 1)[0]:
+        raise UnsupportedTableError(
+            f"the data file {path} has an absolute path: copy the table (deep clone) to own its files",
+            feature="absolutePaths",
+            path=path,
+        )
+    try:
+        decoded = unquote(path, errors="strict") if "%" in path else path
+    except UnicodeDecodeError as error:
+        raise _bad_path(path) from error
+    decoded = decoded.removeprefix("./")
+    if not decoded or ".." in decoded.split("/"):
+        raise _bad_path(path)
+    return decoded
+
+
+def _bad_path(path: str) -> LogDamagedError:
+    return LogDamagedError(f"the log names a data file {path!r}, which is no path in its folder", path=path)

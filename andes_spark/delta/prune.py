@@ -1,0 +1,195 @@
+"""Which files of a table can hold some of the wanted keys, by statistics and partition values alone.
+
+Conservative: what is missing, unreadable or of a type without an order in the log keeps a file. A file that
+holds a wanted key is never left out.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from andes_spark.delta.bounds import ColumnRange, column_range
+from andes_spark.delta.partition_values import parse_partition_value
+from andes_spark.delta.state import DataFile
+from andes_spark.errors import LogDamagedError, UnsupportedTableError
+from andes_spark.schema.arrow_types import to_arrow
+from andes_spark.schema.schema import DataType, Decimal, Primitive, Schema
+
+_LONG_DIGITS = 18
+_MANY = 10_000
+"""Of more values, in a column behind the first, only the range is looked at: to sort them takes as long as to read a
+file, and hardly a file lies between so many. Those of the first column are sorted already.
+"""
+_UNBOUNDED: ColumnRange = (None, None)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The keys of one column, ascending, in the units of ``bounds.column_range``."""
+
+    values: npt.NDArray[np.int64] | pl.Series | list[Any]
+
+    def within(self, ranges: Sequence[ColumnRange]) -> list[bool]:
+        """For each range, whether one of the keys lies in it."""
+        values = self.values
+        if isinstance(values, np.ndarray):
+            firsts = [0 if low is None else int(values.searchsorted(_clamp(int(low)))) for low, _ in ranges]
+        elif isinstance(values, pl.Series):
+            # At once: a search by polars costs as much as a thousand of Python's. Nothing is below "".
+            lows = pl.Series([low or "" for low, _ in ranges], dtype=pl.String)
+            firsts = values.search_sorted(lows, side="left").to_list()
+        else:
+            firsts = [0 if low is None else bisect.bisect_left(values, low) for low, _ in ranges]
+        return [
+            first < len(values) and (high is None or bool(values[first] <= high))
+            for first, (_, high) in zip(firsts, ranges, strict=True)
+        ]
+
+
+def candidates(
+    files: Iterable[DataFile], schema: Schema, partition_columns: Sequence[str], keys: pa.Table
+) -> list[DataFile]:
+    """The files that may hold a row with one of the keys.
+
+    Args:
+        files: of the table.
+        schema: of the table.
+        partition_columns: its partition columns.
+        keys: key columns only, of the table's types and without nulls, in any order; sorted ones take least time.
+
+    Returns:
+        In the order of ``files``. Of several key columns each is looked at alone: a file is left out if
+        one of them has no wanted value, or for very many values their range, within the file's bounds.
+    """
+    kept = list(files)
+    if not keys.num_rows:
+        return []
+    for name in keys.column_names:
+        type_ = schema.field(name).type
+        read = _partition_bounds(name, type_) if name in partition_columns else _file_bounds(name, type_)
+        if read is None or not kept:
+            continue
+        ranges = [read(file) for file in kept]
+        if all(each == _UNBOUNDED for each in ranges):
+            continue
+        values = _plain(keys[name])
+        if keys.num_rows > _MANY and name != keys.column_names[0]:
+            values = pa.chunked_array([values.unique()])
+        if len(values) > _MANY and name != keys.column_names[0]:
+            hits = _overlap(_sorted_values(_extremes(values), type_), ranges)
+        else:
+            hits = _Wanted(_sorted_values(values, type_)).within(ranges)
+        kept = list(itertools.compress(kept, hits))
+    return kept
+
+
+def _extremes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The least and the greatest value."""
+    found = pc.min_max(column)
+    return pa.chunked_array([pa.array([found["min"], found["max"]], column.type)])
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pat.is_dictionary(column.type) else column
+
+
+def _overlap(extremes: Any, ranges: Sequence[ColumnRange]) -> list[bool]:
+    """Whether ranges have something in common with that of the keys."""
+    least, greatest = extremes[0], extremes[-1]
+    return [(low is None or low <= greatest) and (high is None or high >= least) for low, high in ranges]
+
+
+def _file_bounds(name: str, type_: DataType) -> Callable[[DataFile], ColumnRange] | None:
+    if not _ordered(type_):
+        return None
+    return lambda file: column_range(file.stats, name, type_)
+
+
+def _partition_bounds(name: str, type_: DataType) -> Callable[[DataFile], ColumnRange] | None:
+    """A partition column has one value per file; null (which an empty string becomes) is unknown."""
+    if not _ordered(type_):
+        return None
+    known: dict[str | None, ColumnRange] = {}
+
+    def read(file: DataFile) -> ColumnRange:
+        text = file.partition_values.get(name)
+        if text not in known:
+            known[text] = _partition_bound(text, type_)
+        return known[text]
+
+    return read
+
+
+def _partition_bound(text: str | None, type_: DataType) -> ColumnRange:
+    try:
+        value = parse_partition_value(text, type_)
+    except (LogDamagedError, UnsupportedTableError):
+        return _UNBOUNDED
+    if value is None:
+        return _UNBOUNDED
+    arrow = pa.chunked_array([pa.array([value], to_arrow(type_))])
+    found = _sorted_values(arrow, type_)[0]
+    return found, found
+
+
+def _ordered(type_: DataType) -> bool:
+    return isinstance(type_, Decimal) or (
+        isinstance(type_, Primitive)
+        and type_.name in ("byte", "short", "integer", "long", "string", "date", "timestamp", "timestamp_ntz")
+    )
+
+
+def _sorted_values(column: pa.ChunkedArray, type_: DataType) -> npt.NDArray[np.int64] | pl.Series | list[Any]:
+    """The values, ascending: integers as a numpy array where they fit 64 bits, else a list; strings as a Series."""
+    kind = column.type
+    if isinstance(type_, Decimal):
+        if type_.precision > _LONG_DIGITS:
+            return sorted({_unscaled(value, type_.scale) for value in column.unique().to_pylist()})
+        return _sorted_longs(_unscaled_longs(column, type_))
+    if pat.is_integer(kind):
+        return _sorted_longs(column.to_numpy())
+    if pat.is_date(kind):
+        return _sorted_longs(column.cast(pa.date32()).cast(pa.int32()).to_numpy())
+    if pat.is_timestamp(kind):
+        return _sorted_longs(column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64()).to_numpy())
+    values = pl.Series(column)
+    return values if values.is_sorted() else values.unique().sort()
+
+
+def _sorted_longs(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    values = values.astype(np.int64, copy=False)
+    if len(values) < 2 or bool((values[1:] >= values[:-1]).all()):
+        return values
+    return np.sort(values)
+
+
+def _unscaled_longs(column: pa.ChunkedArray, type_: Decimal) -> npt.NDArray[np.int64]:
+    """The unscaled values of decimals of at most 18 digits: the low halves of their 128 bits."""
+    exact = column.cast(pa.decimal128(type_.precision, type_.scale))
+    parts = []
+    for chunk in exact.chunks:
+        words = np.frombuffer(chunk.buffers()[1], dtype=np.int64)
+        parts.append(words[2 * chunk.offset : 2 * (chunk.offset + len(chunk)) : 2])
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _unscaled(value: Any, scale: int) -> int:
+    sign, digits, exponent = value.as_tuple()
+    number = int("".join(map(str, digits))) * (-1 if sign else 1)
+    return int(number * 10 ** (exponent + scale))
+
+
+def _clamp(value: int) -> np.int64:
+    limits = np.iinfo(np.int64)
+    return np.int64(min(max(value, limits.min), limits.max))

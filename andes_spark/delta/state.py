@@ -1,0 +1,204 @@
+"""What a Delta log says: files, protocol, metadata, the state at a version, one commit.
+
+Format: the Delta protocol, "Actions". ``delta_log`` reads these from a table's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from andes_spark.delta import statistics
+from andes_spark.delta.paths import decode_path
+from andes_spark.delta.vectors import VectorDescriptor
+from andes_spark.errors import LogDamagedError
+
+FOOTER_TAG = "andes.footer"
+"""Tag of an ``add`` of this library: the file's footer mark, see ``log.parquet_files``."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A live file of the table, as its ``add`` action says.
+
+    Attributes:
+        path: as in the log, URL-encoded.
+        partition_values: text by partition column, None for null.
+        size: bytes.
+        add: the raw action, to be written again as it is; treat it as read-only.
+        vector: rows that are gone, None if none are.
+    """
+
+    path: str
+    partition_values: Mapping[str, str | None]
+    size: int
+    add: Mapping[str, Any] = field(repr=False, compare=False)
+    vector: VectorDescriptor | None = None
+
+    @cached_property
+    def location(self) -> str:
+        """Where the file lies in the table's folder: the key of ``DeltaState.files``."""
+        return decode_path(self.path)
+
+    @cached_property
+    def stats(self) -> dict[str, Any]:
+        """Statistics, numbers exact (``Decimal`` for fractions); empty if there are none."""
+        return statistics.parse(self.add.get("stats"))
+
+    @property
+    def num_records(self) -> int | None:
+        """Rows in the file, deleted ones included; None if unknown."""
+        count = self.stats.get("numRecords")
+        return count if type(count) is int and count >= 0 else None
+
+    @property
+    def footer(self) -> str | None:
+        """The file's footer mark; None for a file of another writer."""
+        return (self.add.get("tags") or {}).get(FOOTER_TAG)
+
+    @property
+    def live_records(self) -> int | None:
+        """Rows that are part of the table; None if unknown."""
+        rows = self.num_records
+        return rows if rows is None or self.vector is None else rows - self.vector.cardinality
+
+    @classmethod
+    def from_add(cls, add: Mapping[str, Any]) -> DataFile:
+        """Read an ``add`` action.
+
+        Raises:
+            LogDamagedError: it lacks something; ``path``.
+            UnsupportedTableError: a deletion vector of an unsupported kind; ``feature``.
+        """
+        try:
+            vector = add.get("deletionVector")
+            return cls(
+                add["path"],
+                add.get("partitionValues") or {},
+                int(add["size"]),
+                add,
+                None if vector is None else VectorDescriptor.from_json(vector),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise LogDamagedError(
+                f"an add action that cannot be read: {str(add)[:200]}", path=add.get("path")
+            ) from error
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a reader and a writer of the table must know (``protocol``)."""
+
+    reader_version: int
+    writer_version: int
+    reader_features: frozenset[str]
+    writer_features: frozenset[str]
+
+    @classmethod
+    def from_action(cls, value: Mapping[str, Any]) -> Protocol:
+        """Read a ``protocol`` action; KeyError, TypeError or ValueError if it is malformed."""
+        return cls(
+            int(value["minReaderVersion"]),
+            int(value["minWriterVersion"]),
+            frozenset(value.get("readerFeatures") or ()),
+            frozenset(value.get("writerFeatures") or ()),
+        )
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Schema and properties of the table (``metaData``); ``created`` in milliseconds since 1970."""
+
+    id: str
+    schema_json: str
+    partition_columns: tuple[str, ...]
+    configuration: Mapping[str, str]
+    created: int | None
+    name: str | None = None
+    description: str | None = None
+    provider: str = "parquet"
+
+    @classmethod
+    def from_action(cls, value: Mapping[str, Any]) -> Metadata:
+        """Read a ``metaData`` action; KeyError, TypeError or ValueError if it is malformed."""
+        return cls(
+            value["id"],
+            value["schemaString"],
+            tuple(value.get("partitionColumns") or ()),
+            dict(value.get("configuration") or {}),
+            value.get("createdTime"),
+            value.get("name"),
+            value.get("description"),
+            (value.get("format") or {}).get("provider", "parquet"),
+        )
+
+
+@dataclass(frozen=True)
+class DeltaState:
+    """The table at one version. Never changed; a refresh gives a new one that shares its files.
+
+    Attributes:
+        version: Delta's version.
+        protocol: what readers and writers must know.
+        metadata: schema and properties.
+        files: live files by their path in the table's folder (decoded).
+        txns: newest version of each application.
+    """
+
+    version: int
+    protocol: Protocol
+    metadata: Metadata
+    files: Mapping[str, DataFile] = field(repr=False)
+    txns: Mapping[str, int] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One entry of the log.
+
+    Attributes:
+        version: Delta's version.
+        actions: ``(kind, value)`` pairs in the order of the entry, raw.
+    """
+
+    version: int
+    actions: tuple[tuple[str, dict[str, Any]], ...] = field(repr=False)
+
+    def of_kind(self, kind: str) -> Iterator[dict[str, Any]]:
+        """The raw actions of a kind, such as ``add``."""
+        return (value for name, value in self.actions if name == kind)
+
+    @property
+    def commit_info(self) -> dict[str, Any] | None:
+        """Who did what, if the writer says so."""
+        return next(self.of_kind("commitInfo"), None)
+
+    @property
+    def commit_id(self) -> str | None:
+        """Identifies the attempt that made the commit, if its writer says so."""
+        found = (self.commit_info or {}).get("txnId")
+        return found if isinstance(found, str) else None
+
+    @property
+    def txns(self) -> dict[str, int]:
+        """What the commit says of applications."""
+        return {txn["appId"]: txn["version"] for txn in self.of_kind("txn")}
+
+    @property
+    def data_change(self) -> bool:
+        """Whether rows of the table may have changed: any file added or removed with ``dataChange``."""
+        return any(
+            value.get("dataChange", True) is not False for kind, value in self.actions if kind in ("add", "remove")
+        )
+
+    @property
+    def changes_metadata(self) -> bool:
+        """Whether schema or properties may have changed."""
+        return any(kind == "metaData" for kind, _ in self.actions)
+
+    @property
+    def changes_protocol(self) -> bool:
+        """Whether the protocol may have changed."""
+        return any(kind == "protocol" for kind, _ in self.actions)

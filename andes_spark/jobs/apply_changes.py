@@ -1,0 +1,202 @@
+"""The main job: a change feed of PostgreSQL applied to a table, batch by batch, and shown to a person."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from andes_spark.feeds import wal2json
+from andes_spark.model.manifest import encode
+from andes_spark.model.results import ApplyResult
+from andes_spark.schema.schema import Schema
+from andes_spark.table.mod_table import ModTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ApplyChanges:
+    """What the job is to do.
+
+    Attributes:
+        table: folder of the table; created if there is none.
+        feeds: files that wal2json wrote (format version 2), plain, .gz or .xz; in order.
+        feed_table: source table, such as ``public.orders``.
+        primary_key: its key columns.
+        source: name of the feed in batch ids.
+        changes_per_batch: about so many changes a batch; transactions are never split.
+        schema: columns as DDL; inferred from the feed if not given.
+        view: name of a temporary view for ``sql``.
+        sql: query to show, over the view.
+        compare_with: Parquet file with the rows that the table must end with.
+    """
+
+    table: str
+    feeds: tuple[str, ...]
+    feed_table: str
+    primary_key: tuple[str, ...]
+    source: str
+    changes_per_batch: int = 5000
+    schema: str | None = None
+    view: str = "changes"
+    sql: str | None = None
+    compare_with: str | None = None
+
+
+def run(job: ApplyChanges, spark: SparkSession, console: Console) -> bool:
+    """Run the job; returns whether the table is equal to what it was compared with (true without).
+
+    Raises:
+        AndesError: the feed or the table cannot be used; batches applied before stay applied, and the job
+            can be run again.
+    """
+    table = _open(job, spark)
+    console.print(f"\n[bold]{table.url}[/bold] from {job.feed_table}, key {', '.join(job.primary_key)}")
+    _show_batches(job, table, console)
+    _show_manifest(table, console)
+    table.create_view(job.view)
+    if job.sql is not None:
+        console.print(f"\n[bold]{job.sql}[/bold]")
+        _show_rows(spark.sql(job.sql), console)
+    return job.compare_with is None or _compare(job, table, spark, console)
+
+
+def _open(job: ApplyChanges, spark: SparkSession) -> ModTable:
+    columns = wal2json.table_schema(_source_schema(job))
+    return ModTable.create(
+        job.table,
+        columns,
+        primary_key=job.primary_key,
+        sequence_by=wal2json.ModColumns().sequence_by,
+        if_not_exists=True,
+        comment=f"{job.feed_table}, by its change feed",
+        spark=spark,
+    )
+
+
+def _source_schema(job: ApplyChanges) -> Schema:
+    if job.schema is not None:
+        return Schema.from_ddl(job.schema)
+    lines = wal2json.read_lines(*job.feeds)
+    return wal2json.infer_schema(lines, table=job.feed_table, primary_key=job.primary_key)
+
+
+def _show_batches(job: ApplyChanges, table: ModTable, console: Console) -> None:
+    shown = Table("version", "batch", "mods", "upserts", "deletes", "merge: inserted", "updated", "deleted", "folded")
+    for name in ("superseded", "late", "seconds"):
+        shown.add_column(name)
+    batches = wal2json.batches(
+        wal2json.read_lines(*job.feeds),
+        _source_schema(job),
+        table=job.feed_table,
+        primary_key=job.primary_key,
+        changes_per_batch=job.changes_per_batch,
+    )
+    for batch in batches:
+        result = table.apply(
+            batch.mods,
+            apply_as_deletes="op = 'D'",
+            apply_as_truncates="op = 'T'",
+            columns_to_update="columns_to_update",
+            batch_id=(job.source, batch.batch_id),
+            job="apply_changes",
+        )
+        shown.add_row(*_cells(result, batch.batch_id))
+    console.print(shown)
+
+
+def _cells(result: ApplyResult, batch_id: str) -> list[str]:
+    counts = result.counts
+    cells = [str(result.version), batch_id, str(counts.received), str(counts.upserts), str(counts.deletes)]
+    if result.replayed:
+        return [*cells, "applied before"]
+    if result.merge is None or result.merge.status != "merged":
+        return [*cells, f"merge: {result.merge.status if result.merge else 'not due'}"]
+    merged = result.merge.counts
+    seconds = sum(step.seconds for step in (*result.steps, *result.merge.steps))
+    return [
+        *cells,
+        *(str(each) for each in (merged.inserted, merged.updated, merged.deleted, merged.folded)),
+        *(str(each) for each in (merged.superseded, merged.late)),
+        f"{seconds:.2f}",
+    ]
+
+
+def _show_manifest(table: ModTable, console: Console) -> None:
+    manifest = table.manifest(table.version)
+    console.print(f"\n[bold]manifest of version {manifest.version}[/bold]")
+    console.print_json(encode(manifest).decode())
+
+
+def _show_rows(frame: DataFrame, console: Console) -> None:
+    shown = Table(*frame.columns)
+    for row in frame.limit(20).collect():
+        shown.add_row(*(str(value) for value in row))
+    console.print(shown)
+
+
+def _compare(job: ApplyChanges, table: ModTable, spark: SparkSession, console: Console) -> bool:
+    """Compare the table, row for row, with the rows that its source ended with."""
+    wanted = spark.read.parquet(str(job.compare_with))
+    names = ["`" + name.replace("`", "``") + "`" for name in wanted.columns]
+    found = table.read().select(*names)
+    lacking, extra = wanted.exceptAll(found), found.exceptAll(wanted)
+    missing, unwanted = lacking.count(), extra.count()
+    rows = found.count()
+    if missing == unwanted == 0:
+        console.print(f"\n[bold green]EQUAL[/bold green]: all {rows} rows are those of {job.compare_with}")
+        return True
+    console.print(
+        f"\n[bold red]NOT EQUAL[/bold red]: {rows} rows; {missing} rows of {job.compare_with} are not in the "
+        f"table, {unwanted} rows of the table are not in it; for example:"
+    )
+    _show_examples("only in the source", lacking, console)
+    _show_examples("only in the table", extra, console)
+    return False
+
+
+def _show_examples(title: str, rows: DataFrame, console: Console) -> None:
+    for row in rows.limit(_SHOWN).collect():
+        console.print(f"{title}: {_short(row.asDict())}")
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: f"{value[:40]}..." if isinstance(value, str) and len(value) > 40 else value for name, value in row.items()
+    }
+
+
+def parse(arguments: Sequence[str] | None = None) -> ApplyChanges:
+    """The job that command-line arguments ask for; exits with 2 on a usage error."""
+    parser = argparse.ArgumentParser(prog="apply_changes.py", description=__doc__)
+    parser.add_argument("table", help="folder of the table: a local path or s3a://; created if there is none")
+    parser.add_argument("feeds", nargs="+", help="files of wal2json, format version 2: plain, .gz or .xz")
+    parser.add_argument("--feed-table", required=True, help="source table, such as public.orders")
+    parser.add_argument("--primary-key", required=True, action="append", help="key column; once for each")
+    parser.add_argument("--source", help="name of the feed in batch ids (default: the source table)")
+    parser.add_argument("--changes-per-batch", type=int, default=5000, help="changes a batch (default: 5000)")
+    parser.add_argument("--schema", help="columns of the source as DDL (default: inferred from the feed)")
+    parser.add_argument("--view", default="changes", help="name of the view for --sql (default: changes)")
+    parser.add_argument("--sql", help="query to show, over the view")
+    parser.add_argument("--compare-with", help="Parquet file with the rows that the table must end with")
+    given = parser.parse_args(arguments)
+    return ApplyChanges(
+        table=given.table,
+        feeds=tuple(given.feeds),
+        feed_table=given.feed_table,
+        primary_key=tuple(given.primary_key),
+        source=given.source or given.feed_table,
+        changes_per_batch=given.changes_per_batch,
+        schema=given.schema,
+        view=given.view,
+        sql=given.sql,
+        compare_with=given.compare_with,
+    )

@@ -1,0 +1,1 @@
+"""Hashes that are part of the stored format: MurmurHash3 and the digest of a batch."""

@@ -1,0 +1,1 @@
+"""Keys as words that sort and compare like the keys, and ranges of keys."""

@@ -1,0 +1,1 @@
+"""Types of columns: Spark, DDL and Arrow, casts, conforming a batch to a schema, names."""

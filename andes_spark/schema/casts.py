@@ -1,0 +1,247 @@
+"""Values of one type as values of another: which pairs lose nothing, which can be tried, and the trying.
+
+The rules are pinned here, over Arrow arrays only, so that they do not depend on where the rows come from:
+
+    any narrower number -> wider one     by itself, where every value of the one is a value of the other
+    number -> number                     tried: fails unless the value is exactly representable
+    string -> integer, decimal           tried: plain notation, optional minus, exact
+    string -> float, double              tried: the same, an exponent, NaN, Infinity, -Infinity; nearest value
+    string -> boolean                    tried: true, false
+    string -> date                       tried: YYYY-MM-DD
+    string -> timestamp                  tried: YYYY-MM-DDTHH:MM:SS[.ffffff] and a zone, Z or +HH[[:]MM]
+    string -> timestamp_ntz              tried: the same without a zone
+    integer, decimal, boolean -> string  digits in plain notation, all of the scale; true, false
+
+Decimals do not become floats nor floats decimals or strings, and dates do not become timestamps: what these
+would mean is a choice that the sender has to make.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from andes_spark.schema import arrow_types
+from andes_spark.schema import types as dt
+
+Mask = npt.NDArray[np.bool_]
+
+_BITS = {dt.BYTE: 8, dt.SHORT: 16, dt.INTEGER: 32, dt.LONG: 64}
+_DIGITS = {dt.BYTE: 3, dt.SHORT: 5, dt.INTEGER: 10, dt.LONG: 19}
+_FLOATS = (dt.FLOAT, dt.DOUBLE)
+_FROM_STRING = (*_BITS, *_FLOATS, dt.BOOLEAN, dt.DATE, dt.TIMESTAMP, dt.TIMESTAMP_NTZ)
+
+# Holds every decimal(38, s) and every integer, so that fitting can be asked by comparison.
+_WIDE = pa.decimal256(76, 38)
+
+_INTEGER = r"^-?[0-9]+$"
+_PLAIN = r"^-?0*[0-9]{1,38}(\.[0-9]{0,37}[0-9]0*)?$"
+_FLOAT = r"^(-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_TIME = (
+    r"^(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ]"
+    r"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9])(?:\.(?P<part>[0-9]{1,6})0*)?"
+)
+_ZONE = r"(?:Z|(?P<sign>[+-])(?P<zone_hour>0[0-9]|1[0-8])(?::?(?P<zone_minute>[0-5][0-9]))?)$"
+_DAY_ONE = -719162  # 0001-01-01, the first day that Spark, Python and Parquet readers agree on
+_FIRST_MICRO = _DAY_ONE * 86_400_000_000
+_LAST_MICRO = 253_402_300_800_000_000 - 1  # of the year 9999
+
+
+def widens(source: dt.DataType, wanted: dt.DataType) -> bool:
+    """Whether every value of ``source`` (not nested) is one of ``wanted``: then no cast is needed."""
+    if source == wanted:
+        return True
+    if isinstance(wanted, dt.Decimal):
+        if isinstance(source, dt.Decimal):
+            integral = source.precision - source.scale
+            return source.scale <= wanted.scale and integral <= wanted.precision - wanted.scale
+        digits = _DIGITS.get(source) if isinstance(source, dt.Primitive) else None
+        return digits is not None and digits <= wanted.precision - wanted.scale
+    if not isinstance(source, dt.Primitive) or not isinstance(wanted, dt.Primitive):
+        return False
+    if source in _BITS and wanted in _BITS:
+        return _BITS[source] < _BITS[wanted]
+    return wanted == dt.DOUBLE and source in (dt.BYTE, dt.SHORT, dt.INTEGER, dt.FLOAT)
+
+
+def can_try(source: dt.DataType, wanted: dt.DataType) -> bool:
+    """Whether a value of ``source`` may be cast to ``wanted``, failing where it does not fit."""
+    exact = isinstance(source, dt.Decimal) or source in _BITS
+    if isinstance(wanted, dt.Decimal):
+        return exact or source == dt.STRING
+    if wanted == dt.STRING:
+        return exact or source == dt.BOOLEAN
+    if source == dt.STRING:
+        return wanted in _FROM_STRING
+    if wanted in _BITS:
+        return exact or source in _FLOATS
+    return wanted in _FLOATS and (source in _BITS or source in _FLOATS)
+
+
+def widen(array: pa.Array, wanted: dt.DataType) -> pa.Array:
+    """Values as ``wanted``, for a pair that ``widens``."""
+    return array.cast(arrow_types.to_arrow(wanted))
+
+
+def try_cast(array: pa.Array, source: dt.DataType, wanted: dt.DataType) -> tuple[pa.Array, Mask]:
+    """Values as ``wanted``, NULL where one does not fit, for a pair that ``can_try`` allows.
+
+    Args:
+        array: values in the Arrow type that ``arrow_types.to_arrow`` gives for ``source``.
+        source: their type.
+        wanted: the type to reach.
+
+    Returns:
+        The new array, and True for each value that failed (never for a NULL).
+    """
+    if isinstance(wanted, dt.Decimal):
+        result = _to_decimal(_wide(array, source), wanted)
+    elif wanted == dt.STRING:
+        result = _decimal_text(array, source.scale) if isinstance(source, dt.Decimal) else array.cast(pa.string())
+    elif source == dt.STRING:
+        result = _from_text(array, wanted)
+    elif wanted in _BITS:
+        result = _to_integer(array, source, wanted)
+    else:
+        result = _to_floating(array, wanted)
+    return result, to_mask(pc.and_(result.is_null(), array.is_valid()))
+
+
+def to_mask(booleans: Any) -> Mask:
+    """Arrow booleans as a numpy mask, NULL as False."""
+    if isinstance(booleans, pa.ChunkedArray):
+        booleans = booleans.combine_chunks()
+    mask: Mask = np.asarray(pc.fill_null(booleans, False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+    return mask
+
+
+def _keep(condition: Any, array: pa.Array) -> pa.Array:
+    """The values for which the condition is true, NULL elsewhere."""
+    return pc.if_else(pc.fill_null(condition, False), array, pa.scalar(None, array.type))
+
+
+def _wide(array: pa.Array, source: dt.DataType) -> pa.Array:
+    if source == dt.STRING:
+        # Zeros at the end may be more than fit, although they say nothing.
+        plain = pc.replace_substring_regex(
+            _keep(pc.match_substring_regex(array, _PLAIN), array), r"(\.[0-9]*?)0+$", r"\1"
+        )
+        return pc.utf8_rtrim(plain, ".").cast(_WIDE)
+    if isinstance(source, dt.Primitive):
+        array = array.cast(pa.decimal128(_DIGITS[source], 0))
+    return array.cast(_WIDE)
+
+
+def _to_decimal(wide: pa.Array, wanted: dt.Decimal) -> pa.Array:
+    largest = f"{'9' * (wanted.precision - wanted.scale) or '0'}.{'9' * wanted.scale or '0'}"
+    fits = pc.and_(
+        pc.less_equal(pc.abs(wide), pa.scalar(largest).cast(_WIDE)),
+        pc.equal(pc.round(wide, ndigits=wanted.scale, round_mode="towards_zero"), wide),
+    )
+    return _keep(fits, wide).cast(arrow_types.to_arrow(wanted))
+
+
+def _to_integer(array: pa.Array, source: dt.DataType, wanted: dt.DataType) -> pa.Array:
+    assert isinstance(wanted, dt.Primitive)
+    target = arrow_types.to_arrow(wanted)
+    low, high = -(2 ** (_BITS[wanted] - 1)), 2 ** (_BITS[wanted] - 1) - 1
+    if source in _FLOATS:
+        array = array.cast(pa.float64())
+        # The bounds are powers of two, hence exact; high + 1 is itself too large.
+        in_range = pc.and_(pc.greater_equal(array, float(low)), pc.less(array, float(high + 1)))
+        return _keep(pc.and_(in_range, pc.equal(pc.trunc(array), array)), array).cast(target)
+    if isinstance(source, dt.Decimal) or source == dt.STRING:
+        wide = _wide(array, source)
+        bounds = (
+            pa.scalar(low, pa.decimal128(38, 0)).cast(_WIDE),
+            pa.scalar(high, pa.decimal128(38, 0)).cast(_WIDE),
+        )
+        in_range = pc.and_(pc.greater_equal(wide, bounds[0]), pc.less_equal(wide, bounds[1]))
+        whole = pc.equal(pc.round(wide, round_mode="towards_zero"), wide)
+        return _keep(pc.and_(in_range, whole), wide).cast(target)
+    array = array.cast(pa.int64())
+    return _keep(pc.and_(pc.greater_equal(array, low), pc.less_equal(array, high)), array).cast(target)
+
+
+def _to_floating(array: pa.Array, wanted: dt.DataType) -> pa.Array:
+    target = arrow_types.to_arrow(wanted)
+    if pa.types.is_integer(array.type):
+        array = array.cast(pa.int64())
+        rounded = array.cast(target, safe=False)
+        # 2^63 is a float but no long: a long that was rounded up to it must not be cast back.
+        back = _keep(pc.less(rounded, pa.scalar(2.0**63, target)), rounded).cast(pa.int64(), safe=False)
+        return _keep(pc.equal(back, array), rounded)
+    rounded = array.cast(target, safe=False)
+    exact = pc.or_(pc.equal(rounded.cast(array.type), array), pc.is_nan(array))
+    return _keep(exact, rounded)
+
+
+def _decimal_text(array: pa.Array, scale: int) -> pa.Array:
+    # Arrow writes small decimals with an exponent; so print the digits as a whole number and set the point.
+    whole = pa.Array.from_buffers(pa.decimal128(38, 0), len(array), array.buffers(), offset=array.offset).cast(
+        pa.string()
+    )
+    if scale == 0:
+        return whole
+    negative = pc.starts_with(whole, "-")
+    digits = pc.utf8_lpad(pc.utf8_ltrim(whole, "-"), scale + 1, "0")
+    text = pc.binary_join_element_wise(
+        pc.utf8_slice_codeunits(digits, 0, -scale), pc.utf8_slice_codeunits(digits, -scale), "."
+    )
+    return pc.if_else(negative, pc.binary_join_element_wise("-", text, ""), text)
+
+
+def _from_text(array: pa.Array, wanted: dt.DataType) -> pa.Array:
+    if wanted in _BITS:
+        return _to_integer(_keep(pc.match_substring_regex(array, _INTEGER), array), dt.STRING, wanted)
+    if wanted in _FLOATS:
+        return _text_to_floating(array, arrow_types.to_arrow(wanted))
+    if wanted == dt.BOOLEAN:
+        return _keep(pc.is_in(array, pa.array(["true", "false"])), array).cast(pa.bool_())
+    if wanted == dt.DATE:
+        return _text_to_date(_keep(pc.match_substring_regex(array, _DATE), array))
+    return _text_to_timestamp(array, wanted)
+
+
+def _text_to_floating(array: pa.Array, target: pa.DataType) -> pa.Array:
+    values = _keep(pc.match_substring_regex(array, _FLOAT), array).cast(target)
+    overflow = pc.and_(pc.is_inf(values), pc.invert(pc.match_substring(array, "Infinity")))
+    return _keep(pc.invert(overflow), values)
+
+
+def _text_to_date(array: pa.Array) -> pa.Array:
+    dates = pc.strptime(array, format="%Y-%m-%d", unit="s", error_is_null=True).cast(pa.date32())
+    # strptime takes 30 February for 2 March; what it prints differently was no date.
+    real = pc.and_(pc.equal(dates.cast(pa.string()), array), pc.greater_equal(dates.cast(pa.int32()), _DAY_ONE))
+    return _keep(real, dates)
+
+
+def _text_to_timestamp(array: pa.Array, wanted: dt.DataType) -> pa.Array:
+    zoned = wanted == dt.TIMESTAMP
+    parts = pc.extract_regex(array, _TIME + (_ZONE if zoned else "$"))
+    days = _text_to_date(_keep(parts.is_valid(), parts.field("date")))
+    micros = _number(days.cast(pa.int32())) * 86_400_000_000
+    for name, unit in (("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000)):
+        micros += _digits(parts, name) * unit
+    micros += _number(pc.utf8_rpad(parts.field("part"), 6, "0").cast(pa.int64()))
+    if zoned:
+        shift = _digits(parts, "zone_hour") * 3_600_000_000 + _digits(parts, "zone_minute") * 60_000_000
+        micros -= np.where(to_mask(pc.equal(parts.field("sign"), "-")), -shift, shift)
+    # A zone can shift the last day of the calendar out of it.
+    within = (micros >= _FIRST_MICRO) & (micros <= _LAST_MICRO)
+    return pa.array(micros, mask=~(to_mask(days.is_valid()) & within)).cast(arrow_types.to_arrow(wanted))
+
+
+def _digits(parts: pa.StructArray, name: str) -> npt.NDArray[np.int64]:
+    # A group that took no part in the match is an empty string, for which the padding stands in.
+    return _number(pc.utf8_lpad(parts.field(name), 2, "0").cast(pa.int64()))
+
+
+def _number(array: pa.Array) -> npt.NDArray[np.int64]:
+    filled: npt.NDArray[np.int64] = pc.fill_null(array.cast(pa.int64()), 0).to_numpy().copy()
+    return filled

@@ -1,0 +1,287 @@
+"""Rows as they come, brought into the columns of the table: matched by name, widened, or cast on request.
+
+``differences`` looks at types alone and costs nothing; ``conform`` brings the values. Both tell all that is
+wrong at once. Without a cast rows fail as a whole or not at all; with one each value can, and is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from andes_spark.errors import SchemaMismatchError
+from andes_spark.schema import arrow_types, casts, nested
+from andes_spark.schema import types as dt
+from andes_spark.schema.casts import Mask, to_mask
+from andes_spark.schema.differences import Differences, differences, shown_type
+from andes_spark.schema.schema import Schema
+
+# A chunk of strings with 64-bit offsets is cut below this, so that its parts fit 32-bit ones.
+_CHUNK_BYTES = 1 << 30
+_VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
+
+@dataclass(frozen=True)
+class Conformed:
+    """Rows in the columns of the table.
+
+    Attributes:
+        table: the rows, in the order given, in the Arrow types of the schema and its order of columns.
+        failed: for each column with values that could not be cast, which rows; NULL stands there instead.
+    """
+
+    table: pa.Table
+    failed: Mapping[str, Mask]
+
+
+def conform(
+    table: pa.Table,
+    wanted: Schema,
+    *,
+    partial_ok: bool = False,
+    required: Collection[str] = (),
+    cast: bool = False,
+) -> Conformed:
+    """Bring rows into the columns of the table; the arguments are those of ``differences``.
+
+    Columns that are missing although they may be stay missing. NULLs in columns that are NOT NULL are kept:
+    ``nulls_in_required`` finds them. Columns that are right already are not copied.
+
+    Raises:
+        SchemaMismatchError: as ``Differences.raise_if_any``; also for a timestamp finer than microseconds, or
+            another value that its type lets expect to fit, in a column that is not cast.
+    """
+    differences(table.schema, wanted, partial_ok=partial_ok, required=required, cast=cast).raise_if_any()
+    columns: dict[str, pa.ChunkedArray] = {}
+    failed: dict[str, Mask] = {}
+    lossy: dict[str, tuple[str, str]] = {}
+    present = wanted.select(name for name in wanted.names if name in table.schema.names)
+    for field in present:
+        given = table.column(field.name)
+        _check_text(given, field.name)
+        may_cast = cast and field.name not in required
+        columns[field.name], bad = _convert_chunks(given, field.type, may_cast)
+        if not bad.any():
+            continue
+        if may_cast:
+            failed[field.name] = bad
+        else:
+            lossy[field.name] = (
+                f"{shown_type(given.type)} with {int(bad.sum())} values that would lose precision (the first in "
+                f"row {int(bad.argmax())})",
+                dt.simple_string(field.type),
+            )
+    Differences((), (), lossy).raise_if_any()
+    # Values of a column that is NOT NULL may still be NULL here, which an Arrow table does not mind.
+    rows = pa.Table.from_arrays(list(columns.values()), schema=present.to_arrow())
+    return Conformed(rows, failed)
+
+
+def _check_text(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse strings that are none: some writers put bytes of another encoding there, which no reader could show."""
+    leaves = (kind for _, kind in arrow_types.leaf_paths([pa.field("", column.type)]))
+    if pat.is_primitive(column.type) or not any(map(_is_text, leaves)):
+        return
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise SchemaMismatchError(
+            f"column {name!r} holds bytes that are no UTF-8 text ({error}): decode it where the rows come from, or "
+            "make the column binary",
+            wrong_type={name: ("string with bytes that are no UTF-8", "string")},
+            column=name,
+        ) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pat.is_string(kind) or pat.is_large_string(kind) or pat.is_string_view(kind))
+
+
+def nulls_in_required(table: pa.Table, schema: Schema) -> dict[str, Mask]:
+    """Find NULLs where the schema allows none, nested ones included.
+
+    Args:
+        table: rows as ``conform`` gives them; columns of the schema may be missing.
+        schema: the columns of the table.
+
+    Returns:
+        For each column with such NULLs, which rows have them.
+    """
+    found: dict[str, Mask] = {}
+    for field in (each for each in schema if each.name in table.schema.names):
+        column = table.column(field.name)
+        if not pat.is_nested(column.type) and (field.nullable or not column.null_count):
+            continue
+        chunks = [_forbidden_nulls(chunk, field.type, field.nullable) for chunk in column.chunks]
+        if any(chunk.any() for chunk in chunks):
+            found[field.name] = np.concatenate(chunks)
+    return found
+
+
+def _convert_chunks(given: pa.ChunkedArray, wanted: dt.DataType, cast: bool) -> tuple[pa.ChunkedArray, Mask]:
+    target = arrow_types.to_arrow(wanted)
+    if given.type == target:
+        return given, np.zeros(len(given), dtype=np.bool_)
+    converted = [_convert(part, wanted, cast) for chunk in given.chunks for part in _cut(chunk)]
+    masks = [np.zeros(len(array), np.bool_) if bad is None else bad for array, bad in converted]
+    return (
+        pa.chunked_array([array for array, _ in converted], type=target),
+        np.concatenate([np.zeros(0, dtype=np.bool_), *masks]),
+    )
+
+
+def _cut(array: pa.Array) -> list[pa.Array]:
+    """Parts whose characters fit 32-bit offsets."""
+    if array.type in _VIEWS:
+        array = array.cast(_VIEWS[array.type])
+    if not (pat.is_large_string(array.type) or pat.is_large_binary(array.type)) or len(array) < 2:
+        return [array]
+    if (pc.sum(pc.binary_length(array)).as_py() or 0) <= _CHUNK_BYTES:
+        return [array]
+    half = len(array) // 2
+    return [*_cut(array.slice(0, half)), *_cut(array.slice(half))]
+
+
+def _convert(array: pa.Array, wanted: dt.DataType, cast: bool) -> tuple[pa.Array, Mask | None]:
+    """Values as ``wanted``, and which of them failed (None: none)."""
+    target = arrow_types.to_arrow(wanted)
+    if array.type == target:
+        return array, None
+    if pat.is_null(array.type):
+        return pa.nulls(len(array), target), None
+    if pat.is_dictionary(array.type):
+        return _convert(array.dictionary_decode(), wanted, cast)
+    match wanted:
+        case dt.Array(element):
+            offsets, elements = nested.list_parts(array)
+            values, bad = _convert(elements, element, cast)
+            return _rebuild(array, target, offsets, [values]), _any_if(bad, offsets)
+        case dt.Map():
+            return _convert_map(array, wanted, cast)
+        case dt.Struct():
+            return _convert_struct(array, wanted, cast)
+    return _convert_scalar(array, wanted, cast)
+
+
+def _convert_map(array: pa.MapArray, wanted: dt.Map, cast: bool) -> tuple[pa.Array, Mask | None]:
+    offsets, keys, values = nested.map_parts(array)
+    keys, bad_keys = _convert(keys, wanted.key, cast)
+    values, bad_values = _convert(values, wanted.value, cast)
+    bad = _either(_any_if(bad_keys, offsets), _any_if(bad_values, offsets))
+    null: Mask | None = None
+    if bad is not None:
+        # A key that could not be cast would be a NULL key, which Arrow answers with an abort: those maps go.
+        null = bad | to_mask(array.is_null())
+        lengths = np.diff(offsets)
+        kept = pa.array(np.repeat(~null, lengths))
+        keys, values = keys.filter(kept), values.filter(kept)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(null, 0, lengths))])
+        bad = bad & to_mask(array.is_valid())
+    target = arrow_types.to_arrow(wanted)
+    entries = pa.StructArray.from_arrays([keys, values], fields=[target.key_field, target.item_field])
+    return _rebuild(array, target, offsets, [entries], null), bad
+
+
+def _convert_struct(array: pa.StructArray, wanted: dt.Struct, cast: bool) -> tuple[pa.Array, Mask | None]:
+    children: list[pa.Array] = []
+    bad: Mask | None = None
+    for field in wanted.fields:
+        child, failed = _convert(array.field(array.type.get_field_index(field.name)), field.type, cast)
+        children.append(child)
+        bad = _either(bad, failed)
+    if bad is not None and array.null_count:
+        # Below a NULL struct anything may lie.
+        bad = bad & to_mask(array.is_valid())
+    return _rebuild(array, arrow_types.to_arrow(wanted), None, children), bad
+
+
+def _convert_scalar(array: pa.Array, wanted: dt.DataType, cast: bool) -> tuple[pa.Array, Mask | None]:
+    source = arrow_types.from_arrow(array.type)
+    plain = arrow_types.to_arrow(source)
+    bad: Mask | None = None
+    if array.type != plain:
+        array, bad = _plain(array, plain)
+    if source == wanted:
+        return array, bad
+    if casts.widens(source, wanted):
+        return casts.widen(array, wanted), bad
+    array, failed = casts.try_cast(array, source, wanted)
+    return array, _either(bad, failed)
+
+
+def _plain(array: pa.Array, plain: pa.DataType) -> tuple[pa.Array, Mask | None]:
+    """Another encoding of the same values; only times can lose something by it."""
+    try:
+        return array.cast(plain), None
+    except pa.ArrowInvalid:
+        if not (pat.is_timestamp(array.type) or pat.is_date64(array.type)):
+            raise
+    coarse = array.cast(plain, safe=False)
+    bad = to_mask(pc.not_equal(coarse.cast(array.type, safe=False), array))
+    return pc.if_else(pa.array(bad), pa.scalar(None, plain), coarse), bad
+
+
+def _either(left: Mask | None, right: Mask | None) -> Mask | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left | right
+
+
+def _any_if(bad: Mask | None, offsets: nested.Offsets) -> Mask | None:
+    return None if bad is None else _any_per_row(bad, offsets)
+
+
+def _any_per_row(bad: Mask, offsets: nested.Offsets) -> Mask:
+    """For each list whether any of its elements is bad."""
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(bad)])
+    result: Mask = before[offsets[1:]] > before[offsets[:-1]]
+    return result
+
+
+def _rebuild(
+    array: pa.Array,
+    target: pa.DataType,
+    offsets: nested.Offsets | None,
+    children: Sequence[pa.Array],
+    null: Mask | None = None,
+) -> pa.Array:
+    """The nested array with new children; ``null`` replaces its own NULLs."""
+    if null is None and array.null_count:
+        null = to_mask(array.is_null())
+    validity = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little").tobytes())
+    buffers = [validity] if offsets is None else [validity, pa.py_buffer(_narrow(offsets).tobytes())]
+    return pa.Array.from_buffers(target, len(array), buffers, children=list(children))
+
+
+def _narrow(offsets: nested.Offsets) -> npt.NDArray[np.int32]:
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise SchemaMismatchError(
+            f"{offsets[-1]} list elements in one chunk are too many: hand the rows over in smaller chunks"
+        )
+    return offsets.astype(np.int32)
+
+
+def _forbidden_nulls(array: pa.Array, type_: dt.DataType, nullable: bool) -> Mask:
+    """Rows of an array of the table's own Arrow type with a NULL where none may be."""
+    bad = np.zeros(len(array), dtype=np.bool_)
+    match type_:
+        case dt.Array(element, contains_null):
+            offsets, elements = nested.list_parts(array)
+            bad |= _any_per_row(_forbidden_nulls(elements, element, contains_null), offsets)
+        case dt.Map(key, value, value_contains_null):
+            offsets, keys, values = nested.map_parts(array)
+            inner = _forbidden_nulls(keys, key, False) | _forbidden_nulls(values, value, value_contains_null)
+            bad |= _any_per_row(inner, offsets)
+        case dt.Struct(fields):
+            for index, field in enumerate(fields):
+                bad |= _forbidden_nulls(array.field(index), field.type, field.nullable)
+    if array.null_count:
+        null = to_mask(array.is_null())
+        bad = (bad & ~null) if nullable else (bad | null)
+    return bad

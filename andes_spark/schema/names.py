@@ -1,0 +1,233 @@
+"""Which columns a table can have, and which of them can be key, sequence or partition.
+
+All that is wrong is told at once. Names may hold dots, quotes, backticks, ``%`` and any letters, and may be
+reserved words of SQL. Refused are those that Delta (without column mapping) or Spark would refuse later or
+would confuse, and those that this library needs itself.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from andes_spark.errors import OptionError
+from andes_spark.schema import arrow_types
+from andes_spark.schema import types as dt
+from andes_spark.schema.schema import Schema
+
+RESERVED_PREFIX = "_andes_"
+
+# Columns of Delta's change data feed: PROTOCOL.md, "Reading and writing change data files".
+DELTA_RESERVED = frozenset({"_change_type", "_commit_version", "_commit_timestamp"})
+
+# Delta refuses these without column mapping (SchemaUtils.checkFieldNames), since Parquet readers stumble.
+_REFUSED_CHARACTERS = {
+    " ": "a space",
+    ",": "a comma",
+    ";": "a semicolon",
+    "{": "a brace",
+    "}": "a brace",
+    "(": "a parenthesis",
+    ")": "a parenthesis",
+    "\n": "a newline",
+    "\t": "a tab",
+    "=": "an equals sign",
+}
+_FLOATING = (dt.FLOAT, dt.DOUBLE)
+
+
+def refuse_reserved(names: Iterable[str], table: str) -> None:
+    """Check the columns of a batch.
+
+    Raises:
+        OptionError: a name that belongs to this library; ``table``, ``column``.
+    """
+    for name in names:
+        if name.lower().startswith(RESERVED_PREFIX):
+            raise OptionError(
+                f"{table}: the batch has a column {name!r}; names that begin with {RESERVED_PREFIX!r} belong to this "
+                "library",
+                table=table,
+                column=name,
+            )
+
+
+def validate_columns(
+    schema: Schema,
+    primary_key: Sequence[str],
+    *,
+    sequence_by: Sequence[str] = (),
+    partition_by: Sequence[str] = (),
+) -> Schema:
+    """Check the columns of a table to be, and give them with the key columns NOT NULL.
+
+    Args:
+        schema: the columns.
+        primary_key: names of the key columns, at least one.
+        sequence_by: names of the columns that order the mods of one key.
+        partition_by: names of the columns by which files are laid out in folders.
+
+    Raises:
+        OptionError: with everything that is wrong; ``problems`` is a tuple of sentences.
+    """
+    problems = [*_name_problems(schema), *_type_problems(schema)] or [*_path_problems(schema)]
+    if not primary_key:
+        problems.append("primary_key names no column: a table needs at least one key column")
+    for role, names in (
+        ("primary_key", primary_key),
+        ("sequence_by", sequence_by),
+        ("partition_by", partition_by),
+    ):
+        problems.extend(_role_problems(schema, role, names))
+    if partition_by and not isinstance(partition_by, str) and set(schema.names) <= set(partition_by):
+        problems.append("partition_by names every column: at least one must be left for the files")
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise OptionError(f"the table cannot have these columns:\n{listed}", problems=tuple(problems))
+    return schema.with_required(primary_key)
+
+
+def name_problem(name: str) -> str | None:
+    """Why a column or a field of a struct cannot have this name; None if it can."""
+    if not name:
+        return "a column without a name"
+    for character in name:
+        if character in _REFUSED_CHARACTERS:
+            return f"{name!r} contains {_REFUSED_CHARACTERS[character]}, which Delta refuses in names"
+        if unicodedata.category(character) in ("Cc", "Cs"):
+            return f"{name!r} contains the control character U+{ord(character):04X}"
+    return None
+
+
+def reserved_problem(name: str) -> str | None:
+    """Why a column of the table cannot have this name although the characters are fine; None if it can."""
+    lower = name.lower()
+    if lower.startswith(RESERVED_PREFIX):
+        return f"{name!r}: names that begin with {RESERVED_PREFIX!r} belong to this library"
+    if lower in DELTA_RESERVED:
+        return f"{name!r} belongs to Delta's change data feed"
+    return None
+
+
+def _name_problems(schema: Schema) -> Iterator[str]:
+    if not schema.fields:
+        yield "there are no columns"
+    for field in schema:
+        if problem := reserved_problem(field.name):
+            yield problem
+    yield from _sibling_problems(schema.fields, "")
+    for field in schema:
+        yield from _nested_name_problems(field.type, field.name)
+
+
+def _path_problems(schema: Schema) -> Iterator[str]:
+    """Columns that Parquet cannot tell apart: its statistics and encodings name them by their dotted paths."""
+    paths = Counter(path for path, _ in arrow_types.leaf_paths(schema.to_arrow()))
+    for path, count in paths.items():
+        if count > 1:
+            yield f"{path!r} is the name of {count} columns or fields of structs: rename one"
+
+
+def _sibling_problems(fields: Sequence[dt.Field], path: str) -> Iterator[str]:
+    """Problems of names beside each other; ``path`` names the struct they are in."""
+    where = f" (in {path!r})" if path else ""
+    for name, count in Counter(field.name for field in fields).items():
+        if problem := name_problem(name):
+            yield problem + where
+        if count > 1:
+            yield f"{name!r} is there {count} times{where}"
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys(field.name for field in fields):
+        spellings.setdefault(name.lower(), []).append(name)
+    for same in spellings.values():
+        if len(same) > 1:
+            yield f"{' and '.join(map(repr, same))} differ only in case{where}"
+
+
+def _nested_name_problems(type_: dt.DataType, path: str) -> Iterator[str]:
+    match type_:
+        case dt.Array(element):
+            yield from _nested_name_problems(element, f"{path}.element")
+        case dt.Map(key, value):
+            yield from _nested_name_problems(key, f"{path}.key")
+            yield from _nested_name_problems(value, f"{path}.value")
+        case dt.Struct(fields):
+            yield from _sibling_problems(fields, path)
+            for field in fields:
+                yield from _nested_name_problems(field.type, f"{path}.{field.name}")
+
+
+def _type_problems(schema: Schema) -> Iterator[str]:
+    for field in schema:
+        yield from _nested_type_problems(field.type, field.name)
+
+
+def _nested_type_problems(type_: dt.DataType, path: str) -> Iterator[str]:
+    """What Spark or Parquet cannot hold although each part of it is a fine type."""
+    match type_:
+        case dt.Array(element):
+            yield from _nested_type_problems(element, f"{path}.element")
+        case dt.Map(key, value):
+            if _holds_map(key):
+                yield f"{path!r}: the key of a map cannot hold a map"
+            yield from _nested_type_problems(key, f"{path}.key")
+            yield from _nested_type_problems(value, f"{path}.value")
+        case dt.Struct(fields):
+            if not fields:
+                yield f"{path!r} is a struct without fields, which Parquet cannot hold"
+            for field in fields:
+                yield from _nested_type_problems(field.type, f"{path}.{field.name}")
+
+
+def _holds_map(type_: dt.DataType) -> bool:
+    match type_:
+        case dt.Map():
+            return True
+        case dt.Array(element):
+            return _holds_map(element)
+        case dt.Struct(fields):
+            return any(_holds_map(field.type) for field in fields)
+    return False
+
+
+def _role_problems(schema: Schema, role: str, names: Sequence[str]) -> Iterator[str]:
+    if isinstance(names, str):
+        yield f"{role} must be a list of names, [{names!r}] and not {names!r}"
+        return
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{role} names {name!r} {count} times"
+        if name not in schema:
+            yield f"{role} names {name!r}, which is not a column{_hint(schema, name)}"
+        elif reason := _unfit(role, schema.field(name).type) or _pattern(name):
+            yield f"{role} names {name!r}, which is {reason}"
+
+
+def _pattern(name: str) -> str | None:
+    """What polars or Arrow would take for something else than a name."""
+    if name == "*" or (name.startswith("^") and name.endswith("$")):
+        return "a pattern of columns to polars: rename the column"
+    if name.startswith("."):
+        return "a path to Arrow, since it begins with a dot: rename the column"
+    return None
+
+
+def _hint(schema: Schema, name: str) -> str:
+    similar = [other for other in schema.names if other.lower() == name.lower()]
+    if similar:
+        return f"; did you mean {similar[0]!r}?"
+    return f"; the columns are {', '.join(map(repr, schema.names))}"
+
+
+def _unfit(role: str, type_: dt.DataType) -> str | None:
+    shown = dt.simple_string(type_)
+    if isinstance(type_, dt.Array | dt.Map | dt.Struct):
+        return f"nested ({shown}): only plain columns can be used here"
+    if role == "partition_by":
+        return "binary: folder names hold text only" if type_ == dt.BINARY else None
+    if type_ in _FLOATING:
+        return f"{shown}: floating point is not exact, use a decimal or an integer"
+    if role == "sequence_by" and type_ == dt.BOOLEAN:
+        return "boolean, which cannot order more than two mods"
+    return None

@@ -1,0 +1,1 @@
+"""Changes of a table's definition: schema and properties."""

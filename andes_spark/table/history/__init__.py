@@ -1,0 +1,1 @@
+"""Versions of a table: what each one committed."""

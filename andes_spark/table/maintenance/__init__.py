@@ -1,0 +1,1 @@
+"""Upkeep of a table: verification of everything that is stored."""

@@ -1,0 +1,185 @@
+"""An open table: its folder, log and base, and where its work runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from andes_spark.base.executor import Executor, LocalExecutor
+from andes_spark.base.files import TableShape
+from andes_spark.base.keys import KeyCache
+from andes_spark.base.merge.merge import BaseContext
+from andes_spark.base.snapshots import Base
+from andes_spark.base.steps import Progress, Steps
+from andes_spark.law.columns import KeyColumns
+from andes_spark.log.ledger import Ledger
+from andes_spark.log.log import Log, first_rolled, newest
+from andes_spark.model.manifest import Definition, RollUp
+from andes_spark.model.option_types import Kind, require
+from andes_spark.schema.schema import Schema
+from andes_spark.settings import Settings
+from andes_spark.storage.interface import Storage
+from andes_spark.table.sessions import active_session, is_session
+
+if TYPE_CHECKING:
+    from andes_spark.spark.tasks import SparkExecutor
+
+
+class OpenTable:
+    """What the operations on an open table share. Not safe for use by several threads at once.
+
+    Attributes:
+        storage: the table's folder.
+        settings: of the process.
+        log: the log, with what was read of it.
+        base: the base, with what was read of it.
+        ledger: of batch ids.
+        progress: told the name of each step as it begins.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        settings: Settings,
+        log: Log,
+        *,
+        spark: Any = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.storage = storage
+        self.settings = settings
+        self.log = log
+        self.table_id = log.manifest(log.head).table_id
+        self.base = Base(storage, self.table_id)
+        self.ledger = Ledger(log)
+        self.progress = progress
+        self._keys = KeyCache(settings.key_cache_bytes)
+        self._checked_log = False
+        self._shape: tuple[Definition, TableShape] | None = None
+        self._spark = spark
+        self._executor: SparkExecutor | None = None
+        self._verb, self._version = "open", log.head
+
+    @property
+    def table(self) -> str:
+        """The table's URL, for messages."""
+        return self.storage.url
+
+    @property
+    def definition(self) -> Definition:
+        """What the table is, as of the newest version seen."""
+        return self.log.definition
+
+    @property
+    def spark(self) -> Any:
+        """The session given, else the active one, else None; imports and starts nothing."""
+        return self._spark if self._spark is not None else active_session()
+
+    def spark_executor(self, frame: Any = None) -> SparkExecutor:
+        """Spark's tasks, on the session of a DataFrame, or the table's own.
+
+        Raises:
+            OptionError: there is no session, or it was stopped.
+            MissingPackageError: pyspark or Delta is missing.
+        """
+        from andes_spark.spark.session import require_running, spark_for
+        from andes_spark.spark.tasks import SparkExecutor
+
+        session = frame.sparkSession if frame is not None else self.spark or spark_for()
+        require_running(session)
+        if self._executor is None or self._executor.spark is not session:
+            self._executor = SparkExecutor(session, self.table)
+        self._executor.purpose = f"{self._verb} {self.table} v{self._version}"
+        return self._executor
+
+    def shape(self) -> TableShape:
+        """What the kernel needs to know of the table."""
+        definition = self.definition
+        if self._shape is None or self._shape[0] is not definition:
+            self._shape = (definition, shape_of(definition, self.table))
+        return self._shape[1]
+
+    def executor(self) -> Executor:
+        """Where parts run: Spark's tasks if a session runs, else threads of this process.
+
+        A table in memory stays in this process: no task could reach it.
+        """
+        session = self.spark
+        if self.storage.url.startswith("memory:") or session is None:
+            return LocalExecutor(self.settings.threads)
+        from andes_spark.spark.session import is_running
+
+        if not is_running(session):
+            return LocalExecutor(self.settings.threads)
+        return self.spark_executor()
+
+    def base_context(self) -> BaseContext:
+        """What the operations on the base work with."""
+        return BaseContext(
+            self.storage,
+            self.settings,
+            self.executor(),
+            self.table_id,
+            self.shape(),
+            self.definition.deletion_vectors,
+            self._keys,
+        )
+
+    def check_log(self) -> None:
+        """Refuse to append to a log that lost versions which the base contains; asks once for each open table.
+
+        Raises:
+            LogDamagedError: the log ends below what the base contains: a new version would take a number that was
+                given before, and no merge would ever see it.
+        """
+        if self._checked_log:
+            return
+        applied = self.base.snapshot().applied
+        head = self.log.refresh()
+        if applied > head:
+            self.log.pending(applied, head)  # raises
+        self.log.applied = max(self.log.applied, applied)
+        self._checked_log = True
+
+    def roll_up(self, version: int) -> RollUp:
+        """What the manifest of every 10th version repeats of the log before it.
+
+        The base is looked at first: a handle that only appends would else repeat ever more that others merged.
+        """
+        self.log.applied = max(self.log.applied, self.base.snapshot().applied)
+        pending = newest(self.log.pending(first_rolled(self.log.applied, version - 1), version - 1))
+        return RollUp(
+            applied=pending[0].version - 1 if pending else version - 1,
+            pending=pending,
+            definition=self.log.definition_at(version - 1),
+            ledger=self.ledger.roll_up(version),
+        )
+
+    def begin(self, verb: str, version: int) -> Steps:
+        """A fresh collection of steps for an operation; Spark jobs are named by it from here on."""
+        self._verb, self._version = verb, version
+        return Steps(self.storage, self.progress, self._spark_jobs)
+
+    def _spark_jobs(self) -> int:
+        return 0 if self._executor is None else self._executor.jobs
+
+
+def process_settings(given: Settings | None, *, spark: Any, progress: Any) -> Settings:
+    """The settings of the process, by default the usual ones; refuses what is of another kind.
+
+    Raises:
+        OptionError: ``option`` names it.
+    """
+    require("spark", spark, Kind("a SparkSession", is_session).or_none())
+    require("progress", progress, Kind("a function that is called with text", callable).or_none())
+    require("settings", given, Kind("a Settings object", lambda value: isinstance(value, Settings)).or_none())
+    return given if given is not None else Settings()
+
+
+def shape_of(definition: Definition, table: str) -> TableShape:
+    """The shape of a table with this definition."""
+    return TableShape(
+        table=table,
+        schema=Schema.from_json(definition.schema),
+        partition_by=tuple(definition.partition_by),
+        columns=KeyColumns(tuple(definition.primary_key), tuple(definition.sequence_by)),
+    )

@@ -1,0 +1,1 @@
+"""One module per verb of a table: create, apply, merge, read, and reports of what there is."""

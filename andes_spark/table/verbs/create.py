@@ -1,0 +1,305 @@
+"""Creating a table: a Delta table at version 0 and a log at version 0, in that order."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from andes_spark.base.load import check_unique, load_rows
+from andes_spark.base.rows import RowWriter
+from andes_spark.delta import actions, paths
+from andes_spark.delta.actions import Action
+from andes_spark.delta.log import read_commit
+from andes_spark.delta.paths import entry_path
+from andes_spark.errors import CommitUnknownError, LogDamagedError, OptionError, TableExistsError
+from andes_spark.log.commit import Draft, commit
+from andes_spark.log.log import Log
+from andes_spark.model.durations import parse_duration
+from andes_spark.model.manifest import Counts, Definition, Manifest, Origin, encode, manifest_path
+from andes_spark.model.option_types import FLAG, NAMES, TEXT, TEXTS, require
+from andes_spark.schema.names import validate_columns
+from andes_spark.schema.schema import Schema
+from andes_spark.settings import Settings
+from andes_spark.storage.interface import Storage
+from andes_spark.table.inputs import is_spark, to_arrow
+from andes_spark.table.open_table import shape_of
+
+# Only this library's vacuum removes files of the base, since only it knows the log.
+_FOREVER = "interval 36500 days"
+_INDEXED = 32
+_DEFINITION = "andes_definition"
+_KINDS = {
+    "primary_key": NAMES,
+    "sequence_by": NAMES,
+    "partition_by": NAMES,
+    "merge": TEXT,
+    "lateness": TEXT,
+    "batch_retention": TEXT,
+    "deletion_vectors": FLAG,
+    "comment": TEXT.or_none(),
+    "properties": TEXTS.or_none(),
+}
+
+
+@dataclass(frozen=True)
+class CreateOptions:
+    """What a new table is, beside its columns; see ``Definition`` for most.
+
+    Attributes:
+        primary_key: names of the key columns.
+        sequence_by: names of the sequence columns.
+        partition_by: names of the partition columns of the base.
+        merge: ``"always"``, ``"manual"`` or a staleness such as ``"15 minutes"``.
+        lateness: how long tombstones are kept at least.
+        batch_retention: how long batch ids are remembered at least.
+        deletion_vectors: whether merges mark rows as deleted or rewrite their files.
+        comment: free text.
+        properties: free names and values.
+    """
+
+    primary_key: Sequence[str]
+    sequence_by: Sequence[str] = ()
+    partition_by: Sequence[str] = ()
+    merge: str = "always"
+    lateness: str = "30 days"
+    batch_retention: str = "30 days"
+    deletion_vectors: bool = True
+    comment: str | None = None
+    properties: Mapping[str, str] | None = None
+
+
+def read_schema(given: Any) -> Schema:
+    """A schema given as StructType, DDL string, pyarrow Schema or ``Schema``.
+
+    Raises:
+        OptionError: something else, or a syntax error.
+        UnsupportedTableError: a type that cannot be stored.
+    """
+    if isinstance(given, Schema):
+        return given
+    if isinstance(given, str):
+        return Schema.from_ddl(given)
+    if isinstance(given, pa.Schema):
+        return Schema.from_arrow(given)
+    if any(kind.__module__ == "pyspark.sql.types" and kind.__name__ == "StructType" for kind in type(given).__mro__):
+        return Schema.from_json(given.json())
+    raise OptionError(
+        f"schema must be a StructType, a DDL string or a pyarrow Schema, not {type(given).__name__}",
+        option="schema",
+    )
+
+
+def define(schema: Schema, options: CreateOptions) -> Definition:
+    """The definition of a table to be, checked.
+
+    Raises:
+        OptionError: all that is wrong with names, keys and durations.
+    """
+    for option, kind in _KINDS.items():
+        require(option, getattr(options, option), kind)
+    checked = validate_columns(
+        schema, options.primary_key, sequence_by=options.sequence_by, partition_by=options.partition_by
+    )
+    if options.merge not in ("always", "manual"):
+        parse_duration(options.merge, option="merge", also='"always", "manual" or ')
+    parse_duration(options.lateness, option="lateness")
+    parse_duration(options.batch_retention, option="batch_retention")
+    return Definition(
+        schema=checked.with_required(options.sequence_by).to_json(),
+        schema_id=0,
+        primary_key=tuple(options.primary_key),
+        sequence_by=tuple(options.sequence_by),
+        partition_by=tuple(options.partition_by),
+        merge=options.merge,
+        lateness=options.lateness,
+        batch_retention=options.batch_retention,
+        deletion_vectors=options.deletion_vectors,
+        comment=options.comment,
+        properties=dict(options.properties or {}),
+    )
+
+
+def create_table(storage: Storage, definition: Definition, settings: Settings, *, data: Any = None) -> Log:
+    """Create a table, with rows if there are any; returns its log.
+
+    Raises:
+        TableExistsError: the folder holds a table, a Delta table that is not ours, or an unfinished load.
+        DuplicateKeyError, BadModsError, SchemaMismatchError: rows that cannot be loaded; nothing stays behind.
+    """
+    if storage.size(manifest_path(0)) is not None:
+        raise exists(storage)
+    unfinished = _unfinished(storage, definition, loads=data is not None)
+    table_id = unfinished or str(uuid.uuid4())
+    configuration = _configuration(definition)
+    adds: list[Action] = []
+    if data is not None:
+        adds = _load(storage, definition, settings, configuration, data)
+    if unfinished is None and not _create_base(storage, definition, table_id, configuration, adds):
+        storage.delete(paths.decode_path(action["add"]["path"]) for action in adds)
+        raise exists(storage)
+    log = Log(storage, settings)
+    rows = sum(_rows_of(action) for action in adds)
+    draft = Draft(
+        operation="create" if data is None else "load",
+        table_id=table_id,
+        counts=Counts(received=rows, upserts=rows),
+        definition=definition,
+        origin=Origin(delta_version=0, rows=rows),
+    )
+
+    def admit(manifest: Manifest) -> Manifest | None:
+        raise exists(storage)
+
+    commit(log, draft, admit=admit)
+    return log
+
+
+def exists(storage: Storage) -> TableExistsError:
+    """The error for a folder that holds a table already."""
+    return TableExistsError(
+        f"{storage.url}: there is a table here already; open it with ModTable.open, or pass if_not_exists=True "
+        "(--if-not-exists on the command line)",
+        table=storage.url,
+    )
+
+
+def _refuse_remains(storage: Storage, *, begun: bool) -> None:
+    """Refuse a folder whose log has lost its beginning: a new one would hide what a backup could bring back.
+
+    A create that was interrupted leaves nothing below ``_andes``, since its first file there is manifest 0.
+    """
+    found = next((info.path for info in storage.list("_andes")), None)
+    if found is None and begun and storage.size(entry_path(1)) is not None:
+        found = entry_path(1)
+    if found is None:
+        return
+    if storage.size(manifest_path(0)) is not None:
+        raise exists(storage)  # created meanwhile
+    raise LogDamagedError(
+        f"{storage.url}: {manifest_path(0)} is missing, and {found} is there: a table that was here has lost its "
+        "manifests; restore them, or delete the folder",
+        table=storage.url,
+        path=manifest_path(0),
+    )
+
+
+def _configuration(definition: Definition) -> dict[str, str]:
+    narrow = list(dict.fromkeys((*definition.primary_key, *definition.sequence_by)))
+    fields = Schema.from_json(definition.schema)
+    others = [
+        field.name
+        for field in fields
+        if field.name not in (*narrow, *definition.partition_by) and _has_range(field.type)
+    ]
+    indexed = [*(name for name in narrow if name not in definition.partition_by), *others][:_INDEXED]
+    configuration = {
+        "delta.enableDeletionVectors": str(definition.deletion_vectors).lower(),
+        "delta.deletedFileRetentionDuration": _FOREVER,
+        "delta.logRetentionDuration": _FOREVER,
+    }
+    if indexed:
+        quoted = ("`" + name.replace("`", "``") + "`" for name in indexed)
+        configuration["delta.dataSkippingStatsColumns"] = ",".join(quoted)
+    return configuration
+
+
+def _has_range(type_: Any) -> bool:
+    return (
+        getattr(type_, "name", "decimal") not in ("boolean", "binary")
+        and not hasattr(type_, "fields")
+        and (hasattr(type_, "name") or hasattr(type_, "precision"))
+    )
+
+
+def _unfinished(storage: Storage, definition: Definition, *, loads: bool) -> str | None:
+    """Table id of a create that got no further than its Delta entry, if it was of the same table."""
+    entry = read_commit(storage, 0)
+    parameters = {} if entry is None else (entry.commit_info or {}).get("operationParameters", {})
+    if entry is not None and _DEFINITION not in parameters:
+        raise TableExistsError(
+            f"{storage.url}: there is a Delta table here that has no log of mods, so it is no table of this "
+            "library; choose another folder",
+            table=storage.url,
+        )
+    _refuse_remains(storage, begun=entry is not None)
+    if entry is None:
+        return None
+    same = parameters[_DEFINITION] == encode(definition).decode()
+    if loads or not same or any(entry.of_kind("add")):
+        raise TableExistsError(
+            f"{storage.url}: an earlier create of another definition, or with rows, was interrupted here; "
+            "delete the folder and create the table again",
+            table=storage.url,
+        )
+    return next(iter(entry.txns))
+
+
+def _create_base(
+    storage: Storage,
+    definition: Definition,
+    table_id: str,
+    configuration: Mapping[str, str],
+    adds: Sequence[Action],
+) -> bool:
+    commit_id = str(uuid.uuid4())
+    now = time.time_ns() // 1_000_000
+    timestamp_ntz = "timestamp_ntz" in definition.schema
+    entry = [
+        actions.commit_info(
+            "CREATE TABLE",
+            timestamp_ms=now,
+            commit_id=commit_id,
+            parameters={_DEFINITION: encode(definition).decode()},
+        ),
+        actions.protocol(deletion_vectors=definition.deletion_vectors, timestamp_ntz=timestamp_ntz),
+        actions.metadata(
+            table_id=table_id,
+            schema_json=definition.schema,
+            partition_columns=definition.partition_by,
+            configuration=configuration,
+            created_ms=now,
+            description=definition.comment,
+        ),
+        actions.txn(table_id, 0),
+        *adds,
+    ]
+    actions.commit(storage, 0, entry)
+    found = read_commit(storage, 0)
+    if found is None:
+        raise CommitUnknownError(
+            f"{storage.url}: the store does not say whether the table was created; create it again",
+            table=storage.url,
+        )
+    return found.commit_id == commit_id
+
+
+def _load(
+    storage: Storage,
+    definition: Definition,
+    settings: Settings,
+    configuration: Mapping[str, str],
+    data: Any,
+) -> list[Action]:
+    """Write the rows of an initial load; nothing of it is visible yet."""
+    shape = shape_of(definition, storage.url)
+    writer = RowWriter(shape, dict(configuration), settings.target_file_bytes, settings.threads)
+    if is_spark(data):
+        from andes_spark.spark.load import load_frame
+        from andes_spark.spark.session import require_running
+        from andes_spark.spark.tasks import SparkExecutor
+
+        require_running(data.sparkSession)
+        return load_frame(SparkExecutor(data.sparkSession, storage.url), data, storage, writer, settings)
+    rows = pa.concat_tables(load_rows(to_arrow(data), shape))
+    check_unique(rows, shape.columns, storage.url)
+    return writer.write(storage, rows)
+
+
+def _rows_of(action: Action) -> int:
+    return int(json.loads(action["add"]["stats"])["numRecords"])

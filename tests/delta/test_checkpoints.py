@@ -1,0 +1,226 @@
+"""Checkpoints: what delta-rs writes for us keeps everything; foreign shapes are read."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyroaring import BitMap64
+
+from andes_spark.delta import actions, paths, vectors
+from andes_spark.delta import checkpoints as checkpoint
+from andes_spark.delta import log as delta_log
+from andes_spark.delta.checkpoints import Checkpoint
+from andes_spark.errors import FileDamagedError, UnsupportedTableError
+from andes_spark.storage.disk import DiskStorage
+from andes_spark.storage.memory import MemoryStorage
+
+SCHEMA = '{"type":"struct","fields":[{"name":"k","type":"long","nullable":false,"metadata":{}}]}'
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> DiskStorage:
+    """A table of three versions with vectors, transactions and a long retention."""
+    storage = DiskStorage(str(tmp_path / "a table é"))
+    configuration = {
+        "delta.enableDeletionVectors": "true",
+        "delta.deletedFileRetentionDuration": "interval 36500 days",
+        "delta.logRetentionDuration": "interval 36500 days",
+    }
+    start = [
+        actions.protocol(timestamp_ntz=True),
+        actions.metadata(
+            table_id=str(uuid.uuid4()),
+            schema_json=SCHEMA,
+            partition_columns=[],
+            configuration=configuration,
+            created_ms=1,
+        ),
+    ]
+    found = {
+        "numRecords": 5000,
+        "minValues": {"k": 1},
+        "maxValues": {"k": 2**62},
+        "nullCount": {"k": 0},
+        "tightBounds": True,
+    }
+    adds = [actions.add(f"f {i}", size=9, modified_ms=1, statistics=found) for i in range(4)]
+    actions.commit(storage, 0, start)
+    actions.commit(storage, 1, [*adds, actions.txn("andes:x", 7)])
+    state = delta_log.load_state(storage)
+    written = vectors.write_vectors(
+        storage, {"f 0": BitMap64([1, 2]), "f 1": BitMap64(range(0, 5000, 3)), "f 2": BitMap64([9])}
+    )
+    entry = [actions.commit_info("MERGE", timestamp_ms=1, commit_id="c"), actions.txn("andes:x", 8)]
+    for location, descriptor in written.items():
+        entry.append(actions.remove(state.files[location], timestamp_ms=1))
+        entry.append(actions.add_with_vector(state.files[location], descriptor))
+    entry.append(actions.remove(state.files["f 3"], timestamp_ms=1))
+    actions.commit(storage, 2, entry)
+    return storage
+
+
+def test_delta_rs_keeps_everything(storage):
+    whole = delta_log.load_state(storage)
+    assert {file.vector.storage_type for file in whole.files.values() if file.vector} == {"i", "u"}
+    assert checkpoint.write_checkpoint(storage, 2)
+    assert json.loads(storage.get(checkpoint.HINT_PATH))["version"] == 2
+    # It cleans up nothing.
+    assert all(storage.size(paths.entry_path(version)) for version in range(3))
+    storage.delete([paths.entry_path(version) for version in range(3)])
+    state = delta_log.load_state(storage)
+    assert state == whole
+    assert state.txns == {"andes:x": 8}
+    for location, file in state.files.items():
+        assert file.stats == whole.files[location].stats
+        assert {**file.add, "dataChange": True} == whole.files[location].add
+
+
+def test_an_older_version_does_not_take_the_hint_back(storage):
+    assert checkpoint.write_checkpoint(storage, 2)
+    assert checkpoint.write_checkpoint(storage, 1)
+    assert checkpoint.write_checkpoint(storage, 2)
+    assert checkpoint.read_hint(storage) in (1, 2)
+    assert delta_log.load_state(storage).version == 2
+    assert delta_log.load_state(storage, version=1).txns == {"andes:x": 7}
+
+
+def test_a_hint_that_was_lost_is_written_again(storage):
+    assert checkpoint.write_checkpoint(storage, 2)
+    storage.put(checkpoint.HINT_PATH, b"{")
+    assert checkpoint.write_checkpoint(storage, 2)
+    hint = json.loads(storage.get(checkpoint.HINT_PATH))
+    size = storage.size(f"_delta_log/{2:020d}.checkpoint.parquet")
+    assert (hint["version"], hint["sizeInBytes"]) == (2, size)
+
+
+def test_a_store_that_delta_rs_cannot_open():
+    assert checkpoint.write_checkpoint(MemoryStorage(), 0) is False
+
+
+def put(
+    storage: MemoryStorage, rows: list[dict[str, Any]], schema: pa.Schema | None = None, **options: Any
+) -> Checkpoint:
+    path = f"_delta_log/{7:020d}.checkpoint.parquet"
+    sink = pa.BufferOutputStream()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = (
+        pa.Table.from_pylist(rows, schema=schema)
+        if schema
+        else pa.table({name: [row.get(name) for row in rows] for name in names})
+    )
+    pq.write_table(table, sink, **options)
+    storage.put(path, sink.getvalue().to_pybytes())
+    return Checkpoint(7, (path,))
+
+
+PROTOCOL: dict[str, Any] = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7}}
+METADATA: dict[str, Any] = {"metaData": {"id": "x", "schemaString": SCHEMA}}
+
+
+def test_statistics_that_are_stored_as_structs_only():
+    parsed = {
+        "numRecords": 3,
+        "minValues": {
+            "d": Decimal("1.10"),
+            "dt": datetime.date(2024, 1, 1),
+            "ts": datetime.datetime(2024, 1, 1, 0, 0, 0, 1999),
+            "ntz": datetime.datetime(2024, 1, 1, 0, 0, 0, 1999),
+            "s": 'a"é',
+            "f": 1.5,
+            "n": None,
+        },
+        "nullCount": {"d": 0},
+    }
+    values = pa.struct(
+        [
+            ("d", pa.decimal128(9, 2)),
+            ("dt", pa.date32()),
+            ("ts", pa.timestamp("us", "UTC")),
+            ("ntz", pa.timestamp("us")),
+            ("s", pa.string()),
+            ("f", pa.float64()),
+            ("n", pa.int32()),
+        ]
+    )
+    kind = pa.struct(
+        [
+            ("numRecords", pa.int64()),
+            ("minValues", values),
+            ("nullCount", pa.struct([("d", pa.int64())])),
+        ]
+    )
+    add = pa.struct([("path", pa.string()), ("size", pa.int64()), ("stats_parsed", kind)])
+    schema = pa.schema(
+        {
+            "protocol": pa.struct([("minReaderVersion", pa.int32()), ("minWriterVersion", pa.int32())]),
+            "metaData": pa.struct([("id", pa.string()), ("schemaString", pa.string())]),
+            "add": add,
+        }
+    )
+    rows = [
+        PROTOCOL,
+        METADATA,
+        {"add": {"path": "a", "size": 1, "stats_parsed": parsed}},
+        {"add": {"path": "b", "size": 1}},
+    ]
+    storage = MemoryStorage()
+    contents = checkpoint.read(storage, put(storage, rows, schema))
+    assert [add.get("path") for add in contents.adds] == ["a", "b"]
+    assert contents.adds[0]["stats"] == (
+        '{"numRecords":3,"minValues":{"d":1.10,"dt":"2024-01-01","ts":"2024-01-01T00:00:00.001Z",'
+        '"ntz":"2024-01-01T00:00:00.001","s":"a\\"\\u00e9","f":1.5},"nullCount":{"d":0}}'
+    )
+    assert "stats" not in contents.adds[1]
+
+
+def test_int96_is_in_utc():
+    stats = {"minValues": {"ts": datetime.datetime(9999, 12, 31)}}
+    rows = [PROTOCOL, METADATA, {"add": {"path": "a", "size": 1, "stats_parsed": stats}}]
+    storage = MemoryStorage()
+    contents = checkpoint.read(storage, put(storage, rows, use_deprecated_int96_timestamps=True))
+    assert contents.adds[0]["stats"] == '{"minValues":{"ts":"9999-12-31T00:00:00.000Z"}}'
+
+
+@pytest.mark.parametrize("name", ["sidecar", "checkpointMetadata"])
+def test_v2_checkpoints_under_a_classic_name_are_refused(name):
+    storage = MemoryStorage()
+    rows = [PROTOCOL, METADATA, {"add": {"path": "a", "size": 1}}]
+    found = put(storage, [*rows, {name: {"path": "x", "version": 1}}])
+    with pytest.raises(UnsupportedTableError) as failure:
+        checkpoint.read(storage, found)
+    assert failure.value.feature == "v2Checkpoint"
+
+
+@pytest.mark.parametrize("rows", [[PROTOCOL], [METADATA], [{"other": 1}], [{"add": 7}]])
+def test_a_checkpoint_that_lacks_something_is_damaged(rows):
+    storage = MemoryStorage()
+    found = put(storage, rows)
+    with pytest.raises(FileDamagedError) as failure:
+        checkpoint.read(storage, found)
+    assert failure.value.path == found.paths[0]
+
+
+def test_finding_complete_checkpoints():
+    finder = checkpoint.Finder()
+    names = [
+        f"{3:020d}.checkpoint.parquet",
+        f"{5:020d}.checkpoint.{1:010d}.{2:010d}.parquet",
+        f"{7:020d}.checkpoint.{2:010d}.{2:010d}.parquet",
+        f"{7:020d}.checkpoint.{1:010d}.{2:010d}.parquet",
+        f"{7:020d}.checkpoint.parquet",
+    ]
+    assert all(finder.see(name) for name in names)
+    assert not finder.see(f"{3:020d}.json")
+    assert not finder.see(f"{3:020d}.checkpoint.parquet.crc")
+    assert [(found.version, len(found.paths)) for found in finder.complete()] == [(7, 1), (7, 2), (3, 1)]
+    assert not finder.has_v2
+    assert finder.see(f"{3:020d}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.parquet")
+    assert finder.has_v2

@@ -1,0 +1,167 @@
+"""The allow-list of Delta tables: what is outside is refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from andes_spark.delta import features as protocol
+from andes_spark.delta.log import DeltaState, Metadata, Protocol
+from andes_spark.errors import LogDamagedError, UnsupportedTableError
+
+BOTH = frozenset({"deletionVectors", "timestampNtz"})
+
+
+def field_of(metadata: dict[str, Any] | None = None, type_: Any = "long", name: str = "k") -> dict[str, Any]:
+    return {"name": name, "type": type_, "nullable": True, "metadata": metadata or {}}
+
+
+def state_of(
+    *,
+    versions: tuple[int, int] = (3, 7),
+    reader: frozenset[str] = BOTH,
+    writer: frozenset[str] = BOTH | {"appendOnly", "invariants"},
+    configuration: dict[str, str] | None = None,
+    fields: list[Any] | None = None,
+    schema_json: str | None = None,
+    provider: str = "parquet",
+) -> DeltaState:
+    schema = schema_json or json.dumps({"type": "struct", "fields": fields or [field_of()]})
+    metadata = Metadata("id", schema, (), configuration or {}, None, provider=provider)
+    return DeltaState(0, Protocol(*versions, reader, writer), metadata, {}, {})
+
+
+def feature_of(state: DeltaState) -> Any:
+    with pytest.raises(UnsupportedTableError) as failure:
+        protocol.check_supported(state)
+    assert str(failure.value.feature) in str(failure.value)
+    return failure.value.feature
+
+
+def test_tables_like_ours():
+    protocol.check_supported(state_of())
+    protocol.check_supported(state_of(reader=frozenset(), writer=frozenset()))
+    protocol.check_supported(
+        state_of(
+            configuration={
+                "delta.enableDeletionVectors": "true",
+                "delta.appendOnly": "false",
+                "delta.enableChangeDataFeed": "FALSE",
+                "delta.columnMapping.mode": "none",
+                "delta.checkpointPolicy": "classic",
+                "delta.LogRetentionDuration": "interval 30 days",
+                "delta.dataSkippingStatsColumns": "k",
+                "delta.someday.new": "false",
+                "andes.table_id": "x",
+                "comment": "delta.appendOnly",
+            },
+            fields=[field_of({"comment": "delta.identity.start"})],
+        )
+    )
+
+
+@pytest.mark.parametrize("versions", [(1, 2), (2, 5), (1, 7), (3, 8), (4, 7)])
+def test_other_protocols(versions):
+    assert feature_of(state_of(versions=versions)) == f"protocol {versions[0]}/{versions[1]}"
+
+
+@pytest.mark.parametrize(
+    "feature", ["columnMapping", "v2Checkpoint", "typeWidening", "catalogManaged", "vacuumProtocolCheck"]
+)
+def test_reader_features(feature):
+    state = state_of(reader=BOTH | {feature}, writer=BOTH | {feature})
+    assert feature_of(state) == feature
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        "changeDataFeed",
+        "checkConstraints",
+        "clustering",
+        "domainMetadata",
+        "generatedColumns",
+        "icebergCompatV1",
+        "icebergCompatV2",
+        "identityColumns",
+        "inCommitTimestamp",
+        "rowTracking",
+        "allowColumnDefaults",
+        "someday",
+    ],
+)
+def test_writer_features(feature):
+    assert feature_of(state_of(writer=BOTH | {feature})) == feature
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "feature"),
+    [
+        ("delta.appendOnly", "true", "appendOnly"),
+        ("delta.APPENDONLY", "True", "appendOnly"),
+        ("delta.enableChangeDataFeed", "true", "changeDataFeed"),
+        ("delta.columnMapping.mode", "name", "columnMapping"),
+        ("delta.constraints.positive", "k > 0", "checkConstraints"),
+        ("delta.enableRowTracking", "true", "rowTracking"),
+        ("delta.enableTypeWidening", "true", "typeWidening"),
+        ("delta.enableInCommitTimestamps", "true", "inCommitTimestamp"),
+        ("delta.enableIcebergCompatV2", "true", "icebergCompatV2"),
+        ("delta.universalFormat.enabledFormats", "iceberg", "universal format"),
+        ("delta.checkpointPolicy", "v2", "v2Checkpoint"),
+        ("delta.compatibility.symlinkFormatManifest.enabled", "true", "symlink manifests"),
+        ("delta.coordinatedCommits.commitCoordinator-preview", "x", "coordinatedCommits"),
+        # Would make Delta forget how far our merges have come.
+        ("delta.setTransactionRetentionDuration", "interval 7 days", "delta.setTransactionRetentionDuration"),
+        ("delta.someday.new", "true", "delta.someday.new"),
+    ],
+)
+def test_properties(name, value, feature):
+    assert feature_of(state_of(configuration={name: value})) == feature
+
+
+@pytest.mark.parametrize(
+    ("key", "feature"),
+    [
+        ("delta.generationExpression", "generatedColumns"),
+        ("delta.identity.start", "identityColumns"),
+        ("delta.columnMapping.id", "columnMapping"),
+        ("delta.invariants", "invariants"),
+        ("delta.typeChanges", "typeWidening"),
+        ("CURRENT_DEFAULT", "allowColumnDefaults"),
+    ],
+)
+def test_column_metadata_at_any_depth(key, feature):
+    plain = field_of({key: "x"}, name="a.b")
+    assert feature_of(state_of(fields=[plain])) == feature
+    inner = {"type": "struct", "fields": [plain]}
+    array = {"type": "array", "elementType": inner, "containsNull": True}
+    nested = {"type": "map", "keyType": "string", "valueType": array, "valueContainsNull": True}
+    state = state_of(fields=[field_of(), field_of(type_=nested, name="m")])
+    with pytest.raises(UnsupportedTableError) as failure:
+        protocol.check_supported(state)
+    assert (failure.value.feature, failure.value.column) == (feature, "m.a.b")
+
+
+@pytest.mark.parametrize("type_", ["variant", "void", "interval year"])
+def test_column_types(type_):
+    with pytest.raises(UnsupportedTableError):
+        protocol.check_supported(state_of(fields=[field_of(type_=type_)]))
+
+
+def test_other_formats_than_parquet():
+    assert feature_of(state_of(provider="orc")) == "format orc"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"type":"struct","fields":[7]}', '"long"'])
+def test_an_unreadable_schema_is_damage(text):
+    with pytest.raises(LogDamagedError):
+        protocol.check_supported(state_of(schema_json=text))
+
+
+def test_whether_vectors_may_be_written():
+    on = {"delta.enableDeletionVectors": "True"}
+    assert protocol.deletion_vectors_enabled(state_of(configuration=on))
+    assert not protocol.deletion_vectors_enabled(state_of())
+    assert not protocol.deletion_vectors_enabled(state_of(configuration=on, writer=frozenset()))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import multiprocessing
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -16,42 +13,18 @@ from deltalake import DeltaTable, QueryBuilder
 
 from andes_spark import ModTable, Settings
 from andes_spark.errors import NoSuchTableError, TableExistsError
+from andes_spark.testing.s3 import FaultProxy, S3Server
 from tests.integration import processes
-from tests.s3 import FaultProxy, S3Server, _Handler
+from tests.s3 import s3_client
 from tests.spark.batches import SIMPLE, create, in_partitions, rows_of, shown, simple_rows, spark_rows, table_of
 
 pytestmark = pytest.mark.integration
 TASKS = Settings(byte_budget=0, checkpoint_interval=2)
 
 
-@dataclass
-class Watch(FaultProxy):
-    """A proxy that notes copies, of which a rename on S3 is made."""
-
-    copies: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> Watch:
-        proxy = self
-
-        class Handler(_Handler):
-            owner = proxy
-
-            def do_PUT(self) -> None:
-                if self.headers.get("x-amz-copy-source"):
-                    proxy.copies.append(self.path)
-                self._serve()
-
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-
 @pytest.fixture
-def watch(s3_server: S3Server) -> Iterator[Watch]:
-    with Watch(s3_server) as proxy:
+def watch(s3_server: S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(s3_server) as proxy:
         yield proxy
 
 
@@ -138,7 +111,7 @@ def test_a_percent_sign_in_the_path_is_no_escape(s3_server):
 
 def list_keys(server: S3Server, url: str) -> list[str]:
     bucket = url.split("/")[2]
-    client = server.client()
+    client = s3_client(server)
     try:
         return [each["Key"] for each in client.list_objects_v2(Bucket=bucket)["Contents"]]
     finally:

@@ -9,7 +9,8 @@ from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
-from tests.s3 import S3Server, s3_server
+from andes_spark.testing.s3 import S3Server
+from tests.s3 import s3_server
 
 __all__ = ["s3_server"]
 

@@ -23,7 +23,8 @@ from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.storage.s3_errors import Failure
 from andes_spark.storage.s3_options import S3Options
-from tests.s3 import Fault, FaultProxy, S3Server
+from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
+from tests.s3 import s3_client
 
 pytestmark = pytest.mark.integration
 
@@ -246,7 +247,7 @@ def test_an_aborted_upload_is_cancelled(s3: S3Storage, s3_server: S3Server, buck
         output.write(b"x" * 2**20)
     output.abort()
     assert list(s3.list()) == []
-    client = s3_server.client()
+    client = s3_client(s3_server)
     try:
         assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
     finally:
@@ -264,7 +265,7 @@ def test_a_failing_upload_raises_and_leaves_nothing(s3: S3Storage, url: str, pro
 
 def test_folder_markers_are_no_objects(s3: S3Storage, s3_server: S3Server, bucket: str) -> None:
     prefix = s3.url.removeprefix(f"s3://{bucket}/")
-    client = s3_server.client()
+    client = s3_client(s3_server)
     try:
         for marker in ("/", "/_delta_log/", "/mods/", "/mods/empty/"):
             client.put_object(Bucket=bucket, Key=prefix + marker, Body=b"")

@@ -1,0 +1,356 @@
+"""An S3 server on this machine, and a proxy before it that delays, spoils and records requests.
+
+The server is MiniStack (``andes_spark[test]``), which carries out conditional PUTs atomically. The proxy counts
+*rounds*: the longest chain of requests of which each began after the one before it had ended.
+"""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+START_SECONDS = 60
+QUIET_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server that takes any credentials."""
+
+    endpoint: str
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Storage options that lead here."""
+        return {
+            "aws_endpoint": self.endpoint,
+            "aws_region": "us-east-1",
+            "aws_access_key_id": "test",
+            "aws_secret_access_key": "test",
+            "aws_allow_http": "true",
+        }
+
+    def make_bucket(self) -> str:
+        """Name of a new, empty bucket."""
+        name = f"lake-{uuid4().hex[:12]}"
+        request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
+        with _opener().open(request, timeout=30):
+            return name
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[S3Server]:
+    """Run MiniStack on a free port of the loopback interface.
+
+    Args:
+        folder: for its log and temporary files.
+
+    Raises:
+        RuntimeError: it did not start; the message ends with its log.
+    """
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        port, process = _start(folder, output)
+        try:
+            endpoint = f"http://127.0.0.1:{port}"
+            _wait(f"{endpoint}/_ministack/health", process, log)
+            yield S3Server(endpoint)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _start(folder: Path, output: BinaryIO) -> tuple[int, subprocess.Popen[bytes]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "SERVICES": "s3",
+        "LOG_LEVEL": "WARNING",
+        "TMPDIR": str(folder),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ministack"], env=environment, stdout=output, stderr=subprocess.STDOUT
+    )
+    return port, process
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with _opener().open(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise RuntimeError(f"the S3 server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+@dataclass
+class Fault:
+    """What the proxy does to requests that match, ``times`` times; then it is transparent again.
+
+    Attributes:
+        method: of the requests that match.
+        answer: ``drop`` closes the connection, ``cut`` does so within the answer, ``hang`` says nothing for a
+            while, a number is the status of a made-up answer with the error code ``code``.
+        forward: whether the server sees the request first.
+        code: error code of a made-up answer.
+        path: regular expression that the path must contain a match of.
+        times: number of requests that are spoilt.
+    """
+
+    method: str
+    answer: str
+    forward: bool = True
+    code: str = "Whatever"
+    path: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the proxy saw it; times are seconds of ``time.monotonic``."""
+
+    begin: float
+    end: float
+    method: str
+    path: str
+
+
+def rounds(requests: Sequence[Request]) -> int:
+    """Length of the longest chain of requests of which each began after the one before had ended."""
+    chain, last_end = 0, float("-inf")
+    for request in sorted(requests, key=lambda request: request.end):
+        if request.begin >= last_end:
+            chain, last_end = chain + 1, request.end
+    return chain
+
+
+@dataclass
+class FaultProxy:
+    """A loopback HTTP proxy in front of an S3 server.
+
+    Attributes:
+        server: where requests go.
+        hang_seconds: how long a request is left without an answer by the fault ``hang``.
+        delay: seconds added to each request before it is passed on.
+        faults: what is spoilt.
+        seen: method and path of the requests that came in.
+        copies: paths of requests that copy an object, of which a rename on S3 is made.
+        trace: requests that were answered.
+    """
+
+    server: S3Server
+    hang_seconds: float = 3.0
+    delay: float = 0.0
+    faults: list[Fault] = field(default_factory=list)
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
+    trace: list[Request] = field(default_factory=list)
+
+    def __enter__(self) -> FaultProxy:
+        proxy = self
+
+        class Handler(ProxyHandler):
+            owner = proxy
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the proxy."""
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Storage options that lead through the proxy."""
+        return {**self.server.options, "aws_endpoint": self.endpoint}
+
+    def requests(self, method: str) -> int:
+        """Number of requests with a method so far."""
+        return sum(1 for seen, _ in self.seen if seen == method)
+
+    def fault_for(self, method: str, path: str) -> Fault | None:
+        """Note a request that came in; the fault that it meets."""
+        with self._lock:
+            self.seen.append((method, path))
+            for fault in self.faults:
+                if fault.times > 0 and fault.method == method and re.search(fault.path, path):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    @contextmanager
+    def timed(self, method: str, path: str) -> Iterator[None]:
+        """Delay a request and record it."""
+        begin = time.monotonic()
+        with self._lock:
+            self._under_way += 1
+        try:
+            if self.delay:
+                time.sleep(self.delay)
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                self.trace.append(Request(begin, time.monotonic(), method, path))
+
+    def settle(self) -> None:
+        """Wait until no request was under way for a while."""
+        quiet_since, count = time.monotonic(), len(self.trace)
+        while time.monotonic() - quiet_since < QUIET_SECONDS + self.delay:
+            time.sleep(0.01)
+            with self._lock:
+                if self._under_way or len(self.trace) != count:
+                    quiet_since, count = time.monotonic(), len(self.trace)
+
+
+class ProxyHandler(http.server.BaseHTTPRequestHandler):
+    """Passes one request on."""
+
+    protocol_version = "HTTP/1.1"
+    # An answer is sent in two writes: with Nagle's algorithm the second one waits 40 ms for the other side.
+    disable_nagle_algorithm = True
+    owner: FaultProxy
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.headers.get("x-amz-copy-source"):
+            self.owner.copies.append(self.path)
+        fault = self.owner.fault_for(self.command, self.path)
+        # Recorded before the answer is sent: the caller goes on at once.
+        with self.owner.timed(self.command, self.path):
+            answer = self._forward(body) if fault is None or fault.forward else (200, [], b"")
+        if fault is None:
+            self._send(*answer)
+        elif fault.answer == "drop":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        elif fault.answer == "cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-")
+            self.close_connection = True
+        elif fault.answer == "hang":
+            time.sleep(self.owner.hang_seconds)
+            self.close_connection = True
+        else:
+            text = f"<Error><Code>{fault.code}</Code><Message>planted</Message></Error>".encode()
+            self._send(int(fault.answer), [], text)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
+
+    def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        target = http.client.HTTPConnection(self.owner.server.endpoint.removeprefix("http://"), timeout=30)
+        try:
+            target.request(self.command, self.path, body, dict(self.headers))
+            response = target.getresponse()
+            return response.status, response.getheaders(), response.read()
+        finally:
+            target.close()
+
+    def _send(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response_only(status)
+        skipped = {"transfer-encoding", "connection", "keep-alive"}
+        if self.command != "HEAD":
+            skipped.add("content-length")
+        for name, value in headers:
+            if name.lower() not in skipped:
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Requests of one verb.
+
+    Attributes:
+        seconds: until the caller had its answer.
+        requests: until then.
+        rounds: the longest chain of them.
+        later: requests after the caller had its answer.
+        kinds: requests until then, by method.
+        paths: objects that were asked for until then, in the order in which the requests began.
+    """
+
+    seconds: float
+    requests: int
+    rounds: int
+    later: int
+    kinds: dict[str, int]
+    paths: tuple[str, ...]
+
+
+class Meter:
+    """Measures verbs behind a proxy: ``with meter.verb(): ...``, then ``meter.cost``."""
+
+    def __init__(self, proxy: FaultProxy) -> None:
+        self._proxy = proxy
+        self.cost = Cost(0.0, 0, 0, 0, {}, ())
+
+    @contextmanager
+    def verb(self) -> Iterator[None]:
+        """Measure what happens inside; requests that were under way before are waited for."""
+        self._proxy.settle()
+        self._proxy.trace.clear()
+        begin = time.monotonic()
+        yield
+        end = time.monotonic()
+        self._proxy.settle()
+        trace = sorted(self._proxy.trace, key=lambda request: request.begin)
+        waited = [request for request in trace if request.end <= end]
+        self.cost = Cost(
+            seconds=end - begin,
+            requests=len(waited),
+            rounds=rounds(waited),
+            later=len(trace) - len(waited),
+            kinds=dict(Counter(request.method for request in waited)),
+            paths=tuple(f"{request.method} {urllib.parse.unquote(request.path)}" for request in waited),
+        )

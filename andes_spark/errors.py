@@ -27,34 +27,44 @@
        ├ AccessDeniedError
        └ StorageFullError
 
-Every error carries keyword fields (``table``, ``version``, ``keys``, ``column`` ...), all of them in
-``fields`` and as attributes; an attribute that was not given is ``None``. Errors survive pickling, so
-that a task can raise them.
+Every error says what failed in ``message`` and carries the facts for programs in the fields that its class declares
+(``error.table``, ``error.version`` ...): each is an attribute, None if this error does not have it, and ``fields``
+holds those that it has. A name that no class declares is a TypeError where the error is raised and an AttributeError where it
+is read. Errors survive pickling, so that a task can raise them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 
 class AndesError(Exception):
-    """Root of the tree: catch it to catch everything that this library raises on purpose."""
+    """Root of the tree: catch it to catch everything that this library raises on purpose.
 
-    retryable = False
+    Attributes:
+        message: what failed, on what, and what to do.
+        fields: the declared fields that this error has, by name.
+        table: URL of the table, or name of the table in a change feed.
+        retryable: whether the same call may succeed if it is made again.
+    """
+
+    message: str
+    fields: dict[str, Any]
+    table: str | None = None
+    retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, **fields: Any) -> None:
+        unknown = sorted(fields.keys() - declared_fields(type(self)))
+        if unknown:
+            raise TypeError(f"{type(self).__name__} declares no field {unknown[0]!r}")
         super().__init__(message)
         self.message = message
         self.fields = fields
-
-    def __getattr__(self, name: str) -> Any:
-        # Only asked for names that normal look-up did not find. Dunder and private names must fail, or
-        # copy and pickle would take None for a method.
-        if name.startswith("_") or name in ("fields", "message"):
-            raise AttributeError(name)
-        return self.fields.get(name)
+        for name, value in fields.items():
+            setattr(self, name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.message, self.fields))
@@ -64,15 +74,89 @@ def _rebuild(kind: type[AndesError], message: str, fields: dict[str, Any]) -> An
     return kind(message, **fields)
 
 
-class OptionError(AndesError, ValueError):
-    """An argument, option or name that cannot be used."""
+def declared_fields(kind: type[AndesError]) -> frozenset[str]:
+    """Names of the fields that errors of a class may have: its annotated attributes and those of its bases."""
+    names = {name for base in kind.__mro__ for name in inspect.get_annotations(base)}
+    return frozenset(names - {"message", "fields", "retryable"})
 
 
-class SchemaMismatchError(AndesError):
-    """Columns of a batch that do not fit the table: ``missing``, ``extra``, ``wrong_type``."""
+class FromStore:
+    """Fields of errors that a store can be the origin of.
+
+    Attributes:
+        url: URL of the folder.
+        path: path of the object in it, or of a file that was given.
+        status: status of the HTTP answer.
+        code: error code of the S3 answer.
+        errno: error number of the operating system.
+    """
+
+    url: str | None = None
+    path: str | None = None
+    status: int | None = None
+    code: str | None = None
+    errno: int | None = None
 
 
-class NotFoundError(AndesError):
+class FromFeed:
+    """Fields of errors that a change feed can be the origin of.
+
+    Attributes:
+        line: number of the line in the feed, from 1.
+        lsn: log sequence number of the change.
+    """
+
+    line: int | None = None
+    lsn: int | None = None
+
+
+class OptionError(FromStore, FromFeed, AndesError, ValueError):
+    """An argument, option or name that cannot be used.
+
+    Attributes:
+        option: name of the argument or option.
+        value: its value.
+        column: name of the column.
+        problems: everything that is wrong, one text each.
+        position: position of the first wrong character in a text, from 0.
+        suggestion: a known name that is close to an unknown one.
+        settings: Spark settings that are needed, with their values.
+    """
+
+    option: str | None = None
+    value: Any = None
+    column: str | None = None
+    problems: tuple[str, ...] | None = None
+    position: int | None = None
+    suggestion: str | None = None
+    settings: Mapping[str, str] | None = None
+
+
+class SchemaMismatchError(FromFeed, AndesError):
+    """Columns of a batch that do not fit the table.
+
+    Attributes:
+        missing: columns of the table that the batch lacks.
+        extra: columns of the batch that the table lacks.
+        wrong_type: by column, the type it has and the type it should have.
+        duplicate: names that several columns of the batch have.
+        column: name of the column with a value that does not fit.
+        value: that value.
+        keys: keys of rows with such values.
+        path: file with such values.
+    """
+
+    missing: tuple[str, ...] | None = None
+    extra: tuple[str, ...] | None = None
+    wrong_type: Mapping[str, Any] | None = None
+    duplicate: tuple[str, ...] | None = None
+    column: str | None = None
+    value: Any = None
+    keys: Sequence[Any] | None = None
+    path: str | None = None
+
+
+class NotFoundError(FromStore, AndesError):
     """Something that was named does not exist."""
 
 
@@ -81,11 +165,27 @@ class NoSuchTableError(NotFoundError):
 
 
 class NoSuchVersionError(NotFoundError):
-    """The version was never committed."""
+    """The version was never committed.
+
+    Attributes:
+        version: the version asked for.
+        newest: the newest one that there is.
+    """
+
+    version: int | None = None
+    newest: int | None = None
 
 
 class VersionExpiredError(NotFoundError):
-    """The version is below the floor: its mods are vacuumed."""
+    """The version is below the floor: its mods are vacuumed.
+
+    Attributes:
+        version: the version asked for.
+        floor: the oldest readable one.
+    """
+
+    version: int | None = None
+    floor: int | None = None
 
 
 class TableExistsError(AndesError):
@@ -93,43 +193,123 @@ class TableExistsError(AndesError):
 
 
 class BadModsError(AndesError):
-    """More bad mods than ``max_quarantined``; ``reasons`` counts them, ``examples`` shows some."""
+    """More bad mods than ``max_quarantined``.
+
+    Attributes:
+        quarantined: number of bad mods.
+        reasons: number of bad mods by reason.
+        examples: some of the rows, as text.
+    """
+
+    quarantined: int | None = None
+    reasons: Mapping[str, int] | None = None
+    examples: tuple[str, ...] | None = None
 
 
 class SequenceTieError(AndesError):
-    """Two different mods of one key at one sequence in one batch; ``keys`` names some."""
+    """Two different mods of one key at one sequence in one batch.
+
+    Attributes:
+        keys: some of the keys, each with its sequence.
+    """
+
+    keys: Sequence[Any] | None = None
 
 
 class DuplicateKeyError(AndesError):
-    """Rows that share a primary key; ``keys`` names some."""
+    """Rows that share a primary key.
+
+    Attributes:
+        keys: some of the keys.
+    """
+
+    keys: Sequence[Any] | None = None
 
 
 class BatchConflictError(AndesError):
-    """A batch id that was applied before, with other content."""
+    """A batch id that was applied before, with other content.
+
+    Attributes:
+        version: the version that has the batch.
+        batch_id: its source and id.
+    """
+
+    version: int | None = None
+    batch_id: Any = None
 
 
-class UnsupportedTableError(AndesError):
-    """A format, table feature or type that this release does not handle; ``feature`` names it."""
+class UnsupportedTableError(FromStore, FromFeed, AndesError):
+    """A format, table feature or type that this release does not handle.
+
+    Attributes:
+        feature: its name.
+        column: name of the column.
+        version: the version that uses it.
+        keys: keys of rows of a change feed that need it.
+        supported: what is supported instead.
+    """
+
+    feature: str | None = None
+    column: str | None = None
+    version: int | None = None
+    keys: Sequence[Any] | None = None
+    supported: Any = None
 
 
 class ForeignWriteError(AndesError):
-    """A writer that is not this library changed the rows of the base; ``delta_version`` names where."""
+    """A writer that is not this library changed the rows of the base.
+
+    Attributes:
+        delta_version: version of the Delta table with that change.
+        operation: name of the operation, as its writer noted it.
+    """
+
+    delta_version: int | None = None
+    operation: str | None = None
 
 
-class DamagedError(AndesError):
+class DamagedError(FromStore, FromFeed, AndesError):
     """What is stored is not what was written."""
 
 
 class LogDamagedError(DamagedError):
-    """A hole, a broken chain or an edited manifest in the log."""
+    """A hole, a broken chain or an edited manifest in the log.
+
+    Attributes:
+        version: version of the log.
+        applied: version of the log that the base contains.
+        delta_version: version of the base's Delta table.
+    """
+
+    version: int | None = None
+    applied: int | None = None
+    delta_version: int | None = None
 
 
 class FileDamagedError(DamagedError):
-    """A data file whose checksum, row count or form is wrong; ``path`` names it."""
+    """A data file whose checksum, row count or form is wrong.
+
+    Attributes:
+        expected: checksum that the file should have.
+        actual: checksum that it has.
+    """
+
+    expected: str | None = None
+    actual: str | None = None
 
 
 class CommitError(AndesError):
-    """A commit that did not happen, or may not have."""
+    """A commit that did not happen, or may not have.
+
+    Attributes:
+        version: version of the log that was to be committed.
+        delta_version: version of the base's Delta table that was to be committed.
+        commit_id: id of the commit.
+    """
+
+    version: int | None = None
+    delta_version: int | None = None
+    commit_id: str | None = None
 
 
 class CommitConflictError(CommitError):
@@ -143,15 +323,27 @@ class CommitUnknownError(CommitError):
 
 
 class MissingPackageError(AndesError, ImportError):
-    """A package that this call needs is not installed where it runs; ``package`` names it."""
+    """A package that this call needs is not installed where it runs.
+
+    Attributes:
+        package: its name.
+    """
+
+    package: str | None = None
 
 
 class TaskError(AndesError):
-    """A part of the work failed in a worker."""
+    """A part of the work failed in a worker.
+
+    Attributes:
+        step: name of the step.
+    """
+
+    step: str | None = None
 
 
-class StorageError(AndesError):
-    """The store failed; ``path`` names the object."""
+class StorageError(FromStore, AndesError):
+    """The store failed."""
 
 
 class ThrottledError(StorageError):

@@ -75,7 +75,8 @@ class Source:
             raise OptionError(
                 f"primary_key must list columns of the source table, not {primary_key!r}: "
                 f"its columns are {', '.join(names)}",
-                primary_key=primary_key,
+                option="primary_key",
+                value=primary_key,
             )
         for field in fields:
             if not postgres_values.is_supported(field.type):
@@ -202,7 +203,8 @@ class Source:
             raise OptionError(
                 f"primary_key is {list(self.primary_key)}, but line {change.line} of the change feed says "
                 f"{said}: give the key of the source table",
-                primary_key=self.primary_key,
+                option="primary_key",
+                value=self.primary_key,
                 line=change.line,
             )
 

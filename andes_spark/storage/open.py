@@ -43,7 +43,7 @@ def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Stora
         hint = f" Did you mean {near[0]}://?" if near else ""
         raise OptionError(
             f"Tables on {scheme}:// are not supported: use a path, file:///path or s3://bucket/folder.{hint}",
-            scheme=scheme,
+            url=url,
         )
     if options:
         name = min(options)

@@ -45,12 +45,12 @@ def test_json_is_one_line_for_each_row_and_nothing_else(capsys):
 
 
 def test_errors_carry_their_fields_in_json(capsys):
-    Output("json").error(BadModsError("why", table="t", reasons={"null key": 1}, keys=[(1, b"x")]))
+    Output("json").error(BadModsError("why", table="t", reasons={"null key": 1}, examples=((1, b"x"),)))
     out, err = capsys.readouterr()
     assert out == ""
     assert json.loads(err) == {
         "error": "BadModsError", "message": "why", "retryable": False, "table": "t", "reasons": {"null key": 1},
-        "keys": [[1, "eA=="]],
+        "examples": [[1, "eA=="]],
     }  # fmt: skip
 
 

@@ -40,8 +40,8 @@ def problems(
 ) -> tuple[str, ...]:
     with pytest.raises(OptionError) as caught:
         names.validate_columns(columns, key, sequence_by=sequence_by, partition_by=partition_by)
-    assert all(problem in caught.value.message for problem in caught.value.problems)
-    found: tuple[str, ...] = caught.value.problems
+    assert all(problem in caught.value.message for problem in caught.value.fields["problems"])
+    found: tuple[str, ...] = caught.value.fields["problems"]
     return found
 
 

@@ -29,7 +29,7 @@ def main(jars: str, path: str, python: str) -> None:
         except AndesError as error:
             found[name] = {
                 "error": type(error).__name__,
-                "package": error.package,
+                "package": error.fields["package"],
                 "message": error.message,
                 "version": table.version,
             }

@@ -195,9 +195,9 @@ def test_columns_of_the_conditions_alone_are_dropped_others_refused_before_any_j
         with pytest.raises(SchemaMismatchError) as caught:
             table.apply(given, apply_as_deletes="op = 'D'")
         error = caught.value
-        assert {"nome", "why"} <= set(error.extra)
-        assert set(error.wrong_type) == {"amount", "seq"}
-        assert "op" not in error.extra
+        assert {"nome", "why"} <= set(error.fields["extra"])
+        assert set(error.fields["wrong_type"]) == {"amount", "seq"}
+        assert "op" not in error.fields["extra"]
     # A batch of deletes may lack columns, so what is missing is named when nothing but upserts can come.
     with pytest.raises(SchemaMismatchError) as caught:
         table.apply(frame.drop("op", "why", "name", "ok").withColumn("zz", F.lit(1)))

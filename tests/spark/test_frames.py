@@ -108,7 +108,7 @@ def test_deletes_may_lack_columns_and_upserts_may_not(spark, tmp_path):
         assert len(shown(table)) == 7
         with pytest.raises(SchemaMismatchError) as caught:
             table.apply(narrow, apply_as_deletes="op = 'D' AND id < 5")
-        assert set(caught.value.missing) == {"name", "amount", "day", "at", "score", "ok"}
+        assert set(caught.value.fields["missing"]) == {"name", "amount", "day", "at", "score", "ok"}
         assert table.version == 1
 
 
@@ -122,7 +122,7 @@ def test_bad_mods_are_set_aside_or_refused_by_tasks(spark, tmp_path, settings):
         table.apply(frame, max_quarantined=2)
     assert caught.value.quarantined == 3
     assert caught.value.reasons == {"null key: id": 2, "null sequence: seq": 1}
-    assert len(caught.value.examples) == 3
+    assert len(caught.value.fields["examples"]) == 3
     assert table.version == 0
     assert not [each for each in (tmp_path / "t" / "_andes").rglob("*.parquet") if each.is_file()]
     result = table.apply(frame, max_quarantined=3)
@@ -146,7 +146,7 @@ def test_repeats_across_partitions(spark, tmp_path, settings):
     differing = side_by_side(spark, one, changed)
     with pytest.raises(SequenceTieError) as caught:
         table.apply(differing)
-    assert {key["id"] for key in caught.value.keys} <= {2, 3, 4, 5, 6}
+    assert {key["id"] for key in caught.value.fields["keys"]} <= {2, 3, 4, 5, 6}
     assert caught.value.keys
     gone = one.slice(2, 1).append_column("op", pa.array(["D"]))
     tie = side_by_side(spark, one.append_column("op", pa.array(["U"] * 12)), gone)

@@ -68,7 +68,7 @@ def test_keys_must_be_unique_across_partitions(spark, tmp_path, settings):
         create(
             tmp_path / "t", data=side_by_side(spark, *parts[:2], pa.concat_tables([parts[2]] * 2)), settings=settings
         )
-    assert len(caught.value.keys) == 10
+    assert len(caught.value.fields["keys"]) == 10
     assert not data_files(tmp_path / "t")
     assert create(tmp_path / "t", data=side_by_side(spark, one, two.slice(1)), settings=settings).status().rows == 14
 
@@ -115,7 +115,7 @@ def test_rows_that_cannot_be_loaded_leave_no_table(spark, tmp_path, settings):
     spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
     assert not list(spark.sparkContext.statusTracker().getJobIdsForGroup("loading"))
     assert (mismatch.value.missing, mismatch.value.extra) == (("ok",), ("o",))
-    assert set(mismatch.value.wrong_type) == {"seq"}
+    assert set(mismatch.value.fields["wrong_type"]) == {"seq"}
     create(tmp_path / "t", data=frame, settings=settings)
     with pytest.raises(TableExistsError):
         create(tmp_path / "t", data=frame, settings=settings)

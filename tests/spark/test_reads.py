@@ -311,5 +311,5 @@ def test_names_that_delta_refuses_are_refused_at_create(tmp_path, name):
     schema = pa.schema([pa.field("id", pa.int64()), pa.field(name, pa.int64())])
     with pytest.raises(OptionError) as caught:
         ModTable.create(tmp_path / "t", schema, primary_key=["id"])
-    assert len(caught.value.problems) == 1
+    assert len(caught.value.fields["problems"]) == 1
     assert not (tmp_path / "t").exists() or not list((tmp_path / "t").rglob("*.json"))

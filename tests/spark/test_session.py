@@ -41,7 +41,7 @@ def lacking(session) -> dict[str, str]:
     try:
         sessions.require_delta(session)
     except OptionError as error:
-        found: dict[str, str] = error.settings
+        found: dict[str, str] = error.fields["settings"]
         return found
     return {}
 

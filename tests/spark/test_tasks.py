@@ -45,7 +45,7 @@ def test_parts_run_as_tasks_of_one_job_in_order(spark):
 @pytest.mark.parametrize(
     "raised",
     [
-        FileDamagedError("damaged", table=TABLE, path="mods/x", keys=[{"id": 1}]),
+        FileDamagedError("damaged", table=TABLE, path="mods/x", actual="0"),
         DuplicateKeyError("twice", keys=[{"id": 1}, {"id": 2}]),
         AndesError("plain"),
     ],
@@ -72,7 +72,7 @@ def test_an_import_that_fails_names_the_package(spark):
     with pytest.raises(MissingPackageError, match="no_such_package") as caught:
         SparkExecutor(spark, TABLE).map(work, range(2), step="work")
     assert caught.value.table == TABLE
-    assert caught.value.package.startswith("no_such_package")
+    assert caught.value.fields["package"].startswith("no_such_package")
     assert isinstance(caught.value, ImportError)
 
 

@@ -199,7 +199,7 @@ def test_errors_are_translated(
     with pytest.raises(kind) as caught:
         disk.open_output("b/c")
     assert type(caught.value) is kind
-    assert caught.value.path == "b/c"
+    assert caught.value.fields["path"] == "b/c"
     assert isinstance(caught.value.__cause__, OSError)
 
 

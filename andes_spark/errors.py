@@ -29,8 +29,8 @@
 
 Every error says what failed in ``message`` and carries the facts for programs in the fields that its class declares
 (``error.table``, ``error.version`` ...): each is an attribute, None if this error does not have it, and ``fields``
-holds those that it has. A name that no class declares is a TypeError where the error is raised and an AttributeError where it
-is read. Errors survive pickling, so that a task can raise them.
+holds those that it has. A name that no class declares is a TypeError where the error is raised and an AttributeError
+where it is read. Errors survive pickling, so that a task can raise them.
 """
 
 from __future__ import annotations

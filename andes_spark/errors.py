@@ -20,6 +20,7 @@
     ├ CommitError
     │  ├ CommitConflictError          retryable: another writer was first, too often
     │  └ CommitUnknownError           nobody can say yet whether the commit happened
+    ├ ClockError                      a clock, or the time of a version, that is far from the store's
     ├ MissingPackageError             a package that this call needs is not installed
     ├ TaskError                       a part of the work failed in a worker
     └ StorageError
@@ -320,6 +321,10 @@ class CommitConflictError(CommitError):
 
 class CommitUnknownError(CommitError):
     """The store did not say whether the commit happened: read the log before trying again."""
+
+
+class ClockError(AndesError):
+    """This machine's clock, or the time of the newest version, is far from the store's; ``off_seconds``."""
 
 
 class MissingPackageError(AndesError, ImportError):

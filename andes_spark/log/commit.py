@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 
 from andes_spark.errors import CommitConflictError, CommitUnknownError
+from andes_spark.log.clock import CheckedClock
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.model.manifest import (
     FORMAT,
@@ -52,7 +53,14 @@ Admit = Callable[[Manifest], Manifest | None]
 ends the commit with that one instead (the same batch), an error refuses."""
 
 
-def commit(log: Log, draft: Draft, *, admit: Admit, roll_up: Callable[[int], RollUp] | None = None) -> Manifest:
+def commit(
+    log: Log,
+    draft: Draft,
+    *,
+    clock: CheckedClock,
+    admit: Admit,
+    roll_up: Callable[[int, int], RollUp] | None = None,
+) -> Manifest:
     """Commit a draft as the next version; return its manifest, or the one that ``admit`` gave instead.
 
     A lost race costs one more attempt at the next number. "Already exists" and "unknown" always read the
@@ -61,9 +69,10 @@ def commit(log: Log, draft: Draft, *, admit: Admit, roll_up: Callable[[int], Rol
     Args:
         log: refreshed at least once; the draft was planned on its head.
         draft: what to commit.
+        clock: dates the version.
         admit: asked about each version that came in between.
-        roll_up: makes the roll-up for a version; asked for every 10th version above 0. Only a create, which
-            commits version 0 or nothing, does without.
+        roll_up: makes the roll-up for a version and its time; asked for every 10th version above 0. Only a create,
+            which commits version 0 or nothing, does without.
 
     Raises:
         CommitConflictError: lost more often than ``settings.commit_attempts``.
@@ -72,7 +81,7 @@ def commit(log: Log, draft: Draft, *, admit: Admit, roll_up: Callable[[int], Rol
     """
     log.check_head()
     for _ in range(log.settings.commit_attempts):
-        manifest = _render(log, draft, roll_up)
+        manifest = _render(log, draft, clock, roll_up)
         data = encode(manifest)
         # What no reader would take must never be committed.
         mine = decode_manifest(data, table=log.table, version=manifest.version)
@@ -115,18 +124,19 @@ def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
     )
 
 
-def _render(log: Log, draft: Draft, roll_up: Callable[[int], RollUp] | None) -> Manifest:
+def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int, int], RollUp] | None) -> Manifest:
     version = log.head + 1
     first = version == 0
     due = not first and version % ROLL_UP_INTERVAL == 0
     before = None if first else log.manifest(log.head)
+    time = max(clock.now(), before.time if before else 0)
     return Manifest(
         format=FORMAT,
         table_id=draft.table_id,
         version=version,
         previous=None if first else log.digest(log.head),
         commit_id=draft.commit_id,
-        time=max(log.clock(), before.time if before else 0),
+        time=time,
         operation=draft.operation,
         writer=_writer(draft.job),
         counts=draft.counts,
@@ -136,7 +146,7 @@ def _render(log: Log, draft: Draft, roll_up: Callable[[int], RollUp] | None) -> 
         truncate=draft.truncate,
         definition=draft.definition,
         origin=draft.origin,
-        roll_up=roll_up(version) if due and roll_up is not None else None,
+        roll_up=roll_up(version, time) if due and roll_up is not None else None,
         epoch=before.epoch if before else 0,
         floor=before.floor if before else 0,
     )

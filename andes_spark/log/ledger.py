@@ -45,13 +45,18 @@ class Ledger:
             version = self._find_old(batch)
         return None if version is None else self._log.manifest(version)
 
-    def roll_up(self, version: int) -> list[LedgerFile]:
-        """The ledger files for the roll-up at ``version``: those of the last one, and the batches since."""
+    def roll_up(self, version: int, time: int) -> list[LedgerFile]:
+        """The ledger files for the roll-up at ``version``: those of the last one, and the batches since.
+
+        Args:
+            version: of the manifest that carries the roll-up.
+            time: of that manifest; what is older than the retention by then is left out.
+        """
         start = self._log.last_roll_up
         manifest = self._log.manifest(start)
         definition = self._log.definition_at(version - 1)
         retention_ms = parse_duration(definition.batch_retention, option="batch_retention").total_seconds() * 1000
-        oldest = self._log.clock() - retention_ms
+        oldest = time - retention_ms
         files = [each for each in (manifest.roll_up.ledger if manifest.roll_up else []) if each.newest_time >= oldest]
         fresh = _batches(self._log.manifests(start, version - 1))
         if fresh.num_rows == 0:

@@ -140,8 +140,8 @@ class OpenTable:
         self.log.applied = max(self.log.applied, applied)
         self._checked_log = True
 
-    def roll_up(self, version: int) -> RollUp:
-        """What the manifest of every 10th version repeats of the log before it.
+    def roll_up(self, version: int, time: int) -> RollUp:
+        """What the manifest of every 10th version, dated ``time``, repeats of the log before it.
 
         The base is looked at first: a handle that only appends would else repeat ever more that others merged.
         """
@@ -151,7 +151,7 @@ class OpenTable:
             applied=pending[0].version - 1 if pending else version - 1,
             pending=pending,
             definition=self.log.definition_at(version - 1),
-            ledger=self.ledger.roll_up(version),
+            ledger=self.ledger.roll_up(version, time),
         )
 
     def begin(self, verb: str, version: int) -> Steps:

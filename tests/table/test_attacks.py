@@ -19,10 +19,10 @@ from andes_spark.base.snapshots import LEASE
 from andes_spark.delta.paths import entry_path
 from andes_spark.errors import (
     AndesError,
+    ClockError,
     FileDamagedError,
     ForeignWriteError,
     LogDamagedError,
-    OptionError,
     TableExistsError,
 )
 from andes_spark.model.manifest import manifest_path, merge_record_path
@@ -381,7 +381,7 @@ def test_attack_23_a_clock_that_is_far_off_is_refused() -> None:
         log = table._open_table.log
         true = log.clock
         log.clock = lambda true=true, hours=hours: true() + hours * 3_600_000  # type: ignore[misc]
-        with pytest.raises(OptionError, match="clock is"):
+        with pytest.raises(ClockError, match="clock is"):
             send(table, (1, 1, "x"))
         assert ModTable.open(storage).version == 0
         assert list(storage.list("_andes/mods")) == []

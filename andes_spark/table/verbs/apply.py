@@ -13,7 +13,8 @@ from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.cross_check import CrossCheck, pending_of_part, repeated_truncates, without
 from andes_spark.batch.parts import Part, check_quarantine, together, write_part
 from andes_spark.batch.prepare import BatchPlan, prepare
-from andes_spark.errors import BatchConflictError, CommitConflictError, OptionError
+from andes_spark.errors import BatchConflictError, ClockError, CommitConflictError, OptionError
+from andes_spark.log.clock import CheckedClock, check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.manifest import Batch, Manifest
@@ -26,7 +27,6 @@ from andes_spark.table.inputs import arrow_parts, is_spark
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.merging import merge_if_due
 
-CLOCK_TOLERANCE_MS = 5 * 60 * 1000
 CROSS_CHECK_ROWS = 1_000_000
 CROSS_CHECK_BYTES = 64
 _KINDS = {
@@ -54,8 +54,8 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions, *, job:
     warm: dict[str, pa.Table] = {}
     part = _write(open_table, mods, options, plan, head, steps, warm)
     with steps.step("check the clock"):
-        _check_clock(open_table, part, begun)
-    manifest, replayed = _commit(open_table, part, options, plan, steps, job)
+        clock = _check_clock(open_table, part, begun)
+    manifest, replayed = _commit(open_table, part, options, plan, clock, steps, job)
     if replayed:
         _drop(open_table, part)
         warm = {}
@@ -232,7 +232,13 @@ def check_across(open_table: OpenTable, part: Part, plan: BatchPlan, head: int) 
 
 
 def _commit(
-    open_table: OpenTable, part: Part, options: ApplyOptions, plan: BatchPlan, steps: Steps, job: str | None
+    open_table: OpenTable,
+    part: Part,
+    options: ApplyOptions,
+    plan: BatchPlan,
+    clock: CheckedClock,
+    steps: Steps,
+    job: str | None,
 ) -> tuple[Manifest, bool]:
     """Commit a written batch; the manifest, and whether it is that of an earlier apply of the same batch."""
     batch = None
@@ -267,7 +273,7 @@ def _commit(
 
     with steps.step("commit"):
         try:
-            manifest = commit(open_table.log, draft, admit=admit, roll_up=open_table.roll_up)
+            manifest = commit(open_table.log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up)
         except (BatchConflictError, CommitConflictError):
             _drop(open_table, part)
             raise
@@ -290,23 +296,13 @@ def _same_batch(open_table: OpenTable, before: Manifest, batch: Batch, part: Par
     )
 
 
-def _check_clock(open_table: OpenTable, part: Part, begun: int) -> None:
-    """Compare this machine's clock with the store's, by the time that a file of this batch got.
-
-    The file was written after ``begun`` and before now, by this machine's clock; a batch may take hours.
-    """
-    for entry in part.entries[:1]:
-        info = open_table.storage.info(entry.path)
-        now = open_table.log.clock()
-        if info is None or begun - CLOCK_TOLERANCE_MS <= info.modified_ms <= now + CLOCK_TOLERANCE_MS:
-            continue
-        off = ((begun if info.modified_ms < begun else now) - info.modified_ms) / 1000
+def _check_clock(open_table: OpenTable, part: Part, begun: int) -> CheckedClock:
+    """Compare this machine's clock with the store's, by the time that a file of this batch got."""
+    try:
+        return check_clock(open_table.log, begun=begun, written=next((entry.path for entry in part.entries), None))
+    except ClockError:
         _drop(open_table, part)
-        raise OptionError(
-            f"{open_table.table}: this machine's clock is {off:+.0f} s from the store's; set it right, since "
-            "versions are ordered in time",
-            table=open_table.table,
-        )
+        raise
 
 
 def _drop(open_table: OpenTable, part: Part) -> None:

@@ -18,6 +18,7 @@ from andes_spark.delta.actions import Action
 from andes_spark.delta.log import read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.errors import CommitUnknownError, LogDamagedError, OptionError, TableExistsError
+from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import Log
 from andes_spark.model.durations import parse_duration
@@ -129,12 +130,15 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
     """Create a table, with rows if there are any; returns its log.
 
     Raises:
+        ClockError: this machine's clock is far from the store's; nothing stays behind.
         TableExistsError: the folder holds a table, a Delta table that is not ours, or an unfinished load.
         DuplicateKeyError, BadModsError, SchemaMismatchError: rows that cannot be loaded; nothing stays behind.
     """
     if storage.size(manifest_path(0)) is not None:
         raise exists(storage)
     unfinished = _unfinished(storage, definition, loads=data is not None)
+    log = Log(storage, settings)
+    clock = check_clock(log, begun=log.clock())
     table_id = unfinished or str(uuid.uuid4())
     configuration = _configuration(definition)
     adds: list[Action] = []
@@ -143,7 +147,6 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
     if unfinished is None and not _create_base(storage, definition, table_id, configuration, adds):
         storage.delete(paths.decode_path(action["add"]["path"]) for action in adds)
         raise exists(storage)
-    log = Log(storage, settings)
     rows = sum(_rows_of(action) for action in adds)
     draft = Draft(
         operation="create" if data is None else "load",
@@ -156,7 +159,7 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
     def admit(manifest: Manifest) -> Manifest | None:
         raise exists(storage)
 
-    commit(log, draft, admit=admit)
+    commit(log, draft, clock=clock, admit=admit)
     return log
 
 

@@ -265,6 +265,27 @@ def test_no_module_keeps_state_in_globals():
     assert not wrong, "\n".join(wrong)
 
 
+# Threads that compute are the executor's; an upload runs beside its writer.
+MAY_MAKE_THREADS = {
+    "andes_spark/base/executor.py",
+    "andes_spark/base/rows.py",
+    "andes_spark/batch/parts.py",
+    "andes_spark/storage/s3_output.py",
+    "andes_spark/storage/scheduler.py",
+    "andes_spark/testing/s3.py",
+}
+
+
+def test_threads_for_requests_are_made_in_one_place():
+    makers = {
+        name_of(path)
+        for path in sources("andes_spark")
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("ThreadPoolExecutor", "Thread")
+    }
+    assert makers <= MAY_MAKE_THREADS
+
+
 def limit(path: Path) -> int:
     """Lines that a file may have: tests, which are lists of cases, a few more."""
     return MAX_FILE_LINES + (100 if name_of(path).startswith("tests/") else 0)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from andes_spark.errors import NotFoundError, OptionError
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, Storage, check_path
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.scheduler import InlineScheduler
 
 
 class DryRun:
@@ -23,6 +24,7 @@ class DryRun:
     def __init__(self, real: Storage) -> None:
         self.url = real.url
         self.counts: Requests = real.counts
+        self.scheduler = InlineScheduler()
         self._real = real
         self._written = MemoryStorage()
         self._deleted: set[str] = set()

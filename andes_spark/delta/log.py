@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.delta import checkpoints, seal, vectors
@@ -41,8 +40,6 @@ __all__ = [
 
 # So many new entries are read one by one before the newest checkpoint is looked for instead.
 PROBES = 64
-_PARALLEL_FROM = 16
-_READERS = 8
 _ENTRY = re.compile(r"(\d{20})\.json")
 
 
@@ -292,10 +289,8 @@ def _read_commits(storage: Storage, versions: range) -> Iterable[Commit]:
             raise _bad_entry(version, "it vanished while the log was read")
         return commit
 
-    if len(versions) < _PARALLEL_FROM:
-        return map(read, versions)
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(read, versions))
+    answers = [storage.scheduler.ask(read, version) for version in versions]
+    return (answer.result() for answer in answers)
 
 
 def _nothing(storage: Storage, listing: _Listing, version: int | None) -> Exception:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -29,7 +28,6 @@ HINT = "_andes/hint"
 ROLL_UP_INTERVAL = 10
 """Each manifest since the last roll-up is read when a table is opened: 6 ms for 99 of them on a local disk."""
 _KEPT = 100
-_READERS = 16
 _ROLLED_ENTRIES = 1_000
 """Entries and versions that a roll-up repeats at most, some 300 kilobytes; older ones are in those before it."""
 
@@ -295,11 +293,8 @@ class Log:
 
     def _fetch(self, versions: list[int]) -> Iterable[bytes | None]:
         paths = [manifest_path(version) for version in versions]
-        # Threads pay where a request waits for the network; a file of this machine is read faster than one starts.
-        if len(paths) < 4 or not self.storage.url.startswith("s3://"):
-            return [self.storage.find(path) for path in paths]
-        with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(self.storage.find, paths))
+        answers = [self.storage.scheduler.ask(self.storage.find, path) for path in paths]
+        return [answer.result() for answer in answers]
 
     def _learn(self, version: int, data: bytes, decoded: Manifest | None = None) -> None:
         manifest = decoded or decode_manifest(data, table=self.table, version=version)

@@ -30,6 +30,7 @@ from andes_spark.storage.interface import (
     check_folder,
     check_path,
 )
+from andes_spark.storage.scheduler import InlineScheduler
 
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK}
 # After these nobody knows whether a network file system made the link.
@@ -53,6 +54,7 @@ class DiskStorage:
             raise OptionError(f"The folder {root!r} is not absolute: use open_storage().", url=root)
         self.url = os.path.normpath(root)
         self.counts = Requests()
+        self.scheduler = InlineScheduler()
         self._lock = threading.Lock()
         self._durable: set[str] = set()
 

@@ -19,6 +19,7 @@ from typing import Literal, Protocol, Self, TypeAlias
 import pyarrow as pa
 
 from andes_spark.errors import OptionError
+from andes_spark.storage.scheduler import Scheduler
 
 Kind: TypeAlias = Literal["get", "put", "put_if_absent", "list", "delete", "head"]
 
@@ -258,6 +259,10 @@ class Storage(Protocol):
     url: str
     counts: Requests
 
+    @property
+    def scheduler(self) -> Scheduler:
+        """When requests run; waits for new objects where something may refer to them."""
+
     def get(self, path: str) -> bytes:
         """The whole object.
 
@@ -311,7 +316,11 @@ class Storage(Protocol):
         """
 
     def open_output(self, path: str) -> OutputFile:
-        """Starts a new object, whose name must be unique: it is no race and replaces nothing."""
+        """Starts a new object, whose name must be unique: it is no race and replaces nothing.
+
+        Where writes are deferred (``scheduler``), ``close`` may return before the object exists for others. This
+        object of ``Storage`` waits for it before it reads it, lists, or creates anything by ``put_if_absent``.
+        """
 
 
 def check_path(path: str) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from andes_spark.errors import NotFoundError, OptionError, StorageError
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
+from andes_spark.storage.scheduler import InlineScheduler
 
 
 class MemoryStorage:
@@ -20,6 +21,7 @@ class MemoryStorage:
     def __init__(self) -> None:
         self.url = f"memory://{uuid4().hex}"
         self.counts = Requests()
+        self.scheduler = InlineScheduler()
         self._lock = threading.Lock()
         self._objects: dict[str, tuple[bytes, int]] = {}
 

@@ -21,6 +21,7 @@ from andes_spark.storage.s3_errors import Failure, translate, translated
 from andes_spark.storage.s3_input import TAIL_BYTES, RangeReader, Span
 from andes_spark.storage.s3_options import S3Options
 from andes_spark.storage.s3_output import PART_BYTES, S3Output
+from andes_spark.storage.scheduler import ThreadScheduler
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -57,6 +58,7 @@ class S3Storage:
         self._bucket, self._prefix = _parse_url(url)
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self.counts = Requests()
+        self.scheduler = ThreadScheduler("andes-s3")
         self._given = dict(options or {})
         self._options = S3Options.parse(self._given)
         self._timeout = timeout
@@ -78,6 +80,7 @@ class S3Storage:
     def get(self, path: str) -> bytes:
         """See ``Storage.get``."""
         key = self._key(path)
+        self.scheduler.wait(path)
         self.counts.add("get")
         with translated("read", self.url, path):
             data = obstore.get(self._store(), key).bytes().to_bytes()
@@ -99,6 +102,7 @@ class S3Storage:
     def info(self, path: str) -> ObjectInfo | None:
         """See ``Storage.info``."""
         key = self._key(path)
+        self.scheduler.wait(path)
         self.counts.add("head")
         try:
             with translated("look at", self.url, path):
@@ -117,6 +121,8 @@ class S3Storage:
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
         """See ``Storage.put_if_absent``: one PUT with ``If-None-Match: *``, never repeated by the client."""
         key = self._key(path)
+        # The object may refer to any that was begun before.
+        self.scheduler.barrier()
         for attempt in range(_BUSY_ATTEMPTS):
             self.counts.add("put_if_absent", written=len(data))
             with translated("create", self.url, path):
@@ -141,7 +147,9 @@ class S3Storage:
 
     def delete(self, paths: Iterable[str]) -> None:
         """See ``Storage.delete``: a thousand in one request."""
-        keys = [self._key(path) for path in paths]
+        names = list(paths)
+        keys = [self._key(path) for path in names]
+        self.scheduler.forget(names)
         for start in range(0, len(keys), _DELETE_PAGE):
             page = keys[start : start + _DELETE_PAGE]
             self.counts.add("delete")
@@ -150,6 +158,7 @@ class S3Storage:
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See ``Storage.list``. The empty objects that Hadoop writes for folders are left out."""
+        self.scheduler.barrier()
         return self._list(check_folder(prefix), after)
 
     def _list(self, folder: str, after: str | None) -> Iterator[ObjectInfo]:
@@ -181,6 +190,7 @@ class S3Storage:
     def open_input(self, path: str) -> pa.NativeFile:
         """See ``Storage.open_input``: one request fetches the size and the last megabyte."""
         key = self._key(path)
+        self.scheduler.wait(path)
         with translated("open", self.url, path):
             size, tail = self._tail(key)
         self.counts.add_bytes(read=tail.nbytes)
@@ -207,12 +217,18 @@ class S3Storage:
         return result.meta["size"], memoryview(result.bytes())
 
     def open_output(self, path: str) -> OutputFile:
-        """See ``Storage.open_output``. An aborted upload is cancelled at the store."""
+        """See ``Storage.open_output``. An aborted upload is cancelled at the store.
+
+        A small object is put by the scheduler: while the caller goes on, where writes are deferred.
+        """
         key = self._key(path)
 
-        def put_whole(data: bytes) -> None:
+        def put_now(data: bytes) -> None:
             with translated("write", self.url, path):
                 obstore.put(self._store(), key, data, use_multipart=False)
+
+        def put_whole(data: bytes) -> None:
+            self.scheduler.begin(path, len(data), lambda: put_now(data))
 
         def put_parts(parts: Iterator[bytes]) -> None:
             with translated("write", self.url, path):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pyarrow as pa
 
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Storage
+from andes_spark.storage.scheduler import InlineScheduler
 
 Tap = Callable[[str, str], None]
 
@@ -19,6 +20,7 @@ class TappedStorage:
         self.inner = inner
         self.url = inner.url
         self.counts = inner.counts
+        self.scheduler = InlineScheduler()
         self.tap: Tap | None = None
         self._thread = threading.get_ident()
 

@@ -34,7 +34,7 @@ class FailingStorage:
 
     def __init__(self, inner: Any, *, left: int, happens: bool) -> None:
         self._inner, self.left, self._happens = inner, left, happens
-        self.url, self.counts = inner.url, inner.counts
+        self.url, self.counts, self.scheduler = inner.url, inner.counts, inner.scheduler
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

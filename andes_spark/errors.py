@@ -324,7 +324,15 @@ class CommitUnknownError(CommitError):
 
 
 class ClockError(AndesError):
-    """This machine's clock, or the time of the newest version, is far from the store's; ``off_seconds``."""
+    """This machine's clock, or the time of the newest version, is far from the store's.
+
+    Attributes:
+        version: the version that is dated in the future.
+        off_seconds: how far off it is, in seconds.
+    """
+
+    version: int | None = None
+    off_seconds: float | None = None
 
 
 class MissingPackageError(AndesError, ImportError):

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
-
 from andes_spark.delta.features import check_supported
 from andes_spark.delta.log import load_state, read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import ForeignWriteError, LogDamagedError, UnsupportedTableError
+from andes_spark.log.lease import read_note
 from andes_spark.model.manifest import FORMAT, MergeRecord, decode_merge_record, merge_record_path
 from andes_spark.schema.schema import Schema
 from andes_spark.storage.interface import Storage
-
-LEASE = "_andes/merging.json"
 
 
 @dataclass(frozen=True)
@@ -172,13 +169,7 @@ class Base:
 
     def _check_last_merge(self) -> None:
         """Compare our last merge, as its writer left it behind, with the entry that stands there now."""
-        data = self._storage.find(LEASE)
-        if data is None:
-            return
-        try:
-            note = msgspec.json.decode(data, type=MergeNote)
-        except msgspec.DecodeError:
-            return
+        note = read_note(self._storage)
         if note.delta_version is None:
             return
         commit = read_commit(self._storage, note.delta_version)
@@ -190,15 +181,6 @@ class Base:
                 table=self._storage.url,
                 delta_version=note.delta_version,
             )
-
-
-class MergeNote(msgspec.Struct, omit_defaults=True):
-    """Content of ``merging.json``: advisory. Either a merge under way, or the last one that ended."""
-
-    owner: str | None = None
-    until: int | None = None
-    delta_version: int | None = None
-    commit_id: str | None = None
 
 
 def read_record(storage: Storage, table_id: str, version: int) -> MergeRecord:

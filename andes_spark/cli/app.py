@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ class Andes(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its warnings and errors go to stderr in the form that ``--output`` asks for."""
-        with _told_warnings(ctx):
+        with _told_warnings(ctx), _told_records(ctx):
             try:
                 return super().invoke(ctx)
             except AndesError as error:
@@ -56,6 +57,28 @@ def _output(ctx: click.Context) -> Output:
     """The output that the command chose, as far as it got; else text."""
     found = ctx.meta.get(Output.__name__)
     return found if isinstance(found, Output) else Output("text")
+
+
+class _Warnings(logging.Handler):
+    """Shows what the library logs at level WARNING, such as work after a commit that failed."""
+
+    def __init__(self, ctx: click.Context) -> None:
+        super().__init__(logging.WARNING)
+        self._ctx = ctx
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record's message to stderr in the form that ``--output`` asks for."""
+        _output(self._ctx).warning(record.getMessage())
+
+
+@contextmanager
+def _told_records(ctx: click.Context) -> Iterator[None]:
+    logger, handler = logging.getLogger("andes_spark"), _Warnings(ctx)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.create import CreateOptions
-from andes_spark.table.verbs.merging import is_due
+from andes_spark.table.verbs.due import is_due
 
 Options = dict[str, str] | None
 _FILE = click.Path(exists=True, dir_okay=False)

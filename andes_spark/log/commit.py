@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 
 from andes_spark.errors import CommitConflictError, CommitUnknownError
+from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.model.manifest import (
@@ -60,6 +61,7 @@ def commit(
     clock: CheckedClock,
     admit: Admit,
     roll_up: Callable[[int, int], RollUp] | None = None,
+    advisory: Advisory | None = None,
 ) -> Manifest:
     """Commit a draft as the next version; return its manifest, or the one that ``admit`` gave instead.
 
@@ -73,6 +75,7 @@ def commit(
         admit: asked about each version that came in between.
         roll_up: makes the roll-up for a version and its time; asked for every 10th version above 0. Only a create,
             which commits version 0 or nothing, does without.
+        advisory: takes a failure to write the hint; by default it is only logged.
 
     Raises:
         CommitConflictError: lost more often than ``settings.commit_attempts``.
@@ -88,7 +91,7 @@ def commit(
         stands = _put(log, manifest, data)
         winner = log.take(manifest.version, stands, decoded=mine if stands is data else None)
         if winner.commit_id == draft.commit_id:
-            log.write_hint()
+            _leave_hint(log, advisory)
             return winner
         known = log.head
         log.refresh()
@@ -101,6 +104,13 @@ def commit(
         table=log.table,
         version=log.head + 1,
     )
+
+
+def _leave_hint(log: Log, advisory: Advisory | None) -> None:
+    steps = Advisory(log.table) if advisory is None else advisory
+    steps.run("writing the hint", log.write_hint, consequence="opening the table takes more requests until it can be")
+    if advisory is None:
+        steps.report(f"version {log.head} is committed")
 
 
 def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:

@@ -7,12 +7,11 @@ manifest names the SHA-256 of the one before it, and every pair that is read is 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, StorageError, VersionExpiredError
+from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, VersionExpiredError
 from andes_spark.model.manifest import (
     Definition,
     Manifest,
@@ -230,19 +229,8 @@ class Log:
         return found
 
     def write_hint(self) -> None:
-        """Leave the head behind for the next reader; losing this costs requests, never safety.
-
-        A failure is a warning: what was committed must not look refused.
-        """
-        try:
-            self.storage.put(HINT, msgspec.json.encode({"version": self.head}), sync=False)
-        except StorageError as error:
-            warnings.warn(
-                f"{self.table}: version {self.head} is committed, but {HINT} cannot be written: {error}; opening the "
-                "table takes more requests until it can",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        """Leave the head behind for the next reader; losing this costs requests, never safety."""
+        self.storage.put(HINT, msgspec.json.encode({"version": self.head}), sync=False)
 
     def _cold_start(self) -> None:
         start = self._hinted()

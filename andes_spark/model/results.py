@@ -87,6 +87,21 @@ class CompactResult:
 
 
 @dataclass(frozen=True)
+class AdvisoryFailure:
+    """A step after a commit that failed, and on which nothing that is committed depends.
+
+    Attributes:
+        step: for example ``"writing a checkpoint"``.
+        error: what it raised; not always an ``Exception``, since native libraries raise panics.
+        consequence: what follows from it.
+    """
+
+    step: str
+    error: BaseException
+    consequence: str
+
+
+@dataclass(frozen=True)
 class MergeResult:
     """What a merge did.
 
@@ -99,6 +114,7 @@ class MergeResult:
         compaction: files rewritten to keep reads fast.
         steps: where time and requests went.
         error: what went wrong, if it did.
+        advisory: steps after the commit that failed; the merge stands.
     """
 
     status: Literal["merged", "nothing", "skipped", "failed"]
@@ -107,7 +123,8 @@ class MergeResult:
     counts: MergeCounts = field(default_factory=MergeCounts)
     compaction: CompactResult = field(default_factory=CompactResult)
     steps: tuple[Step, ...] = ()
-    error: Exception | None = None
+    error: BaseException | None = None
+    advisory: tuple[AdvisoryFailure, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         # Only asked for names that the dataclass does not have.
@@ -126,6 +143,7 @@ class ApplyResult:
         replayed: whether the same batch was applied before, so that no version was made.
         merge: what the merge that followed did; None where none was due, or a replay left nothing to merge.
         steps: where time and requests went.
+        advisory: steps after the commit that failed, a failed merge among them; the batch is applied.
     """
 
     version: int
@@ -133,6 +151,7 @@ class ApplyResult:
     replayed: bool = False
     merge: MergeResult | None = None
     steps: tuple[Step, ...] = ()
+    advisory: tuple[AdvisoryFailure, ...] = ()
 
     @property
     def received(self) -> int:

@@ -25,7 +25,7 @@ from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.create import CreateOptions, create_table, define, exists, read_schema
-from andes_spark.table.verbs.merging import run_merge
+from andes_spark.table.verbs.merge import run_merge
 from andes_spark.table.verbs.read import pin, read_arrow
 
 if TYPE_CHECKING:

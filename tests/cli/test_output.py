@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -99,7 +100,8 @@ def command():
     @click.pass_context
     def fail(ctx: click.Context, form: str) -> None:
         ctx.meta[Output.__name__] = Output("json" if form == "json" else "text")
-        warnings.warn("merging it failed", RuntimeWarning, stacklevel=1)
+        warnings.warn("it reads an older state", RuntimeWarning, stacklevel=1)
+        logging.getLogger("andes_spark.log.advisory").warning("%s failed", "merging it")
         raise ThrottledError("slow down", path="p")
 
     return root
@@ -108,9 +110,14 @@ def command():
 def test_warnings_are_told_and_retryable_errors_exit_with_75(command):
     text = CliRunner().invoke(command, ["fail"])
     assert text.exit_code == 75
-    assert text.stderr.splitlines() == ["Warning: merging it failed", "Error: slow down [ThrottledError]"]
+    assert text.stderr.splitlines() == [
+        "Warning: it reads an older state",
+        "Warning: merging it failed",
+        "Error: slow down [ThrottledError]",
+    ]
     lines = CliRunner().invoke(command, ["fail", "--output", "json"]).stderr.splitlines()
     assert [json.loads(line) for line in lines] == [
+        {"warning": "it reads an older state"},
         {"warning": "merging it failed"},
         {"error": "ThrottledError", "message": "slow down", "retryable": True, "path": "p"},
     ]

@@ -12,7 +12,6 @@ from andes_spark.errors import (
     CommitConflictError,
     CommitUnknownError,
     StorageError,
-    StorageFullError,
 )
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import PutOutcome
@@ -167,22 +166,3 @@ def test_races_around_a_roll_up() -> None:
     for identity, version in ((("r", 1), 99), (("r", 2), 100), (("s", 99), 101), (("s", 7), 7)):
         content = {99: rows((1, 5, "")), 100: rows((1, 5, "")), 101: rows((2, 1, "")), 7: rows((0, 7, ""))}[version]
         assert fresh.apply(content, batch_id=identity).version == version
-
-
-@pytest.mark.parametrize("path", ["_andes/hint", "_andes/merging.json"])
-def test_what_is_advisory_fails_with_a_warning(path: str) -> None:
-    """A batch, or a merge, that is committed must not look refused: it would be sent again."""
-    storage, tapped, table = opened()
-
-    def full(kind: str, where: str) -> None:
-        if (kind, where) == ("put", path):
-            raise StorageFullError("the disk is full", path=where)
-
-    tapped.tap = full
-    with pytest.warns(RuntimeWarning, match=f"{path} cannot be written: the disk is full"):
-        result = table.apply(rows((1, 1, "a")), batch_id=("t", 1), merge=True)
-    assert (result.version, result.replayed) == (1, False)
-    assert result.merge is not None
-    assert result.merge.status == "merged"
-    assert ModTable.open(storage).status().applied == 1
-    assert ModTable.open(storage).verify().ok

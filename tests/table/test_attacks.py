@@ -15,7 +15,6 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from andes_spark.base.snapshots import LEASE
 from andes_spark.delta.paths import entry_path
 from andes_spark.errors import (
     AndesError,
@@ -25,6 +24,7 @@ from andes_spark.errors import (
     LogDamagedError,
     TableExistsError,
 )
+from andes_spark.log.lease import LEASE_PATH
 from andes_spark.model.manifest import manifest_path, merge_record_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
@@ -442,11 +442,11 @@ def test_a_lease_saves_work_and_blocks_nobody_for_long() -> None:
     send(table, (1, 1, "x"))
     now = table._open_table.log.clock()
     alive = {"owner": "another-host:1:x", "until": now + 60_000}
-    storage.put(LEASE, msgspec.json.encode(alive))
+    storage.put(LEASE_PATH, msgspec.json.encode(alive))
     assert ModTable.open(storage).merge().status == "skipped"
-    storage.put(LEASE, msgspec.json.encode({**alive, "until": now - 1}))
+    storage.put(LEASE_PATH, msgspec.json.encode({**alive, "until": now - 1}))
     assert ModTable.open(storage).merge().status == "merged"
     for nonsense in (b"", b"{}", b"[1]", b'{"owner": 5}'):
         send(table, (1, datetime.datetime.now(datetime.UTC).microsecond + 2, "x"))
-        storage.put(LEASE, nonsense)
+        storage.put(LEASE_PATH, nonsense)
         assert ModTable.open(storage).merge().status in ("merged", "nothing")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,28 +131,32 @@ def test_an_error_at_any_step(vectors: bool) -> None:
 
         storage = MemoryStorage()
         begin(storage, vectors=vectors)
-        with pytest.raises(StopError):
-            work(ModTable.open(storage, settings=SETTINGS, progress=stop))
+        table = ModTable.open(storage, settings=SETTINGS, progress=stop)
+        if "commit to Delta" in names[:number]:
+            # Whatever follows is advisory.
+            work(table)
+            assert table.status().pending_versions == 0
+        else:
+            with pytest.raises(StopError):
+                work(table)
         recover(storage)
 
 
 @pytest.mark.parametrize("happens", [False, True])
 @pytest.mark.parametrize("vectors", [True, False])
-def test_the_store_gone_at_any_write(happens: bool, vectors: bool) -> None:
+def test_the_store_gone_at_any_write(happens: bool, vectors: bool, caplog: pytest.LogCaptureFixture) -> None:
     failed = 0
     for left in range(1, 100):
         storage = MemoryStorage()
         begin(storage, vectors=vectors)
         failing = FailingStorage(storage, left=left, happens=happens)
         table = ModTable.open(failing, settings=SETTINGS)
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            try:
-                work(table)
-            except StorageError:
-                failed += 1
-        # What is advisory fails with a warning; so does the checkpoint of a merge that is committed.
-        assert all("the store is gone" in str(each.message) for each in told)
+        caplog.clear()
+        try:
+            work(table)
+        except StorageError:
+            failed += 1
+        assert all("the store is gone" in record.getMessage() for record in caplog.records if record.levelno >= 30)
         recover(storage)
         if failing.left > 0:
             break

@@ -15,7 +15,7 @@ from andes_spark.errors import BadModsError, LogDamagedError, OptionError, Schem
 from andes_spark.log import log as log_module
 from andes_spark.model.values import json_rows
 from andes_spark.storage.memory import MemoryStorage
-from andes_spark.table.verbs import merging
+from andes_spark.table.verbs import merge as merging
 from andes_spark.testing.tables import create as simple
 from andes_spark.testing.tables import fill, rows
 

@@ -84,8 +84,16 @@ class BaseContext:
 
 @dataclass(frozen=True)
 class Merged:
-    """A merge that was committed: Delta's version, the commit id, what became of the mods."""
+    """A merge that was committed.
 
+    Attributes:
+        applied: version of the log that it went up to.
+        delta_version: of its Delta entry.
+        commit_id: of its Delta entry.
+        counts: of mods, by what became of them.
+    """
+
+    applied: int
     delta_version: int
     commit_id: str
     counts: MergeCounts
@@ -284,7 +292,7 @@ def _commit(
     if not commit_entry(context, version, entry, commit_id):
         drop_files(context, changes, base)
         return None
-    return Merged(version, commit_id, counts)
+    return Merged(record.version, version, commit_id, counts)
 
 
 def commit_entry(context: BaseContext, version: int, entry: list[Action], commit_id: str) -> bool:

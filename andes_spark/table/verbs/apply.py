@@ -14,6 +14,7 @@ from andes_spark.batch.cross_check import CrossCheck, pending_of_part, repeated_
 from andes_spark.batch.parts import Part, check_quarantine, together, write_part
 from andes_spark.batch.prepare import BatchPlan, prepare
 from andes_spark.errors import BatchConflictError, ClockError, CommitConflictError, OptionError
+from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock, check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.sampling import bucket_bounds
@@ -25,7 +26,7 @@ from andes_spark.schema.differences import refuse_repeated
 from andes_spark.schema.names import refuse_reserved
 from andes_spark.table.inputs import arrow_parts, is_spark
 from andes_spark.table.open_table import OpenTable
-from andes_spark.table.verbs.merging import merge_if_due
+from andes_spark.table.verbs.merge import merge_after_apply
 
 CROSS_CHECK_ROWS = 1_000_000
 CROSS_CHECK_BYTES = 64
@@ -55,15 +56,27 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions, *, job:
     part = _write(open_table, mods, options, plan, head, steps, warm)
     with steps.step("check the clock"):
         clock = _check_clock(open_table, part, begun)
-    manifest, replayed = _commit(open_table, part, options, plan, clock, steps, job)
+    advisory = Advisory(open_table.table)
+    manifest, replayed = _commit(open_table, part, options, plan, clock, steps, advisory, job)
     if replayed:
-        _drop(open_table, part)
+        advisory.run(
+            "deleting files of the repeated batch",
+            lambda: _drop(open_table, part),
+            consequence="they take up space, and no version refers to them",
+        )
         warm = {}
     # Of a replay too: the first apply may have ended between commit and merge.
-    merge = merge_if_due(open_table, wanted=options.merge, warm=warm)
+    merge = merge_after_apply(open_table, requested=options.merge, warm=warm, advisory=advisory)
     if replayed and merge is not None and merge.status == "nothing":
         merge = None
-    return ApplyResult(manifest.version, manifest.counts, replayed=replayed, merge=merge, steps=steps.done)
+    return ApplyResult(
+        manifest.version,
+        manifest.counts,
+        replayed=replayed,
+        merge=merge,
+        steps=steps.done,
+        advisory=advisory.report("the batch is applied"),
+    )
 
 
 def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
@@ -238,6 +251,7 @@ def _commit(
     plan: BatchPlan,
     clock: CheckedClock,
     steps: Steps,
+    advisory: Advisory,
     job: str | None,
 ) -> tuple[Manifest, bool]:
     """Commit a written batch; the manifest, and whether it is that of an earlier apply of the same batch."""
@@ -273,7 +287,9 @@ def _commit(
 
     with steps.step("commit"):
         try:
-            manifest = commit(open_table.log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up)
+            manifest = commit(
+                open_table.log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up, advisory=advisory
+            )
         except (BatchConflictError, CommitConflictError):
             _drop(open_table, part)
             raise

@@ -1,0 +1,150 @@
+"""The merge lease: a note that a merge is under way, and where the last one ended.
+
+The lease is advisory. It keeps others from doing the same merge at the same time; no commit depends on it, and two
+merges that begin at one moment may both believe that they hold it. Whoever holds it renews it while it works,
+and only the owner's note is cleared at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+
+import msgspec
+
+from andes_spark.errors import AndesError
+from andes_spark.storage.interface import Storage
+
+LEASE_PATH = "_andes/merging.json"
+LEASE_MS = 2 * 60 * 1000
+RENEWALS = 4
+"""Renewals within the time of one lease."""
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class MergeNote(msgspec.Struct, omit_defaults=True, frozen=True):
+    """Content of the lease's file.
+
+    Attributes:
+        owner: host, process and random id of the merge under way; None if there is none.
+        until: end of its lease, in milliseconds since 1970.
+        delta_version: of the last merge that ended.
+        commit_id: of that merge's Delta entry.
+        applied: version of the log that it went up to.
+    """
+
+    owner: str | None = None
+    until: int | None = None
+    delta_version: int | None = None
+    commit_id: str | None = None
+    applied: int | None = None
+
+
+def read_note(storage: Storage) -> MergeNote:
+    """The note as it stands; an empty one where there is none, or none that can be read."""
+    data = storage.find(LEASE_PATH)
+    if data is None:
+        return MergeNote()
+    try:
+        return msgspec.json.decode(data, type=MergeNote)
+    except msgspec.DecodeError:
+        return MergeNote()
+
+
+class MergeLease:
+    """The lease of one merge.
+
+    Args:
+        storage: the table's folder.
+        clock: milliseconds since 1970.
+        lease_ms: time after which others may take a lease that was not renewed.
+    """
+
+    def __init__(self, storage: Storage, clock: Callable[[], int], *, lease_ms: int = LEASE_MS) -> None:
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4()}"
+        self._storage = storage
+        self._clock = clock
+        self._lease_ms = lease_ms
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def is_held_elsewhere(self) -> bool:
+        """Whether another merge seems to be under way: its note is fresh, and its process, if it is here, lives."""
+        note = read_note(self._storage)
+        if note.owner is None or note.until is None or note.until < self._clock():
+            return False
+        host, _, rest = note.owner.partition(":")
+        process = rest.partition(":")[0]
+        if host != socket.gethostname() or not process.isdigit():
+            return True
+        return int(process) != os.getpid() and _is_alive(int(process))
+
+    def acquire(self) -> None:
+        """Take the lease, and renew it from a thread of its own until it is released."""
+        self._put(read_note(self._storage))
+        self._thread = threading.Thread(target=self._keep, name="andes-merge-lease", daemon=True)
+        self._thread.start()
+
+    def renew(self) -> bool:
+        """Extend the lease; False if it is another's by now, whose note stays."""
+        note = read_note(self._storage)
+        if note.owner != self.owner:
+            return False
+        self._put(note)
+        return True
+
+    def release(self, merged: MergeNote | None) -> None:
+        """Give the lease back. Another owner's lease stays as it is.
+
+        Args:
+            merged: where this merge ended; None if it committed nothing.
+        """
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        note = read_note(self._storage)
+        ours = note.owner in (None, self.owner)
+        if merged is None and (note.owner is None or not ours):
+            return
+        last = note if merged is None or (note.delta_version or -1) > (merged.delta_version or -1) else merged
+        self._write(
+            MergeNote(
+                owner=None if ours else note.owner,
+                until=None if ours else note.until,
+                delta_version=last.delta_version,
+                commit_id=last.commit_id,
+                applied=last.applied,
+            )
+        )
+
+    def _put(self, note: MergeNote) -> None:
+        self._write(msgspec.structs.replace(note, owner=self.owner, until=self._clock() + self._lease_ms))
+
+    def _write(self, note: MergeNote) -> None:
+        self._storage.put(LEASE_PATH, msgspec.json.encode(note), sync=False)
+
+    def _keep(self) -> None:
+        """Renew until released, or until another merge has taken the lease."""
+        while not self._stop.wait(self._lease_ms / RENEWALS / 1000):
+            try:
+                if not self.renew():
+                    _LOGGER.info("%s: another merge has taken the lease", self._storage.url)
+                    return
+            except AndesError as error:
+                _LOGGER.info("%s: the lease of the merge was not renewed: %s", self._storage.url, error)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,20 @@
+"""When the merge policy of a table asks for a merge."""
+
+from __future__ import annotations
+
+from andes_spark.model.durations import parse_duration
+from andes_spark.table.open_table import OpenTable
+
+
+def is_due(open_table: OpenTable) -> bool:
+    """Whether the table's merge policy asks for a merge now."""
+    policy = open_table.definition.merge
+    if policy == "manual":
+        return False
+    if policy == "always":
+        return True
+    applied = open_table.base.snapshot().applied
+    if applied >= open_table.log.head:
+        return False
+    waited_ms = open_table.log.clock() - open_table.log.manifest(applied + 1).time
+    return waited_ms >= parse_duration(policy, option="merge").total_seconds() * 1000

@@ -1,0 +1,176 @@
+"""Merging: rounds of pending versions folded into the base, and the advisory work that follows.
+
+What follows the first commit of a merge is advisory: compaction, further rounds, the checkpoint, the lease. It is
+reported in the result and never raised, see ``log.advisory``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from andes_spark.base.merge.compact import compact
+from andes_spark.base.merge.merge import Merged, merge_pending
+from andes_spark.base.steps import Steps
+from andes_spark.delta.checkpoints import write_checkpoint
+from andes_spark.errors import CommitConflictError
+from andes_spark.log.advisory import Advisory
+from andes_spark.log.lease import MergeLease, MergeNote
+from andes_spark.log.pending import Warm, pending_of
+from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.due import is_due
+
+
+def merge_after_apply(
+    open_table: OpenTable, *, requested: bool | None, warm: Warm, advisory: Advisory
+) -> MergeResult | None:
+    """Merge after an apply, as the caller or the table's policy says; a failure is part of the result."""
+    if requested is False:
+        return None
+
+    def merge() -> MergeResult | None:
+        return run_merge(open_table, warm=warm) if requested or is_due(open_table) else None
+
+    before = len(advisory.failures)
+    result = advisory.run("merging it", merge, consequence="the next merge takes it")
+    if len(advisory.failures) == before:
+        return result
+    error = advisory.failures[-1].error
+    return MergeResult("failed", applied=open_table.log.applied, delta_version=-1, error=error)
+
+
+def run_merge(open_table: OpenTable, *, warm: Warm | None = None) -> MergeResult:
+    """Merge pending versions; goes on while others are appended, at most ``settings.merge_rounds`` times.
+
+    Raises:
+        ForeignWriteError: another writer changed rows of the base.
+        CommitConflictError: other merges were first, too often.
+        AndesError: reading or writing failed; the base is as it was.
+    """
+    steps = open_table.begin("merge", open_table.log.head)
+    advisory = Advisory(open_table.table)
+    lease = MergeLease(open_table.storage, open_table.log.clock)
+    with steps.step("read log and base"):
+        consequence = "others may do the same work at the same time"
+        if advisory.run("reading the merge lease", lease.is_held_elsewhere, consequence=consequence):
+            return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1, steps=steps.done)
+        snapshot = open_table.base.snapshot()
+        open_table.log.applied = snapshot.applied
+        head = open_table.log.refresh()
+        if snapshot.applied > head:
+            open_table.log.pending(snapshot.applied, head)
+        if snapshot.applied >= head:
+            return MergeResult("nothing", snapshot.applied, snapshot.version, steps=steps.done)
+    advisory.run("taking the merge lease", lease.acquire, consequence=consequence)
+    rounds: _Rounds | None = None
+    try:
+        rounds = _run_rounds(open_table, steps, advisory, warm)
+    finally:
+        note = None if rounds is None else rounds.note
+        advisory.run("releasing the merge lease", lambda: lease.release(note), consequence=consequence)
+    return _result(open_table, rounds, steps, advisory)
+
+
+@dataclass(frozen=True)
+class _Rounds:
+    """The committed rounds of one merge; ``last`` is None if another merge left nothing to do."""
+
+    last: Merged | None = None
+    counts: MergeCounts = field(default_factory=MergeCounts)
+    compaction: CompactResult = field(default_factory=CompactResult)
+
+    @property
+    def note(self) -> MergeNote | None:
+        """The note for those who open the table next."""
+        if self.last is None:
+            return None
+        return MergeNote(
+            delta_version=self.last.delta_version, commit_id=self.last.commit_id, applied=self.last.applied
+        )
+
+
+def _run_rounds(open_table: OpenTable, steps: Steps, advisory: Advisory, warm: Warm | None) -> _Rounds:
+    """The first round, which may fail, and what follows it, which is advisory."""
+    before = open_table.base.snapshot().version
+    merged = _merge_once(open_table, steps, warm)
+    if merged is None:
+        return _Rounds()
+    rounds = _compacted(open_table, _Rounds(merged, merged.counts), steps, advisory)
+    for _ in range(open_table.settings.merge_rounds - 1):
+        newer = advisory.run(
+            "merging newer versions",
+            lambda: (
+                None if open_table.log.refresh() <= open_table.log.applied else _merge_once(open_table, steps, warm)
+            ),
+            consequence="the next merge takes them",
+        )
+        if newer is None:
+            break
+        rounds = replace(rounds, last=newer, counts=rounds.counts.plus(newer.counts))
+        rounds = _compacted(open_table, rounds, steps, advisory)
+    advisory.run(
+        "writing a checkpoint",
+        lambda: _write_checkpoint(open_table, steps, before),
+        consequence="the next merge that is due for one tries again",
+    )
+    return rounds
+
+
+def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> _Rounds:
+    done = advisory.run(
+        "compacting",
+        lambda: compact(open_table.base_context(), open_table.base.snapshot(), steps=steps),
+        consequence="reads are slower until a later merge does it",
+    )
+    return rounds if done is None else replace(rounds, compaction=rounds.compaction.plus(done))
+
+
+def _merge_once(open_table: OpenTable, steps: Steps, warm: Warm | None) -> Merged | None:
+    """One committed merge, planned anew as often as another commit is first; None if nothing is pending."""
+    base_context = open_table.base_context()
+    for _ in range(open_table.settings.commit_attempts):
+        snapshot = open_table.base.snapshot()
+        open_table.base.require_ours(snapshot)
+        head = open_table.log.refresh()
+        if snapshot.applied >= head:
+            open_table.log.pending(snapshot.applied, head)
+            open_table.log.applied = snapshot.applied
+            return None
+        versions = open_table.log.pending(snapshot.applied, head)
+        pending = pending_of(versions, base_context.shape.arrow, base_context.shape.columns)
+        merged = merge_pending(base_context, snapshot, pending, head, steps=steps, warm=warm)
+        if merged is not None:
+            open_table.log.applied = head
+            return merged
+    raise CommitConflictError(
+        f"{open_table.table}: other merges were first {open_table.settings.commit_attempts} times; merge again",
+        table=open_table.table,
+    )
+
+
+def _write_checkpoint(open_table: OpenTable, steps: Steps, before: int) -> None:
+    """Write a checkpoint if one has become due since Delta version ``before``."""
+    interval = open_table.settings.checkpoint_interval
+    version = open_table.base.snapshot().version
+    if version // interval > before // interval:
+        with steps.step("checkpoint"):
+            write_checkpoint(open_table.storage, version)
+
+
+def _result(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> MergeResult:
+    if rounds.last is None:
+        snapshot = open_table.base.snapshot()
+        failures = advisory.report("nothing was left to merge")
+        return MergeResult("nothing", snapshot.applied, snapshot.version, steps=steps.done, advisory=failures)
+    newest = advisory.run(
+        "reading the base again", open_table.base.snapshot, consequence="the result may name an older Delta version"
+    )
+    return MergeResult(
+        "merged",
+        applied=rounds.last.applied,
+        delta_version=rounds.last.delta_version if newest is None else newest.version,
+        counts=rounds.counts,
+        compaction=rounds.compaction,
+        steps=steps.done,
+        advisory=advisory.report("the merge is committed"),
+    )

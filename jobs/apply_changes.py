@@ -16,7 +16,11 @@ from andes_spark.spark.session import spark_session
 
 def main() -> int:
     """Run the job that the command line asks for."""
-    job = parse()
+    try:
+        job = parse()
+    except AndesError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 2
     spark = spark_session("andes_spark apply_changes")
     try:
         return 0 if run(job, spark, Console(width=None if sys.stdout.isatty() else 150)) else 1

@@ -21,7 +21,8 @@ from andes_spark.batch.sql_text import check_sql
 from andes_spark.batch.sql_types import check_types, with_doubles
 from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.law.rows import UNKNOWN_OP
-from andes_spark.model.mod import OP, ApplyOptions, OnNull, Op
+from andes_spark.model.mod import OP, OnNull, Op
+from andes_spark.model.options import ApplyOptions
 
 FLAGS = {
     "apply_as_upserts": "_andes_is_upsert",

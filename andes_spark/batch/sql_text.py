@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from andes_spark.errors import OptionError
-from andes_spark.model.option_types import TEXT, require
+from andes_spark.model.options import TEXT, require
 
 FUNCTIONS = frozenset({"coalesce", "lower", "upper"})
 """Functions that give the same, NULL and text beyond ASCII included; tests/spark/test_conditions.py compares them."""

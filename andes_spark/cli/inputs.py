@@ -1,4 +1,4 @@
-"""Files that commands read: rows as Parquet, CSV or JSON lines, schemas, and ``KEY=VALUE`` arguments."""
+"""Files that commands read: rows as Parquet, CSV or JSON lines, and schemas."""
 
 from __future__ import annotations
 
@@ -194,23 +194,6 @@ def read_schema_file(path: str) -> Schema:
     except _WRONG as error:
         raise _unreadable(path, "text", error) from error
     return Schema.from_json(text) if Path(path).suffix == ".json" else Schema.from_ddl(text)
-
-
-def pairs(given: Sequence[str], *, option: str) -> dict[str, str]:
-    """``KEY=VALUE`` arguments by key.
-
-    Raises:
-        OptionError: one without ``=`` or a key that stands twice. Values are not repeated: they may be secret.
-    """
-    found: dict[str, str] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise OptionError(f"{option} takes KEY=VALUE, with a key and an equals sign", option=option)
-        if key in found:
-            raise OptionError(f"{option} names {key!r} twice", option=option)
-        found[key] = value
-    return found
 
 
 def _different(path: str, first: str) -> OptionError:

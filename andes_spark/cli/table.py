@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from andes_spark.cli.inputs import pairs
+from andes_spark.cli.options import flags, pairs
 from andes_spark.cli.output import Form, Output
 from andes_spark.cli.plain import plain, rows_of
 from andes_spark.cli.summaries import iso_time, show_manifest
-from andes_spark.errors import OptionError
 from andes_spark.model.manifest import Counts
+from andes_spark.model.options import ModsOptions, ReadOptions, VersionOptions
 from andes_spark.table.mod_table import ModTable
 
 _SHOWN = 20
@@ -92,7 +91,7 @@ def history(path: str, output: Output, storage_options: dict[str, str] | None, l
 
 @table.command()
 @table_command
-@click.option("--version", type=click.IntRange(0), help="Version; by default the newest.")
+@flags(VersionOptions)
 def manifest(path: str, output: Output, storage_options: dict[str, str] | None, version: int | None) -> None:
     """Show the manifest of a version: its files, counts and checksums."""
     opened = ModTable.open(path, storage_options=storage_options)
@@ -106,7 +105,7 @@ def _limit(function: Command) -> Command:
 
 @table.command()
 @table_command
-@click.option("--version", type=click.IntRange(0), help="Up to this version; by default the newest.")
+@flags(VersionOptions)
 @_limit
 def quarantined(
     path: str, output: Output, storage_options: dict[str, str] | None, version: int | None, limit: int | None
@@ -118,8 +117,7 @@ def quarantined(
 
 @table.command()
 @table_command
-@click.option("--from-version", type=click.IntRange(0), default=0, show_default=True, help="First version.")
-@click.option("--to-version", type=click.IntRange(0), help="Last version; by default the newest.")
+@flags(ModsOptions)
 @_limit
 def mods(
     path: str,
@@ -147,42 +145,27 @@ def verify(path: str, output: Output, storage_options: dict[str, str] | None) ->
 
 @table.command()
 @table_command
-@click.option("--columns", help="Names of columns, with commas between; by default all.")
-@click.option("--filter", "condition", help="SQL condition, such as \"status = 'open' AND total > 10\".")
-@click.option("--version", type=click.IntRange(0), help="Version; by default the newest.")
+@flags(ReadOptions)
 @_limit
 @click.option("--spark", is_flag=True, help="Read by Spark, for tables beyond this machine's memory.")
 def read(
     path: str,
     output: Output,
     storage_options: dict[str, str] | None,
-    columns: str | None,
-    condition: str | None,
+    columns: tuple[str, ...] | None,
+    filter: str | None,
     version: int | None,
     limit: int | None,
     spark: bool,
 ) -> None:
     """Show rows: the base and all pending mods together, in no order."""
-    names = None if columns is None else split_names(columns)
     if spark:
-        rows = _by_spark(path, storage_options, names, condition, version, _wanted(output, limit))
+        rows = _by_spark(path, storage_options, columns, filter, version, _wanted(output, limit))
     else:
         with output.progress("read") as step:
             opened = ModTable.open(path, storage_options=storage_options, progress=step)
-            rows = opened.to_arrow(columns=names, filter=condition, version=version)
+            rows = opened.to_arrow(columns=columns, filter=filter, version=version)
     show_rows(output, rows, limit)
-
-
-def split_names(text: str) -> list[str]:
-    """Names with commas between; CSV quotes make commas part of a name.
-
-    Raises:
-        OptionError: an empty name.
-    """
-    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
-    if not names or "" in names:
-        raise OptionError(f"{text!r} is no list of names with commas between")
-    return names
 
 
 def counts_of(counts: Counts) -> dict[str, int]:
@@ -224,7 +207,7 @@ def s3a_settings(options: Mapping[str, str]) -> dict[str, str]:
 def _by_spark(
     path: str,
     storage_options: dict[str, str] | None,
-    names: list[str] | None,
+    names: tuple[str, ...] | None,
     condition: str | None,
     version: int | None,
     limit: int | None,

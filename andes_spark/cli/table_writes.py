@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import click
 
 from andes_spark.cli.dry_run import DryRun
-from andes_spark.cli.inputs import FORMATS, open_rows, pairs, read_schema_file
+from andes_spark.cli.inputs import FORMATS, open_rows, read_schema_file
+from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.plain import plain
 from andes_spark.cli.summaries import apply_summary, merge_summary
-from andes_spark.cli.table import counts_of, split_names, table_command
+from andes_spark.cli.table import counts_of, table_command
 from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import manifest_path
+from andes_spark.model.options import ApplyOptions, CreateOptions, declared_options, defaults, flag_of
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
 from andes_spark.table.open_table import OpenTable
-from andes_spark.table.verbs.create import CreateOptions
 from andes_spark.table.verbs.due import is_due
 
 Options = dict[str, str] | None
@@ -63,33 +63,14 @@ def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, g
 @click.option("--feed-table", help="Source table of --feed, such as public.orders.")
 @click.option("--data", type=_FILE, help="Rows of an initial load; their keys must be unique.")
 @click.option("--format", "form_of_data", type=click.Choice(FORMATS), help="Of --data; by default by its name.")
-@click.option("--primary-key", required=True, help="Key columns, with commas between.")
-@click.option("--sequence-by", help="Columns that order the mods of a key, with commas between.")
-@click.option("--partition-by", help="Columns that the base's files are laid out by, with commas between.")
-@click.option("--merge", "policy", default="always", show_default=True, help='"always", "manual" or "15 minutes".')
-@click.option("--lateness", default="30 days", show_default=True, help="How long deleted keys are remembered.")
-@click.option("--batch-retention", default="30 days", show_default=True, help="How long batch ids are remembered.")
-@click.option("--deletion-vectors/--no-deletion-vectors", default=True, show_default=True, help="Else rewrite files.")
-@click.option("--comment", help="Free text, stored with the table.")
-@click.option("--property", "properties", metavar="KEY=VALUE", multiple=True, help="Stored with the table.")
-@click.option("--if-not-exists", is_flag=True, help="Do nothing if the table is there, with the same keys.")
+@flags(CreateOptions)
 @dry_run
 def create(path: str, output: Output, storage_options: Options, dry_run: bool, **given: Any) -> None:
     """Create a table, empty or with rows."""
-    given["primary_key"] = split_names(given["primary_key"])
     schema = _columns_of(given["schema"], given["schema_file"], given["feed"], given)
-    default = wal2json.ModColumns().sequence_by if given["feed"] else ()
-    options = CreateOptions(
-        primary_key=given["primary_key"],
-        sequence_by=split_names(given["sequence_by"]) if given["sequence_by"] else default,
-        partition_by=split_names(given["partition_by"]) if given["partition_by"] else (),
-        merge=given["policy"],
-        lateness=given["lateness"],
-        batch_retention=given["batch_retention"],
-        deletion_vectors=given["deletion_vectors"],
-        comment=given["comment"],
-        properties=pairs(given["properties"], option="--property"),
-    )
+    options = values(CreateOptions, given)
+    if given["feed"] is not None:
+        options.setdefault("sequence_by", wal2json.ModColumns().sequence_by)
     data = None
     if given["data"] is not None:
         data = open_rows([given["data"]], given=given["form_of_data"], schema=schema)
@@ -99,9 +80,8 @@ def create(path: str, output: Output, storage_options: Options, dry_run: bool, *
         made = ModTable.create(
             DryRun(storage) if dry_run else storage,
             schema,
-            **vars(options),
+            **options,
             data=data,
-            if_not_exists=given["if_not_exists"],
             progress=step,
         )
     content: dict[str, Any] = {"table": made.url, "version": made.version, "schema": made.schema.to_ddl()}
@@ -121,26 +101,7 @@ class _Batch(NamedTuple):
 @table_command
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--format", "form_of_files", type=click.Choice([*FORMATS, "wal2json"]), help="By default by their names.")
-@click.option("--apply-as-deletes", metavar="SQL", help="Condition that makes a row a delete, such as \"op = 'D'\".")
-@click.option("--apply-as-upserts", metavar="SQL", help="Condition that makes a row an upsert; by default all others.")
-@click.option("--apply-as-truncates", metavar="SQL", help="Condition that makes a row a truncate of the whole table.")
-@click.option(
-    "--batch-id", nargs=2, metavar="SOURCE ID", help="The same batch is applied once. Up to 38 digits are a number."
-)
-@click.option("--at-least-once", is_flag=True, help="Accept no --batch-id for a table without sequence columns.")
-@click.option("--column-list", help="Upserts set only these columns, with commas between.")
-@click.option("--except-column-list", help="Upserts set all columns but these, with commas between.")
-@click.option("--ignore-null-updates", is_flag=True, help="A NULL keeps the value that the row has.")
-@click.option("--columns-to-update", metavar="COLUMN", help="Array column that lists what each row carries.")
-@click.option(
-    "--on-null-operation", type=click.Choice(["quarantine", "upsert"]), default="quarantine", show_default=True,
-    help="What a row is for which a condition is NULL.",
-)  # fmt: skip
-@click.option("--max-quarantined", type=click.IntRange(0), default=0, show_default=True, help="Bad rows to set aside.")
-@click.option("--cast", is_flag=True, help="Cast value columns; what cannot be cast is a bad row.")
-@click.option("--strict-replay", is_flag=True, help="A repeated batch must be equal in all columns.")
-@click.option("--merge/--no-merge", default=None, help="Merge now or not, whatever the table's policy says.")
-@click.option("--job", help="Name of the job, kept in the manifest.")
+@flags(ApplyOptions)
 @click.option("--feed-table", help="Of wal2json: the source table, such as public.orders.")
 @click.option("--source", help="Of wal2json: name of the feed in batch ids; by default --feed-table.")
 @click.option(
@@ -179,40 +140,20 @@ def _one(files: tuple[str, ...], schema: Schema, narrow: set[str], given: dict[s
         raise OptionError("--feed-table goes with --format wal2json", option="feed_table")
     text = set(schema.names) - narrow if given["cast"] else set()
     rows = open_rows(files, given=given["form_of_files"], schema=schema, text=text)
-    same = ("at_least_once", "columns_to_update", "ignore_null_updates", "on_null_operation", "max_quarantined")
-    options = {name: given[name] for name in (*same, "cast", "strict_replay", "merge", "job")}
-    for name in ("apply_as_deletes", "apply_as_upserts", "apply_as_truncates"):
-        options[name] = given[name]
-    for name in ("column_list", "except_column_list"):
-        options[name] = None if given[name] is None else split_names(given[name])
-    if given["batch_id"] is not None:
-        source, text_id = given["batch_id"]
-        # Not one with zeros before it: 01 and 1 are two ids.
-        is_number = re.fullmatch(r"0|[1-9][0-9]{0,37}", text_id) is not None
-        options["batch_id"] = (source, int(text_id) if is_number else text_id)
-    yield _Batch(rows, options)
+    yield _Batch(rows, values(ApplyOptions, given))
 
 
-_NOT_FOR_FEEDS = (
-    "apply_as_deletes",
-    "apply_as_upserts",
-    "apply_as_truncates",
-    "batch_id",
-    "column_list",
-    "except_column_list",
-    "columns_to_update",
-    "ignore_null_updates",
-    "cast",
-    "at_least_once",
-)
+_FOR_FEEDS = ("max_quarantined", "strict_replay", "merge", "job")
 
 
 def _feed(
     files: tuple[str, ...], schema: Schema, keys: tuple[str, ...], sequence: tuple[str, ...], given: dict[str, Any]
 ) -> Iterator[_Batch]:
-    wrong = [name for name in _NOT_FOR_FEEDS if given[name]]
+    default = defaults(ApplyOptions)
+    chosen = values(ApplyOptions, given)
+    wrong = [name for name, value in chosen.items() if name not in _FOR_FEEDS and value != default[name]]
     if wrong:
-        options = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        options = ", ".join(flag_of(name, declared_options(ApplyOptions)[name]) for name in wrong)
         raise OptionError(f"a wal2json feed says by itself what its changes are: leave out {options}", option=wrong[0])
     if given["feed_table"] is None:
         raise OptionError("--format wal2json needs --feed-table, such as public.orders", option="feed_table")
@@ -239,7 +180,7 @@ def _feed(
                 "apply_as_truncates": f"{op} = 'T'",
                 "columns_to_update": listed,
                 "batch_id": (given["source"] or given["feed_table"], batch.batch_id),
-                **{name: given[name] for name in ("max_quarantined", "strict_replay", "merge", "job")},
+                **{name: value for name, value in chosen.items() if name in _FOR_FEEDS},
             },
         )
 

@@ -39,7 +39,7 @@ from andes_spark.errors import FileDamagedError, NotFoundError, OptionError
 from andes_spark.feeds import postgres_values
 from andes_spark.feeds import wal2json_records as records
 from andes_spark.feeds.wal2json_mods import ModColumns, Source
-from andes_spark.model.option_types import COUNT, require
+from andes_spark.model.options import COUNT, require
 from andes_spark.schema.schema import Field, Primitive, Schema
 
 __all__ = [

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from andes_spark.errors import DamagedError, OptionError, UnsupportedTableError
-from andes_spark.model.option_types import is_text
+from andes_spark.model.options import is_text
 
 INSERT, UPDATE, DELETE, TRUNCATE = "I", "U", "D", "T"
 

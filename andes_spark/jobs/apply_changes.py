@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
+from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
 from andes_spark.model.manifest import encode
+from andes_spark.model.options import COUNT, NAME, NAMES, TEXT, Options, declared_options, defaults, flag_of, option
 from andes_spark.model.results import ApplyResult
 from andes_spark.schema.schema import Schema
 from andes_spark.table.mod_table import ModTable
@@ -20,35 +24,29 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _SHOWN = 5
+_POSITIONAL = ("table", "feeds")
 
 
 @dataclass(frozen=True)
-class ApplyChanges:
-    """What the job is to do.
+class ApplyChanges(Options):
+    """Options of the job."""
 
-    Attributes:
-        table: folder of the table; created if there is none.
-        feeds: files that wal2json wrote (format version 2), plain, .gz or .xz; in order.
-        feed_table: source table, such as ``public.orders``.
-        primary_key: its key columns.
-        source: name of the feed in batch ids.
-        changes_per_batch: about so many changes a batch; transactions are never split.
-        schema: columns as DDL; inferred from the feed if not given.
-        view: name of a temporary view for ``sql``.
-        sql: query to show, over the view.
-        compare_with: Parquet file with the rows that the table must end with.
-    """
-
-    table: str
-    feeds: tuple[str, ...]
-    feed_table: str
-    primary_key: tuple[str, ...]
-    source: str
-    changes_per_batch: int = 5000
-    schema: str | None = None
-    view: str = "changes"
-    sql: str | None = None
-    compare_with: str | None = None
+    table: str = option(NAME, help="Folder of the table: a local path or s3a://; created if there is none.")
+    feeds: tuple[str, ...] = option(NAMES, help="Files of wal2json, format version 2: plain, .gz or .xz; in order.")
+    feed_table: str = option(NAME, help="Source table, such as public.orders.")
+    primary_key: tuple[str, ...] = option(NAMES, help="Key columns of the source table.")
+    source: str | None = option(
+        TEXT.or_none(), None, help="Name of the feed in batch ids; by default the source table."
+    )
+    changes_per_batch: int = option(COUNT, 5000, help="Changes in a batch, about; transactions are never split.")
+    schema: str | None = option(
+        TEXT.or_none(), None, help="Columns of the source as DDL; by default inferred from the feed."
+    )
+    view: str = option(NAME, "changes", help="Name of the temporary view for the query.")
+    sql: str | None = option(TEXT.or_none(), None, help="Query to show, over the view.")
+    compare_with: str | None = option(
+        TEXT.or_none(), None, help="Parquet file with the rows that the table must end with."
+    )
 
 
 def run(job: ApplyChanges, spark: SparkSession, console: Console) -> bool:
@@ -106,7 +104,7 @@ def _show_batches(job: ApplyChanges, table: ModTable, console: Console) -> None:
             apply_as_deletes="op = 'D'",
             apply_as_truncates="op = 'T'",
             columns_to_update="columns_to_update",
-            batch_id=(job.source, batch.batch_id),
+            batch_id=(job.source or job.feed_table, batch.batch_id),
             job="apply_changes",
         )
         shown.add_row(*_cells(result, batch.batch_id))
@@ -175,28 +173,57 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(arguments: Sequence[str] | None = None) -> ApplyChanges:
-    """The job that command-line arguments ask for; exits with 2 on a usage error."""
+    """The job that command-line arguments ask for; exits with 2 on a usage error.
+
+    Raises:
+        OptionError: a configuration file that cannot be read or says what no option is.
+    """
     parser = argparse.ArgumentParser(prog="apply_changes.py", description=__doc__)
-    parser.add_argument("table", help="folder of the table: a local path or s3a://; created if there is none")
-    parser.add_argument("feeds", nargs="+", help="files of wal2json, format version 2: plain, .gz or .xz")
-    parser.add_argument("--feed-table", required=True, help="source table, such as public.orders")
-    parser.add_argument("--primary-key", required=True, action="append", help="key column; once for each")
-    parser.add_argument("--source", help="name of the feed in batch ids (default: the source table)")
-    parser.add_argument("--changes-per-batch", type=int, default=5000, help="changes a batch (default: 5000)")
-    parser.add_argument("--schema", help="columns of the source as DDL (default: inferred from the feed)")
-    parser.add_argument("--view", default="changes", help="name of the view for --sql (default: changes)")
-    parser.add_argument("--sql", help="query to show, over the view")
-    parser.add_argument("--compare-with", help="Parquet file with the rows that the table must end with")
-    given = parser.parse_args(arguments)
-    return ApplyChanges(
-        table=given.table,
-        feeds=tuple(given.feeds),
-        feed_table=given.feed_table,
-        primary_key=tuple(given.primary_key),
-        source=given.source or given.feed_table,
-        changes_per_batch=given.changes_per_batch,
-        schema=given.schema,
-        view=given.view,
-        sql=given.sql,
-        compare_with=given.compare_with,
-    )
+    parser.add_argument("table", nargs="?", help=_help("table"))
+    parser.add_argument("feeds", nargs="*", help=_help("feeds"))
+    parser.add_argument("--config", help="YAML file with options of this job by name; arguments go before it.")
+    for name, declared in declared_options(ApplyChanges).items():
+        if name not in _POSITIONAL:
+            names = declared.kind.form == "names"
+            parser.add_argument(
+                flag_of(name, declared),
+                action="extend" if names else "store",
+                type=_split if names else int if declared.kind.form == "count" else str,
+                help=_help(name),
+            )
+    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value not in (None, [])}
+    config = given.pop("config", None)
+    document = {} if config is None else read_document(config)
+    try:
+        return ApplyChanges.of({**document, **given}, where=config or parser.prog)
+    except OptionError as error:
+        if config is not None:
+            raise
+        parser.error(error.message)
+
+
+def read_document(path: str) -> dict[str, Any]:
+    """The options in a YAML file, by name.
+
+    Raises:
+        OptionError: it cannot be read, or is no mapping; ``path``.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = yaml.safe_load(file)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise OptionError(f"{path} cannot be read as YAML: {error}", path=path) from error
+    if not isinstance(document, dict):
+        raise OptionError(f"{path}: the document is no mapping of options to values", path=path)
+    return {str(name): value for name, value in document.items()}
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def _help(name: str) -> str:
+    declared, default = declared_options(ApplyChanges)[name], defaults(ApplyChanges)[name]
+    lists = " (repeated, or with commas between)" if declared.kind.form == "names" and name not in _POSITIONAL else ""
+    shown = "" if default in (None, MISSING) else f" (default: {default})"
+    return f"{declared.help.rstrip('.')}{lists}{shown}".replace("%", "%%")

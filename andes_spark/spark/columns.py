@@ -18,7 +18,7 @@ from andes_spark.batch.prepare import BatchPlan
 from andes_spark.batch.sql_text import check_sql
 from andes_spark.batch.sql_types import check_types, types_of
 from andes_spark.errors import OptionError, UnsupportedTableError
-from andes_spark.model.mod import ApplyOptions
+from andes_spark.model.options import ApplyOptions
 from andes_spark.schema.differences import differences, refuse_repeated
 from andes_spark.schema.names import refuse_reserved
 from andes_spark.schema.schema import Schema

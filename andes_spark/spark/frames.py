@@ -15,7 +15,8 @@ import pyarrow as pa
 from andes_spark.batch.conditions import with_operations
 from andes_spark.batch.parts import Part, write_part
 from andes_spark.batch.prepare import BatchPlan, prepare
-from andes_spark.model.mod import ApplyOptions, OnNull
+from andes_spark.model.mod import OnNull
+from andes_spark.model.options import ApplyOptions
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, select_mods

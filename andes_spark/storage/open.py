@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from urllib.parse import unquote
 
 from andes_spark.errors import OptionError
-from andes_spark.model.option_types import is_text
+from andes_spark.model.options import is_text
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.interface import Storage
 

@@ -12,8 +12,18 @@ from andes_spark.base.steps import Progress
 from andes_spark.errors import OptionError, TableExistsError, about
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import Manifest
-from andes_spark.model.mod import LARGEST_ID, ApplyOptions, BatchId, OnNull
-from andes_spark.model.option_types import INTEGER, NAME, is_text, require
+from andes_spark.model.mod import OnNull
+from andes_spark.model.options import (
+    INTEGER,
+    NAME,
+    ApplyOptions,
+    CreateOptions,
+    HistoryOptions,
+    ModsOptions,
+    ReadOptions,
+    VersionOptions,
+    require,
+)
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
@@ -24,7 +34,7 @@ from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
-from andes_spark.table.verbs.create import CreateOptions, create_table, define, exists, read_schema
+from andes_spark.table.verbs.create import create_table, define, exists, read_schema
 from andes_spark.table.verbs.merge import run_merge
 from andes_spark.table.verbs.read import pin, read_arrow
 
@@ -52,11 +62,11 @@ class ModTable:
         path: str | os.PathLike[str] | Storage,
         schema: Any,
         *,
-        primary_key: Sequence[str],
-        sequence_by: Sequence[str] = (),
+        primary_key: str | Sequence[str],
+        sequence_by: str | Sequence[str] = (),
         data: Any = None,
         if_not_exists: bool = False,
-        partition_by: Sequence[str] = (),
+        partition_by: str | Sequence[str] = (),
         merge: str = "always",
         lateness: str = "30 days",
         batch_retention: str = "30 days",
@@ -99,25 +109,24 @@ class ModTable:
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark)
-        definition = define(
-            read_schema(schema),
-            CreateOptions(
-                primary_key=primary_key,
-                sequence_by=sequence_by,
-                partition_by=partition_by,
-                merge=merge,
-                lateness=lateness,
-                batch_retention=batch_retention,
-                deletion_vectors=deletion_vectors,
-                comment=comment,
-                properties=properties,
-            ),
+        options = CreateOptions.checked(
+            primary_key=primary_key,
+            sequence_by=sequence_by,
+            if_not_exists=if_not_exists,
+            partition_by=partition_by,
+            merge=merge,
+            lateness=lateness,
+            batch_retention=batch_retention,
+            deletion_vectors=deletion_vectors,
+            comment=comment,
+            properties=properties,
         )
+        definition = define(read_schema(schema), options)
         try:
             with about(storage.url):
                 log = create_table(storage, definition, chosen, data=data)
         except TableExistsError:
-            if not if_not_exists:
+            if not options.if_not_exists:
                 raise
             log = Log.open(storage, chosen)
             there = log.definition
@@ -180,9 +189,9 @@ class ModTable:
         apply_as_truncates: Any = None,
         batch_id: tuple[str, int | str] | None = None,
         at_least_once: bool = False,
-        column_list: Sequence[str] | None = None,
-        except_column_list: Sequence[str] | None = None,
-        ignore_null_updates: bool | Sequence[str] = False,
+        column_list: str | Sequence[str] | None = None,
+        except_column_list: str | Sequence[str] | None = None,
+        ignore_null_updates: bool | str | Sequence[str] = False,
         columns_to_update: str | None = None,
         on_null_operation: OnNull = "quarantine",
         max_quarantined: int = 0,
@@ -223,24 +232,25 @@ class ModTable:
             BatchConflictError: the batch id was used for other content.
             CommitConflictError, CommitUnknownError: see there; sending the same batch again is safe.
         """
-        options = ApplyOptions(
-            apply_as_deletes=apply_as_deletes,
-            apply_as_upserts=apply_as_upserts,
-            apply_as_truncates=apply_as_truncates,
-            batch_id=_batch_id(batch_id),
-            at_least_once=at_least_once,
-            column_list=column_list,
-            except_column_list=except_column_list,
-            ignore_null_updates=ignore_null_updates,
-            columns_to_update=columns_to_update,
-            on_null_operation=on_null_operation,
-            max_quarantined=max_quarantined,
-            cast=cast,
-            strict_replay=strict_replay,
-            merge=merge,
-        )
         with about(self.url):
-            return apply_batch(self._open_table, mods, options, job=job)
+            options = ApplyOptions.checked(
+                apply_as_deletes=apply_as_deletes,
+                apply_as_upserts=apply_as_upserts,
+                apply_as_truncates=apply_as_truncates,
+                batch_id=batch_id,
+                at_least_once=at_least_once,
+                column_list=column_list,
+                except_column_list=except_column_list,
+                ignore_null_updates=ignore_null_updates,
+                columns_to_update=columns_to_update,
+                on_null_operation=on_null_operation,
+                max_quarantined=max_quarantined,
+                cast=cast,
+                strict_replay=strict_replay,
+                merge=merge,
+                job=job,
+            )
+            return apply_batch(self._open_table, mods, options)
 
     def merge(self) -> MergeResult:
         """Fold pending mods into the base, in one Delta commit; what ``read`` shows does not change.
@@ -266,7 +276,7 @@ class ModTable:
         from andes_spark.spark.reads import read_snapshot
 
         open_table = self._open_table
-        snapshot = pin(open_table, version)
+        snapshot = pin(open_table, ReadOptions.checked(version=version).version)
         open_table.begin("read", snapshot.version)
         return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
 
@@ -286,7 +296,7 @@ class ModTable:
     def to_arrow(
         self,
         *,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         filter: Any = None,
         version: int | None = None,
     ) -> pa.Table:
@@ -301,7 +311,8 @@ class ModTable:
             OptionError: unknown columns, or a filter that cannot be evaluated.
             NoSuchVersionError, VersionExpiredError: no such version, or no longer.
         """
-        return read_arrow(self._open_table, columns=columns, filter=filter, version=version)
+        options = ReadOptions.checked(columns=columns, filter=filter, version=version)
+        return read_arrow(self._open_table, columns=options.columns, filter=options.filter, version=options.version)
 
     def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
         """The raw log of some versions, both included: every mod as committed, late ones and all.
@@ -310,7 +321,8 @@ class ModTable:
             ``_andes_version``, ``_andes_operation``, ``_andes_columns`` (of a partial mod: what it carries;
             NULL for a full one), then the table's columns. Mods that lost are part of it: it is no feed of changes.
         """
-        return reports.mods(self._open_table, from_version, to_version)
+        options = ModsOptions.checked(from_version=from_version, to_version=to_version)
+        return reports.mods(self._open_table, options.from_version, options.to_version)
 
     def quarantined(self, *, version: int | None = None) -> pa.Table:
         """Mods set aside up to a version: bad ones at apply, late partials and the like by the law.
@@ -318,7 +330,7 @@ class ModTable:
         Returns:
             version, reason, column, row_number and row (JSON).
         """
-        return reports.quarantined(self._open_table, version)
+        return reports.quarantined(self._open_table, VersionOptions.checked(version=version).version)
 
     def status(self) -> reports.Status:
         """The table at a glance, from its logs alone."""
@@ -326,11 +338,11 @@ class ModTable:
 
     def history(self, *, limit: int | None = None) -> list[Manifest]:
         """Versions, newest first."""
-        return reports.history(self._open_table, limit=limit)
+        return reports.history(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
 
     def merges(self, *, limit: int | None = None) -> list[dict[str, Any]]:
         """Merges of the base, newest first, with what each did."""
-        return reports.merges(self._open_table, limit=limit)
+        return reports.merges(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
 
     def manifest(self, version: int) -> Manifest:
         """The manifest of a version.
@@ -338,7 +350,7 @@ class ModTable:
         Raises:
             NoSuchVersionError: it was never committed.
         """
-        require("version", version, INTEGER)
+        version = require("version", version, INTEGER)
         if version > self._open_table.log.head:
             self._open_table.log.refresh()
         return self._open_table.log.manifest(version)
@@ -361,23 +373,3 @@ def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] 
         session = spark if spark is not None else active_session()
         options = None if session is None else s3_options(session)
     return open_storage(url, options=options)
-
-
-def _batch_id(given: tuple[str, int | str] | None) -> BatchId | None:
-    if given is None:
-        return None
-    if (
-        not isinstance(given, tuple)
-        or len(given) != 2
-        or not isinstance(given[0], str)
-        or not isinstance(given[1], int | str)
-        or isinstance(given[1], bool)
-        or (isinstance(given[1], int) and abs(given[1]) > LARGEST_ID)
-        or not all(is_text(part) for part in given if isinstance(part, str))
-    ):
-        raise OptionError(
-            'batch_id is a pair of source and id, such as ("orders-cdc", 42); a number has at most 38 digits',
-            option="batch_id",
-            value=given,
-        )
-    return BatchId(*given)

@@ -14,7 +14,7 @@ from andes_spark.law.columns import KeyColumns
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log, first_rolled, newest
 from andes_spark.model.manifest import Definition, RollUp
-from andes_spark.model.option_types import Kind, require
+from andes_spark.model.options import Kind, require
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage

@@ -9,7 +9,7 @@ from andes_spark import ModTable
 from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.sql_text import check_sql
 from andes_spark.errors import OptionError
-from andes_spark.model.mod import ApplyOptions
+from andes_spark.model.options import ApplyOptions
 from andes_spark.storage.memory import MemoryStorage
 
 ALIKE = [

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from andes_spark.errors import OptionError
 from andes_spark.jobs.apply_changes import parse
 from andes_spark.spark.jars import delta_jars
 
@@ -66,11 +67,42 @@ def test_the_job_ends_equal_to_postgresql_and_says_when_it_does_not(jars_dir: Pa
 
 def test_arguments() -> None:
     job = parse(["t", "a.jsonl", "--feed-table", "public.t", "--primary-key", "id"])
-    assert (job.source, job.primary_key, job.changes_per_batch) == ("public.t", ("id",), 5000)
+    assert (job.source, job.primary_key, job.changes_per_batch) == (None, ("id",), 5000)
+    job = parse(
+        ["t", "a", "--feed-table", "t", "--primary-key", "a", "--primary-key", "b,c", "--changes-per-batch", "7"]
+    )
+    assert (job.primary_key, job.changes_per_batch) == (("a", "b", "c"), 7)
+
+
+def test_options_come_from_yaml_and_arguments_go_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "table: t\nfeeds: [a.jsonl, b.jsonl]\nfeed_table: public.t\nprimary_key: id\nchanges_per_batch: 9\n"
+    )
+    job = parse(["--config", str(file)])
+    assert (job.table, job.feeds, job.primary_key, job.changes_per_batch) == ("t", ("a.jsonl", "b.jsonl"), ("id",), 9)
+    assert parse(["--config", str(file), "--changes-per-batch", "3"]).changes_per_batch == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("tabel: t\n", r"unknown options 'tabel'; did you mean 'table'\?"),
+        ("table: t\n", "options missing: feeds, feed_table, primary_key"),
+        ("table: 7\nfeeds: a\nfeed_table: b\nprimary_key: c\n", "table is a name, and 7 was given"),
+        ("- table\n", "no mapping"),
+        ("table: [\n", "cannot be read as YAML"),
+    ],
+)
+def test_what_a_configuration_gets_wrong_is_named(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(OptionError, match=why):
+        parse(["--config", str(file)])
 
 
 def test_a_missing_argument_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse(["t"])
     assert stopped.value.code == 2
-    assert "feeds" in capsys.readouterr().err
+    assert "options missing: feeds, feed_table, primary_key" in capsys.readouterr().err

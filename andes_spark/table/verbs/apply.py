@@ -19,8 +19,8 @@ from andes_spark.log.clock import CheckedClock, check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.manifest import Batch, Manifest
-from andes_spark.model.mod import OP, ApplyOptions, BatchId
-from andes_spark.model.option_types import COUNT, FLAG, FLAG_OR_NAMES, NAMES, TEXT, require
+from andes_spark.model.mod import OP, BatchId
+from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.schema.differences import refuse_repeated
 from andes_spark.schema.names import refuse_reserved
@@ -30,22 +30,10 @@ from andes_spark.table.verbs.merge import merge_after_apply
 
 CROSS_CHECK_ROWS = 1_000_000
 CROSS_CHECK_BYTES = 64
-_KINDS = {
-    "at_least_once": FLAG,
-    "column_list": NAMES.or_none(),
-    "except_column_list": NAMES.or_none(),
-    "ignore_null_updates": FLAG_OR_NAMES,
-    "columns_to_update": TEXT.or_none(),
-    "max_quarantined": COUNT,
-    "cast": FLAG,
-    "strict_replay": FLAG,
-    "merge": FLAG.or_none(),
-}
 
 
-def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions, *, job: str | None = None) -> ApplyResult:
+def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> ApplyResult:
     """Apply a batch of mods; see ``ModTable.apply``."""
-    require("job", job, TEXT.or_none())
     steps = open_table.begin("apply", open_table.log.head + 1)
     begun = open_table.log.clock()
     with steps.step("read the log"):
@@ -57,7 +45,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions, *, job:
     with steps.step("check the clock"):
         clock = _check_clock(open_table, part, begun)
     advisory = Advisory(open_table.table)
-    manifest, replayed = _commit(open_table, part, options, plan, clock, steps, advisory, job)
+    manifest, replayed = _commit(open_table, part, options, plan, clock, steps, advisory)
     if replayed:
         advisory.run(
             "deleting files of the repeated batch",
@@ -85,8 +73,6 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
     Raises:
         OptionError: options that contradict each other or name no column.
     """
-    for option, kind in _KINDS.items():
-        require(option, getattr(options, option), kind)
     shape = open_table.shape()
     if options.batch_id is None and not shape.columns.sequence and not options.at_least_once:
         raise OptionError(
@@ -95,8 +81,6 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
             table=open_table.table,
             option="batch_id",
         )
-    if options.on_null_operation not in ("quarantine", "upsert"):
-        raise OptionError('on_null_operation is "quarantine" or "upsert"', option="on_null_operation")
     if options.column_list is not None and options.except_column_list is not None:
         raise OptionError("give column_list or except_column_list, not both", option="column_list")
     names = shape.schema.names
@@ -115,7 +99,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
         listed = frozenset(names) - frozenset(options.except_column_list)
     ignored = options.ignore_null_updates
     if isinstance(ignored, bool):
-        ignored = [name for name in names if name not in shape.columns.narrow] if ignored else []
+        ignored = tuple(name for name in names if name not in shape.columns.narrow) if ignored else ()
     covers_all = options.strict_replay or not shape.columns.sequence
     return BatchPlan(
         table=open_table.table,
@@ -124,7 +108,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
         columns=shape.columns,
         partition_by=shape.partition_by,
         listed=listed,
-        ignore_null=tuple(ignored),
+        ignore_null=ignored,
         columns_to_update=options.columns_to_update,
         cast=options.cast,
         digest=None if options.batch_id is None else "all" if covers_all else "key",
@@ -252,7 +236,6 @@ def _commit(
     clock: CheckedClock,
     steps: Steps,
     advisory: Advisory,
-    job: str | None,
 ) -> tuple[Manifest, bool]:
     """Commit a written batch; the manifest, and whether it is that of an earlier apply of the same batch."""
     batch = None
@@ -270,7 +253,7 @@ def _commit(
         schema_id=plan.schema_id,
         batch=batch,
         truncate=part.truncate,
-        job=job,
+        job=options.job,
         commit_id=str(uuid.uuid4()),
     )
 

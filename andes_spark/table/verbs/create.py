@@ -6,7 +6,6 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +22,7 @@ from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import Log
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.manifest import Counts, Definition, Manifest, Origin, encode, manifest_path
-from andes_spark.model.option_types import FLAG, NAMES, TEXT, TEXTS, require
+from andes_spark.model.options import CreateOptions
 from andes_spark.schema.names import validate_columns
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
@@ -35,44 +34,6 @@ from andes_spark.table.open_table import shape_of
 _FOREVER = "interval 36500 days"
 _INDEXED = 32
 _DEFINITION = "andes_definition"
-_KINDS = {
-    "primary_key": NAMES,
-    "sequence_by": NAMES,
-    "partition_by": NAMES,
-    "merge": TEXT,
-    "lateness": TEXT,
-    "batch_retention": TEXT,
-    "deletion_vectors": FLAG,
-    "comment": TEXT.or_none(),
-    "properties": TEXTS.or_none(),
-}
-
-
-@dataclass(frozen=True)
-class CreateOptions:
-    """What a new table is, beside its columns; see ``Definition`` for most.
-
-    Attributes:
-        primary_key: names of the key columns.
-        sequence_by: names of the sequence columns.
-        partition_by: names of the partition columns of the base.
-        merge: ``"always"``, ``"manual"`` or a staleness such as ``"15 minutes"``.
-        lateness: how long tombstones are kept at least.
-        batch_retention: how long batch ids are remembered at least.
-        deletion_vectors: whether merges mark rows as deleted or rewrite their files.
-        comment: free text.
-        properties: free names and values.
-    """
-
-    primary_key: Sequence[str]
-    sequence_by: Sequence[str] = ()
-    partition_by: Sequence[str] = ()
-    merge: str = "always"
-    lateness: str = "30 days"
-    batch_retention: str = "30 days"
-    deletion_vectors: bool = True
-    comment: str | None = None
-    properties: Mapping[str, str] | None = None
 
 
 def read_schema(given: Any) -> Schema:
@@ -102,8 +63,6 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
     Raises:
         OptionError: all that is wrong with names, keys and durations.
     """
-    for option, kind in _KINDS.items():
-        require(option, getattr(options, option), kind)
     checked = validate_columns(
         schema, options.primary_key, sequence_by=options.sequence_by, partition_by=options.partition_by
     )
@@ -114,9 +73,9 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
     return Definition(
         schema=checked.with_required(options.sequence_by).to_json(),
         schema_id=0,
-        primary_key=tuple(options.primary_key),
-        sequence_by=tuple(options.sequence_by),
-        partition_by=tuple(options.partition_by),
+        primary_key=options.primary_key,
+        sequence_by=options.sequence_by,
+        partition_by=options.partition_by,
         merge=options.merge,
         lateness=options.lateness,
         batch_retention=options.batch_retention,

@@ -23,7 +23,6 @@ from andes_spark.delta.vectors import deserialize, from_positions, load_vector, 
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.log.pending import pending_of
-from andes_spark.model.option_types import INTEGER, NAMES, require
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable
@@ -36,7 +35,6 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
         NoSuchVersionError, VersionExpiredError: as the log says.
         LogDamagedError, FileDamagedError: what is stored is not what was written.
     """
-    require("version", version, INTEGER.or_none())
     if version is None:
         base = open_table.base.snapshot()
         version = open_table.log.refresh()
@@ -60,10 +58,8 @@ def read_arrow(
     """The rows of a version; see ``ModTable.to_arrow``."""
     snapshot = pin(open_table, version)
     shape = snapshot.case.shape
-    if columns is not None:
-        require("columns", columns, NAMES)
-        if not columns:
-            raise OptionError("columns is an empty list: name at least one column", option="columns")
+    if columns is not None and not columns:
+        raise OptionError("columns is an empty list: name at least one column", option="columns")
     names = list(columns) if columns is not None else list(shape.schema.names)
     unknown = sorted(set(names) - set(shape.schema.names))
     if unknown:

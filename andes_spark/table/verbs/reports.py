@@ -16,7 +16,6 @@ from andes_spark.law.presence import present_matrix
 from andes_spark.log.mod_files import read_entry
 from andes_spark.model.manifest import Entry, Manifest, SideFile
 from andes_spark.model.mod import OP, PRESENT
-from andes_spark.model.option_types import COUNT, INTEGER, require
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import evaluated, pin
@@ -98,7 +97,6 @@ def status(open_table: OpenTable) -> Status:
 
 def history(open_table: OpenTable, *, limit: int | None = None) -> list[Manifest]:
     """Manifests, newest first."""
-    require("limit", limit, COUNT.or_none())
     head = open_table.log.refresh()
     first = 0 if limit is None else max(0, head - limit + 1)
     return list(reversed(open_table.log.manifests(first, head)))
@@ -106,7 +104,6 @@ def history(open_table: OpenTable, *, limit: int | None = None) -> list[Manifest
 
 def merges(open_table: OpenTable, *, limit: int | None = None) -> list[dict[str, Any]]:
     """Merges of the base, newest first: Delta version, time, range of versions, counts."""
-    require("limit", limit, COUNT.or_none())
     found: list[dict[str, Any]] = []
     for version in range(open_table.base.snapshot().version, 0, -1):
         if limit is not None and len(found) >= limit:
@@ -142,8 +139,6 @@ def mods_schema(case: EvaluationInput) -> pa.Schema:
 
 def mods(open_table: OpenTable, from_version: int, to_version: int | None) -> pa.Table:
     """The raw log; see ``ModTable.mods``."""
-    require("from_version", from_version, INTEGER)
-    require("to_version", to_version, INTEGER.or_none())
     head = open_table.log.refresh() if to_version is None else to_version
     open_table.log.refresh()
     open_table.log.check_readable(from_version)

@@ -1,0 +1,330 @@
+"""Options of the verbs: each is declared once, with its kind, help and default on the field of a frozen dataclass.
+
+The checks of the API, the flags of the command line, the keys of a job's YAML and the tables of the guides are derived
+from the fields. An object of such a class holds checked values only: lists of names are tuples, a string stands for a
+list of one, whole numbers of any library are those of Python.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, dataclass, field
+from difflib import get_close_matches
+from numbers import Integral
+from typing import Any, Literal, Self
+
+from andes_spark.errors import OptionError
+from andes_spark.model.mod import LARGEST_ID, BatchId, OnNull
+
+Form = Literal["flag", "count", "text", "choice", "names", "pairs", "condition", "batch"]
+"""How an option is written on a command line."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Values that an option takes.
+
+    Attributes:
+        said: the kind in words.
+        fits: whether a value is one.
+        read: gives the value that the option has; called with values that fit.
+        form: how it is written on a command line.
+        choices: the texts allowed, for the form ``choice``.
+    """
+
+    said: str
+    fits: Callable[[Any], bool]
+    read: Callable[[Any], Any] = _same
+    form: Form = "text"
+    choices: tuple[str, ...] = ()
+
+    def or_none(self) -> Kind:
+        """The same kind, with None allowed."""
+        return dataclasses.replace(
+            self,
+            said=f"{self.said}, or None",
+            fits=lambda value: value is None or self.fits(value),
+            read=lambda value: None if value is None else self.read(value),
+        )
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a string that can be stored: lone surrogates have no UTF-8 form."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _are_names(value: Any) -> bool:
+    if is_text(value):
+        return True
+    return isinstance(value, Collection) and not isinstance(value, str | bytes) and all(map(is_text, value))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return (str(value),) if isinstance(value, str) else tuple(str(name) for name in value)
+
+
+def _is_batch_id(value: Any) -> bool:
+    if isinstance(value, BatchId):
+        return True
+    if not isinstance(value, tuple | list) or len(value) != 2 or not is_text(value[0]):
+        return False
+    return is_text(value[1]) or (_is_whole(value[1]) and abs(int(value[1])) <= LARGEST_ID)
+
+
+def _batch_id(value: Any) -> BatchId:
+    if isinstance(value, BatchId):
+        return value
+    return BatchId(str(value[0]), str(value[1]) if isinstance(value[1], str) else int(value[1]))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(is_text, (*value.keys(), *value.values())))
+
+
+def choice(*texts: str) -> Kind:
+    """One of some texts."""
+    said = " or ".join(f'"{text}"' for text in texts)
+    return Kind(said, lambda value: isinstance(value, str) and value in texts, form="choice", choices=texts)
+
+
+FLAG = Kind("True or False", lambda value: isinstance(value, bool), form="flag")
+COUNT = Kind("a count, 0 or more", lambda value: _is_whole(value) and value >= 0, int, "count")
+INTEGER = Kind("a whole number", _is_whole, int, "count")
+TEXT = Kind("text", is_text)
+NAME = Kind("a name", lambda value: is_text(value) and value != "")
+NAMES = Kind("a name or a list of names", _are_names, _names, "names")
+TEXTS = Kind("a mapping of text to text", _are_texts, dict, "pairs")
+FLAG_OR_NAMES = Kind(
+    "True, False or names of columns",
+    lambda value: isinstance(value, bool) or _are_names(value),
+    lambda value: value if isinstance(value, bool) else _names(value),
+    "flag",
+)
+CONDITION = Kind("a condition, or None", lambda value: True, form="condition")
+BATCH = Kind(
+    'a pair of source and id, such as ("orders-cdc", 42); a number has at most 38 digits',
+    _is_batch_id,
+    _batch_id,
+    "batch",
+)
+
+
+def require(option: str, value: Any, kind: Kind) -> Any:
+    """Refuse a value of another kind; give the value that the option has.
+
+    Raises:
+        OptionError: ``option`` names it, ``value``.
+    """
+    if not kind.fits(value):
+        raise OptionError(f"{option} is {kind.said}, and {_shown(value)} was given", option=option, value=value)
+    return kind.read(value)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:200]
+    except ValueError:  # Python refuses to write out numbers of thousands of digits
+        return f"one of too many digits ({type(value).__name__})"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a field says of its option.
+
+    Attributes:
+        kind: values that it takes.
+        help: what it does, in a sentence that goes for every interface.
+        flag: on the command line, where that is not the name with dashes.
+        metavar: of the flag's value.
+    """
+
+    kind: Kind
+    help: str
+    flag: str | None = None
+    metavar: str | None = None
+
+
+def option(
+    kind: Kind, default: Any = MISSING, *, help: str, flag: str | None = None, metavar: str | None = None
+) -> Any:
+    """Declare an option as the field of an ``Options`` class."""
+    return field(default=default, metadata={"option": Declared(kind, help, flag, metavar)})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of the options of a verb.
+
+    Raises:
+        OptionError: a value of another kind; ``option``, ``value``.
+    """
+
+    def __post_init__(self) -> None:
+        for name, declared in declared_options(type(self)).items():
+            object.__setattr__(self, name, require(name, getattr(self, name), declared.kind))
+
+    @classmethod
+    def checked(cls, **given: Any) -> Self:
+        """The options for values as a caller gives them: a string for a list of one, a pair for a batch id."""
+        return cls(**given)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], *, where: str) -> Self:
+        """The options that a document gives by name.
+
+        Args:
+            given: values by name.
+            where: what the document is, for messages.
+
+        Raises:
+            OptionError: unknown or missing names, or values of another kind; ``option``.
+        """
+        known = declared_options(cls)
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise OptionError(
+                f"{where}: unknown options {', '.join(map(repr, unknown))}{near(unknown[0], known)}", option=unknown[0]
+            )
+        missing = [each.name for each in dataclasses.fields(cls) if each.default is MISSING and each.name not in given]
+        if missing:
+            raise OptionError(f"{where}: options missing: {', '.join(missing)}", option=missing[0])
+        return cls(**given)
+
+
+def declared_options(kind: type[Options]) -> dict[str, Declared]:
+    """The options of a verb by name, in their order."""
+    return {each.name: each.metadata["option"] for each in dataclasses.fields(kind)}
+
+
+def defaults(kind: type[Options]) -> dict[str, Any]:
+    """The defaults of a verb's options by name; ``dataclasses.MISSING`` where one must be given."""
+    return {each.name: each.default for each in dataclasses.fields(kind)}
+
+
+def flag_of(name: str, declared: Declared) -> str:
+    """The flag of an option on the command line."""
+    return declared.flag or "--" + name.replace("_", "-")
+
+
+def near(name: Any, known: Collection[str]) -> str:
+    """``; did you mean 'x'?`` for a name that is nearly a known one, else the known ones."""
+    close = get_close_matches(str(name).lower(), [str(each).lower() for each in known], n=1, cutoff=0.75)
+    meant = [each for each in known if close and each.lower() == close[0]]
+    return f"; did you mean {meant[0]!r}?" if meant else f"; known are {', '.join(known)}"
+
+
+@dataclass(frozen=True)
+class CreateOptions(Options):
+    """Options of ``create``: what a new table is, beside its columns."""
+
+    primary_key: tuple[str, ...] = option(NAMES, help="Key columns: never NULL, compared exactly.")
+    sequence_by: tuple[str, ...] = option(
+        NAMES, (), help="Columns that order the mods of one key; without them the order of arrival decides."
+    )
+    if_not_exists: bool = option(
+        FLAG, False, help="Open the table that is there already, if it has the same keys and sequence columns."
+    )
+    partition_by: tuple[str, ...] = option(NAMES, (), help="Columns by which the base's files are laid out.")
+    merge: str = option(
+        TEXT, "always", help='When mods are merged: "always" (by each apply), "manual", or a staleness ("15 minutes").'
+    )
+    lateness: str = option(
+        TEXT, "30 days", help="Time for which the sequences of deleted keys are remembered at least."
+    )
+    batch_retention: str = option(TEXT, "30 days", help="Time for which batch ids are remembered at least.")
+    deletion_vectors: bool = option(
+        FLAG, True, help="Mark deleted rows; else rewrite files, for readers that know no deletion vectors."
+    )
+    comment: str | None = option(TEXT.or_none(), None, help="Free text, stored with the table.")
+    properties: Mapping[str, str] | None = option(
+        TEXTS.or_none(), None, help="Free names and values, stored with the table.", flag="--property"
+    )
+
+
+@dataclass(frozen=True)
+class ApplyOptions(Options):
+    """Options of ``apply``; names follow Spark's AUTO CDC where it has them."""
+
+    apply_as_deletes: Any = option(
+        CONDITION, None, help="Condition that makes a row a delete; a delete needs key and sequence only."
+    )
+    apply_as_upserts: Any = option(
+        CONDITION, None, help="Condition that makes a row an upsert; by default each row that meets no other is."
+    )
+    apply_as_truncates: Any = option(
+        CONDITION, None, help="Condition that makes a row a truncate of the whole table, at its sequence."
+    )
+    batch_id: BatchId | None = option(
+        BATCH.or_none(),
+        None,
+        help="Source and id: the same batch sent again does nothing and gives the first result.",
+        metavar="SOURCE ID",
+    )
+    at_least_once: bool = option(
+        FLAG, False, help="Accept a batch without batch id for a table without sequence columns."
+    )
+    column_list: tuple[str, ...] | None = option(
+        NAMES.or_none(), None, help="Upserts set only these columns; others keep their value."
+    )
+    except_column_list: tuple[str, ...] | None = option(
+        NAMES.or_none(), None, help="Upserts set all columns but these."
+    )
+    ignore_null_updates: bool | tuple[str, ...] = option(
+        FLAG_OR_NAMES, False, help="A NULL keeps the value that the row has: in all columns, or in those named."
+    )
+    columns_to_update: str | None = option(
+        TEXT.or_none(),
+        None,
+        help="Name of an array<string> column that lists what each row carries; NULL: all.",
+        metavar="COLUMN",
+    )
+    on_null_operation: OnNull = option(
+        choice("quarantine", "upsert"), "quarantine", help="What a row is for which a condition is NULL."
+    )
+    max_quarantined: int = option(COUNT, 0, help="Bad mods that are set aside before the batch is refused.")
+    cast: bool = option(FLAG, False, help="Cast columns of other types; a value that cannot be cast makes a bad mod.")
+    strict_replay: bool = option(
+        FLAG, False, help="The same batch must be equal in all columns, not only key, sequence and operation."
+    )
+    merge: bool | None = option(FLAG.or_none(), None, help="Merge now or not, whatever the table's policy says.")
+    job: str | None = option(TEXT.or_none(), None, help="Name of the job, kept in the manifest.")
+
+
+@dataclass(frozen=True)
+class ReadOptions(Options):
+    """Options of ``read``, ``to_arrow`` and their like."""
+
+    columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
+    filter: Any = option(CONDITION, None, help="Condition on the rows, such as \"status = 'open' AND total > 10\".")
+    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")
+
+
+@dataclass(frozen=True)
+class ModsOptions(Options):
+    """Options of ``mods``."""
+
+    from_version: int = option(INTEGER, 0, help="First version.")
+    to_version: int | None = option(INTEGER.or_none(), None, help="Last version; by default the newest.")
+
+
+@dataclass(frozen=True)
+class HistoryOptions(Options):
+    """Options of ``history`` and ``merges``."""
+
+    limit: int | None = option(COUNT.or_none(), None, help="Newest versions to show; by default all.")
+
+
+@dataclass(frozen=True)
+class VersionOptions(Options):
+    """Options of verbs on one version: ``manifest``, ``quarantined``."""
+
+    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")

@@ -19,7 +19,7 @@
     │  └ FileDamagedError
     ├ CommitError
     │  ├ CommitConflictError          retryable: another writer was first, too often
-    │  └ CommitUnknownError           nobody can say yet whether the commit happened
+    │  └ CommitUnknownError           retryable: nobody can say yet whether the commit happened
     ├ ClockError                      a clock, or the time of a version, that is far from the store's
     ├ MissingPackageError             a package that this call needs is not installed
     ├ TaskError                       a part of the work failed in a worker
@@ -320,7 +320,13 @@ class CommitConflictError(CommitError):
 
 
 class CommitUnknownError(CommitError):
-    """The store did not say whether the commit happened: read the log before trying again."""
+    """The store did not say, for ``Settings.commit_seconds``, whether the commit happened.
+
+    To send the same again is right either way: a batch is found by its batch id or its sequences, a merge and a create
+    by what stands already.
+    """
+
+    retryable = True
 
 
 class ClockError(AndesError):

@@ -30,6 +30,8 @@ class Settings:
         threads: threads of the calling process for files that are read or written side by side.
         target_file_bytes: size at which files of the base and of mods are split.
         commit_attempts: how often a lost race is tried again before ``CommitConflictError``.
+        commit_seconds: how long a put that commits is repeated while the store throttles or does not say what became
+            of it, before ``CommitUnknownError``.
         merge_rounds: how often a merge looks for newer versions before it ends.
         checkpoint_interval: Delta commits between two checkpoints of the base.
         compact_files: small files of about one size that are packed together.
@@ -45,6 +47,7 @@ class Settings:
     threads: int = 4
     target_file_bytes: int = 128 * MIB
     commit_attempts: int = 100
+    commit_seconds: float = 30.0
     merge_rounds: int = 3
     checkpoint_interval: int = 10
     compact_files: int = 4
@@ -59,8 +62,8 @@ class Settings:
         """
         for field in fields(self):
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not (whole or (field.name == "compact_dead_ratio" and isinstance(value, float))) or not value >= least:
+            kinds = (int, float) if field.type == "float" else (int,)
+            if not isinstance(value, kinds) or isinstance(value, bool) or not value >= least:
                 raise OptionError(
                     f"Settings: {field.name} is a number, {least} or more, and {value!r} was given", option=field.name
                 )

@@ -12,28 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from andes_spark.delta import seal
 from andes_spark.delta import statistics as stats
-from andes_spark.delta.paths import encode_path, entry_path
+from andes_spark.delta.paths import encode_path
 from andes_spark.errors import LogDamagedError, OptionError
 
 if TYPE_CHECKING:
     from andes_spark.delta.state import DataFile
     from andes_spark.delta.vectors import VectorDescriptor
-    from andes_spark.storage.interface import PutOutcome, Storage
 
 READER_VERSION = 3
 WRITER_VERSION = 7
 ENGINE = "andes_spark"
 
 Action = dict[str, Any]
-
-
-def commit(storage: Storage, version: int, actions: Iterable[Action]) -> PutOutcome:
-    """Create the log entry of a version, unless it exists; sealed where it begins with our ``commitInfo``.
-
-    Returns:
-        ``EXISTS`` may also stand for our own entry, when an answer was lost: compare the commit id.
-    """
-    return storage.put_if_absent(entry_path(version), seal.sealed(version, encode(actions)))
 
 
 def encode(actions: Iterable[Action]) -> bytes:

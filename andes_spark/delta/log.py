@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.delta import checkpoints, seal, vectors
-from andes_spark.delta.actions import ENGINE
+from andes_spark.delta.actions import ENGINE, encode
 from andes_spark.delta.paths import LOG_FOLDER, decode_path, entry_path
 from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol
 from andes_spark.errors import (
@@ -23,6 +23,7 @@ from andes_spark.errors import (
     UnsupportedTableError,
     VersionExpiredError,
 )
+from andes_spark.storage.put_once import put_once
 
 if TYPE_CHECKING:
     from andes_spark.storage.interface import Storage
@@ -33,6 +34,7 @@ __all__ = [
     "DeltaState",
     "Metadata",
     "Protocol",
+    "create_entry",
     "load_state",
     "parse_commit",
     "read_commit",
@@ -73,6 +75,28 @@ def read_commit(storage: Storage, version: int) -> Commit | None:
     """
     data = storage.find(entry_path(version))
     return None if data is None else parse_commit(version, data)
+
+
+def create_entry(
+    storage: Storage, version: int, actions: Iterable[dict[str, Any]], *, seconds: float = 0.0
+) -> Commit | None:
+    """Create the entry of a version, unless it exists; sealed where it begins with our ``commitInfo``.
+
+    Args:
+        storage: the table's folder.
+        version: of the entry.
+        actions: of the entry.
+        seconds: how long to try while the store does not say what became of it, see ``put_once``.
+
+    Returns:
+        The entry that stands there, known by its commit id; None if the store does not say.
+    """
+    entry = list(actions)
+    data = seal.sealed(version, encode(entry))
+    stands = put_once(storage, entry_path(version), data, seconds=seconds)
+    if stands is data:
+        return Commit(version, tuple(item for action in entry for item in action.items()))
+    return None if stands is None else parse_commit(version, stands)
 
 
 def parse_commit(version: int, data: bytes) -> Commit:

@@ -27,9 +27,7 @@ from andes_spark.model.manifest import (
     encode,
     manifest_path,
 )
-from andes_spark.storage.interface import PutOutcome
-
-_UNKNOWN_TRIES = 3
+from andes_spark.storage.put_once import put_once
 
 
 @dataclass(frozen=True)
@@ -116,15 +114,9 @@ def _leave_hint(log: Log, advisory: Advisory | None) -> None:
 def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
     """Put a manifest; return the bytes that stand at its version afterwards."""
     path = manifest_path(manifest.version)
-    for _ in range(_UNKNOWN_TRIES):
-        outcome = log.storage.put_if_absent(path, data)
-        if outcome is PutOutcome.CREATED:
-            return data
-        found = log.storage.find(path)
-        if found is not None:
-            return found
-        # Unknown and not there: it may still arrive. The same bytes again are harmless, since they carry the
-        # same commit id.
+    stands = put_once(log.storage, path, data, seconds=log.settings.commit_seconds)
+    if stands is not None:
+        return stands
     raise CommitUnknownError(
         f"{log.table}: the store does not say whether version {manifest.version} was committed; "
         "send the same batch again with its batch_id, which applies it once either way",

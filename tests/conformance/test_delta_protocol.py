@@ -26,7 +26,6 @@ from andes_spark.delta import statistics as stats
 from andes_spark.delta.bounds import column_range
 from andes_spark.schema.schema import Schema
 from andes_spark.storage.disk import DiskStorage
-from andes_spark.storage.interface import PutOutcome
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -125,7 +124,7 @@ class Table:
         return delta_log.load_state(self.storage)
 
     def commit(self, version: int, entry: list[actions.Action]) -> None:
-        assert actions.commit(self.storage, version, entry) is PutOutcome.CREATED
+        assert delta_log.create_entry(self.storage, version, entry) is not None
 
     def add(self, path: str, data: pa.Table) -> actions.Action:
         values = {

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andes_spark.delta import actions, partition_values, paths
-from andes_spark.delta.log import DataFile, parse_commit
+from andes_spark.delta.log import DataFile, create_entry, parse_commit
 from andes_spark.delta.vectors import VectorDescriptor
 from andes_spark.errors import LogDamagedError, OptionError, UnsupportedTableError
 from andes_spark.schema.schema import Schema
-from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 
 UTC = datetime.UTC
@@ -34,15 +33,17 @@ def file_of(**add: Any) -> DataFile:
 def test_an_entry_is_created_once():
     storage = MemoryStorage()
     entry = [actions.txn("app", 1)]
-    assert actions.commit(storage, 7, entry) is PutOutcome.CREATED
-    assert actions.commit(storage, 7, [actions.txn("app", 2)]) is PutOutcome.EXISTS
+    for later in (entry, [actions.txn("app", 2)]):
+        stands = create_entry(storage, 7, later)
+        assert stands is not None
+        assert (stands.version, stands.txns) == (7, {"app": 1})
     assert storage.get("_delta_log/00000000000000000007.json") == b'{"txn":{"appId":"app","version":1}}\n'
 
 
 def test_an_entry_has_one_action_a_line_whatever_it_says():
     odd = actions.commit_info("MERGE", timestamp_ms=5, commit_id="c\n\u2028", parameters={"a": ["x\r\n"], "b": "t"})
     storage = MemoryStorage()
-    actions.commit(storage, 1, [odd, actions.txn("é", 1)])
+    create_entry(storage, 1, [odd, actions.txn("é", 1)])
     data = storage.get(paths.entry_path(1))
     assert data.count(b"\n") == 2
     commit = parse_commit(1, data)

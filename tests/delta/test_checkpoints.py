@@ -52,8 +52,8 @@ def storage(tmp_path: Path) -> DiskStorage:
         "tightBounds": True,
     }
     adds = [actions.add(f"f {i}", size=9, modified_ms=1, statistics=found) for i in range(4)]
-    actions.commit(storage, 0, start)
-    actions.commit(storage, 1, [*adds, actions.txn("andes:x", 7)])
+    delta_log.create_entry(storage, 0, start)
+    delta_log.create_entry(storage, 1, [*adds, actions.txn("andes:x", 7)])
     state = delta_log.load_state(storage)
     written = vectors.write_vectors(
         storage, {"f 0": BitMap64([1, 2]), "f 1": BitMap64(range(0, 5000, 3)), "f 2": BitMap64([9])}
@@ -63,7 +63,7 @@ def storage(tmp_path: Path) -> DiskStorage:
         entry.append(actions.remove(state.files[location], timestamp_ms=1))
         entry.append(actions.add_with_vector(state.files[location], descriptor))
     entry.append(actions.remove(state.files["f 3"], timestamp_ms=1))
-    actions.commit(storage, 2, entry)
+    delta_log.create_entry(storage, 2, entry)
     return storage
 
 

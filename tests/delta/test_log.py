@@ -61,7 +61,7 @@ def remove(path: str, vector: dict[str, Any] | None = None, **more: Any) -> acti
 def table(*entries: list[actions.Action]) -> MemoryStorage:
     storage = MemoryStorage()
     for version, entry in enumerate([start(), *entries]):
-        actions.commit(storage, version, entry)
+        delta_log.create_entry(storage, version, entry)
     return storage
 
 
@@ -220,7 +220,7 @@ def test_a_checkpoint_stands_for_the_entries_below(parts):
     assert state == whole
     for location, file in state.files.items():
         assert file.add == {**whole.files[location].add, "dataChange": False}
-    actions.commit(storage, 3, [add("e")])
+    delta_log.create_entry(storage, 3, [add("e")])
     assert sorted(delta_log.load_state(storage).files) == ["a b", "d", "e"]
     assert delta_log.load_state(storage, version=2) == whole
     with pytest.raises(VersionExpiredError):
@@ -373,7 +373,7 @@ def test_an_unreadable_entry_is_damage(data):
 
 def test_a_first_entry_without_protocol_is_damage():
     storage = MemoryStorage()
-    actions.commit(storage, 0, [add("a")])
+    delta_log.create_entry(storage, 0, [add("a")])
     with pytest.raises(LogDamagedError, match="protocol"):
         delta_log.load_state(storage)
 
@@ -391,7 +391,7 @@ def test_a_refresh_reads_only_what_is_new():
     assert delta_log.load_state(storage, previous=first) is first
     assert storage.counts.minus(before).requests == 1
     for version in (2, 3, 4):
-        actions.commit(storage, version, [add(f"f{version}"), actions.txn("app", version)])
+        delta_log.create_entry(storage, version, [add(f"f{version}"), actions.txn("app", version)])
     before = storage.counts.snapshot()
     second = delta_log.load_state(storage, previous=first)
     used = storage.counts.minus(before)

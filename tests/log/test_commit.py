@@ -84,7 +84,7 @@ def test_an_answer_that_was_lost_commits_once(answer: Answer) -> None:
 
 
 def test_a_store_that_never_says() -> None:
-    storage, _, table = opened(*[not_written_and_unknown] * 3)
+    storage, _, table = opened(not_written_and_unknown, settings=Settings(commit_seconds=0))
     with pytest.raises(CommitUnknownError, match="send the same batch again") as caught:
         table.apply(rows((1, 1, "x")), batch_id=("s", 1))
     assert caught.value.version == 1

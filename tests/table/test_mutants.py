@@ -14,8 +14,7 @@ from andes_spark.base import evaluate, evaluation
 from andes_spark.base.evaluation import Snapshot
 from andes_spark.base.merge import bucket, merge
 from andes_spark.base.snapshots import Base
-from andes_spark.delta import actions
-from andes_spark.delta.log import read_commit
+from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit
 from andes_spark.log.log import HINT, Log
@@ -90,7 +89,7 @@ def merge_that_rebases(patch: Patch) -> None:
 
     def commit_entry(context: merge.BaseContext, version: int, entry: Any, commit_id: str) -> bool:
         while True:
-            actions.commit(context.storage, version, entry)
+            create_entry(context.storage, version, entry)
             found = read_commit(context.storage, version)
             if found is not None and found.commit_id == commit_id:
                 return True

@@ -7,6 +7,7 @@ of it was visible.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -29,18 +30,19 @@ from andes_spark.base.steps import Steps
 from andes_spark.base.tombstones import fold_files
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
-from andes_spark.delta.log import read_commit
+from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.delta.state import DataFile
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
-from andes_spark.errors import CommitUnknownError
+from andes_spark.errors import CommitUnknownError, StorageError
 from andes_spark.log.pending import Pending, Warm
 from andes_spark.model.manifest import FORMAT, MergeRecord, encode, merge_record_path
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import to_json
 from andes_spark.settings import Settings
-from andes_spark.storage.interface import PutOutcome, Storage
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.put_once import put_once
 
-_UNKNOWN_TRIES = 3
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -240,23 +242,22 @@ def _record(
         quarantined=set_aside,
     )
     data = encode(record)
-    for _ in range(_UNKNOWN_TRIES):
-        outcome = context.storage.put_if_absent(merge_record_path(version), data)
-        if outcome is PutOutcome.CREATED:
-            return record
-        if outcome is PutOutcome.EXISTS:
-            found = read_record(context.storage, context.table_id, version)
-            used = {file.path for file in (*found.tombstones, *found.quarantined)}
-            known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
-            written = {file.path for file in (*mine, *tombstones, *quarantined, *set_aside)}
-            context.storage.delete(sorted(written - used - known))
-            return found
-    raise CommitUnknownError(
-        f"{context.shape.table}: the store does not say whether {merge_record_path(version)} was written; "
-        "merge again later",
-        table=context.shape.table,
-        version=version,
-    )
+    stands = put_once(context.storage, merge_record_path(version), data, seconds=context.settings.commit_seconds)
+    if stands is None:
+        raise CommitUnknownError(
+            f"{context.shape.table}: the store does not say whether {merge_record_path(version)} was written; "
+            "merge again later",
+            table=context.shape.table,
+            version=version,
+        )
+    if stands == data:
+        return record
+    first = read_record(context.storage, context.table_id, version)
+    used = {file.path for file in (*first.tombstones, *first.quarantined)}
+    known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
+    written = {file.path for file in (*mine, *tombstones, *quarantined, *set_aside)}
+    context.storage.delete(sorted(written - used - known))
+    return first
 
 
 def _quoted(mark: tuple[object, ...] | None, shape: TableShape) -> list[object] | None:
@@ -301,17 +302,24 @@ def commit_entry(context: BaseContext, version: int, entry: list[Action], commit
     Raises:
         CommitUnknownError: the store does not say.
     """
-    for _ in range(_UNKNOWN_TRIES):
-        actions.commit(context.storage, version, entry)
-        found = read_commit(context.storage, version)
-        if found is not None:
-            return found.commit_id == commit_id
-    raise CommitUnknownError(
-        f"{context.shape.table}: the store does not say whether Delta version {version} was committed; "
-        "merge again later",
-        table=context.shape.table,
-        delta_version=version,
-    )
+    stands = create_entry(context.storage, version, entry, seconds=context.settings.commit_seconds)
+    if stands is None:
+        raise CommitUnknownError(
+            f"{context.shape.table}: the store does not say whether Delta version {version} was committed; "
+            "merge again later",
+            table=context.shape.table,
+            delta_version=version,
+        )
+    if stands.commit_id != commit_id:
+        return False
+    try:
+        # Delta's own writers may have overwritten the entry in a race.
+        again = read_commit(context.storage, version)
+    except StorageError as error:
+        # It is committed, and read again before anything is built on it.
+        _LOGGER.info("%s: Delta version %d was not read back: %s", context.shape.table, version, error)
+        return True
+    return again is not None and again.commit_id == commit_id
 
 
 def drop_files(context: BaseContext, changes: Iterable[Action], base: BaseSnapshot) -> None:

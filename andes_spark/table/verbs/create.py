@@ -14,7 +14,7 @@ from andes_spark.base.load import check_unique, load_rows
 from andes_spark.base.rows import RowWriter
 from andes_spark.delta import actions, paths
 from andes_spark.delta.actions import Action
-from andes_spark.delta.log import read_commit
+from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.errors import CommitUnknownError, LogDamagedError, OptionError, TableExistsError
 from andes_spark.log.clock import check_clock
@@ -103,7 +103,7 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
     adds: list[Action] = []
     if data is not None:
         adds = _load(storage, definition, settings, configuration, data)
-    if unfinished is None and not _create_base(storage, definition, table_id, configuration, adds):
+    if unfinished is None and not _create_base(storage, settings, definition, table_id, configuration, adds):
         storage.delete(paths.decode_path(action["add"]["path"]) for action in adds)
         raise exists(storage)
     rows = sum(_rows_of(action) for action in adds)
@@ -204,6 +204,7 @@ def _unfinished(storage: Storage, definition: Definition, *, loads: bool) -> str
 
 def _create_base(
     storage: Storage,
+    settings: Settings,
     definition: Definition,
     table_id: str,
     configuration: Mapping[str, str],
@@ -231,14 +232,13 @@ def _create_base(
         actions.txn(table_id, 0),
         *adds,
     ]
-    actions.commit(storage, 0, entry)
-    found = read_commit(storage, 0)
-    if found is None:
+    stands = create_entry(storage, 0, entry, seconds=settings.commit_seconds)
+    if stands is None:
         raise CommitUnknownError(
             f"{storage.url}: the store does not say whether the table was created; create it again",
             table=storage.url,
         )
-    return found.commit_id == commit_id
+    return stands.commit_id == commit_id
 
 
 def _load(

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from andes_spark.base.executor import Executor, LocalExecutor
 from andes_spark.base.files import TableShape
 from andes_spark.base.locator import NumberedFile, wanted
 from andes_spark.base.merge.bucket import LocateJob
 from andes_spark.base.merge.plan import file_groups
 from andes_spark.base.snapshots import Base
 from andes_spark.law.columns import KeyColumns
+from andes_spark.run.executor import Executor, LocalExecutor
 from andes_spark.spark.tasks import SparkExecutor
 from andes_spark.storage.open import open_storage
 from benchmarks.data import KeyType

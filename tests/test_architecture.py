@@ -25,6 +25,7 @@ RANK = {
     "law": 3,
     "storage": 3,
     "delta": 4,
+    "run": 4,
     "log": 4,
     "base": 5,
     "batch": 5,
@@ -269,7 +270,7 @@ def test_no_module_keeps_state_in_globals():
 MAY_MAKE_THREADS = {
     # The renewal of the lease of a merge.
     "andes_spark/log/lease.py",
-    "andes_spark/base/executor.py",
+    "andes_spark/run/executor.py",
     "andes_spark/base/rows.py",
     "andes_spark/batch/parts.py",
     "andes_spark/storage/s3_output.py",

@@ -15,11 +15,10 @@ import pyarrow as pa
 
 from andes_spark.base import locator as locating
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, base_rows
-from andes_spark.base.executor import LocalExecutor
 from andes_spark.base.files import TableShape
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locator import NumberedFile, together, wanted
+from andes_spark.base.locator import NumberedFile, concat_located, wanted
 from andes_spark.base.match import Wanted
 from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones
@@ -32,6 +31,7 @@ from andes_spark.law.rows import content_hashes
 from andes_spark.law.winners import Winners, pick_winners
 from andes_spark.log.pending import Warm, read_narrow, read_rows
 from andes_spark.model.results import MergeCounts
+from andes_spark.run.executor import LocalExecutor
 from andes_spark.storage.interface import Storage
 
 _FEW_SEARCHES = 10_000
@@ -142,7 +142,7 @@ def _locate(case: EvaluationInput, winners: Winners, locate: Locator) -> tuple[p
     at = sorted_order(targets, shape.columns.key) if fold_keys.height else None
     ordered = targets if at is None else targets[at]
     keys = wanted(ordered, shape, every_sequence=bool(fold_keys.height or case.pending.truncates))
-    found = together(locate(_files_with(case, ordered), keys), shape, ordered)
+    found = concat_located(locate(_files_with(case, ordered), keys), shape, ordered)
     if at is not None:
         found = found.with_columns(pl.Series(WINNER, at[found[WINNER].to_numpy()], pl.Int64))
     folds = found.filter(pl.col(WINNER) >= plain.height).with_columns(pl.col(WINNER) - plain.height)

@@ -92,7 +92,7 @@ def locate(
     return _with_sequence(frame, opened, file, keys, shape)
 
 
-def together(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl.DataFrame) -> pl.DataFrame:
+def concat_located(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl.DataFrame) -> pl.DataFrame:
     """Located rows of several files as one frame.
 
     Raises:

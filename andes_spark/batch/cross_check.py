@@ -6,9 +6,11 @@ alone, a range of keys at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -22,9 +24,16 @@ from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.rows import NAMED_KEYS, mod_hashes, tie_error
 from andes_spark.log.mod_files import read_entry, write_mods
 from andes_spark.log.pending import Pending, PendingFile, read_mods, read_narrow
+from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.manifest import Entry
 from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.run.executor import Executor
 from andes_spark.storage.interface import Storage
+
+BUCKET_ROWS = 1_000_000
+"""Mods in one range of keys of the check across parts."""
+ROW_BYTES = 64
+"""Estimated Arrow bytes of key, sequence and position of one mod."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def _of_one_word(mods: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return mods.filter(pl.Series(np.isin(words, shared))) if len(shared) else mods.clear()
 
 
-def repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> list[tuple[int, int]]:
+def _repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> list[tuple[int, int]]:
     """File numbers and row numbers of truncates that repeat an earlier one; truncates are few."""
     seen: set[tuple[object, ...]] = set()
     found: list[tuple[int, int]] = []
@@ -105,12 +114,47 @@ def repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> l
     return found
 
 
-def pending_of_part(part: Part) -> Pending:
-    """The files of mods of one batch, as the law reads them."""
-    return Pending(tuple(PendingFile(0, entry) for entry in part.entries if entry.kind == "mods"), ())
+def check_across(
+    storage: Storage,
+    batch: Part,
+    plan: BatchPlan,
+    head: int,
+    executor: Callable[[], Executor],
+    byte_budget: int,
+) -> Part:
+    """The batch without mods that repeat one of another part.
+
+    Args:
+        storage: the table's folder.
+        batch: all parts of the batch.
+        plan: that they were prepared by.
+        head: newest version seen when the batch was begun.
+        executor: gives the executor; asked only if there is something to check.
+        byte_budget: estimated Arrow bytes up to which this process does the work.
+
+    Raises:
+        SequenceTieError: two mods of one key at one sequence differ.
+    """
+    pending = Pending(tuple(PendingFile(0, entry) for entry in batch.entries if entry.kind == "mods"), ())
+    if len(pending.files) < 2:
+        return batch
+    repeats = _repeated_truncates(storage, plan, pending)
+    if pending.rows:
+        chosen = executor()
+        # A Spark job takes longer than a check of what fits this process.
+        in_tasks = chosen.distributed and pending.rows * ROW_BYTES > byte_budget
+        buckets = max(chosen.slots if in_tasks else 1, pending.rows // BUCKET_ROWS)
+        bounds = bucket_bounds(storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
+        check = CrossCheck(storage, plan, pending)
+        if in_tasks:
+            buckets_repeats = chosen.map(check, bounds, step="check across parts")
+        else:
+            buckets_repeats = [check(bucket) for bucket in bounds]
+        repeats += [repeat for bucket_repeats in buckets_repeats for repeat in bucket_repeats]
+    return _without(storage, batch, plan, repeats, head=head)
 
 
-def without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tuple[int, int]], *, head: int) -> Part:
+def _without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tuple[int, int]], *, head: int) -> Part:
     """The batch without repeated mods: the files that hold them are written anew, the old ones deleted."""
     if not repeats:
         return part
@@ -119,7 +163,7 @@ def without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tup
     dropped: dict[int, list[int]] = {}
     for file, row in repeats:
         dropped.setdefault(file, []).append(row)
-    digest = Digest(part.digest.total, part.digest.rows)
+    digest = copy(part.digest)
     upserts = deletes = truncates = partial = 0
     for number, entry in enumerate(mods):
         if number not in dropped:
@@ -138,17 +182,15 @@ def without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tup
         if keep.any():
             entries.insert(0, _again(storage, data.filter(pa.array(keep)), plan, head))
         storage.delete([entry.path])
-    counts = part.counts
-    new = type(counts)(
-        received=counts.received,
-        upserts=counts.upserts - upserts,
-        deletes=counts.deletes - deletes,
-        truncates=counts.truncates - truncates,
-        collapsed=counts.collapsed + len(repeats),
-        quarantined=counts.quarantined,
-        partial=counts.partial - partial,
+    counts = msgspec.structs.replace(
+        part.counts,
+        upserts=part.counts.upserts - upserts,
+        deletes=part.counts.deletes - deletes,
+        truncates=part.counts.truncates - truncates,
+        collapsed=part.counts.collapsed + len(repeats),
+        partial=part.counts.partial - partial,
     )
-    return replace(part, entries=tuple(entries), counts=new, digest=digest)
+    return replace(part, entries=tuple(entries), counts=counts, digest=digest)
 
 
 def _again(storage: Storage, rows: pa.Table, plan: BatchPlan, head: int) -> Entry:

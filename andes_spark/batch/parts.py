@@ -1,4 +1,4 @@
-"""Parts of a batch written to the log's folder, and put together again: entries, counts, digest, truncates.
+"""Parts of a batch written to the log's folder, and concatenated: entries, counts, digest, truncates.
 
 A batch is one part when it fits the calling process, and many when tasks write it. Nothing here is visible
 until a manifest refers to it.
@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,16 @@ from andes_spark.storage.interface import Storage, Tally
 
 @dataclass(frozen=True)
 class Part:
-    """What one part of a batch wrote.
+    """Files and counts of one part of a batch.
 
     Attributes:
         entries: files, mods before quarantine.
-        counts: of its rows.
-        digest: of its mods.
-        truncate: its truncates, if it has some.
-        reasons: bad mods by reason.
-        examples: some of them.
-        tally: requests and bytes that it took elsewhere.
+        counts: rows by kind.
+        digest: sum of the row hashes of its mods.
+        truncate: sequences of its truncates; None without truncates.
+        reasons: number of bad mods by reason.
+        examples: some bad mods, as JSON.
+        tally: requests and bytes of the task that wrote it; zero for the calling process.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -49,6 +49,11 @@ class Part:
     examples: tuple[str, ...] = ()
     tally: Tally = field(default_factory=Tally)
 
+    @classmethod
+    def of_prepared(cls, prepared: Prepared) -> Part:
+        """A part of which no file is written yet."""
+        return cls(counts=prepared.counts, digest=prepared.digest, reasons=prepared.reasons, examples=prepared.examples)
+
 
 def write_part(
     storage: Storage,
@@ -58,7 +63,7 @@ def write_part(
     head: int,
     target_bytes: int,
     threads: int,
-    warm: dict[str, pa.Table] | None = None,
+    in_memory: dict[str, pa.Table] | None = None,
 ) -> Part:
     """Write the mods and the refused rows of a part; durable when this returns.
 
@@ -69,7 +74,7 @@ def write_part(
         head: newest version seen when the batch was begun.
         target_bytes: Arrow bytes at which files are split.
         threads: files written side by side.
-        warm: takes the tables written, by path.
+        in_memory: takes the tables written, by path.
     """
     mods = prepared.mods
     count = max(1, math.ceil(mods.nbytes / target_bytes)) if mods.num_rows else 0
@@ -85,8 +90,8 @@ def write_part(
             primary_key=plan.columns.key,
             sequence_by=plan.columns.sequence,
         )
-        if warm is not None:
-            warm[entry.path] = piece
+        if in_memory is not None:
+            in_memory[entry.path] = piece
         return entry
 
     if len(pieces) > 1:
@@ -96,18 +101,15 @@ def write_part(
         entries = [write(piece) for piece in pieces]
     if prepared.quarantined.num_rows:
         entries.append(write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.schema_id))
-    return Part(
+    return replace(
+        Part.of_prepared(prepared),
         entries=tuple(entries),
-        counts=prepared.counts,
-        digest=prepared.digest,
         truncate=_truncate(mods, plan) if prepared.counts.truncates else None,
-        reasons=prepared.reasons,
-        examples=prepared.examples,
     )
 
 
-def together(parts: Iterable[Part], plan: BatchPlan) -> Part:
-    """Several parts as one; mods that stand in two of them are not looked for here."""
+def concat_parts(parts: Iterable[Part]) -> Part:
+    """Several parts as one; mods that two of them share are left to the check across parts."""
     entries: list[Entry] = []
     counts: dict[str, int] = {}
     digest = Digest()
@@ -154,6 +156,11 @@ def check_quarantine(part: Part, plan: BatchPlan, *, allowed: int) -> None:
             reasons=part.reasons,
             examples=part.examples,
         )
+
+
+def delete_unreferenced(storage: Storage, parts: Iterable[Part]) -> None:
+    """Delete the files of parts that no manifest refers to, or ever will."""
+    storage.delete(entry.path for part in parts for entry in part.entries)
 
 
 def _truncate(mods: pa.Table, plan: BatchPlan) -> Truncate:

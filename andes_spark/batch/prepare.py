@@ -90,21 +90,21 @@ class Prepared:
     examples: tuple[str, ...] = ()
 
 
-def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, told: Sequence[str] = ()) -> Prepared:
+def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only: Sequence[str] = ()) -> Prepared:
     """Turn rows into mods.
 
     Args:
         rows: the batch's columns and ``_andes_op`` with the operation of each row.
         plan: how.
         offset: number of the first row within the batch, for quarantine files.
-        told: columns that only the conditions used: shown with refused rows, and no part of mods.
+        condition_only: columns that only the conditions use: part of quarantined rows, not of mods.
 
     Raises:
         SchemaMismatchError: missing, extra or wrong-type columns, all at once.
         SequenceTieError: two different mods of one key at one sequence.
     """
     ops = rows[OP]
-    data = rows.drop_columns([OP, *told])
+    data = rows.drop_columns([OP, *condition_only])
     listing = None
     if plan.columns_to_update is not None and plan.columns_to_update not in plan.schema.names:
         listing = _listing(data, plan)

@@ -13,50 +13,41 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from andes_spark.batch.conditions import with_operations
-from andes_spark.batch.parts import Part, write_part
-from andes_spark.batch.prepare import BatchPlan, prepare
+from andes_spark.batch.parts import Part, delete_unreferenced
+from andes_spark.batch.prepare import Prepared
+from andes_spark.batch.write import InMemory, PartWriter
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import ApplyOptions
+from andes_spark.run.steps import Steps
 from andes_spark.schema.schema import Schema
-from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, select_mods
 from andes_spark.spark.tasks import Row, SparkExecutor, result_type
-from andes_spark.storage.interface import Storage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 SHARES = 256
-"""A task hands rows back up to this part of the byte budget: 2 MiB by default, as many tasks may do so at once."""
+"""Divisor of the byte budget that gives the Arrow bytes up to which a task hands its rows back."""
 
 
 @dataclass(frozen=True)
-class PartWriter:
-    """What a task does with its rows; travels to tasks.
+class FrameTask:
+    """The work of one task on a batch; travels to tasks.
 
     Attributes:
-        storage: the table's folder.
-        plan: how rows become mods.
-        settings: of the process that asked.
-        head: newest version seen when the batch was begun.
-        on_null: what a row is for which a condition is NULL.
-        told: columns that only the conditions used, as text.
+        writer: how parts are written.
+        share: Arrow bytes up to which a task hands its rows back.
+        on_null: operation of a row for which a condition is NULL.
+        condition_only: columns that only the conditions use, as text.
     """
 
-    storage: Storage
-    plan: BatchPlan
-    settings: Settings
-    head: int
+    writer: PartWriter
+    share: int
     on_null: OnNull
-    told: tuple[str, ...] = ()
-
-    @property
-    def share(self) -> int:
-        """Bytes up to which a task hands its rows back."""
-        return self.settings.byte_budget // SHARES
+    condition_only: tuple[str, ...]
 
     def run(self, batches: Iterator[pa.RecordBatch], task: int) -> Iterator[tuple[str, bytes]]:
-        """``rows`` with Arrow IPC bytes, or ``part`` with a pickled ``Part``, as often as needed."""
+        """Yield ``rows`` with Arrow IPC bytes, or ``part`` with a pickled ``Part``, as often as needed."""
         held: list[pa.RecordBatch] = []
         size = rows = 0
         written = False
@@ -65,101 +56,73 @@ class PartWriter:
                 continue
             held.append(batch)
             size += batch.nbytes
-            if size >= self.settings.target_file_bytes:
-                yield "part", self._write(held, (task << 40) + rows)
+            if size >= self.writer.target_bytes:
+                yield "part", self._written(held, (task << 40) + rows)
                 rows += sum(each.num_rows for each in held)
                 held, size, written = [], 0, True
         if held and (written or size > self.share):
-            yield "part", self._write(held, (task << 40) + rows)
+            yield "part", self._written(held, (task << 40) + rows)
         elif held:
             yield "rows", to_ipc(pa.Table.from_batches(held))
 
-    def write(
-        self,
-        rows: pa.Table,
-        *,
-        target_bytes: int,
-        threads: int,
-        offset: int = 0,
-        warm: dict[str, pa.Table] | None = None,
-    ) -> Part:
-        """Write rows, with the answers of the conditions beside them, as mods; raises as ``prepare``."""
-        prepared = prepare(with_operations(rows, self.on_null), self.plan, offset=offset, told=self.told)
-        return write_part(
-            self.storage, prepared, self.plan, head=self.head, target_bytes=target_bytes, threads=threads, warm=warm
-        )
+    def prepare(self, rows: pa.Table, *, offset: int = 0) -> Prepared:
+        """Turn rows, with the answers of the conditions beside them, into mods; errors as ``batch.prepare``."""
+        rows = with_operations(rows, self.on_null)
+        return self.writer.prepare(rows, offset=offset, condition_only=self.condition_only)
 
-    def _write(self, held: list[pa.RecordBatch], offset: int) -> bytes:
-        before = self.storage.counts.snapshot()
-        rows = pa.Table.from_batches(held)
-        part = self.write(rows, offset=offset, target_bytes=2 * self.settings.target_file_bytes, threads=1)
-        spent = self.storage.counts.minus(before)
-        return pickle.dumps(
-            Part(
-                part.entries,
-                part.counts,
-                part.digest,
-                part.truncate,
-                part.reasons,
-                part.examples,
-                spent,
-            )
-        )
+    def _written(self, held: list[pa.RecordBatch], offset: int) -> bytes:
+        before = self.writer.storage.counts.snapshot()
+        prepared = self.prepare(pa.Table.from_batches(held), offset=offset)
+        # One file for each part: rows are cut at the target, and mods take a little more.
+        writer = replace(self.writer, threads=1, target_bytes=2 * self.writer.target_bytes)
+        part = writer.write(prepared)
+        return pickle.dumps(replace(part, tally=self.writer.storage.counts.minus(before)))
 
 
-def write_frame(
-    executor: SparkExecutor,
-    frame: DataFrame,
-    options: ApplyOptions,
-    writer: PartWriter,
-    *,
-    warm: dict[str, pa.Table],
-) -> list[Part]:
-    """Evaluate a DataFrame once and write its rows as mods. Runs one Spark job.
+@dataclass(frozen=True)
+class FrameRows:
+    """A Spark DataFrame as the rows of a batch: see ``batch.write.Source``.
 
-    Args:
+    Attributes:
         executor: of the session that the DataFrame belongs to.
-        frame: the batch.
+        frame: the rows.
         options: of the apply.
-        writer: what tasks do with rows.
-        warm: takes the tables that this process wrote, if it wrote all.
-
-    Raises:
-        SchemaMismatchError: missing, extra and wrong-type columns, before any job runs.
-        OptionError: a condition that cannot be resolved.
-        AndesError: what a task raised.
+        byte_budget: of this process.
     """
-    selected, told = select_mods(frame, options, writer.plan)
-    writer = replace(writer, told=told)
-    task = _task(pickle.dumps((writer, selected.columns)))
-    job = numbered(selected).mapInArrow(task, result_type())
-    rows = executor.collect(job, step="write mods", undo=lambda rows: _drop(writer.storage, _parts(rows)))
-    parts = _parts(rows)
-    tables = [from_ipc(payload) for kind, _, payload in rows if kind == "rows"]
-    if tables or not parts:
-        held = pa.concat_tables(tables) if tables else empty_batch(selected)
-        try:
-            settings = writer.settings
-            parts.append(
-                writer.write(
-                    held,
-                    target_bytes=settings.target_file_bytes,
-                    threads=settings.threads,
-                    warm=warm if not parts else None,
-                )
+
+    executor: SparkExecutor
+    frame: DataFrame
+    options: ApplyOptions
+    byte_budget: int
+
+    def parts(self, writer: PartWriter, *, steps: Steps, in_memory: InMemory) -> Iterator[Part]:
+        """Evaluate the DataFrame once, in one Spark job, and write its rows as mods.
+
+        Raises:
+            SchemaMismatchError: missing, extra and wrong-type columns, before any job runs.
+            OptionError: a condition that cannot be resolved.
+            AndesError: the error of a task.
+        """
+        with steps.step("write mods"):
+            selected, condition_only = select_mods(self.frame, self.options, writer.plan)
+            share = self.byte_budget // SHARES
+            task = FrameTask(writer, share, self.options.on_null_operation, condition_only)
+            job = numbered(selected).mapInArrow(_task(pickle.dumps((task, selected.columns))), result_type())
+            rows = self.executor.collect(
+                job, step="write mods", undo=lambda rows: delete_unreferenced(writer.storage, _parts(rows))
             )
-        except BaseException:
-            _drop(writer.storage, parts)
-            raise
-    return parts
+        parts = _parts(rows)
+        yield from parts
+        tables = [from_ipc(payload) for kind, _, payload in rows if kind == "rows"]
+        if tables or not parts:
+            with steps.step("write mods"):
+                prepared = task.prepare(pa.concat_tables(tables) if tables else empty_batch(selected))
+                part = writer.write(prepared, in_memory=None if parts else in_memory)
+            yield part
 
 
 def _parts(rows: list[Row]) -> list[Part]:
     return [pickle.loads(payload) for kind, _, payload in rows if kind == "part"]
-
-
-def _drop(storage: Storage, parts: list[Part]) -> None:
-    storage.delete(entry.path for part in parts for entry in part.entries)
 
 
 def to_ipc(table: pa.Table) -> bytes:
@@ -204,12 +167,12 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
         try:
             from andes_spark.errors import AndesError, StorageError
 
-            writer, names = pickle.loads(payload)
+            work, names = pickle.loads(payload)
         except ImportError as error:
             yield row("missing", str(error.name or error).encode())
             return
         try:
-            for kind, data in writer.run((batch.rename_columns(names) for batch in batches), task):
+            for kind, data in work.run((batch.rename_columns(names) for batch in batches), task):
                 yield row(kind, data)
         except StorageError:
             raise

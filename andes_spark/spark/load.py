@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.executor import LocalExecutor
 from andes_spark.base.files import OpenFile
 from andes_spark.base.load import check_unique, duplicate_keys, load_rows
 from andes_spark.base.merge.plan import width
@@ -22,6 +21,7 @@ from andes_spark.delta import paths
 from andes_spark.delta.actions import Action
 from andes_spark.delta.state import DataFile
 from andes_spark.law.rows import NAMED_KEYS
+from andes_spark.run.executor import LocalExecutor
 from andes_spark.schema.differences import differences
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings

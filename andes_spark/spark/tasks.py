@@ -40,7 +40,7 @@ def result_type() -> StructType:
 
 
 class SparkExecutor:
-    """Runs parts of an operation as tasks of one Spark job; see ``base.executor.Executor``.
+    """Runs parts of an operation as tasks of one Spark job; see ``run.executor.Executor``.
 
     Attributes:
         distributed: always true.

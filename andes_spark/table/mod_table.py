@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from andes_spark.base.steps import Progress
 from andes_spark.errors import OptionError, TableExistsError, about
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import Manifest
@@ -25,6 +24,7 @@ from andes_spark.model.options import (
     require,
 )
 from andes_spark.model.results import ApplyResult, MergeResult
+from andes_spark.run.steps import Progress
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from andes_spark.base.executor import Executor, LocalExecutor
 from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.merge import BaseContext
 from andes_spark.base.snapshots import Base
-from andes_spark.base.steps import Progress, Steps
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log, first_rolled, newest
 from andes_spark.model.manifest import Definition, RollUp
 from andes_spark.model.options import Kind, require
+from andes_spark.run.executor import Executor, LocalExecutor
+from andes_spark.run.steps import Progress, Steps
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage

@@ -19,10 +19,10 @@ from andes_spark.base.locator import NumberedFile
 from andes_spark.base.merge.merge import BaseContext, commit_entry, drop_files
 from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.base.steps import Steps
 from andes_spark.delta import actions
 from andes_spark.delta.state import DataFile
 from andes_spark.model.results import CompactResult
+from andes_spark.run.steps import Steps
 from andes_spark.settings import Settings
 
 _SMALLEST = 64 * 1024

@@ -17,7 +17,6 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from andes_spark.base.evaluation import EvaluationInput, watermark_of
-from andes_spark.base.executor import Executor, LocalExecutor
 from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.locator import NumberedFile
@@ -26,7 +25,6 @@ from andes_spark.base.merge.plan import EXPANSION, run_buckets
 from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.snapshots import BaseSnapshot, read_record
-from andes_spark.base.steps import Steps
 from andes_spark.base.tombstones import fold_files
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
@@ -38,6 +36,8 @@ from andes_spark.log.pending import Pending, Warm
 from andes_spark.model.manifest import FORMAT, MergeRecord, encode, merge_record_path
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import to_json
+from andes_spark.run.executor import Executor, LocalExecutor
+from andes_spark.run.steps import Steps
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.put_once import put_once

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from andes_spark.base.evaluate import local_locator
 from andes_spark.base.evaluation import EvaluationInput
-from andes_spark.base.executor import Executor
 from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.locator import NumberedFile
@@ -25,6 +24,7 @@ from andes_spark.base.match import Wanted
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, LocateJob
 from andes_spark.log.pending import Warm
 from andes_spark.log.sampling import bucket_bounds
+from andes_spark.run.executor import Executor
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 

@@ -8,28 +8,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from andes_spark.base.steps import Steps
 from andes_spark.batch.conditions import Conditions
-from andes_spark.batch.cross_check import CrossCheck, pending_of_part, repeated_truncates, without
-from andes_spark.batch.parts import Part, check_quarantine, together, write_part
-from andes_spark.batch.prepare import BatchPlan, prepare
+from andes_spark.batch.parts import Part, delete_unreferenced
+from andes_spark.batch.prepare import BatchPlan
+from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
 from andes_spark.errors import BatchConflictError, ClockError, CommitConflictError, OptionError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock, check_clock
 from andes_spark.log.commit import Draft, commit
-from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.manifest import Batch, Manifest
-from andes_spark.model.mod import OP, BatchId
+from andes_spark.model.mod import BatchId
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
-from andes_spark.schema.differences import refuse_repeated
-from andes_spark.schema.names import refuse_reserved
+from andes_spark.run.steps import Steps
 from andes_spark.table.inputs import arrow_parts, is_spark
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.merge import merge_after_apply
-
-CROSS_CHECK_ROWS = 1_000_000
-CROSS_CHECK_BYTES = 64
 
 
 def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> ApplyResult:
@@ -40,8 +34,18 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         head = open_table.log.refresh()
         open_table.check_log()
         plan = plan_batch(open_table, options)
-    warm: dict[str, pa.Table] = {}
-    part = _write(open_table, mods, options, plan, head, steps, warm)
+    settings, in_memory = open_table.settings, dict[str, pa.Table]()
+    writer = PartWriter(
+        open_table.storage, plan, head, settings.target_file_bytes, settings.threads, options.max_quarantined
+    )
+    part = write_batch(
+        _source(open_table, mods, options),
+        writer,
+        executor=open_table.executor,
+        byte_budget=settings.byte_budget,
+        steps=steps,
+        in_memory=in_memory,
+    )
     with steps.step("check the clock"):
         clock = _check_clock(open_table, part, begun)
     advisory = Advisory(open_table.table)
@@ -49,12 +53,12 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     if replayed:
         advisory.run(
             "deleting files of the repeated batch",
-            lambda: _drop(open_table, part),
+            lambda: delete_unreferenced(open_table.storage, [part]),
             consequence="they take up space, and no version refers to them",
         )
-        warm = {}
+        in_memory.clear()
     # Of a replay too: the first apply may have ended between commit and merge.
-    merge = merge_after_apply(open_table, requested=options.merge, warm=warm, advisory=advisory)
+    merge = merge_after_apply(open_table, requested=options.merge, warm=in_memory, advisory=advisory)
     if replayed and merge is not None and merge.status == "nothing":
         merge = None
     return ApplyResult(
@@ -128,104 +132,14 @@ def _check_names(option: str, given: Any, names: Sequence[str], keyed: Sequence[
         )
 
 
-def _write(
-    open_table: OpenTable,
-    mods: Any,
-    options: ApplyOptions,
-    plan: BatchPlan,
-    head: int,
-    steps: Steps,
-    warm: dict[str, pa.Table],
-) -> Part:
-    """Write a batch, whatever it came as; more bad mods than allowed leave nothing behind."""
+def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
+    """The rows of a batch, whatever they were given as."""
+    byte_budget = open_table.settings.byte_budget
     if is_spark(mods):
-        from andes_spark.spark.frames import PartWriter, write_frame
+        from andes_spark.spark.frames import FrameRows
 
-        writer = PartWriter(open_table.storage, plan, open_table.settings, head, options.on_null_operation)
-        with steps.step("write mods"):
-            parts = write_frame(open_table.spark_executor(mods), mods, options, writer, warm=warm)
-    else:
-        parts = _write_arrow(open_table, mods, options, plan, head, steps, warm)
-    part = together(parts, plan)
-    try:
-        check_quarantine(part, plan, allowed=options.max_quarantined)
-        if len(parts) > 1:
-            with steps.step("check across parts"):
-                part = check_across(open_table, part, plan, head)
-    except BaseException:
-        _drop(open_table, part)
-        raise
-    return part
-
-
-def _write_arrow(
-    open_table: OpenTable,
-    mods: Any,
-    options: ApplyOptions,
-    plan: BatchPlan,
-    head: int,
-    steps: Steps,
-    warm: dict[str, pa.Table],
-) -> list[Part]:
-    conditions = Conditions.of(options)
-    used = conditions.columns() - set(plan.schema.names)
-    if plan.columns_to_update is not None:
-        used.discard(plan.columns_to_update)
-    parts: list[Part] = []
-    offset = 0
-    try:
-        for rows in arrow_parts(mods, part_bytes=max(open_table.settings.byte_budget // 4, 1)):
-            with steps.step("prepare mods"):
-                refuse_reserved(rows.column_names, plan.table)
-                refuse_repeated(rows.column_names)
-                rows = rows.append_column(OP, conditions.evaluate(rows))
-                told = [name for name in rows.column_names if name in used]
-                prepared = prepare(rows, plan, offset=offset, told=told)
-            if prepared.counts.quarantined > options.max_quarantined:
-                # Nothing of this part needs to be written to be refused.
-                check_quarantine(
-                    Part(counts=prepared.counts, reasons=prepared.reasons, examples=prepared.examples),
-                    plan,
-                    allowed=options.max_quarantined,
-                )
-            with steps.step("write mods"):
-                parts.append(
-                    write_part(
-                        open_table.storage,
-                        prepared,
-                        plan,
-                        head=head,
-                        target_bytes=open_table.settings.target_file_bytes,
-                        threads=open_table.settings.threads,
-                        warm=warm,
-                    )
-                )
-            offset += rows.num_rows
-    except BaseException:
-        for part in parts:
-            _drop(open_table, part)
-        raise
-    if len(parts) > 1:
-        warm.clear()
-    return parts
-
-
-def check_across(open_table: OpenTable, part: Part, plan: BatchPlan, head: int) -> Part:
-    """Look for mods that stand in two parts of a batch; raises as ``CrossCheck``."""
-    pending = pending_of_part(part)
-    if len(pending.files) < 2:
-        return part
-    twice = repeated_truncates(open_table.storage, plan, pending)
-    if pending.rows == 0:
-        return without(open_table.storage, part, plan, twice, head=head)
-    executor = open_table.executor()
-    # A Spark job costs more than to look at what fits here.
-    in_tasks = executor.distributed and pending.rows * CROSS_CHECK_BYTES > open_table.settings.byte_budget
-    buckets = max(executor.slots if in_tasks else 1, pending.rows // CROSS_CHECK_ROWS)
-    bounds = bucket_bounds(open_table.storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
-    check = CrossCheck(open_table.storage, plan, pending)
-    repeats = executor.map(check, bounds, step="check across parts") if in_tasks else [check(each) for each in bounds]
-    return without(open_table.storage, part, plan, [*twice, *(each for found in repeats for each in found)], head=head)
+        return FrameRows(open_table.spark_executor(mods), mods, options, byte_budget)
+    return ArrowRows(arrow_parts(mods, part_bytes=max(byte_budget // 4, 1)), Conditions.of(options))
 
 
 def _commit(
@@ -274,7 +188,7 @@ def _commit(
                 open_table.log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up, advisory=advisory
             )
         except (BatchConflictError, CommitConflictError):
-            _drop(open_table, part)
+            delete_unreferenced(open_table.storage, [part])
             raise
     return manifest, manifest.commit_id != draft.commit_id
 
@@ -283,7 +197,7 @@ def _same_batch(open_table: OpenTable, before: Manifest, batch: Batch, part: Par
     same = before.batch is not None and before.batch.digest == batch.digest
     if same and before.counts.quarantined == part.counts.quarantined:
         return before
-    _drop(open_table, part)
+    delete_unreferenced(open_table.storage, [part])
     batch_id = BatchId.from_tagged(batch.source, batch.id)
     raise BatchConflictError(
         f"{open_table.table}: batch ({batch_id.source!r}, {batch_id.id!r}) was applied as version {before.version} "
@@ -300,10 +214,5 @@ def _check_clock(open_table: OpenTable, part: Part, begun: int) -> CheckedClock:
     try:
         return check_clock(open_table.log, begun=begun, written=next((entry.path for entry in part.entries), None))
     except ClockError:
-        _drop(open_table, part)
+        delete_unreferenced(open_table.storage, [part])
         raise
-
-
-def _drop(open_table: OpenTable, part: Part) -> None:
-    """Delete files that no manifest refers to, or ever will."""
-    open_table.storage.delete(entry.path for entry in part.entries)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from andes_spark.base.merge.compact import compact
 from andes_spark.base.merge.merge import Merged, merge_pending
-from andes_spark.base.steps import Steps
 from andes_spark.delta.checkpoints import write_checkpoint
 from andes_spark.errors import CommitConflictError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeLease, MergeNote
 from andes_spark.log.pending import Warm, pending_of
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
+from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import is_due
 

@@ -12,7 +12,6 @@ from pyroaring import BitMap64
 
 from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, case_of
-from andes_spark.base.executor import LocalExecutor
 from andes_spark.base.files import OpenFile, TableShape
 from andes_spark.base.locator import NumberedFile
 from andes_spark.base.merge.bucket import TruncateJob
@@ -23,6 +22,7 @@ from andes_spark.delta.vectors import deserialize, from_positions, load_vector, 
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.log.pending import pending_of
+from andes_spark.run.executor import LocalExecutor
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable

@@ -1,0 +1,165 @@
+"""The one way of a batch into the log's folder: rows prepared, written as files of mods, checked across parts.
+
+Rows come from a :class:`Source`: Arrow data of the calling process, or a Spark DataFrame whose tasks write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from andes_spark.batch.conditions import Conditions
+from andes_spark.batch.cross_check import check_across
+from andes_spark.batch.parts import Part, check_quarantine, concat_parts, delete_unreferenced, write_part
+from andes_spark.batch.prepare import BatchPlan, Prepared, prepare
+from andes_spark.model.mod import OP
+from andes_spark.run.executor import Executor
+from andes_spark.run.steps import Steps
+from andes_spark.schema.differences import refuse_repeated
+from andes_spark.schema.names import refuse_reserved
+from andes_spark.storage.interface import Storage
+
+InMemory = dict[str, pa.Table]
+"""Tables that this process wrote, by the path of their file."""
+
+
+@dataclass(frozen=True)
+class PartWriter:
+    """How the parts of one batch become files; travels to tasks.
+
+    Attributes:
+        storage: the table's folder.
+        plan: how rows become mods.
+        head: newest version seen when the batch was begun.
+        target_bytes: Arrow bytes at which files are split.
+        threads: files written side by side.
+        allowed: bad mods that the batch may have.
+    """
+
+    storage: Storage
+    plan: BatchPlan
+    head: int
+    target_bytes: int
+    threads: int
+    allowed: int
+
+    def prepare(self, rows: pa.Table, *, offset: int = 0, condition_only: Iterable[str] = ()) -> Prepared:
+        """Turn rows into mods; arguments and errors are those of ``batch.prepare``."""
+        return prepare(rows, self.plan, offset=offset, condition_only=tuple(condition_only))
+
+    def write(self, prepared: Prepared, *, in_memory: InMemory | None = None) -> Part:
+        """Write prepared mods; durable when this returns.
+
+        Args:
+            prepared: mods and refused rows.
+            in_memory: takes the tables written.
+        """
+        return write_part(
+            self.storage,
+            prepared,
+            self.plan,
+            head=self.head,
+            target_bytes=self.target_bytes,
+            threads=self.threads,
+            in_memory=in_memory,
+        )
+
+
+class Source(Protocol):
+    """Rows of a batch, and the place where they are prepared and written."""
+
+    def parts(self, writer: PartWriter, *, steps: Steps, in_memory: InMemory) -> Iterator[Part]:
+        """Write all rows, part by part.
+
+        Files of parts that were yielded are deleted by the caller if a later part fails; files of parts that were
+        not yielded are deleted here.
+
+        Args:
+            writer: how parts are written.
+            steps: of the operation.
+            in_memory: takes the tables written if this process wrote the batch as one part.
+        """
+
+
+@dataclass(frozen=True)
+class ArrowRows:
+    """Arrow tables of the calling process as the rows of a batch.
+
+    Attributes:
+        tables: the rows, in order; read once.
+        conditions: that give each row its operation.
+    """
+
+    tables: Iterable[pa.Table]
+    conditions: Conditions
+
+    def parts(self, writer: PartWriter, *, steps: Steps, in_memory: InMemory) -> Iterator[Part]:
+        """See :class:`Source`."""
+        offset = 0
+        for number, rows in enumerate(self.tables):
+            if number:
+                # A batch of many parts may be larger than the memory.
+                in_memory.clear()
+            with steps.step("prepare mods"):
+                prepared = self._prepared(rows, writer, offset)
+            # A part with too many bad mods is refused before it is written.
+            check_quarantine(Part.of_prepared(prepared), writer.plan, allowed=writer.allowed)
+            offset += rows.num_rows
+            with steps.step("write mods"):
+                part = writer.write(prepared, in_memory=None if number else in_memory)
+            # Released before the next table is read.
+            del rows, prepared
+            yield part
+
+    def _prepared(self, rows: pa.Table, writer: PartWriter, offset: int) -> Prepared:
+        plan = writer.plan
+        refuse_reserved(rows.column_names, plan.table)
+        refuse_repeated(rows.column_names)
+        extra = self.conditions.columns() - {*plan.schema.names, plan.columns_to_update}
+        condition_only = [name for name in rows.column_names if name in extra]
+        rows = rows.append_column(OP, self.conditions.evaluate(rows))
+        return writer.prepare(rows, offset=offset, condition_only=condition_only)
+
+
+def write_batch(
+    source: Source,
+    writer: PartWriter,
+    *,
+    executor: Callable[[], Executor],
+    byte_budget: int,
+    steps: Steps,
+    in_memory: InMemory,
+) -> Part:
+    """Write a batch as files of mods that no manifest refers to yet; an error leaves no file behind.
+
+    Args:
+        source: rows of the batch.
+        writer: how parts are written.
+        executor: gives the executor of the check across parts.
+        byte_budget: Arrow bytes up to which that check runs in this process.
+        steps: of the operation.
+        in_memory: takes the tables written if this process wrote the batch as one part.
+
+    Raises:
+        SchemaMismatchError: missing, extra and wrong-type columns, all at once.
+        BadModsError: more bad mods than ``writer.allowed``.
+        SequenceTieError: two different mods of one key at one sequence.
+        OptionError: a condition that cannot be resolved or evaluated.
+    """
+    parts: list[Part] = []
+    try:
+        for part in source.parts(writer, steps=steps, in_memory=in_memory):
+            parts.append(part)
+        batch = concat_parts(parts)
+        check_quarantine(batch, writer.plan, allowed=writer.allowed)
+        if len(parts) > 1:
+            in_memory.clear()
+            with steps.step("check across parts"):
+                batch = check_across(writer.storage, batch, writer.plan, writer.head, executor, byte_budget)
+    except BaseException:
+        delete_unreferenced(writer.storage, parts)
+        raise
+    return batch

@@ -1,4 +1,4 @@
-"""Checkpoints of the Delta log: found, read, and written.
+"""Checkpoints of the Delta log: found and read; ``checkpoint_writer`` writes them.
 
 Format: the Delta protocol, "Checkpoints" and "Checkpoint Schema": Parquet files that hold every live action
 of one version, in one file or in parts. Checkpoints save work and are never the only truth while the entries
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from andes_spark.delta import statistics as stats
 from andes_spark.delta.paths import LOG_FOLDER
-from andes_spark.errors import FileDamagedError, MissingPackageError, StorageError, UnsupportedTableError
+from andes_spark.errors import FileDamagedError, UnsupportedTableError
 
 if TYPE_CHECKING:
     from andes_spark.storage.interface import Storage
@@ -29,6 +28,7 @@ HINT_PATH = f"{LOG_FOLDER}/_last_checkpoint"
 
 _NAME = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
 _NAME_V2 = re.compile(r"\d{20}\.checkpoint\.[0-9a-fA-F-]{36}\.(json|parquet)")
+_KINDS = ("protocol", "metaData", "txn", "add", "remove", "checkpointMetadata", "sidecar")
 _PARSED = ("stats_parsed", "partitionValues_parsed")
 
 
@@ -42,12 +42,22 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds: raw actions as in the log; removed files are left out."""
+    """What a checkpoint holds: raw actions as in the log.
 
-    protocol: dict[str, Any]
-    metadata: dict[str, Any]
-    txns: dict[str, int]
-    adds: list[dict[str, Any]]
+    Attributes:
+        protocol, metadata: the one action of that kind.
+        txns: newest version of each application.
+        adds: live files.
+        parts: Parquet bytes of the files, for ``read_removed``.
+        other_actions: whether it holds actions of other kinds.
+    """
+
+    protocol: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    txns: dict[str, int] = field(default_factory=dict)
+    adds: list[dict[str, Any]] = field(default_factory=list)
+    parts: tuple[bytes, ...] = ()
+    other_actions: bool = False
 
 
 class Finder:
@@ -97,87 +107,39 @@ def read(storage: Storage, checkpoint: Checkpoint) -> Contents:
         FileDamagedError: a file is missing, unreadable, or lacks what every checkpoint has; ``path``.
         UnsupportedTableError: a checkpoint of the V2 format; ``feature``.
     """
-    contents = Contents({}, {}, {}, [])
+    contents, parts, others = Contents(), [], False
     for path in checkpoint.paths:
         data = storage.find(path)
         if data is None:
             raise _damaged(path, "it is missing")
         try:
-            _read_part(data, contents)
+            others |= _read_part(data, contents)
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise _damaged(path, str(error)) from error
+        parts.append(data)
     if not contents.protocol or not contents.metadata:
         raise _damaged(checkpoint.paths[0], "it has no protocol or no metadata")
-    return contents
+    return replace(contents, parts=tuple(parts), other_actions=others)
 
 
-def write_checkpoint(storage: Storage, version: int) -> bool:
-    """Write the checkpoint of a version, by delta-rs; keeps deletion vectors and transactions.
-
-    Advisory work after a commit: no reader depends on it. Runs no Spark job.
-
-    Returns:
-        False if this store is none that delta-rs can open.
-
-    Raises:
-        MissingPackageError: deltalake is not installed.
-        FileDamagedError: what was written is not a readable checkpoint of the version; ``path``.
-        StorageError: delta-rs could not write it; ``path``. The version itself is as it was.
-    """
-    # A folder on disk needs no options; what a store on S3 needs, it says itself.
-    on_disk: Mapping[str, str] | None = {} if storage.url.startswith("/") else None
-    options = getattr(storage, "delta_rs_options", on_disk)
-    if options is None or _misread(storage.url):
-        return False
-    path = f"{LOG_FOLDER}/{version:020d}.checkpoint.parquet"
-    if storage.size(path) is None:
-        _delta_rs_checkpoint(storage.url, version, options, path)
-    _check_written(storage, version, path)
-    return True
+def checkpoint_path(version: int) -> str:
+    """Path of the checkpoint of a version that lies in one file."""
+    return f"{LOG_FOLDER}/{version:020d}.checkpoint.parquet"
 
 
-def _misread(url: str) -> bool:
-    """Whether delta-rs 1.6 would look for a table elsewhere, maybe find another one there, and check that point.
-
-    It decodes percent signs once too often and takes a backslash for a slash.
-    """
-    return ("://" in url and "%" in url) or unquote(url) != url or "\\" in url or any(c < " " for c in url)
-
-
-def _delta_rs_checkpoint(url: str, version: int, options: Mapping[str, str], path: str) -> None:
-    try:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-    except ImportError as error:
-        raise MissingPackageError("deltalake is not installed: pip install deltalake", package="deltalake") from error
-    scheme, mark, rest = url.partition("://")
-    # delta-rs decodes the path of a URL, which here is not encoded; a folder on disk it takes as it is.
-    encoded = f"{scheme}{mark}{quote(rest)}" if mark else url
-    try:
-        DeltaTable(encoded, version=version, storage_options=dict(options)).create_checkpoint()
-    except (DeltaError, OSError, ValueError) as error:
-        raise StorageError(
-            f"{url}: no checkpoint of Delta version {version} was written: {error}; the version is committed, and "
-            "the next merge that is due for a checkpoint tries again",
-            path=path,
-        ) from error
+def read_removed(parts: Iterable[bytes]) -> list[pa.StructArray]:
+    """The ``remove`` actions in the Parquet bytes of a checkpoint's parts."""
+    removed = []
+    for data in parts:
+        file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
+        if "remove" in file.schema_arrow.names:
+            rows = file.read(columns=["remove"], use_threads=False).column("remove").drop_null()
+            removed.append(rows.combine_chunks())
+    return removed
 
 
-def _check_written(storage: Storage, version: int, path: str) -> None:
-    data = storage.find(path)
-    if data is None:
-        raise _damaged(path, "it was written but is not there")
-    try:
-        footer = pq.read_metadata(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    hint = read_hint(storage)
-    if hint is None or hint < version:
-        value = {"version": version, "size": footer.num_rows, "sizeInBytes": len(data)}
-        storage.put(HINT_PATH, json.dumps(value).encode(), sync=False)
-
-
-def _read_part(data: bytes, contents: Contents) -> None:
+def _read_part(data: bytes, contents: Contents) -> bool:
+    """Read one file; whether it holds actions of kinds that ``Contents`` has no place for."""
     file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
     schema = file.schema_arrow
     for name in ("checkpointMetadata", "sidecar"):
@@ -187,7 +149,7 @@ def _read_part(data: bytes, contents: Contents) -> None:
                 feature="v2Checkpoint",
             )
     columns = [name for name in ("protocol", "metaData", "txn") if name in schema.names]
-    stored = [field.name for field in schema.field("add").type]
+    stored = [member.name for member in schema.field("add").type]
     columns += [f"add.{name}" for name in stored if name not in _PARSED]
     # In this thread: a thread of Arrow's may let go of Python's bytes when the interpreter has ended, which aborts it.
     table = file.read(columns=columns, use_threads=False)
@@ -203,6 +165,8 @@ def _read_part(data: bytes, contents: Contents) -> None:
             if "stats" not in add and parsed is not None:
                 add["stats"] = stats.dumps(parsed)
     contents.adds.extend(adds)
+    others = [name for name in schema.names if name not in _KINDS]
+    return any(_rows(file.read(columns=[name], use_threads=False), name) for name in others)
 
 
 def _parsed_stats(file: pq.ParquetFile) -> list[dict[str, Any] | None]:
@@ -233,10 +197,10 @@ def _adds(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The ``add`` actions as dicts, column by column: a checkpoint may hold 100,000 of them."""
     for chunk in table.column("add").drop_null().chunks:
         names, columns = [], []
-        for field, column in zip(chunk.type, chunk.flatten(), strict=True):
+        for member, column in zip(chunk.type, chunk.flatten(), strict=True):
             if column.null_count == len(column):
                 continue
-            names.append(field.name)
+            names.append(member.name)
             columns.append(_values(column))
         for values in zip(*columns, strict=True):
             yield {name: value for name, value in zip(names, values, strict=True) if value is not None}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from andes_spark.delta import checkpoints, seal, vectors
 from andes_spark.delta.actions import ENGINE, encode
 from andes_spark.delta.paths import LOG_FOLDER, decode_path, entry_path
-from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol
+from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol, RemovedFiles
 from andes_spark.errors import (
     FileDamagedError,
     LogDamagedError,
@@ -151,12 +151,18 @@ class _Replay:
         self.metadata = None if previous is None else previous.metadata
         self.files: dict[str, DataFile] = {} if previous is None else dict(previous.files)
         self.txns: dict[str, int] = {} if previous is None else dict(previous.txns)
+        removed = RemovedFiles() if previous is None else previous.removed
+        self.parts = removed.parts
+        self.recent = dict(removed.recent)
+        self.unwritten_actions = previous is not None and previous.unwritten_actions
 
     @classmethod
     def from_checkpoint(cls, found: checkpoints.Checkpoint, contents: checkpoints.Contents) -> _Replay:
         replay = cls()
         replay.version = found.version
         replay.txns = dict(contents.txns)
+        replay.parts = contents.parts
+        replay.unwritten_actions = contents.other_actions
         try:
             replay.protocol = Protocol.from_action(contents.protocol)
             replay.metadata = Metadata.from_action(contents.metadata)
@@ -185,6 +191,10 @@ class _Replay:
                         self.metadata = Metadata.from_action(value)
                     case "txn":
                         self.txns[str(value["appId"])] = int(value["version"])
+                    case "add" | "remove" | "commitInfo" | "cdc":
+                        pass
+                    case _:
+                        self.unwritten_actions = True
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _bad_entry(commit.version, f"an action cannot be read: {error!r}") from error
         except LogDamagedError as error:
@@ -192,6 +202,7 @@ class _Replay:
 
     def _remove(self, value: Mapping[str, Any]) -> None:
         location = decode_path(value["path"])
+        self.recent[str(value["path"]), _vector_id(value)] = value
         live = self.files.get(location)
         # A removal names a file together with its vector: another vector is another logical file.
         if live is not None and _vector_id(live.add) == _vector_id(value):
@@ -207,7 +218,10 @@ class _Replay:
     def state(self) -> DeltaState:
         if self.protocol is None or self.metadata is None:
             raise _bad_entry(self.version, "no entry up to it has a protocol and metadata")
-        return DeltaState(self.version, self.protocol, self.metadata, self.files, self.txns)
+        removed = RemovedFiles(self.parts, self.recent)
+        return DeltaState(
+            self.version, self.protocol, self.metadata, self.files, self.txns, removed, self.unwritten_actions
+        )
 
 
 def _vector_id(action: Mapping[str, Any]) -> str | None:

@@ -136,6 +136,19 @@ class Metadata:
 
 
 @dataclass(frozen=True)
+class RemovedFiles:
+    """Files that left the table, which checkpoints keep for as long as Delta's retention says.
+
+    Attributes:
+        parts: Parquet bytes of the checkpoint that the state was read from; what it removes is read when needed.
+        recent: raw ``remove`` actions behind that checkpoint by path and vector, as the log has them.
+    """
+
+    parts: tuple[bytes, ...] = ()
+    recent: Mapping[tuple[str, str | None], Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DeltaState:
     """The table at one version. Never changed; a refresh gives a new one that shares its files.
 
@@ -145,6 +158,8 @@ class DeltaState:
         metadata: schema and properties.
         files: live files by their path in the table's folder (decoded).
         txns: newest version of each application.
+        removed: files that left the table.
+        unwritten_actions: whether the log holds actions of a kind that this library would lose in a checkpoint.
     """
 
     version: int
@@ -152,6 +167,8 @@ class DeltaState:
     metadata: Metadata
     files: Mapping[str, DataFile] = field(repr=False)
     txns: Mapping[str, int] = field(repr=False)
+    removed: RemovedFiles = field(default_factory=RemovedFiles, repr=False, compare=False)
+    unwritten_actions: bool = field(default=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

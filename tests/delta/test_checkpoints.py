@@ -1,4 +1,4 @@
-"""Checkpoints: what delta-rs writes for us keeps everything; foreign shapes are read."""
+"""Checkpoints: what we write keeps everything; foreign shapes are read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from pyroaring import BitMap64
 from andes_spark.delta import actions, paths, vectors
 from andes_spark.delta import checkpoints as checkpoint
 from andes_spark.delta import log as delta_log
+from andes_spark.delta.checkpoint_writer import retention_ms, write_checkpoint
 from andes_spark.delta.checkpoints import Checkpoint
 from andes_spark.errors import FileDamagedError, UnsupportedTableError
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.memory import MemoryStorage
 
+NOW = 1_000
 SCHEMA = '{"type":"struct","fields":[{"name":"k","type":"long","nullable":false,"metadata":{}}]}'
 
 
@@ -67,10 +69,10 @@ def storage(tmp_path: Path) -> DiskStorage:
     return storage
 
 
-def test_delta_rs_keeps_everything(storage):
+def test_a_checkpoint_keeps_everything(storage):
     whole = delta_log.load_state(storage)
     assert {file.vector.storage_type for file in whole.files.values() if file.vector} == {"i", "u"}
-    assert checkpoint.write_checkpoint(storage, 2)
+    assert write_checkpoint(storage, whole, now_ms=NOW)
     assert json.loads(storage.get(checkpoint.HINT_PATH))["version"] == 2
     # It cleans up nothing.
     assert all(storage.size(paths.entry_path(version)) for version in range(3))
@@ -83,26 +85,74 @@ def test_delta_rs_keeps_everything(storage):
         assert {**file.add, "dataChange": True} == whole.files[location].add
 
 
-def test_an_older_version_does_not_take_the_hint_back(storage):
-    assert checkpoint.write_checkpoint(storage, 2)
-    assert checkpoint.write_checkpoint(storage, 1)
-    assert checkpoint.write_checkpoint(storage, 2)
-    assert checkpoint.read_hint(storage) in (1, 2)
-    assert delta_log.load_state(storage).version == 2
-    assert delta_log.load_state(storage, version=1).txns == {"andes:x": 7}
+def removals(storage: DiskStorage, version: int) -> list[tuple[str, str | None]]:
+    data = storage.get(checkpoint.checkpoint_path(version))
+    rows = [row for part in checkpoint.read_removed([data]) for row in part.to_pylist()]
+    return sorted((row["path"], vectors.unique_id(row["deletionVector"])) for row in rows)
 
 
-def test_a_hint_that_was_lost_is_written_again(storage):
-    assert checkpoint.write_checkpoint(storage, 2)
-    storage.put(checkpoint.HINT_PATH, b"{")
-    assert checkpoint.write_checkpoint(storage, 2)
-    hint = json.loads(storage.get(checkpoint.HINT_PATH))
-    size = storage.size(f"_delta_log/{2:020d}.checkpoint.parquet")
-    assert (hint["version"], hint["sizeInBytes"]) == (2, size)
+def test_removals_stay_until_their_retention_ends(storage):
+    state = delta_log.load_state(storage)
+    expected = [("f%200", None), ("f%201", None), ("f%202", None), ("f%203", None)]
+    write_checkpoint(storage, state, now_ms=NOW)
+    assert removals(storage, 2) == expected
+    # From one checkpoint to the next, whose writer has read the first one only.
+    again = delta_log.load_state(storage)
+    actions.commit(storage, 3, [actions.remove(again.files["f 2"], timestamp_ms=NOW)])
+    write_checkpoint(storage, delta_log.load_state(storage, previous=again), now_ms=NOW)
+    vector = vectors.unique_id(again.files["f 2"].add["deletionVector"])
+    assert removals(storage, 3) == sorted([*expected, ("f%202", vector)])
+    late = NOW + 36_501 * 86_400_000
+    write_checkpoint(storage, delta_log.load_state(storage), now_ms=late - NOW)
+    assert removals(storage, 3) == sorted([*expected, ("f%202", vector)])
+    write_checkpoint(storage, delta_log.load_state(storage), now_ms=late)
+    assert removals(storage, 3) == [("f%202", vector)]
 
 
-def test_a_store_that_delta_rs_cannot_open():
-    assert checkpoint.write_checkpoint(MemoryStorage(), 0) is False
+def test_a_file_that_is_added_again_is_not_removed(storage):
+    write_checkpoint(storage, delta_log.load_state(storage), now_ms=NOW)
+    state = delta_log.load_state(storage)
+    gone = actions.add("f 3", size=9, modified_ms=1, statistics={"numRecords": 5000})
+    actions.commit(storage, 3, [gone])
+    state = delta_log.load_state(storage, previous=state)
+    write_checkpoint(storage, state, now_ms=NOW)
+    assert ("f%203", None) not in removals(storage, 3)
+    actions.commit(storage, 4, [actions.remove(state.files["f 3"], timestamp_ms=NOW)])
+    write_checkpoint(storage, delta_log.load_state(storage, previous=state), now_ms=NOW)
+    assert removals(storage, 4).count(("f%203", None)) == 1
+
+
+def test_actions_that_a_checkpoint_would_lose_forbid_it(storage):
+    domain = {"domainMetadata": {"domain": "delta.clustering", "configuration": "{}", "removed": False}}
+    actions.commit(storage, 3, [domain])
+    assert write_checkpoint(storage, delta_log.load_state(storage), now_ms=NOW) is False
+    assert storage.size(checkpoint.checkpoint_path(3)) is None
+
+
+def test_a_checkpoint_takes_two_requests():
+    storage = MemoryStorage()
+    start = [
+        actions.protocol(),
+        actions.metadata(table_id="t", schema_json=SCHEMA, partition_columns=[], configuration={}, created_ms=1),
+    ]
+    actions.commit(storage, 0, start)
+    state = delta_log.load_state(storage)
+    before = storage.counts.snapshot()
+    assert write_checkpoint(storage, state, now_ms=NOW)
+    spent = storage.counts.minus(before)
+    assert (spent.put, spent.requests) == (2, 2)
+    storage.delete([paths.entry_path(0)])
+    assert delta_log.load_state(storage) == state
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [("interval 1 week", 7), ("interval 36500 days", 36_500), ("INTERVAL 48 HOURS", 2), ("1 day", 1), ("x", None)],
+)
+def test_retention(text: str, days: int | None):
+    milliseconds = retention_ms({"delta.deletedFileRetentionDuration": text})
+    assert milliseconds == (2**62 if days is None else days * 86_400_000)
+    assert retention_ms({}) == 7 * 86_400_000
 
 
 def put(

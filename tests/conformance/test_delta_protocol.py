@@ -24,6 +24,7 @@ from andes_spark.delta import features as protocol
 from andes_spark.delta import log as delta_log
 from andes_spark.delta import statistics as stats
 from andes_spark.delta.bounds import column_range
+from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.schema.schema import Schema
 from andes_spark.storage.disk import DiskStorage
 
@@ -277,7 +278,7 @@ def test_all_readers_agree_on_what_we_write(spark, tmp_path, partition_columns):
     assert {f.vector.storage_type for f in table.state.files.values() if f.vector} == {"i", "u"}
     check_readers(spark, table)
 
-    assert checkpoint.write_checkpoint(table.storage, 4)
+    assert write_checkpoint(table.storage, table.state, now_ms=time.time_ns() // 1_000_000)
     table.delete({2100})
     check_readers(spark, table)
     protocol.check_supported(table.state)
@@ -314,7 +315,7 @@ def test_delta_goes_on_with_a_table_that_we_wrote(spark, tmp_path):
     assert json.loads(table.storage.get(checkpoint.HINT_PATH))["version"] == 5
     assert delta_log.load_state(table.storage) == delta_log.load_state(table.storage, previous=state)
     table.delete({2002})
-    assert checkpoint.write_checkpoint(table.storage, 6)
+    assert write_checkpoint(table.storage, table.state, now_ms=time.time_ns() // 1_000_000)
     check_readers(spark, table)
     bins = [info.path for info in table.storage.list() if info.path.endswith(".bin")]
     table.delete(set(range(1100, 1200)), inline_bytes=0)

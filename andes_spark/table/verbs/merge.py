@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from andes_spark.base.merge.compact import compact
 from andes_spark.base.merge.merge import Merged, merge_pending
-from andes_spark.delta.checkpoints import write_checkpoint
+from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.errors import CommitConflictError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeLease, MergeNote
@@ -151,10 +151,10 @@ def _merge_once(open_table: OpenTable, steps: Steps, warm: Warm | None) -> Merge
 def _write_checkpoint(open_table: OpenTable, steps: Steps, before: int) -> None:
     """Write a checkpoint if one has become due since Delta version ``before``."""
     interval = open_table.settings.checkpoint_interval
-    version = open_table.base.snapshot().version
-    if version // interval > before // interval:
+    state = open_table.base.snapshot().state
+    if state.version // interval > before // interval:
         with steps.step("checkpoint"):
-            write_checkpoint(open_table.storage, version)
+            write_checkpoint(open_table.storage, state, now_ms=open_table.log.clock())
 
 
 def _result(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> MergeResult:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from andes_spark.base.files import TableShape
-from andes_spark.base.locator import NumberedFile, wanted
+from andes_spark.base.files import NumberedFile, TableShape, numbered_files
+from andes_spark.base.locator import wanted
 from andes_spark.base.merge.bucket import LocateJob
 from andes_spark.base.merge.plan import file_groups
 from andes_spark.base.snapshots import Base
@@ -75,9 +75,8 @@ def _scan(lab: Lab, key_type: KeyType) -> tuple[TimedScan, list[list[NumberedFil
     shape = TableShape(table.url, table.schema, (), KeyColumns(table.primary_key, table.sequence_by))
     storage = open_storage(str(path))
     files = Base(storage, table.manifest(0).table_id).snapshot().state.files
-    numbered = [NumberedFile(number, name, file) for number, (name, file) in enumerate(files.items())]
     mods = pl.from_arrow(lab.feed(key_type, "scan").table(lab.sizes[-1], "random"))
     assert isinstance(mods, pl.DataFrame)
     keys = mods.select(shape.columns.narrow).unique(subset=shape.columns.key).sort(shape.columns.key)
     rows = sum(file.num_records or 0 for file in files.values())
-    return TimedScan(LocateJob(storage, shape, wanted(keys, shape))), file_groups(numbered, 8), rows
+    return TimedScan(LocateJob(storage, shape, wanted(keys, shape))), file_groups(numbered_files(files), 8), rows

@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from andes_spark.base import locator as locating
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, base_rows
-from andes_spark.base.files import TableShape
+from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locator import NumberedFile, concat_located, wanted
+from andes_spark.base.locator import concat_located, wanted
 from andes_spark.base.match import Wanted
 from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones
@@ -110,7 +110,7 @@ def evaluate(
     folded = fold_rows(
         storage,
         FoldInput(case.shape, pending, winners.folds, fold_located, tombstones, case.watermark),
-        files=list(case.files.items()),
+        files=case.files,
         columns=names,
         warm=warm,
     )
@@ -155,10 +155,8 @@ def _locate(case: EvaluationInput, winners: Winners, locate: Locator) -> tuple[p
 def _files_with(case: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
     """Files of the base that may hold some of the keys."""
     table = keys.select(case.shape.columns.key).to_arrow()
-    kept = {id(each) for each in candidates(case.files.values(), case.shape.schema, case.shape.partition_by, table)}
-    return [
-        NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items()) if id(file) in kept
-    ]
+    positions = candidates((each.file for each in case.files), case.shape.schema, case.shape.partition_by, table)
+    return [case.files[position] for position in positions]
 
 
 def _outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
@@ -177,7 +175,7 @@ def _split_equal(
         return decision, 0
     names = list(case.shape.schema.names)
     mine = read_rows(storage, case.pending, decision.equal, table=case.shape.table, columns=names, warm=warm)
-    theirs = base_rows(storage, case.shape, list(case.files.items()), decision.equal, names)
+    theirs = base_rows(storage, case.shape, case.files, decision.equal, names)
     differs = (content_hashes(mine, case.shape.schema) != content_hashes(theirs, case.shape.schema)).any(axis=1)
     changed = decision.equal.filter(pl.Series(differs))
     updated = pl.concat([decision.updated, changed])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.files import NumberedFile, OpenFile, TableShape, numbered_files
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.delta.state import DataFile
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.law.winners import greatest
 from andes_spark.log.pending import Pending, typed_sequence
@@ -28,14 +27,14 @@ class EvaluationInput:
     Attributes:
         shape: of the table.
         pending: mods of the versions after the base's.
-        files: live files of the base, by decoded path.
+        files: live files of the base, or those that matter, with their numbers in the base.
         tombstones: files of the base's merge record.
         watermark: truncate watermark of the base's merge record.
     """
 
     shape: TableShape
     pending: Pending
-    files: Mapping[str, DataFile]
+    files: tuple[NumberedFile, ...]
     tombstones: tuple[SideFile, ...] = ()
     watermark: tuple[Any, ...] | None = None
 
@@ -76,17 +75,18 @@ class Evaluation:
 def base_rows(
     storage: Storage,
     shape: TableShape,
-    files: Sequence[tuple[str, DataFile]],
+    files: Iterable[NumberedFile],
     places: pl.DataFrame,
     columns: Sequence[str],
 ) -> pa.Table:
     """Whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
+    by_number = {file.number: file for file in files}
     numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
     parts, order = [], []
     for number in np.unique(numbers):
         mine = np.flatnonzero(numbers == number)
-        path, file = files[int(number)]
-        parts.append(OpenFile(storage, path, file, shape).read_at(columns, rows[mine]))
+        file = by_number[int(number)]
+        parts.append(OpenFile(storage, file.path, file.file, shape).read_at(columns, rows[mine]))
         order.append(mine)
     if not parts:
         return shape.arrow.empty_table().select(list(columns))
@@ -122,5 +122,9 @@ class Snapshot:
 def case_of(base: BaseSnapshot, pending: Pending, shape: TableShape) -> EvaluationInput:
     """A base and pending mods, as the law sees them."""
     return EvaluationInput(
-        shape, pending, base.state.files, tuple(base.record.tombstones), watermark_of(base.record, shape)
+        shape,
+        pending,
+        numbered_files(base.state.files),
+        tuple(base.record.tombstones),
+        watermark_of(base.record, shape),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,6 +49,26 @@ class TableShape:
     def required(self) -> npt.NDArray[np.bool_]:
         """Per column, whether it must not be NULL."""
         return np.array([not field.nullable for field in self.schema], np.bool_)
+
+
+@dataclass(frozen=True)
+class NumberedFile:
+    """A file of the base; travels to tasks.
+
+    Attributes:
+        number: of the file in the state of the base at hand, the same wherever rows are named by it.
+        path: in the table's folder, decoded.
+        file: as the Delta log has it.
+    """
+
+    number: int
+    path: str
+    file: DataFile
+
+
+def numbered_files(files: Mapping[str, DataFile]) -> tuple[NumberedFile, ...]:
+    """The live files of a state of the base with their numbers: the only place that gives them."""
+    return tuple(NumberedFile(number, path, file) for number, (path, file) in enumerate(files.items()))
 
 
 class OpenFile:

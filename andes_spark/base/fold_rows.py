@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.evaluation import Evaluation, base_rows
-from andes_spark.base.files import TableShape
-from andes_spark.delta.state import DataFile
+from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, VERSION, WINNER
 from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
 from andes_spark.law.order import dense_ranks
@@ -65,7 +64,7 @@ def fold_rows(
     storage: Storage,
     case: FoldInput,
     *,
-    files: Sequence[tuple[str, DataFile]],
+    files: Iterable[NumberedFile],
     columns: Sequence[str],
     warm: Warm | None,
 ) -> Evaluation:
@@ -74,7 +73,7 @@ def fold_rows(
     Args:
         storage: the table's folder.
         case: what is folded.
-        files: of the base, by the numbers that ``located`` uses.
+        files: of the base, with the numbers that ``located`` uses.
         columns: of the rows wanted.
         warm: mod files that are in memory.
     """

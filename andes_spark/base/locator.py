@@ -7,7 +7,6 @@ deletion vector removes decide nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import Ints, KeyCache, Layout, is_integral, read_keys, read_layout, read_vector
 from andes_spark.base.match import Wanted, match
 from andes_spark.delta.bounds import column_range
-from andes_spark.delta.state import DataFile
 from andes_spark.delta.vectors import to_positions
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
@@ -27,15 +25,6 @@ from andes_spark.law.decide import no_located
 from andes_spark.model.values import to_json, unscaled
 from andes_spark.schema.arrow_types import as_integers
 from andes_spark.storage.interface import Storage
-
-
-@dataclass(frozen=True)
-class NumberedFile:
-    """A file of the base with its number in the list at hand and its decoded path; travels to tasks."""
-
-    number: int
-    path: str
-    file: DataFile
 
 
 def wanted(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool = False) -> Wanted:

@@ -59,8 +59,8 @@ class _Wanted:
 
 def candidates(
     files: Iterable[DataFile], schema: Schema, partition_columns: Sequence[str], keys: pa.Table
-) -> list[DataFile]:
-    """The files that may hold a row with one of the keys.
+) -> list[int]:
+    """Positions, in ``files``, of those that may hold a row with one of the keys, ascending.
 
     Args:
         files: of the table.
@@ -68,11 +68,10 @@ def candidates(
         partition_columns: its partition columns.
         keys: key columns only, of the table's types and without nulls, in any order; sorted ones take least time.
 
-    Returns:
-        In the order of ``files``. Of several key columns each is looked at alone: a file is left out if
-        one of them has no wanted value, or for very many values their range, within the file's bounds.
+    Of several key columns each is looked at alone: a file is left out if one of them has no wanted value, or for
+    very many values their range, within the file's bounds.
     """
-    kept = list(files)
+    kept = list(enumerate(files))
     if not keys.num_rows:
         return []
     for name in keys.column_names:
@@ -80,7 +79,7 @@ def candidates(
         read = _partition_bounds(name, type_) if name in partition_columns else _file_bounds(name, type_)
         if read is None or not kept:
             continue
-        ranges = [read(file) for file in kept]
+        ranges = [read(file) for _, file in kept]
         if all(each == _UNBOUNDED for each in ranges):
             continue
         values = _plain(keys[name])
@@ -91,7 +90,7 @@ def candidates(
         else:
             hits = _Wanted(_sorted_values(values, type_)).within(ranges)
         kept = list(itertools.compress(kept, hits))
-    return kept
+    return [position for position, _ in kept]
 
 
 def _extremes(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -107,19 +107,19 @@ def _where_late(case: EvaluationInput) -> EvaluationInput:
     if folds:
         return case
     if not sequence:
-        return replace(case, files={})
+        return replace(case, files=())
     lowest = [each.entry.low_sequence for each in case.pending.files if each.entry.rows > each.entry.truncates]
     if any(each is None for each in lowest):
         return case
     kind = case.shape.arrow.field(sequence[0]).type
     type_ = case.shape.schema.field(sequence[0]).type
     bound: Any = min(unscaled(each[0], kind) for each in lowest if each)
-    kept = {}
-    for path, file in case.files.items():
-        _, high = column_range(file.stats, sequence[0], type_)
+    kept = []
+    for file in case.files:
+        _, high = column_range(file.file.stats, sequence[0], type_)
         if high is None or high >= bound:
-            kept[path] = file
-    return replace(case, files=kept)
+            kept.append(file)
+    return replace(case, files=tuple(kept))
 
 
 def _truncated(base: DataFrame, case: EvaluationInput) -> DataFrame:

@@ -395,9 +395,10 @@ def test_we_read_what_delta_writes(spark, tmp_path, partitioned):
             if row[name] is None or name in ("arr", "st", "m", "b", "bo", "f", "g", "p_g", "p_b"):
                 continue
             keys = pa.table({name: pa.array([row[name]], SCHEMA.to_arrow().field(name).type)})
-            kept = prune.candidates(state.files.values(), SCHEMA, PARTITION_COLUMNS if partitioned else [], keys)
+            files = list(state.files.values())
+            kept = prune.candidates(files, SCHEMA, PARTITION_COLUMNS if partitioned else [], keys)
             holders = holding(storage, state, row["k"])
-            assert holders <= {file.location for file in kept}, (name, row[name])
+            assert holders <= {files[at].location for at in kept}, (name, row[name])
 
 
 def holding(storage: DiskStorage, state: delta_log.DeltaState, key: int) -> set[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from andes_spark.base import evaluate, evaluation
 from andes_spark.base.evaluation import Snapshot
+from andes_spark.base.files import numbered_files
 from andes_spark.base.merge import bucket, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
@@ -108,7 +109,7 @@ def unpinned_read(patch: Patch) -> None:
             return snapshot
         context.storage.find(HINT)  # the moment in between
         files = context.base.snapshot().state.files
-        return replace(snapshot, case=replace(snapshot.case, files=files))
+        return replace(snapshot, case=replace(snapshot.case, files=numbered_files(files)))
 
     patch.setattr(read, "pin", pin)
 

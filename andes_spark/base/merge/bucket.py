@@ -14,9 +14,8 @@ import pyarrow as pa
 from andes_spark.base import locator as locating
 from andes_spark.base.evaluate import Locator, evaluate, local_locator
 from andes_spark.base.evaluation import EvaluationInput
-from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locator import NumberedFile
 from andes_spark.base.match import Wanted
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.tombstones import write_tombstones

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap64
 
-from andes_spark.base.locator import NumberedFile
+from andes_spark.base.files import NumberedFile, numbered_files
 from andes_spark.base.merge.merge import BaseContext, commit_entry, drop_files
 from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.snapshots import BaseSnapshot
@@ -49,7 +49,7 @@ def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> Compac
     """
     if context.settings.compact_bytes == 0:
         return CompactResult()
-    groups = list(_within(choose(base.state.files.items(), context.settings), context.settings.compact_bytes))
+    groups = list(_within(choose(numbered_files(base.state.files), context.settings), context.settings.compact_bytes))
     if not groups or base.foreign is not None:
         return CompactResult()
     begun = time.perf_counter()
@@ -82,14 +82,13 @@ def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> Compac
     )
 
 
-def choose(files: Iterable[tuple[str, DataFile]], settings: Settings) -> list[Group]:
+def choose(files: Sequence[NumberedFile], settings: Settings) -> list[Group]:
     """Groups of files worth writing anew, those with the most deleted rows first."""
-    numbered = [NumberedFile(number, path, file) for number, (path, file) in enumerate(files)]
-    worn = [file for file in numbered if _dead_ratio(file.file) >= settings.compact_dead_ratio]
+    worn = [file for file in files if _dead_ratio(file.file) >= settings.compact_dead_ratio]
     worn.sort(key=lambda each: -_dead_ratio(each.file))
     taken = {file.number for file in worn}
     classes: dict[tuple[object, ...], list[NumberedFile]] = {}
-    for file in numbered:
+    for file in files:
         if file.number not in taken and file.file.size < settings.target_file_bytes // _CLASS_FACTOR:
             partition = tuple(sorted(file.file.partition_values.items()))
             classes.setdefault((partition, _size_class(file.file.size)), []).append(file)

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from andes_spark.base.evaluation import EvaluationInput, watermark_of
-from andes_spark.base.files import TableShape
+from andes_spark.base.evaluation import EvaluationInput, case_of
+from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locator import NumberedFile
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
 from andes_spark.base.merge.plan import EXPANSION, run_buckets
 from andes_spark.base.merge.rewrite import RewriteJob
@@ -113,13 +112,7 @@ def merge_pending(
         CommitUnknownError: the store does not say; nothing was cleaned up.
         AndesError: reading or writing failed; nothing is visible.
     """
-    case = EvaluationInput(
-        shape=context.shape,
-        pending=pending,
-        files=base.state.files,
-        tombstones=tuple(base.record.tombstones),
-        watermark=watermark_of(base.record, context.shape),
-    )
+    case = case_of(base, pending, context.shape)
     writer = context.writer(base)
     with steps.step("merge rows"):
         job = BucketJob(context.storage, case, writer, version, context.settings.threads)
@@ -143,34 +136,33 @@ def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketR
             found[number] = found.get(number, BitMap64()) | deserialize(data)
     if not case.pending.truncates or case.erased or case.new_watermark is None:
         return found
-    files = [NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items())]
     job = TruncateJob(context.storage, context.shape, case.new_watermark)
-    for number, data in context.executor_for(case.files.values()).map(job, files, step="find truncated rows"):
+    executor = context.executor_for(each.file for each in case.files)
+    for number, data in executor.map(job, case.files, step="find truncated rows"):
         if data:
             found[number] = found.get(number, BitMap64()) | deserialize(data)
     return found
 
 
-def _whole(case: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[DataFile]:
+def _whole(case: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[NumberedFile]:
     """Files without a row left."""
     if case.erased:
-        return list(case.files.values())
-    files = list(case.files.items())
+        return list(case.files)
     return [
-        files[number][1]
-        for number, rows in gone.items()
-        if len(rows | dead.get(files[number][0], BitMap64())) == files[number][1].num_records
+        each
+        for each in case.files
+        if each.number in gone and len(gone[each.number] | dead.get(each.path, BitMap64())) == each.file.num_records
     ]
 
 
-def _touched(case: EvaluationInput, gone: Mapping[int, BitMap64]) -> dict[str, DataFile]:
-    files = list(case.files.items())
-    return {files[number][0]: files[number][1] for number in gone}
+def _touched(case: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[NumberedFile]:
+    """Files with rows that are gone."""
+    return [each for each in case.files if each.number in gone]
 
 
-def _dead(context: BaseContext, touched: Mapping[str, DataFile]) -> dict[str, BitMap64]:
-    """Rows of touched files that were gone before."""
-    vectors = {path: file.vector for path, file in touched.items() if file.vector is not None}
+def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, BitMap64]:
+    """Rows of touched files that were gone before, by path."""
+    vectors = {each.path: each.file.vector for each in touched if each.file.vector is not None}
     found = {path: context.keys.find_vector(path, vector) for path, vector in vectors.items()}
     held = {path: vector for path, vector in found.items() if vector is not None}
     missing = {path: vector for path, vector in vectors.items() if path not in held}
@@ -183,16 +175,16 @@ def _mark(context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap
     dead = _dead(context, touched)
     removed = _whole(case, gone, dead)
     now = time.time_ns() // 1_000_000
-    result = [actions.remove(file, timestamp_ms=now) for file in removed]
-    whole = {file.path for file in removed}
-    rows = dict(zip(touched, gone.values(), strict=True))
-    marked = {path: rows[path] | dead.get(path, BitMap64()) for path, file in touched.items() if file.path not in whole}
+    result = [actions.remove(each.file, timestamp_ms=now) for each in removed]
+    whole = {each.number for each in removed}
+    kept = {each.path: each for each in touched if each.number not in whole}
+    marked = {path: gone[each.number] | dead.get(path, BitMap64()) for path, each in kept.items()}
     # None inline: Delta's VACUUM fails at a vector that is no file (MatchError of VacuumCommand in Delta 4.4).
     descriptors = write_vectors(context.storage, marked, inline_bytes=0)
     for path, descriptor in descriptors.items():
         context.keys.put_vector(path, descriptor, marked[path])
-        result.append(actions.remove(touched[path], timestamp_ms=now))
-        result.append(actions.add_with_vector(touched[path], descriptor))
+        result.append(actions.remove(kept[path].file, timestamp_ms=now))
+        result.append(actions.add_with_vector(kept[path].file, descriptor))
     return result
 
 
@@ -202,19 +194,14 @@ def _rewrite(
     """Removes of touched files, and adds of files with the rows that they keep."""
     touched = _touched(case, gone)
     removed = _whole(case, gone, _dead(context, touched))
-    whole = {file.path for file in removed}
+    whole = {each.number for each in removed}
     now = time.time_ns() // 1_000_000
-    files = list(case.files)
-    parts = [
-        (NumberedFile(number, files[number], case.files[files[number]]), rows)
-        for number, rows in gone.items()
-        if case.files[files[number]].path not in whole
-    ]
+    parts = [(each, gone[each.number]) for each in touched if each.number not in whole]
     job = RewriteJob(context.storage, context.shape, writer, data_change=True)
-    executor = context.executor_for(touched.values())
+    executor = context.executor_for(each.file for each in touched)
     written = executor.map(job, [[part] for part in parts], step="rewrite files")
     return [
-        *(actions.remove(file, timestamp_ms=now) for file in removed),
+        *(actions.remove(each.file, timestamp_ms=now) for each in removed),
         *(actions.remove(file.file, timestamp_ms=now) for file, _ in parts),
         *(action for adds in written for action in adds),
     ]

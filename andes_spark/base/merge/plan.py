@@ -17,9 +17,8 @@ import pyarrow as pa
 
 from andes_spark.base.evaluate import local_locator
 from andes_spark.base.evaluation import EvaluationInput
-from andes_spark.base.files import TableShape
+from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locator import NumberedFile
 from andes_spark.base.match import Wanted
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, LocateJob
 from andes_spark.log.pending import Warm
@@ -45,7 +44,7 @@ class Sizes:
 def estimate(case: EvaluationInput) -> Sizes:
     """Estimate what a merge has to hold, from manifests and the Delta log alone."""
     narrow = sum(width(case.shape.arrow.field(name).type) for name in case.shape.columns.narrow)
-    rows = sum(file.num_records or 0 for file in case.files.values())
+    rows = sum(each.file.num_records or 0 for each in case.files)
     return Sizes(
         mods=case.pending.bytes * EXPANSION,
         narrow=case.pending.rows * (narrow + _PLACE_BYTES),
@@ -67,7 +66,7 @@ def run_buckets(
     """
     if job.case.pending.rows == 0:
         return []
-    cache.retain({*job.case.files, *(file.path for file in job.case.tombstones)})
+    cache.retain({*(file.path for file in job.case.files), *(file.path for file in job.case.tombstones)})
     sizes = estimate(job.case)
     if sizes.mods + sizes.narrow + sizes.scan <= settings.byte_budget:
         locate = local_locator(job.storage, job.case.shape, settings.threads, cache)

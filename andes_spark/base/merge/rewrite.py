@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from andes_spark.base.files import OpenFile, TableShape
-from andes_spark.base.locator import NumberedFile
+from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import ordered
 from andes_spark.delta.actions import Action

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, case_of
-from andes_spark.base.locator import NumberedFile
 from andes_spark.base.merge.plan import BUCKET_BYTES, estimate
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.tombstones import read_tombstones
@@ -108,7 +107,7 @@ def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapsho
 
 def _bounds(open_table: OpenTable, expected: EvaluationInput, actual: EvaluationInput) -> list[KeyRange | None]:
     sizes = estimate(expected)
-    rows = sum(file.size for file in actual.files.values()) * 8
+    rows = sum(each.file.size for each in actual.files) * 8
     total = sizes.mods + sizes.narrow + sizes.scan + rows
     if total <= open_table.settings.byte_budget or expected.pending.rows == 0:
         return [None]
@@ -137,13 +136,13 @@ def _compare_bucket(
     gone = gone_rows(storage, expected, done, settings)
     wanted, stored = Digest(), Digest()
     names = list(shape.schema.names)
-    for file in [] if expected.erased else _numbered(expected):
+    for file in () if expected.erased else expected.files:
         rows = _within(alive_rows(storage, file, shape, names, gone.get(file.number)), bounds)
         wanted.add(content_hashes(rows, shape.schema))
     if done is not None:
         wanted.add(content_hashes(done.rows, shape.schema))
     keys = []
-    for file in _numbered(actual):
+    for file in actual.files:
         rows = _within(alive_rows(storage, file, shape, names, None), bounds)
         stored.add(content_hashes(rows, shape.schema))
         keys.append(rows.select(list(shape.columns.key)))
@@ -198,10 +197,6 @@ def _check_tombstones(
             f"{open_table.table}: the merge record has {stored.height} tombstones, the log gives {wanted.height}, "
             "and they are not the same"
         )
-
-
-def _numbered(case: EvaluationInput) -> list[NumberedFile]:
-    return [NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items())]
 
 
 def _within(rows: pa.Table, bounds: KeyRange | None) -> pa.Table:

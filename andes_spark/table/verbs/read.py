@@ -12,8 +12,7 @@ from pyroaring import BitMap64
 
 from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, case_of
-from andes_spark.base.files import OpenFile, TableShape
-from andes_spark.base.locator import NumberedFile
+from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.merge.bucket import TruncateJob
 from andes_spark.batch.conditions import parsed
 from andes_spark.batch.row_wise import check_row_wise
@@ -82,12 +81,11 @@ def snapshot_parts(
     """The rows of a snapshot: what is left of each file of the base, then the rows that pending mods write."""
     done = evaluated(storage, case, settings, columns=columns)
     gone = gone_rows(storage, case, done, settings)
-    files = [NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items())]
 
     def alive(file: NumberedFile) -> pa.Table:
         return alive_rows(storage, file, case.shape, columns, gone.get(file.number))
 
-    parts = LocalExecutor(settings.threads).map(alive, [] if case.erased else files, step="read base")
+    parts = LocalExecutor(settings.threads).map(alive, () if case.erased else case.files, step="read base")
     return [*parts, done.rows] if done is not None else parts
 
 
@@ -112,8 +110,7 @@ def gone_rows(
             gone[int(number)] = from_positions(np.sort(rows[files == number]))
     if case.pending.truncates and not case.erased and case.new_watermark is not None:
         job = TruncateJob(storage, case.shape, case.new_watermark)
-        files_ = [NumberedFile(number, path, file) for number, (path, file) in enumerate(case.files.items())]
-        for number, data in LocalExecutor(settings.threads).map(job, files_, step="find truncated rows"):
+        for number, data in LocalExecutor(settings.threads).map(job, case.files, step="find truncated rows"):
             if data:
                 gone[number] = gone.get(number, BitMap64()) | deserialize(data)
     return gone

@@ -1,4 +1,8 @@
-"""Writing new rows into the base: Parquet files sorted by key, each described by an ``add`` action."""
+"""Writing new rows into the base: Parquet files sorted by key, each described by an ``add`` action.
+
+Files of partitions hold the partition columns as well and lie beside the others: polars takes the values from the
+names of folders where there are such, and passes over the deletion vector of a file whose path has to be encoded.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,6 @@ from andes_spark.delta.actions import Action, add
 from andes_spark.delta.partition_values import partition_value
 from andes_spark.delta.state import FOOTER_TAG
 from andes_spark.delta.statistics import footer_columns, indexed_columns, statistics
-from andes_spark.model.folders import folder
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import readable_encodings, write_parquet
 
@@ -73,7 +76,7 @@ class RowWriter:
             values = {
                 name: partition_value(part[name][0].as_py(), self.shape.schema.field(name).type) for name in columns
             }
-            yield values, part.drop_columns(columns)
+            yield values, part
 
     def _pieces(self, rows: pa.Table) -> Iterator[pa.Table]:
         count = max(1, math.ceil(rows.nbytes / (2 * self.target_bytes)))
@@ -82,8 +85,7 @@ class RowWriter:
             yield rows.slice(int(low), int(high - low))
 
     def _write_file(self, storage: Storage, values: dict[str, str | None], rows: pa.Table, data_change: bool) -> Action:
-        folders = "".join(f"{folder(name, value)}/" for name, value in values.items())
-        path = f"{folders}part-{uuid.uuid4()}.zstd.parquet"
+        path = f"part-{uuid.uuid4()}.zstd.parquet"
         nan_free = _nan_free(rows)
         written = write_parquet(
             storage,

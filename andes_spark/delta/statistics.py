@@ -154,7 +154,7 @@ def footer_columns(schema: pa.Schema, nan_free: Collection[Path] = ()) -> list[s
 def dumps(value: Any) -> str:
     """JSON of statistics: decimals as exact numbers, times as Delta writes them, nulls left out."""
     if isinstance(value, Mapping):
-        members = (f"{json.dumps(k)}:{dumps(v)}" for k, v in value.items() if v is not None)
+        members = (f"{_json_text(k)}:{dumps(v)}" for k, v in value.items() if v is not None)
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
         return "[" + ",".join(dumps(item) for item in value) + "]"
@@ -166,7 +166,7 @@ def dumps(value: Any) -> str:
         return json.dumps(value.isoformat())
     if isinstance(value, float) and not math.isfinite(value):
         return json.dumps(str(value))
-    return json.dumps(value)
+    return _json_text(value) if isinstance(value, str) else json.dumps(value)
 
 
 def parse(text: str | None) -> dict[str, Any]:
@@ -241,6 +241,16 @@ def truncate_max(text: str, prefix: int = STRING_PREFIX) -> str | None:
 def truncate_min(text: str, prefix: int = STRING_PREFIX) -> str:
     """The prefix of a string that stands for its minimum."""
     return text[:prefix]
+
+
+def _json_text(text: str) -> str:
+    """A string of JSON, its characters unescaped.
+
+    arrow-json, and with it delta-rs, polars and DuckDB, joins the escaped halves of a character from U+20000 on to
+    another one. Half a character, which only statistics of other writers can hold, has no bytes and stays escaped.
+    """
+    halved = any("\ud800" <= character <= "\udfff" for character in text)
+    return json.dumps(text, ensure_ascii=halved)
 
 
 def _utf16_length(text: str) -> int:

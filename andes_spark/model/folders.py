@@ -1,4 +1,4 @@
-"""Names of the folders of partitions, as Hive, Spark and Delta write them (Spark: ``ExternalCatalogUtils``)."""
+"""Names of the folders of partitions, as Delta's own writer gives them to files (Spark: ``ExternalCatalogUtils``)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ _ESCAPED = frozenset("\"#%'*/:=?\\\x7f{[]^") | frozenset(chr(i) for i in range(1
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _MOST_BYTES = 255
 """Of a name on Linux's file systems."""
-
-
-def folder(column: str, value: str | None) -> str:
-    """Name of the folder for a partition: ``column=value``, both escaped."""
-    return f"{escape(column)}={escape(value)}"
 
 
 def escape(text: str | None) -> str:

@@ -66,7 +66,7 @@ def validate_columns(
         schema: the columns.
         primary_key: names of the key columns, at least one.
         sequence_by: names of the columns that order the mods of one key.
-        partition_by: names of the columns by which files are laid out in folders.
+        partition_by: names of the columns by which rows are divided among files.
 
     Raises:
         OptionError: with everything that is wrong; ``problems`` is a tuple of sentences.

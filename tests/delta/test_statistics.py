@@ -70,6 +70,18 @@ def test_decimals_stay_exact_in_json():
     assert '"minValues":{"c":98765432109876543210.10}' in stats.dumps(found)
 
 
+def test_characters_stand_in_json_as_they_are():
+    found = of(pa.table({"n\U00020bb7": ["\U00020bb7\x01", "é" * 40]}))
+    text = stats.dumps(found)
+    assert '"n\U00020bb7":"\U00020bb7\\u0001"' in text
+    assert f'"{"é" * 32}{LAST}"' not in text, "not the greatest"
+    assert (
+        stats.dumps({"maxValues": {"c": stats.truncate_max("é" * 40)}}) == f'{{"maxValues":{{"c":"{"é" * 32}{LAST}"}}}}'
+    )
+    wide = stats.to_wide_bounds('{"minValues":{"c":"\\ud842\\udfb7","d":"\\ud842"}}', num_records=1, deleted=0)
+    assert wide == '{"minValues":{"c":"\U00020bb7","d":"\\ud842"},"tightBounds":false}', "half a character has no bytes"
+
+
 def test_several_row_groups():
     table = pa.table({"k": [5, 1, None, 9], "s": ["a", None, "z", "b"]})
     found = of(table, group=1)

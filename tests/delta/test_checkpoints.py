@@ -111,7 +111,7 @@ def test_removals_stay_until_their_retention_ends(storage):
     assert removals(storage, 2) == expected
     # From one checkpoint to the next, whose writer has read the first one only.
     again = delta_log.load_state(storage)
-    actions.commit(storage, 3, [actions.remove(again.files["f 2"], timestamp_ms=NOW)])
+    delta_log.create_entry(storage, 3, [actions.remove(again.files["f 2"], timestamp_ms=NOW)])
     write_checkpoint(storage, delta_log.load_state(storage, previous=again), now_ms=NOW)
     vector = vectors.unique_id(again.files["f 2"].add["deletionVector"])
     assert removals(storage, 3) == sorted([*expected, ("f%202", vector)])
@@ -126,18 +126,18 @@ def test_a_file_that_is_added_again_is_not_removed(storage):
     write_checkpoint(storage, delta_log.load_state(storage), now_ms=NOW)
     state = delta_log.load_state(storage)
     gone = actions.add("f 3", size=9, modified_ms=1, statistics={"numRecords": 5000})
-    actions.commit(storage, 3, [gone])
+    delta_log.create_entry(storage, 3, [gone])
     state = delta_log.load_state(storage, previous=state)
     write_checkpoint(storage, state, now_ms=NOW)
     assert ("f%203", "") not in removals(storage, 3)
-    actions.commit(storage, 4, [actions.remove(state.files["f 3"], timestamp_ms=NOW)])
+    delta_log.create_entry(storage, 4, [actions.remove(state.files["f 3"], timestamp_ms=NOW)])
     write_checkpoint(storage, delta_log.load_state(storage, previous=state), now_ms=NOW)
     assert removals(storage, 4).count(("f%203", "")) == 1
 
 
 def test_actions_that_a_checkpoint_would_lose_forbid_it(storage):
     domain = {"domainMetadata": {"domain": "delta.clustering", "configuration": "{}", "removed": False}}
-    actions.commit(storage, 3, [domain])
+    delta_log.create_entry(storage, 3, [domain])
     assert write_checkpoint(storage, delta_log.load_state(storage), now_ms=NOW) is False
     assert storage.size(checkpoint.checkpoint_path(3)) is None
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_takes_two_requests():
         actions.protocol(),
         actions.metadata(table_id="t", schema_json=SCHEMA, partition_columns=[], configuration={}, created_ms=1),
     ]
-    actions.commit(storage, 0, start)
+    delta_log.create_entry(storage, 0, start)
     state = delta_log.load_state(storage)
     before = storage.counts.snapshot()
     assert write_checkpoint(storage, state, now_ms=NOW)

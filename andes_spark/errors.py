@@ -333,12 +333,12 @@ class ClockError(AndesError):
     """This machine's clock, or the time of the newest version, is far from the store's.
 
     Attributes:
-        version: the version that is dated in the future.
-        off_seconds: how far off it is, in seconds.
+        off_seconds: seconds ahead of the store's; below 0 where it is behind.
+        version: the version that is dated in the future, where it is not this machine's clock.
     """
 
-    version: int | None = None
     off_seconds: float | None = None
+    version: int | None = None
 
 
 class MissingPackageError(AndesError, ImportError):

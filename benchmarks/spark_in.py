@@ -14,7 +14,10 @@ from andes_spark.base.merge.bucket import LocateJob
 from andes_spark.base.merge.plan import file_groups
 from andes_spark.base.snapshots import Base
 from andes_spark.law.columns import KeyColumns
+from andes_spark.log.log import Log
 from andes_spark.run.executor import Executor, LocalExecutor
+from andes_spark.schema.versions import one_version
+from andes_spark.settings import Settings
 from andes_spark.spark.tasks import SparkExecutor
 from andes_spark.storage.open import open_storage
 from benchmarks.data import KeyType
@@ -72,9 +75,13 @@ def _scan(lab: Lab, key_type: KeyType) -> tuple[TimedScan, list[list[NumberedFil
     """A scan, the groups of files for it, and the rows in them; a file is in one group only."""
     path = lab.table(key_type, f"ours-{key_type}-scan")
     table = lab.open(path)
-    shape = TableShape(table.url, table.schema, (), KeyColumns(table.primary_key, table.sequence_by))
+    shape = TableShape(
+        table.url, table.schema, (), KeyColumns(table.primary_key, table.sequence_by), one_version(table.schema)
+    )
     storage = open_storage(str(path))
     files = Base(storage, table.manifest(0).table_id).snapshot().state.files
+    files = Base(storage, table.manifest(0).table_id, Log.open(storage, Settings())).snapshot().state.files
+    numbered = [NumberedFile(number, name, file) for number, (name, file) in enumerate(files.items())]
     mods = pl.from_arrow(lab.feed(key_type, "scan").table(lab.sizes[-1], "random"))
     assert isinstance(mods, pl.DataFrame)
     keys = mods.select(shape.columns.narrow).unique(subset=shape.columns.key).sort(shape.columns.key)

@@ -15,7 +15,8 @@ from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.law.winners import greatest
 from andes_spark.log.pending import Pending, typed_sequence
-from andes_spark.model.manifest import MergeRecord, SideFile
+from andes_spark.model.files import SideFile
+from andes_spark.model.merge_record import MergeRecord
 from andes_spark.model.results import MergeCounts
 from andes_spark.storage.interface import Storage
 
@@ -95,7 +96,8 @@ def base_rows(
 
 def watermark_of(record: MergeRecord, shape: TableShape) -> tuple[object, ...] | None:
     """The truncate watermark of a merge record, as Python values."""
-    return typed_sequence(record.truncate, shape.arrow, shape.columns) or None
+    sequences = (typed_sequence(each, shape.arrow, shape.columns) for each in record.truncates)
+    return max(sequences, default=None)
 
 
 @dataclass(frozen=True)

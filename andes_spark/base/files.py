@@ -18,6 +18,7 @@ from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.pending import take
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import open_parquet
 
@@ -33,12 +34,14 @@ class TableShape:
         schema: its columns.
         partition_by: names of the partition columns.
         columns: key and sequence.
+        versions: all schemas that files may have; ``schema`` is the current one of them.
     """
 
     table: str
     schema: Schema
     partition_by: tuple[str, ...]
     columns: KeyColumns
+    versions: SchemaVersions
 
     @cached_property
     def arrow(self) -> pa.Schema:

@@ -14,7 +14,8 @@ from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import ForeignWriteError, LogDamagedError, UnsupportedTableError
 from andes_spark.log.lease import read_note
-from andes_spark.model.manifest import FORMAT, MergeRecord, decode_merge_record, merge_record_path
+from andes_spark.log.log import Log
+from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path, no_record
 from andes_spark.schema.schema import Schema
 from andes_spark.storage.interface import Storage
 
@@ -44,8 +45,9 @@ class BaseSnapshot:
 class Base:
     """The base of one table, with what was read of it. Not safe for use by several threads at once."""
 
-    def __init__(self, storage: Storage, table_id: str) -> None:
+    def __init__(self, storage: Storage, table_id: str, log: Log) -> None:
         self._storage = storage
+        self._log = log
         self._table_id = table_id
         self._state: DeltaState | None = None
         self._checked = -1
@@ -115,9 +117,10 @@ class Base:
 
     def _record(self, applied: int) -> MergeRecord:
         if applied == 0:
-            return MergeRecord(format=FORMAT, table_id=self._table_id, version=0)
-        if self._newest_record is None or self._newest_record.version != applied:
-            self._newest_record = read_record(self._storage, self._table_id, applied)
+            return no_record(self._table_id)
+        commit_id = self._log.commit_id(applied)
+        if self._newest_record is None or self._newest_record.commit_id != commit_id:
+            self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
         return self._newest_record
 
     def _find_foreign(self, newest: int) -> int | None:
@@ -183,26 +186,26 @@ class Base:
             )
 
 
-def read_record(storage: Storage, table_id: str, version: int) -> MergeRecord:
+def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -> MergeRecord:
     """The merge record of a version.
 
     Raises:
         LogDamagedError: it is missing, or of another table.
         UnsupportedTableError: a newer format.
     """
-    data = storage.find(merge_record_path(version))
+    path = merge_record_path(version, commit_id)
+    data = storage.find(path)
     if data is None:
         raise LogDamagedError(
-            f"{storage.url}: {merge_record_path(version)} is missing, though the base contains version {version}; "
-            "restore it",
+            f"{storage.url}: {path} is missing, though the base contains version {version}; restore it",
             table=storage.url,
             version=version,
-            path=merge_record_path(version),
+            path=path,
         )
-    record = decode_merge_record(data, table=storage.url, version=version)
+    record = decode_merge_record(data, table=storage.url, version=version, commit_id=commit_id)
     if record.table_id != table_id:
         raise LogDamagedError(
-            f"{storage.url}: {merge_record_path(version)} belongs to another table; restore it",
+            f"{storage.url}: {path} belongs to another table; restore it",
             table=storage.url,
             version=version,
         )

@@ -15,8 +15,8 @@ from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache, Keys
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above
-from andes_spark.log.mod_files import new_path, open_entry, read_columns
-from andes_spark.model.manifest import SideFile
+from andes_spark.log.mod_files import arrow_bytes, key_range, new_path, open_entry, read_columns, sequence_range
+from andes_spark.model.files import SideFile
 from andes_spark.model.mod import OP, Op
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import write_parquet
@@ -154,7 +154,19 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int
     table = rows.sort(shape.columns.key).select(schema.names).to_arrow().cast(schema)
     path = new_path("tombstones", version)
     written = write_parquet(storage, path, iter([table]), schema)
-    return SideFile(path=path, rows=table.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer)
+    low, high = sequence_range(table, shape.columns.sequence)
+    return SideFile(
+        path=path,
+        rows=table.num_rows,
+        bytes=written.bytes,
+        sha256=written.sha256,
+        footer=written.footer,
+        arrow_bytes=arrow_bytes(table),
+        schema_id=shape.versions.current,
+        keys=key_range(table, shape.columns.key),
+        low_sequence=low,
+        high_sequence=high,
+    )
 
 
 def _schema(shape: TableShape) -> pa.Schema:

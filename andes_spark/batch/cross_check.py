@@ -25,7 +25,7 @@ from andes_spark.law.rows import NAMED_KEYS, mod_hashes, tie_error
 from andes_spark.log.mod_files import read_entry, write_mods
 from andes_spark.log.pending import Pending, PendingFile, read_mods, read_narrow
 from andes_spark.log.sampling import bucket_bounds
-from andes_spark.model.manifest import Entry
+from andes_spark.model.files import Entry
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.run.executor import Executor
 from andes_spark.storage.interface import Storage
@@ -135,7 +135,7 @@ def check_across(
     Raises:
         SequenceTieError: two mods of one key at one sequence differ.
     """
-    pending = Pending(tuple(PendingFile(0, entry) for entry in batch.entries if entry.kind == "mods"), ())
+    pending = Pending(tuple(PendingFile(0, entry) for entry in batch.mods), ())
     if len(pending.files) < 2:
         return batch
     repeats = _repeated_truncates(storage, plan, pending)
@@ -158,16 +158,15 @@ def _without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tu
     """The batch without repeated mods: the files that hold them are written anew, the old ones deleted."""
     if not repeats:
         return part
-    mods = [entry for entry in part.entries if entry.kind == "mods"]
-    entries = [entry for entry in part.entries if entry.kind != "mods"]
+    entries: list[Entry] = []
     dropped: dict[int, list[int]] = {}
     for file, row in repeats:
         dropped.setdefault(file, []).append(row)
     digest = copy(part.digest)
     upserts = deletes = truncates = partial = 0
-    for number, entry in enumerate(mods):
+    for number, entry in enumerate(part.mods):
         if number not in dropped:
-            entries.insert(0, entry)
+            entries.append(entry)
             continue
         data = read_entry(storage, entry, table=plan.table)
         keep = np.ones(data.num_rows, np.bool_)
@@ -180,7 +179,7 @@ def _without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tu
         truncates += _count(gone, Op.TRUNCATE)
         partial += gone.num_rows - gone[PRESENT].null_count if PRESENT in gone.column_names else 0
         if keep.any():
-            entries.insert(0, _again(storage, data.filter(pa.array(keep)), plan, head))
+            entries.append(_again(storage, data.filter(pa.array(keep)), plan, head))
         storage.delete([entry.path])
     counts = msgspec.structs.replace(
         part.counts,
@@ -190,7 +189,7 @@ def _without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tu
         collapsed=part.counts.collapsed + len(repeats),
         partial=part.counts.partial - partial,
     )
-    return replace(part, entries=tuple(entries), counts=counts, digest=digest)
+    return replace(part, mods=tuple(entries), counts=counts, digest=digest)
 
 
 def _again(storage: Storage, rows: pa.Table, plan: BatchPlan, head: int) -> Entry:

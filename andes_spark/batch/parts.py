@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +22,9 @@ from andes_spark.batch.prepare import EXAMPLES, BatchPlan, Prepared
 from andes_spark.errors import BadModsError
 from andes_spark.law.hashing.digest import Digest
 from andes_spark.log.mod_files import write_mods, write_quarantine
-from andes_spark.model.manifest import Counts, Entry, Truncate
+from andes_spark.model.events import Event, Mods, Quarantine, Truncate
+from andes_spark.model.files import Entry
+from andes_spark.model.manifest import COUNTED, Counts
 from andes_spark.model.mod import OP, Op
 from andes_spark.model.values import to_json
 from andes_spark.storage.interface import Storage, Tally
@@ -32,7 +35,8 @@ class Part:
     """Files and counts of one part of a batch.
 
     Attributes:
-        entries: files, mods before quarantine.
+        mods: files of mods.
+        refused: files of refused rows.
         counts: rows by kind.
         digest: sum of the row hashes of its mods.
         truncate: sequences of its truncates; None without truncates.
@@ -41,7 +45,8 @@ class Part:
         tally: requests and bytes of the task that wrote it; zero for the calling process.
     """
 
-    entries: tuple[Entry, ...] = ()
+    mods: tuple[Entry, ...] = ()
+    refused: tuple[Entry, ...] = ()
     counts: Counts = field(default_factory=Counts)
     digest: Digest = field(default_factory=Digest)
     truncate: Truncate | None = None
@@ -53,6 +58,23 @@ class Part:
     def of_prepared(cls, prepared: Prepared) -> Part:
         """A part of which no file is written yet."""
         return cls(counts=prepared.counts, digest=prepared.digest, reasons=prepared.reasons, examples=prepared.examples)
+
+    @property
+    def files(self) -> tuple[Entry, ...]:
+        """All files, mods first."""
+        return (*self.mods, *self.refused)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What a version that commits this says."""
+        events: list[Event] = []
+        if self.mods:
+            events.append(Mods(files=list(self.mods)))
+        if self.refused:
+            events.append(Quarantine(files=list(self.refused)))
+        if self.truncate is not None:
+            events.append(self.truncate)
+        return tuple(events)
 
 
 def write_part(
@@ -99,18 +121,21 @@ def write_part(
             entries = list(pool.map(write, pieces))
     else:
         entries = [write(piece) for piece in pieces]
+    refused: tuple[Entry, ...] = ()
     if prepared.quarantined.num_rows:
-        entries.append(write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.schema_id))
+        refused = (write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.schema_id),)
     return replace(
         Part.of_prepared(prepared),
-        entries=tuple(entries),
+        mods=tuple(entries),
+        refused=refused,
         truncate=_truncate(mods, plan) if prepared.counts.truncates else None,
     )
 
 
 def concat_parts(parts: Iterable[Part]) -> Part:
     """Several parts as one; mods that two of them share are left to the check across parts."""
-    entries: list[Entry] = []
+    mods: list[Entry] = []
+    refused: list[Entry] = []
     counts: dict[str, int] = {}
     digest = Digest()
     reasons: dict[str, int] = {}
@@ -118,8 +143,9 @@ def concat_parts(parts: Iterable[Part]) -> Part:
     tally = Tally()
     truncates = []
     for part in parts:
-        entries += part.entries
-        for name in Counts.__struct_fields__:
+        mods += part.mods
+        refused += part.refused
+        for name in COUNTED:
             counts[name] = counts.get(name, 0) + getattr(part.counts, name)
         digest.merge(part.digest)
         for reason, count in part.reasons.items():
@@ -129,8 +155,9 @@ def concat_parts(parts: Iterable[Part]) -> Part:
         if part.truncate is not None:
             truncates.append(part.truncate)
     return Part(
-        tuple(entries),
-        Counts(**counts),
+        tuple(mods),
+        tuple(refused),
+        msgspec.convert(counts, Counts),
         digest,
         _all_truncates(truncates),
         reasons,
@@ -160,7 +187,7 @@ def check_quarantine(part: Part, plan: BatchPlan, *, allowed: int) -> None:
 
 def delete_unreferenced(storage: Storage, parts: Iterable[Part]) -> None:
     """Delete the files of parts that no manifest refers to, or ever will."""
-    storage.delete(entry.path for part in parts for entry in part.entries)
+    storage.delete(entry.path for part in parts for entry in part.files)
 
 
 def _truncate(mods: pa.Table, plan: BatchPlan) -> Truncate:

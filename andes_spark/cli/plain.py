@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from andes_spark.model.documents import Document, encode
 from andes_spark.model.values import python_rows, shown
 
 _FINER = re.compile(r"[.,]\d{7}")
@@ -45,6 +46,8 @@ def plain(value: Any) -> Any:
         return {key if isinstance(key, str) else str(plain(key)): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(each) for each in value]
+    if isinstance(value, Document):
+        return msgspec.json.decode(encode(value))
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -8,13 +8,13 @@ from typing import Any
 
 from andes_spark.cli.output import Output
 from andes_spark.cli.plain import plain
-from andes_spark.model.manifest import Counts, Manifest
+from andes_spark.model.manifest import COUNTED, Counts, Manifest
 from andes_spark.model.results import ApplyResult, MergeCounts, MergeResult, Step
 
 
 def apply_summary(result: ApplyResult, *, dry_run: bool = False) -> str:
     """What an apply did, or would do: version, counts, the merge that followed."""
-    first = f"version {result.version}: {_counts(result.counts, Counts.__struct_fields__)}"
+    first = f"version {result.version}: {_counts(result.counts, COUNTED)}"
     if result.replayed:
         return f"nothing to do: applied before, as {first}"
     if dry_run:

@@ -13,7 +13,7 @@ from andes_spark.cli.options import flags, pairs
 from andes_spark.cli.output import Form, Output
 from andes_spark.cli.plain import plain, rows_of
 from andes_spark.cli.summaries import iso_time, show_manifest
-from andes_spark.model.manifest import Counts
+from andes_spark.model.manifest import COUNTED, Counts
 from andes_spark.model.options import ModsOptions, ReadOptions, VersionOptions
 from andes_spark.table.mod_table import ModTable
 
@@ -170,7 +170,7 @@ def read(
 
 def counts_of(counts: Counts) -> dict[str, int]:
     """All counts by name; the log leaves out those that are 0."""
-    return {name: getattr(counts, name) for name in counts.__struct_fields__}
+    return {name: getattr(counts, name) for name in COUNTED}
 
 
 def show_rows(output: Output, rows: pa.Table, limit: int | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from andes_spark.delta import seal
 from andes_spark.delta import statistics as stats
 from andes_spark.delta.paths import encode_path
+from andes_spark.delta.state import PREVIOUS_TAG
 from andes_spark.errors import LogDamagedError, OptionError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def commit_info(
     parameters: Mapping[str, Any] | None = None,
     metrics: Mapping[str, int | str] | None = None,
     read_version: int | None = None,
+    previous: str | None = None,
     blind_append: bool = False,
 ) -> Action:
     """Who did what: shown by Delta's DESCRIBE HISTORY.
@@ -51,6 +53,7 @@ def commit_info(
         parameters: values are stored as JSON text, as Delta does.
         metrics: stored as text.
         read_version: the version that the commit was planned on.
+        previous: commit id of the entry before, as far as it is known; compared where both are read.
         blind_append: the commit depends on nothing it has read; Delta's conflict checks believe this.
     """
     info: dict[str, Any] = {
@@ -59,6 +62,8 @@ def commit_info(
         "operation": operation,
         "operationParameters": {k: _parameter(v) for k, v in (parameters or {}).items()},
     }
+    if previous is not None:
+        info["tags"][PREVIOUS_TAG] = previous
     if read_version is not None:
         info["readVersion"] = read_version
     info["isolationLevel"] = "Serializable"

@@ -17,6 +17,7 @@ from andes_spark.delta.paths import LOG_FOLDER, decode_path, entry_path
 from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol, RemovedFiles
 from andes_spark.errors import (
     FileDamagedError,
+    ForeignWriteError,
     LogDamagedError,
     NoSuchTableError,
     NoSuchVersionError,
@@ -155,6 +156,7 @@ class _Replay:
         self.parts = removed.parts
         self.recent = dict(removed.recent)
         self.unwritten_actions = previous is not None and previous.unwritten_actions
+        self.commit_id = None if previous is None else previous.commit_id
 
     @classmethod
     def from_checkpoint(cls, found: checkpoints.Checkpoint, contents: checkpoints.Contents) -> _Replay:
@@ -176,7 +178,9 @@ class _Replay:
         return replay
 
     def apply(self, commit: Commit) -> None:
-        self.version = commit.version
+        if None not in (commit.previous, self.commit_id) and commit.previous != self.commit_id:
+            raise _overwritten(self.version)
+        self.version, self.commit_id = commit.version, commit.commit_id
         try:
             # The actions of an entry have no order: a file whose vector changes is removed and added.
             for removed in commit.of_kind("remove"):
@@ -218,9 +222,15 @@ class _Replay:
     def state(self) -> DeltaState:
         if self.protocol is None or self.metadata is None:
             raise _bad_entry(self.version, "no entry up to it has a protocol and metadata")
-        removed = RemovedFiles(self.parts, self.recent)
         return DeltaState(
-            self.version, self.protocol, self.metadata, self.files, self.txns, removed, self.unwritten_actions
+            self.version,
+            self.protocol,
+            self.metadata,
+            self.files,
+            self.txns,
+            removed=RemovedFiles(self.parts, self.recent),
+            unwritten_actions=self.unwritten_actions,
+            commit_id=self.commit_id,
         )
 
 
@@ -371,6 +381,16 @@ def _no_version(storage: Storage, version: int, newest: int) -> NoSuchVersionErr
 def _bad_checkpoint(found: checkpoints.Checkpoint, what: str) -> FileDamagedError:
     path = found.paths[0]
     return FileDamagedError(f"checkpoint {path}: {what}; delete it if the log entries below it still exist", path=path)
+
+
+def _overwritten(version: int) -> ForeignWriteError:
+    path = entry_path(version)
+    return ForeignWriteError(
+        f"log entry {path}: another writer put its own in the place of the one that the next entry was built on; "
+        "restore the first one",
+        path=path,
+        delta_version=version,
+    )
 
 
 def _bad_entry(version: int, what: str) -> LogDamagedError:

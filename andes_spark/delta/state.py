@@ -16,7 +16,9 @@ from andes_spark.delta.vectors import VectorDescriptor
 from andes_spark.errors import LogDamagedError
 
 FOOTER_TAG = "andes.footer"
-"""Tag of an ``add`` of this library: the file's footer mark, see ``log.parquet_files``."""
+"""Tag of an ``add`` of this library: the file's footer mark, see ``storage.parquet``."""
+PREVIOUS_TAG = "andes_spark.previous"
+"""Tag of an entry of this library: commit id of the entry before it."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class DeltaState:
         txns: newest version of each application.
         removed: files that left the table.
         unwritten_actions: whether the log holds actions of a kind that this library would lose in a checkpoint.
+        commit_id: of the entry that made the version; None where a checkpoint was read instead, or none is named.
     """
 
     version: int
@@ -169,6 +172,7 @@ class DeltaState:
     txns: Mapping[str, int] = field(repr=False)
     removed: RemovedFiles = field(default_factory=RemovedFiles, repr=False, compare=False)
     unwritten_actions: bool = field(default=False, repr=False, compare=False)
+    commit_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,12 @@ class Commit:
     def commit_id(self) -> str | None:
         """Identifies the attempt that made the commit, if its writer says so."""
         found = (self.commit_info or {}).get("txnId")
+        return found if isinstance(found, str) else None
+
+    @property
+    def previous(self) -> str | None:
+        """Commit id of the entry before, if the writer names it."""
+        found = ((self.commit_info or {}).get("tags") or {}).get(PREVIOUS_TAG)
         return found if isinstance(found, str) else None
 
     @property

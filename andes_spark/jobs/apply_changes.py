@@ -14,7 +14,7 @@ from rich.table import Table
 
 from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
-from andes_spark.model.manifest import encode
+from andes_spark.model.documents import encode
 from andes_spark.model.options import COUNT, NAME, NAMES, TEXT, Options, declared_options, defaults, flag_of, option
 from andes_spark.model.results import ApplyResult
 from andes_spark.schema.schema import Schema

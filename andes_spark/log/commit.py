@@ -13,18 +13,16 @@ from andes_spark.errors import CommitConflictError, CommitUnknownError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
+from andes_spark.model.definition import Definition
+from andes_spark.model.documents import FORMAT, encode
+from andes_spark.model.events import Event
 from andes_spark.model.manifest import (
-    FORMAT,
     Batch,
     Counts,
-    Definition,
-    Entry,
     Manifest,
     Origin,
     RollUp,
-    Truncate,
     decode_manifest,
-    encode,
     manifest_path,
 )
 from andes_spark.storage.put_once import put_once
@@ -37,10 +35,8 @@ class Draft:
     operation: str
     table_id: str
     counts: Counts = field(default_factory=Counts)
-    entries: tuple[Entry, ...] = ()
-    schema_id: int = 0
+    events: tuple[Event, ...] = ()
     batch: Batch | None = None
-    truncate: Truncate | None = None
     definition: Definition | None = None
     origin: Origin | None = None
     job: str | None = None
@@ -77,10 +73,12 @@ def commit(
 
     Raises:
         CommitConflictError: lost more often than ``settings.commit_attempts``.
+        UnsupportedTableError: the table has a feature that this release cannot write; ``feature``.
         CommitUnknownError: the store does not say whether the commit happened; nothing was cleaned up.
         AndesError: what ``admit`` raised.
     """
     log.check_head()
+    log.check_writable()
     for _ in range(log.settings.commit_attempts):
         manifest = _render(log, draft, clock, roll_up)
         data = encode(manifest)
@@ -93,6 +91,7 @@ def commit(
             return winner
         known = log.head
         log.refresh()
+        log.check_writable()
         for version in range(known, log.head + 1):
             instead = admit(log.manifest(version))
             if instead is not None:
@@ -142,10 +141,10 @@ def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int,
         operation=draft.operation,
         writer=_writer(draft.job),
         counts=draft.counts,
-        entries=list(draft.entries),
-        schema_id=draft.schema_id,
+        reader_features=before.reader_features if before else [],
+        writer_features=before.writer_features if before else [],
+        events=list(draft.events),
         batch=draft.batch,
-        truncate=draft.truncate,
         definition=draft.definition,
         origin=draft.origin,
         roll_up=roll_up(version, time) if due and roll_up is not None else None,

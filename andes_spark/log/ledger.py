@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.mod_files import new_path, read_entry
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.manifest import LedgerFile, Manifest
+from andes_spark.model.files import LedgerFile
+from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import BatchId
 from andes_spark.storage.parquet import write_parquet
 
@@ -115,6 +116,7 @@ class Ledger:
             bytes=written.bytes,
             sha256=written.sha256,
             footer=written.footer,
+            arrow_bytes=rows.nbytes,
             newest_time=pc.max(rows["time"]).as_py(),
             sources=sources if len(sources) <= _LISTED_SOURCES else None,
         )

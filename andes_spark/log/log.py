@@ -12,14 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, VersionExpiredError
-from andes_spark.model.manifest import (
-    Definition,
-    Manifest,
-    PendingVersion,
-    decode_manifest,
-    digest_of,
-    manifest_path,
-)
+from andes_spark.model.definition import Definition
+from andes_spark.model.documents import digest_of
+from andes_spark.model.events import PendingVersion, files_of
+from andes_spark.model.features import check_writable
+from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 
@@ -46,7 +43,7 @@ def newest(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
     room = _ROLLED_ENTRIES
     kept: list[PendingVersion] = []
     for each in reversed(versions):
-        room -= len(each.entries) + 1
+        room -= len(list(files_of(each.events))) + 1
         if room < 0:
             break
         kept.append(each)
@@ -128,6 +125,32 @@ class Log:
                 version=self.head,
             )
 
+    def check_writable(self) -> None:
+        """Refuse to write to a table of a later release that names what this one cannot write.
+
+        Raises:
+            UnsupportedTableError: ``feature`` names it.
+        """
+        if self.head >= 0:
+            check_writable(self.manifest(self.head).writer_features, table=self.table, version=self.head)
+
+    def commit_id(self, version: int) -> str:
+        """The commit id of a version that the base contains; asks the store only where no roll-up in memory tells.
+
+        Raises:
+            LogDamagedError: the log has lost it.
+        """
+        if version > self.head and version > self.refresh():
+            raise self._lost(version)
+        if version not in self._known:
+            roll_up = self.manifest(self.last_roll_up).roll_up
+            told = {} if roll_up is None else {each.version: each.commit_id for each in roll_up.pending}
+            if roll_up is not None:
+                told[roll_up.applied] = roll_up.applied_commit_id
+            if version in told:
+                return told[version]
+        return self.manifest(version).commit_id
+
     def take(self, version: int, data: bytes, *, decoded: Manifest | None = None) -> Manifest:
         """Learn the manifest that stands at ``head + 1``, just committed (and decoded) or just read."""
         self._learn(version, data, decoded)
@@ -204,13 +227,7 @@ class Log:
             LogDamagedError: the base contains more than the log: the log has lost versions.
         """
         if applied > self.head:
-            raise LogDamagedError(
-                f"{self.table}: the base contains version {applied}, but the log ends at {self.head}: "
-                "manifests were lost; restore them",
-                table=self.table,
-                version=self.head,
-                applied=applied,
-            )
+            raise self._lost(applied)
         found: list[PendingVersion] = []
         last = version
         while last > applied:
@@ -219,10 +236,7 @@ class Log:
             if applied + 1 < start and applied + 1 not in self._known:
                 roll_up = self.manifest(start).roll_up
             first = applied + 1 if roll_up is None else start
-            since = [
-                PendingVersion(version=each.version, entries=each.entries, truncate=each.truncate)
-                for each in self.manifests(first, last)
-            ]
+            since = [each.pending for each in self.manifests(first, last)]
             before = [] if roll_up is None else [each for each in roll_up.pending if each.version > applied]
             found = [*before, *since, *found]
             last = applied if roll_up is None else min(roll_up.applied, start - 1)
@@ -298,6 +312,15 @@ class Log:
                 version=version,
             )
         self._known[version] = (manifest, digest)
+
+    def _lost(self, applied: int) -> LogDamagedError:
+        return LogDamagedError(
+            f"{self.table}: the base contains version {applied}, but the log ends at {self.head}: "
+            "manifests were lost; restore them",
+            table=self.table,
+            version=self.head,
+            applied=applied,
+        )
 
     def _hole(self, version: int) -> LogDamagedError:
         return LogDamagedError(

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.errors import FileDamagedError, NotFoundError
-from andes_spark.model.manifest import Entry, FileKeyRange, LogFile
+from andes_spark.model.files import Entry, FileKeyRange, LogFile
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import quote
 from andes_spark.storage.interface import Storage
@@ -61,7 +61,6 @@ def write_mods(
     low, high = sequence_range(table, sequence_by)
     partial = table.num_rows - table[PRESENT].null_count if PRESENT in table.column_names else 0
     return Entry(
-        kind="mods",
         path=path,
         rows=table.num_rows,
         upserts=_count(ops, Op.UPSERT),
@@ -71,6 +70,7 @@ def write_mods(
         bytes=written.bytes,
         sha256=written.sha256,
         footer=written.footer,
+        arrow_bytes=arrow_bytes(table),
         schema_id=schema_id,
         keys=key_range(keyed, primary_key),
         low_sequence=low,
@@ -83,14 +83,19 @@ def write_quarantine(storage: Storage, rows: pa.Table, *, head: int, schema_id: 
     path = new_path("quarantine", head)
     written = write_parquet(storage, path, iter([rows]), QUARANTINE_SCHEMA)
     return Entry(
-        kind="quarantine",
         path=path,
         rows=rows.num_rows,
         bytes=written.bytes,
         sha256=written.sha256,
         footer=written.footer,
+        arrow_bytes=arrow_bytes(rows),
         schema_id=schema_id,
     )
+
+
+def arrow_bytes(table: pa.Table) -> int:
+    """Size of rows in memory, of their own part where they are a slice."""
+    return int(table.nbytes)
 
 
 def open_entry(storage: Storage, entry: LogFile, *, table: str) -> pq.ParquetFile:

@@ -16,7 +16,8 @@ from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION, KeyColumns
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.winners import TruncateEvent
 from andes_spark.log.mod_files import open_entry, read_columns
-from andes_spark.model.manifest import Entry, PendingVersion
+from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, Truncate
+from andes_spark.model.files import Entry
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import from_json
 from andes_spark.storage.interface import Storage
@@ -36,43 +37,100 @@ class PendingFile:
 
 @dataclass(frozen=True)
 class Pending:
-    """The mods of some versions, oldest first."""
+    """What some versions say to the law, oldest first.
+
+    Attributes:
+        files: of mods that take part.
+        truncates: that take part.
+        discarded: number of mods that were set aside with their versions.
+    """
 
     files: tuple[PendingFile, ...]
     truncates: tuple[TruncateEvent, ...]
+    discarded: int = 0
 
     @property
     def rows(self) -> int:
-        """Upserts and deletes."""
-        return sum(each.entry.upserts + each.entry.deletes for each in self.files)
+        """Number of upserts and deletes."""
+        return sum(file.entry.upserts + file.entry.deletes for file in self.files)
 
     @property
     def truncate_rows(self) -> int:
-        """Truncate mods."""
-        return sum(each.entry.truncates for each in self.files)
+        """Number of truncate mods."""
+        return sum(file.entry.truncates for file in self.files)
 
     @property
     def bytes(self) -> int:
         """Size of the files."""
-        return sum(each.entry.bytes for each in self.files)
+        return sum(file.entry.bytes for file in self.files)
+
+    @property
+    def arrow_bytes(self) -> int:
+        """Size of the mods in memory."""
+        return sum(file.entry.arrow_bytes for file in self.files)
 
 
 def pending_of(versions: Sequence[PendingVersion], schema: pa.Schema, columns: KeyColumns) -> Pending:
-    """Collect what versions commit.
+    """Interpret the events of some versions: the one place that says what each means to the rows.
 
     Args:
         versions: oldest first.
         schema: Arrow schema of the table, for the types of truncate sequences.
         columns: its key and sequence.
     """
-    truncates = [
-        TruncateEvent(each.version, typed_sequence(sequence, schema, columns))
-        for each in versions
-        if each.truncate is not None
-        for sequence in each.truncate.sequences or [[]]
+    interpreter = _Interpreter(schema, columns)
+    for version in versions:
+        for event in version.events:
+            interpreter.take(version.version, event)
+    return interpreter.pending()
+
+
+def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
+    """The newest version that a base may contain for these versions to be evaluated on it; None if any will do.
+
+    A version that was set aside while a merge took it in is in the base, and in no later snapshot.
+    """
+    below = [
+        event.version - 1
+        for version in versions
+        for event in version.events
+        if isinstance(event, SetAside) and event.version <= applied
     ]
-    files = [PendingFile(each.version, entry) for each in versions for entry in each.entries if entry.kind == "mods"]
-    return Pending(tuple(files), tuple(truncates))
+    return min(below, default=None)
+
+
+class _Interpreter:
+    """The events of versions, one handler each."""
+
+    def __init__(self, schema: pa.Schema, columns: KeyColumns) -> None:
+        self._schema = schema
+        self._columns = columns
+        self._files: list[PendingFile] = []
+        self._truncates: list[TruncateEvent] = []
+        self._discarded = 0
+
+    def take(self, version: int, event: Event) -> None:
+        match event:
+            case Mods():
+                self._files += [PendingFile(version, entry) for entry in event.files]
+            case Truncate():
+                self._truncates += [
+                    TruncateEvent(version, typed_sequence(sequence, self._schema, self._columns))
+                    for sequence in event.sequences or [[]]
+                ]
+            case SetAside():
+                self._set_aside(event.version)
+            case Quarantine():
+                pass  # refused at apply: no part of the law
+
+    def _set_aside(self, version: int) -> None:
+        gone = [file.entry for file in self._files if file.version == version]
+        self._discarded += sum(entry.upserts + entry.deletes + entry.truncates for entry in gone)
+        self._files = [file for file in self._files if file.version != version]
+        self._truncates = [truncate for truncate in self._truncates if truncate.version != version]
+
+    def pending(self) -> Pending:
+        return Pending(tuple(self._files), tuple(self._truncates), self._discarded)
 
 
 def typed_sequence(values: Sequence[object] | None, schema: pa.Schema, columns: KeyColumns) -> tuple[object, ...]:

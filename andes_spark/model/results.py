@@ -44,6 +44,7 @@ class MergeCounts:
         late: mods below what their key already had.
         superseded: mods that another mod of the same merge beats.
         quarantined: mods that the law sets aside: late partials, and partials without a row.
+        discarded: mods of versions that were set aside.
         ties: upserts that met another upsert of their key and sequence from an earlier version; an equal one that is
             merged already counts as unchanged instead.
     """
@@ -57,6 +58,7 @@ class MergeCounts:
     late: int = 0
     superseded: int = 0
     quarantined: int = 0
+    discarded: int = 0
     ties: int = 0
 
     def plus(self, other: MergeCounts) -> MergeCounts:

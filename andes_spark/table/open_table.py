@@ -11,11 +11,13 @@ from andes_spark.base.snapshots import Base
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log, first_rolled, newest
-from andes_spark.model.manifest import Definition, RollUp
+from andes_spark.model.definition import Definition
+from andes_spark.model.manifest import RollUp
 from andes_spark.model.options import Kind, require
 from andes_spark.run.executor import Executor, LocalExecutor
 from andes_spark.run.steps import Progress, Steps
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.versions import SchemaVersion, SchemaVersions
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.sessions import active_session, is_session
@@ -49,7 +51,7 @@ class OpenTable:
         self.settings = settings
         self.log = log
         self.table_id = log.manifest(log.head).table_id
-        self.base = Base(storage, self.table_id)
+        self.base = Base(storage, self.table_id, log)
         self.ledger = Ledger(log)
         self.progress = progress
         self._keys = KeyCache(settings.key_cache_bytes)
@@ -147,8 +149,10 @@ class OpenTable:
         """
         self.log.applied = max(self.log.applied, self.base.snapshot().applied)
         pending = newest(self.log.pending(first_rolled(self.log.applied, version - 1), version - 1))
+        behind = pending[0].version - 1 if pending else version - 1
         return RollUp(
-            applied=pending[0].version - 1 if pending else version - 1,
+            applied=behind,
+            applied_commit_id=self.log.commit_id(behind),
             pending=pending,
             definition=self.log.definition_at(version - 1),
             ledger=self.ledger.roll_up(version, time),
@@ -177,9 +181,14 @@ def process_settings(given: Settings | None, *, spark: Any, progress: Any) -> Se
 
 def shape_of(definition: Definition, table: str) -> TableShape:
     """The shape of a table with this definition."""
+    versions = {
+        schema.id: SchemaVersion(schema.id, Schema.from_json(schema.struct), schema.field_ids)
+        for schema in definition.schemas
+    }
     return TableShape(
         table=table,
-        schema=Schema.from_json(definition.schema),
+        schema=versions[definition.schema_id].schema,
         partition_by=tuple(definition.partition_by),
         columns=KeyColumns(tuple(definition.primary_key), tuple(definition.sequence_by)),
+        versions=SchemaVersions(versions, definition.schema_id),
     )

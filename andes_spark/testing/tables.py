@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from andes_spark.model.manifest import manifest_path, seal
+from andes_spark.model.documents import seal
+from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 

@@ -110,7 +110,7 @@ def test_a_manifest_edited_by_hand(orders, command):
 
 def test_a_manifest_of_a_newer_format(orders):
     path = Path("orders/_andes/manifests/00000000000000000002.json")
-    path.write_text(path.read_text().replace('"format":1', '"format":2'))
+    path.write_text(path.read_text().replace('"format":2', '"format":3'))
     assert run("status", "orders", code=1)["error"] == "UnsupportedTableError"
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, UnsupportedTableError
 from andes_spark.log.log import HINT, ROLL_UP_INTERVAL, Log
-from andes_spark.model.manifest import FORMAT, digest_of, manifest_path
+from andes_spark.model.documents import FORMAT, digest_of
+from andes_spark.model.manifest import manifest_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
@@ -206,8 +207,9 @@ def test_a_manifest_that_is_not_what_was_committed(
     ],
 )
 def test_paths_that_lead_elsewhere_are_refused(short: MemoryStorage, path: str) -> None:
-    entry = msgspec.json.decode(short.get(manifest_path(6)))["entries"][0]
-    edit(short, 6, entries=[{**entry, "path": path}])
+    events = msgspec.json.decode(short.get(manifest_path(6)))["events"]
+    events[0]["files"][0]["path"] = path
+    edit(short, 6, events=events)
     with pytest.raises(LogDamagedError, match="no path of this library"):
         use_all(short)
 

@@ -157,6 +157,7 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
     """Create, apply while an executor dies, read, merge, apply in vain; what was seen."""
     from andes_spark import ModTable, Settings
     from andes_spark.errors import AndesError
+    from andes_spark.model.events import mods_of
 
     spark = session(cluster, jars)
     marks = folder / "marks"
@@ -177,7 +178,7 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
         rows(2000, 6000, 10_000).withColumn("s", deadly(marks, folder / "t" / "_andes" / "mods")("id", "s")),
         batch_id=("s", 1),
     )
-    entries = len(table.manifest(applied.version).entries)
+    entries = len(mods_of(table.manifest(applied.version).events))
     fresh = shown()
     merged = table.merge()
     failed: dict[str, Any] = {}

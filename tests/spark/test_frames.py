@@ -9,6 +9,7 @@ import pytest
 
 from andes_spark import ModTable, Schema
 from andes_spark.errors import BadModsError, BatchConflictError, SchemaMismatchError, SequenceTieError
+from andes_spark.model.events import mods_of
 from tests.spark.batches import (
     EVERY,
     HERE,
@@ -140,7 +141,7 @@ def test_repeats_across_partitions(spark, tmp_path, settings):
     assert (result.received, result.upserts, result.collapsed) == (17, 12, 5)
     assert shown(table) == simple_rows()
     assert table.apply(one, batch_id=("s", 1)).replayed
-    assert sum(entry.rows for entry in table.manifest(1).entries) == 12
+    assert sum(entry.rows for entry in mods_of(table.manifest(1).events)) == 12
 
     changed = one.slice(2, 5).set_column(2, "name", pa.array(["other"] * 5))
     differing = side_by_side(spark, one, changed)
@@ -158,7 +159,7 @@ def test_repeats_across_partitions(spark, tmp_path, settings):
     with pytest.raises(SequenceTieError):
         table.apply(side_by_side(spark, fine, pa.concat_tables([one, changed])))
     assert table.version == 1
-    assert len(list((tmp_path / "t" / "_andes" / "mods").rglob("*.parquet"))) == len(table.manifest(1).entries)
+    assert len(list((tmp_path / "t" / "_andes" / "mods").rglob("*.parquet"))) == len(mods_of(table.manifest(1).events))
 
 
 def test_one_job_an_apply_and_the_frame_is_evaluated_once(spark, tmp_path):

@@ -25,7 +25,8 @@ from andes_spark.errors import (
     TableExistsError,
 )
 from andes_spark.log.lease import LEASE_PATH
-from andes_spark.model.manifest import manifest_path, merge_record_path
+from andes_spark.model.manifest import manifest_path
+from andes_spark.model.merge_record import merge_record_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
@@ -190,7 +191,7 @@ def test_attack_05_each_base_has_its_own_tombstones() -> None:
         assert shown(table, version=version) == {100: "x"}
     table.merge()
     assert table.verify().ok
-    storage.delete([merge_record_path(48)])
+    storage.delete([merge_record_path(48, table.manifest(48).commit_id)])
     with pytest.raises(LogDamagedError, match="is missing"):
         ModTable.open(storage).to_arrow()
 
@@ -206,10 +207,11 @@ def test_attack_05_a_merge_that_finds_the_record_of_another_uses_it() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         ModTable.open(meanwhile(storage, delta_commit, die)).merge()
-    record = storage.get(merge_record_path(1))
+    path = merge_record_path(1, table.manifest(1).commit_id)
+    record = storage.get(path)
     files = {info.path for info in storage.list("_andes/tombstones")}
     assert ModTable.open(storage).merge().status == "merged"
-    assert storage.get(merge_record_path(1)) == record
+    assert storage.get(path) == record
     assert {info.path for info in storage.list("_andes/tombstones")} == files
     send(table, (1, 8, "late"))
     assert shown(table) == {2: "x"}

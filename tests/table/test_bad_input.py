@@ -26,7 +26,7 @@ from andes_spark.errors import (
     TableExistsError,
     UnsupportedTableError,
 )
-from andes_spark.model.manifest import seal
+from andes_spark.model.documents import seal
 from tests.spark.batches import SIMPLE, create, shown, simple_rows, table_of
 
 PLAIN = Settings(compact_bytes=0)
@@ -174,7 +174,7 @@ def edited(path: Path, **values: Any) -> bytes:
 
 EDITS: dict[str, dict[str, Any]] = {
     "counts": {"counts": {"received": 1, "upserts": 1}},
-    "entries": {"entries": []},
+    "events": {"events": []},
     "version": {"version": 7},
     "table": {"table_id": "00000000-0000-0000-0000-000000000000"},
     "spaces only": {},
@@ -220,7 +220,7 @@ def test_entries_cannot_leave_the_log(tmp_path, path):
     table = prepared(tmp_path / "t")
     file = manifest(tmp_path / "t", 4)
     document = json.loads(file.read_bytes())
-    document["entries"][0]["path"] = path
+    document["events"][0]["files"][0]["path"] = path
     document.pop("checksum")
     original = damage(file, lambda _: seal(json.dumps(document).encode()))
     with pytest.raises(LogDamagedError, match="no path of this library") as caught:

@@ -19,7 +19,9 @@ from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit
 from andes_spark.log.log import HINT, Log
-from andes_spark.model.manifest import Manifest, encode, merge_record_path
+from andes_spark.model.documents import encode
+from andes_spark.model.manifest import Manifest
+from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.table.verbs import read
@@ -78,7 +80,7 @@ def record_after_the_commit(patch: Patch) -> None:
 
     def delta_commit(context: merge.BaseContext, base: Any, changes: Any, record: Any, counts: Any) -> Any:
         done = true_delta_commit(context, base, changes, record, counts)
-        context.storage.put_if_absent(merge_record_path(record.version), encode(record))
+        context.storage.put_if_absent(merge_record_path(record.version, record.commit_id), encode(record))
         return done
 
     patch.setattr(merge, "_record", record)

@@ -13,6 +13,7 @@ import pytest
 from andes_spark import ModTable, Settings
 from andes_spark.errors import BadModsError, LogDamagedError, OptionError, SchemaMismatchError
 from andes_spark.log import log as log_module
+from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.values import json_rows
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.verbs import merge as merging
@@ -266,7 +267,7 @@ def test_files_of_what_was_set_aside_stay_few() -> None:
     table.apply(pa.table({"id": [1], "seq": [100], "v": ["x"]}))
     for seq in range(1, 41):
         table.apply(pa.table({"id": [1], "seq": [seq]}), column_list=[])
-    record = json.loads(storage.get(f"_andes/merges/{41:020d}.json"))
+    record = json.loads(storage.get(merge_record_path(41, table.manifest(41).commit_id)))
     assert len(record["quarantined"]) <= 6
     assert table.quarantined().num_rows == 40
     assert ModTable.open(storage).verify().ok

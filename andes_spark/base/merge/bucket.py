@@ -24,9 +24,9 @@ from andes_spark.delta.vectors import from_positions, serialize
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above
-from andes_spark.log.mod_files import new_path, read_entry
+from andes_spark.log.mod_files import arrow_bytes, new_path, read_entry
 from andes_spark.log.pending import Warm
-from andes_spark.model.manifest import SideFile
+from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts
 from andes_spark.storage.interface import Storage, Tally
 from andes_spark.storage.parquet import write_parquet
@@ -120,7 +120,7 @@ class BucketJob:
             ],
             schema=QUARANTINED_SCHEMA,
         )
-        return _write_quarantined(self.storage, table, self.version)
+        return _write_quarantined(self.storage, table, self.version, self.case.shape.versions.current)
 
 
 def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableShape, *, version: int) -> list[SideFile]:
@@ -132,13 +132,24 @@ def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableSh
     if not tables:
         return kept
     tables.insert(0, read_entry(storage, kept.pop(), table=shape.table))
-    return [*kept, _write_quarantined(storage, pa.concat_tables(tables).cast(QUARANTINED_SCHEMA), version)]
+    return [
+        *kept,
+        _write_quarantined(storage, pa.concat_tables(tables).cast(QUARANTINED_SCHEMA), version, shape.versions.current),
+    ]
 
 
-def _write_quarantined(storage: Storage, rows: pa.Table, version: int) -> SideFile:
+def _write_quarantined(storage: Storage, rows: pa.Table, version: int, schema_id: int) -> SideFile:
     path = new_path("quarantine", version)
     written = write_parquet(storage, path, iter([rows]), QUARANTINED_SCHEMA)
-    return SideFile(path=path, rows=rows.num_rows, bytes=written.bytes, sha256=written.sha256, footer=written.footer)
+    return SideFile(
+        path=path,
+        rows=rows.num_rows,
+        bytes=written.bytes,
+        sha256=written.sha256,
+        footer=written.footer,
+        arrow_bytes=arrow_bytes(rows),
+        schema_id=schema_id,
+    )
 
 
 @dataclass(frozen=True)

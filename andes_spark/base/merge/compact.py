@@ -69,6 +69,7 @@ def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> Compac
             commit_id=commit_id,
             metrics={"numRemovedFiles": len(removes), "numAddedFiles": len(adds)},
             read_version=base.version,
+            previous=base.state.commit_id,
         )
         if not commit_entry(context, base.version + 1, [info, *removes, *adds], commit_id):
             drop_files(context, adds, base)

@@ -32,7 +32,8 @@ from andes_spark.delta.state import DataFile
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
 from andes_spark.errors import CommitUnknownError, StorageError
 from andes_spark.log.pending import Pending, Warm
-from andes_spark.model.manifest import FORMAT, MergeRecord, encode, merge_record_path
+from andes_spark.model.documents import FORMAT, encode
+from andes_spark.model.merge_record import MergeRecord, merge_record_path
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import to_json
 from andes_spark.run.executor import Executor, LocalExecutor
@@ -84,6 +85,14 @@ class BaseContext:
 
 
 @dataclass(frozen=True)
+class Upto:
+    """The version of the log that a merge goes up to, and the commit id of its manifest."""
+
+    version: int
+    commit_id: str
+
+
+@dataclass(frozen=True)
 class Merged:
     """A merge that was committed.
 
@@ -101,9 +110,9 @@ class Merged:
 
 
 def merge_pending(
-    context: BaseContext, base: BaseSnapshot, pending: Pending, version: int, *, steps: Steps, warm: Warm | None
+    context: BaseContext, base: BaseSnapshot, pending: Pending, upto: Upto, *, steps: Steps, warm: Warm | None
 ) -> Merged | None:
-    """Merge pending mods up to ``version`` into a base, and commit.
+    """Merge pending mods into a base, and commit.
 
     Returns:
         None if another commit was first: nothing of this one is visible, its files are gone again.
@@ -115,13 +124,13 @@ def merge_pending(
     case = case_of(base, pending, context.shape)
     writer = context.writer(base)
     with steps.step("merge rows"):
-        job = BucketJob(context.storage, case, writer, version, context.settings.threads)
+        job = BucketJob(context.storage, case, writer, upto.version, context.settings.threads)
         results = run_buckets(job, context.executor, context.settings, warm=warm, cache=context.keys)
         gone = _gone(context, case, results)
     with steps.step("write deletion vectors"):
         changes = _mark(context, case, gone) if context.deletion_vectors else _rewrite(context, case, gone, writer)
     with steps.step("write merge record"):
-        record = _record(context, base, case, results, version)
+        record = _record(context, base, case, results, upto)
     counts = _counts(results, pending)
     adds = [action for result in results for action in result.adds]
     with steps.step("commit to Delta"):
@@ -208,55 +217,67 @@ def _rewrite(
 
 
 def _record(
-    context: BaseContext, base: BaseSnapshot, case: EvaluationInput, results: Iterable[BucketResult], version: int
+    context: BaseContext, base: BaseSnapshot, case: EvaluationInput, results: Iterable[BucketResult], upto: Upto
 ) -> MergeRecord:
     """Create the merge record of a version, or take the one that another merge has made."""
     mark = case.new_watermark
     mine = [result.tombstones for result in results if result.tombstones is not None]
     tombstones = fold_files(
-        context.storage, [*base.record.tombstones, *mine], context.shape, version=version, watermark=mark
+        context.storage, [*base.record.tombstones, *mine], context.shape, version=upto.version, watermark=mark
     )
     quarantined = [result.quarantined for result in results if result.quarantined is not None]
     set_aside = fold_quarantined(
-        context.storage, [*base.record.quarantined, *quarantined], context.shape, version=version
+        context.storage, [*base.record.quarantined, *quarantined], context.shape, version=upto.version
     )
     record = MergeRecord(
         format=FORMAT,
         table_id=context.table_id,
-        version=version,
-        truncate=_quoted(mark, context.shape),
+        version=upto.version,
+        commit_id=upto.commit_id,
+        truncates=_quoted(mark, context.shape),
         tombstones=tombstones,
         quarantined=set_aside,
     )
+    stands = _put_record(context, record)
+    if stands is not record:
+        used = {file.path for file in (*stands.tombstones, *stands.quarantined)}
+        known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
+        written = {file.path for file in (*mine, *tombstones, *quarantined, *set_aside)}
+        context.storage.delete(sorted(written - used - known))
+    return stands
+
+
+def _put_record(context: BaseContext, record: MergeRecord) -> MergeRecord:
+    """Create a merge record; return the one that stands afterwards, which another merge may have made.
+
+    Raises:
+        CommitUnknownError: the store does not say; nothing was cleaned up.
+    """
+    path = merge_record_path(record.version, record.commit_id)
     data = encode(record)
-    stands = put_once(context.storage, merge_record_path(version), data, seconds=context.settings.commit_seconds)
+    stands = put_once(context.storage, path, data, seconds=context.settings.commit_seconds)
     if stands is None:
         raise CommitUnknownError(
-            f"{context.shape.table}: the store does not say whether {merge_record_path(version)} was written; "
-            "merge again later",
+            f"{context.shape.table}: the store does not say whether {path} was written; merge again later",
             table=context.shape.table,
-            version=version,
+            version=record.version,
         )
     if stands == data:
         return record
-    first = read_record(context.storage, context.table_id, version)
-    used = {file.path for file in (*first.tombstones, *first.quarantined)}
-    known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
-    written = {file.path for file in (*mine, *tombstones, *quarantined, *set_aside)}
-    context.storage.delete(sorted(written - used - known))
-    return first
+    return read_record(context.storage, context.table_id, record.version, record.commit_id)
 
 
-def _quoted(mark: tuple[object, ...] | None, shape: TableShape) -> list[object] | None:
+def _quoted(mark: tuple[object, ...] | None, shape: TableShape) -> list[list[object]]:
     if mark is None:
-        return None
+        return []
     names = shape.columns.sequence
     # Whole, however long: without it what the truncate removed would come back.
-    return [to_json(pa.scalar(value, shape.arrow.field(name).type)) for name, value in zip(names, mark, strict=True)]
+    kinds = [shape.arrow.field(name).type for name in names]
+    return [[to_json(pa.scalar(value, kind)) for kind, value in zip(kinds, mark, strict=True)]]
 
 
 def _counts(results: Iterable[BucketResult], pending: Pending) -> MergeCounts:
-    total = MergeCounts(truncated=pending.truncate_rows)
+    total = MergeCounts(truncated=pending.truncate_rows, discarded=pending.discarded)
     for result in results:
         total = total.plus(result.counts)
     return total
@@ -275,6 +296,7 @@ def _commit(
         parameters={"andes_from": base.applied, "andes_to": record.version},
         metrics=metrics,
         read_version=base.version,
+        previous=base.state.commit_id,
     )
     entry = [info, actions.txn(context.table_id, record.version), *changes]
     if not commit_entry(context, version, entry, commit_id):

@@ -46,7 +46,7 @@ def estimate(case: EvaluationInput) -> Sizes:
     narrow = sum(width(case.shape.arrow.field(name).type) for name in case.shape.columns.narrow)
     rows = sum(each.file.num_records or 0 for each in case.files)
     return Sizes(
-        mods=case.pending.bytes * EXPANSION,
+        mods=case.pending.arrow_bytes,
         narrow=case.pending.rows * (narrow + _PLACE_BYTES),
         scan=rows * narrow,
     )

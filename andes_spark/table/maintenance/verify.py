@@ -21,7 +21,9 @@ from andes_spark.law.order import above
 from andes_spark.law.rows import content_hashes
 from andes_spark.log.pending import Pending, pending_of
 from andes_spark.log.sampling import bucket_bounds
-from andes_spark.model.manifest import FORMAT, Manifest, MergeRecord, PendingVersion
+from andes_spark.model.events import files_of
+from andes_spark.model.manifest import Manifest
+from andes_spark.model.merge_record import no_record
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify_past import check_past
 from andes_spark.table.open_table import OpenTable
@@ -83,7 +85,7 @@ def verify(open_table: OpenTable) -> VerifyResult:
 
 def _stored(manifests: list[Manifest]) -> Iterator[tuple[str, str]]:
     for manifest in manifests:
-        for entry in manifest.entries:
+        for entry in files_of(manifest.events):
             yield entry.path, entry.sha256
         for ledger in manifest.roll_up.ledger if manifest.roll_up else []:
             yield ledger.path, ledger.sha256
@@ -94,11 +96,8 @@ def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapsho
     shape = open_table.shape()
     origin = manifests[0].origin
     start_state = load_state(open_table.storage, version=origin.delta_version if origin else 0)
-    start = BaseSnapshot(start_state, 0, MergeRecord(format=FORMAT, table_id=open_table.table_id, version=0))
-    versions = [
-        PendingVersion(version=each.version, entries=each.entries, truncate=each.truncate)
-        for each in manifests[1 : base.applied + 1]
-    ]
+    start = BaseSnapshot(start_state, 0, no_record(open_table.table_id))
+    versions = [each.pending for each in manifests[1 : base.applied + 1]]
     expected = case_of(start, pending_of(versions, shape.arrow, shape.columns), shape)
     actual = case_of(base, Pending((), ()), shape)
     for bounds in _bounds(open_table, expected, actual):

@@ -11,7 +11,6 @@ from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DataFile
 from andes_spark.delta.vectors import VectorDescriptor, load_vector
 from andes_spark.errors import LogDamagedError
-from andes_spark.model.manifest import merge_record_path
 from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.open_table import OpenTable
@@ -51,12 +50,12 @@ class _Past:
                 f"{self._storage.url}: {path} is missing; restore it", table=self._storage.url, path=path
             )
         applied = commit.txns.get(open_table.table_id, 0)
-        if applied and self._first(merge_record_path(applied)):
+        if applied and self._first(f"record {applied}"):
             self._found.check(lambda: self._check_record(open_table, applied))
         self._check_files(commit)
 
     def _check_record(self, open_table: OpenTable, applied: int) -> None:
-        record = read_record(self._storage, open_table.table_id, applied)
+        record = read_record(self._storage, open_table.table_id, applied, open_table.log.commit_id(applied))
         for file in (*record.tombstones, *record.quarantined):
             if self._first(file.path):
                 self._found.check(lambda file=file: self._found.checksum(self._storage, file.path, file.sha256))  # type: ignore[misc]

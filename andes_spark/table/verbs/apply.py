@@ -163,10 +163,8 @@ def _commit(
         operation="apply",
         table_id=open_table.table_id,
         counts=part.counts,
-        entries=part.entries,
-        schema_id=plan.schema_id,
+        events=part.events,
         batch=batch,
-        truncate=part.truncate,
         job=options.job,
         commit_id=str(uuid.uuid4()),
     )
@@ -212,7 +210,7 @@ def _same_batch(open_table: OpenTable, before: Manifest, batch: Batch, part: Par
 def _check_clock(open_table: OpenTable, part: Part, begun: int) -> CheckedClock:
     """Compare this machine's clock with the store's, by the time that a file of this batch got."""
     try:
-        return check_clock(open_table.log, begun=begun, written=next((entry.path for entry in part.entries), None))
+        return check_clock(open_table.log, begun=begun, written=next((entry.path for entry in part.files), None))
     except ClockError:
         delete_unreferenced(open_table.storage, [part])
         raise

@@ -20,11 +20,14 @@ from andes_spark.errors import CommitUnknownError, LogDamagedError, OptionError,
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import Log
+from andes_spark.model.definition import Definition, TableSchema
+from andes_spark.model.documents import encode
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.manifest import Counts, Definition, Manifest, Origin, encode, manifest_path
+from andes_spark.model.manifest import Counts, Manifest, Origin, manifest_path
 from andes_spark.model.options import CreateOptions
 from andes_spark.schema.names import validate_columns
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.versions import first_ids
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.inputs import is_spark, to_arrow
@@ -70,9 +73,12 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
         parse_duration(options.merge, option="merge", also='"always", "manual" or ')
     parse_duration(options.lateness, option="lateness")
     parse_duration(options.batch_retention, option="batch_retention")
+    columns = checked.with_required(options.sequence_by)
+    field_ids = first_ids(columns)
     return Definition(
-        schema=checked.with_required(options.sequence_by).to_json(),
+        schemas=(TableSchema(id=0, struct=columns.to_json(), field_ids=field_ids),),
         schema_id=0,
+        last_field_id=len(field_ids),
         primary_key=options.primary_key,
         sequence_by=options.sequence_by,
         partition_by=options.partition_by,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from andes_spark.base.merge.compact import compact
-from andes_spark.base.merge.merge import Merged, merge_pending
+from andes_spark.base.merge.merge import Merged, Upto, merge_pending
 from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.errors import CommitConflictError
 from andes_spark.log.advisory import Advisory
@@ -138,7 +138,8 @@ def _merge_once(open_table: OpenTable, steps: Steps, warm: Warm | None) -> Merge
             return None
         versions = open_table.log.pending(snapshot.applied, head)
         pending = pending_of(versions, base_context.shape.arrow, base_context.shape.columns)
-        merged = merge_pending(base_context, snapshot, pending, head, steps=steps, warm=warm)
+        upto = Upto(head, open_table.log.commit_id(head))
+        merged = merge_pending(base_context, snapshot, pending, upto, steps=steps, warm=warm)
         if merged is not None:
             open_table.log.applied = head
             return merged

@@ -14,7 +14,9 @@ from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW, VERSION
 from andes_spark.law.presence import present_matrix
 from andes_spark.log.mod_files import read_entry
-from andes_spark.model.manifest import Entry, Manifest, SideFile
+from andes_spark.model.events import files_of, mods_of, quarantine_of
+from andes_spark.model.files import Entry, SideFile
+from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OP, PRESENT
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
@@ -151,9 +153,8 @@ def mods(open_table: OpenTable, from_version: int, to_version: int | None) -> pa
     schema = mods_schema(snapshot.case)
     tables = [schema.empty_table()]
     for manifest in open_table.log.manifests(from_version, head):
-        for entry in manifest.entries:
-            if entry.kind == "mods":
-                tables.append(_raw(open_table, entry, manifest.version, snapshot.case).cast(schema))
+        for entry in mods_of(manifest.events):
+            tables.append(_raw(open_table, entry, manifest.version, snapshot.case).cast(schema))
     return pa.concat_tables(tables)
 
 
@@ -192,11 +193,10 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
     )
     tables = [schema.empty_table()]
     for manifest in open_table.log.manifests(0, snapshot.version):
-        for entry in manifest.entries:
-            if entry.kind == "quarantine":
-                rows = read_entry(open_table.storage, entry, table=open_table.table)
-                number = pa.repeat(pa.scalar(manifest.version, pa.int64()), rows.num_rows)
-                tables.append(rows.add_column(0, "version", number).select(schema.names).cast(schema))
+        for entry in quarantine_of(manifest.events):
+            rows = read_entry(open_table.storage, entry, table=open_table.table)
+            number = pa.repeat(pa.scalar(manifest.version, pa.int64()), rows.num_rows)
+            tables.append(rows.add_column(0, "version", number).select(schema.names).cast(schema))
     by_file: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for path, at, row, reason in _by_law(open_table, snapshot.base.record.quarantined, snapshot.case):
         by_file.setdefault((path, at), []).append((row, reason))
@@ -223,7 +223,7 @@ def _law_rows(
     open_table: OpenTable, path: str, version: int, rows: list[tuple[int, str]], schema: pa.Schema
 ) -> pa.Table:
     """Mods of one file that the law set aside; the file is read once."""
-    entry = next(each for each in open_table.log.manifest(version).entries if each.path == path)
+    entry = next(each for each in files_of(open_table.log.manifest(version).events) if each.path == path)
     data = read_entry(open_table.storage, entry, table=open_table.table)
     numbers = [row for row, _ in rows]
     picked = data.drop_columns([name for name in (OP, PRESENT) if name in data.column_names]).take(pa.array(numbers))

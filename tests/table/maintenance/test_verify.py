@@ -58,7 +58,7 @@ KINDS = {
     "data": r"^part-",
     "vector": r"^deletion_vector_",
     "delta entry": r"^_delta_log/\d+\.json$",
-    "merge record": r"^_andes/merges/\d+\.json$",
+    "merge record": r"^_andes/merges/\d+-[0-9a-f-]+\.json$",
     "tombstones": r"^_andes/tombstones/",
     "mods": r"^_andes/mods/",
     "manifest": r"^_andes/manifests/",

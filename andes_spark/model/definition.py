@@ -1,0 +1,97 @@
+"""The definition of a table: its schemas, keys and policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from andes_spark.errors import LogDamagedError, UnsupportedTableError
+from andes_spark.model.documents import Document
+
+
+class TableSchema(Document, frozen=True):
+    """A schema that the table has, or had: files say by its id which one they were written with.
+
+    Attributes:
+        id: grows with each change of the schema.
+        struct: Spark's StructType JSON.
+        field_ids: ids of the columns and of all parts of nested types, depth first: after a column's own id those of
+            its fields, its element, or its key and value. A column keeps its id as long as it lives; no id is given
+            twice.
+    """
+
+    id: int
+    struct: str
+    field_ids: tuple[int, ...]
+
+
+class Definition(Document, frozen=True):
+    """What a table is; changes are versions of the log.
+
+    Attributes:
+        schemas: all schemas that files may have, by ascending id.
+        schema_id: id of the schema in force.
+        last_field_id: greatest field id that was ever given.
+        primary_key: names of the key columns, in order.
+        sequence_by: names of the sequence columns, in order; empty: the version is the sequence.
+        partition_by: names of the partition columns of the base.
+        merge: ``"always"``, ``"manual"`` or a staleness such as ``"15 minutes"``.
+        lateness: tombstones are kept at least so long.
+        batch_retention: batch ids are remembered at least so long.
+        deletion_vectors: whether merges mark rows as deleted or rewrite their files.
+        comment: free text.
+        properties: free names and values.
+        row_needs: reserved (feature ``columnSequences``): what makes a row of partial mods visible.
+        stored_as_scd_type: reserved (feature ``scd2``): 2 keeps the history of rows.
+        tracked: reserved (feature ``scd2``): field ids of the columns whose changes begin a new row.
+        merge_kind: reserved (features ``firstRow``, ``aggregates``): how mods of one key become a row.
+    """
+
+    schemas: tuple[TableSchema, ...]
+    schema_id: int
+    last_field_id: int
+    primary_key: tuple[str, ...]
+    sequence_by: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
+    merge: str = "always"
+    lateness: str = "30 days"
+    batch_retention: str = "30 days"
+    deletion_vectors: bool = True
+    comment: str | None = None
+    properties: dict[str, str] = {}
+    row_needs: str = "required"
+    stored_as_scd_type: int = 1
+    tracked: list[int] | None = None
+    merge_kind: str = "mods"
+
+    @property
+    def schema(self) -> str:
+        """The schema in force, as Spark's StructType JSON."""
+        return next(schema.struct for schema in self.schemas if schema.id == self.schema_id)
+
+
+def check_definition(definition: Definition, **fields: Any) -> None:
+    """Refuse what this release does not handle, or what contradicts itself.
+
+    Raises:
+        UnsupportedTableError: a reserved field is in use; ``feature``.
+        LogDamagedError: the schema in force is not among the schemas.
+    """
+    if definition.schema_id not in {schema.id for schema in definition.schemas}:
+        raise LogDamagedError(
+            f"{fields['table']}: the definition in version {fields['version']} lacks its schema "
+            f"{definition.schema_id}; restore the manifest",
+            **fields,
+        )
+    reserved = {
+        "columnSequences": definition.row_needs != "required",
+        "scd2": definition.stored_as_scd_type != 1 or definition.tracked is not None,
+        definition.merge_kind: definition.merge_kind != "mods",
+    }
+    for feature, used in reserved.items():
+        if used:
+            raise UnsupportedTableError(
+                f"{fields['table']}: the table's definition asks for {feature}, which this release does not know; "
+                "install a newer andes_spark",
+                feature=feature,
+                **fields,
+            )

@@ -1,0 +1,56 @@
+"""Features of a table: what a reader or a writer must know to handle it, named in its manifests.
+
+A manifest names all features in use, and a writer names one only from the version on that needs it. Readers refuse
+unknown ``reader_features`` and nothing else; writers refuse unknown ``writer_features`` besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from andes_spark.errors import UnsupportedTableError
+
+READER_FEATURES: frozenset[str] = frozenset()
+WRITER_FEATURES: frozenset[str] = frozenset()
+RESERVED = frozenset({"columnSequences", "scd2", "leafPresence", "firstRow", "aggregates", "hashedTombstones"})
+"""Names that later releases give a meaning: no writer of this one uses them, and all readers of it refuse them."""
+
+
+def check_readable(features: Iterable[str], *, table: str, version: int) -> None:
+    """Refuse a table that this release cannot read rightly.
+
+    Raises:
+        UnsupportedTableError: ``feature`` is the first that it does not know.
+    """
+    _refuse(set(features) - READER_FEATURES, "read", table, version)
+
+
+def check_writable(features: Iterable[str], *, table: str, version: int) -> None:
+    """Refuse to write to a table that this release cannot write rightly; as :func:`check_readable`."""
+    _refuse(set(features) - WRITER_FEATURES, "written to", table, version)
+
+
+def refuse_unknown(data: bytes, *, table: str, version: int) -> None:
+    """Refuse the bytes of a manifest with an unknown reader feature; for one that cannot be decoded."""
+    try:
+        named = msgspec.json.decode(data, type=_Named).reader_features
+    except (msgspec.DecodeError, RecursionError):
+        return
+    check_readable(named, table=table, version=version)
+
+
+class _Named(msgspec.Struct):
+    reader_features: list[str] = []
+
+
+def _refuse(unknown: set[str], what: str, table: str, version: int) -> None:
+    for feature in sorted(unknown):
+        raise UnsupportedTableError(
+            f"{table}: version {version} names the feature {feature}, which this release does not know, so the table "
+            f"cannot be {what} by it; install a newer andes_spark",
+            table=table,
+            version=version,
+            feature=feature,
+        )

@@ -388,7 +388,6 @@ def _overwritten(version: int) -> ForeignWriteError:
     return ForeignWriteError(
         f"log entry {path}: another writer put its own in the place of the one that the next entry was built on; "
         "restore the first one",
-        path=path,
         delta_version=version,
     )
 

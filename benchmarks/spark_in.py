@@ -79,9 +79,7 @@ def _scan(lab: Lab, key_type: KeyType) -> tuple[TimedScan, list[list[NumberedFil
         table.url, table.schema, (), KeyColumns(table.primary_key, table.sequence_by), one_version(table.schema)
     )
     storage = open_storage(str(path))
-    files = Base(storage, table.manifest(0).table_id).snapshot().state.files
     files = Base(storage, table.manifest(0).table_id, Log.open(storage, Settings())).snapshot().state.files
-    numbered = [NumberedFile(number, name, file) for number, (name, file) in enumerate(files.items())]
     mods = pl.from_arrow(lab.feed(key_type, "scan").table(lab.sizes[-1], "random"))
     assert isinstance(mods, pl.DataFrame)
     keys = mods.select(shape.columns.narrow).unique(subset=shape.columns.key).sort(shape.columns.key)

@@ -17,6 +17,7 @@ from andes_spark.model.documents import digest_of
 from andes_spark.model.events import PendingVersion, files_of
 from andes_spark.model.features import check_writable
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
+from andes_spark.model.merge_record import MERGES
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 
@@ -133,6 +134,19 @@ class Log:
         """
         if self.head >= 0:
             check_writable(self.manifest(self.head).writer_features, table=self.table, version=self.head)
+
+    def check_not_lost(self) -> None:
+        """Compare the head with the merge records, which go up to what the base contains; one request.
+
+        Raises:
+            LogDamagedError: there is one of a later version: the log has lost manifests.
+        """
+        after = f"{MERGES}/{self.head + 1:020d}"
+        versions = [info.path.removeprefix(f"{MERGES}/")[:20] for info in self.storage.list(MERGES, after=after)]
+        newest_merged = max((int(version) for version in versions if version.isdigit()), default=-1)
+        # Others may have committed and merged since the head was read.
+        if newest_merged > self.head and newest_merged > self.refresh():
+            raise self._lost(newest_merged)
 
     def commit_id(self, version: int) -> str:
         """The commit id of a version that the base contains; asks the store only where no roll-up in memory tells.

@@ -9,6 +9,7 @@ from andes_spark.model import documents, files
 from andes_spark.model.documents import FORMAT, Document
 from andes_spark.model.files import SideFile
 
+MERGES = "_andes/merges"
 _RESERVED = {"key_states": "columnSequences", "ghosts": "columnSequences", "events": "scd2", "cut": "expire"}
 
 
@@ -52,7 +53,7 @@ def no_record(table_id: str) -> MergeRecord:
 
 def merge_record_path(version: int, commit_id: str) -> str:
     """Path of a merge record below the table's folder, named by the manifest that it goes up to."""
-    return f"_andes/merges/{version:020d}-{commit_id}.json"
+    return f"{MERGES}/{version:020d}-{commit_id}.json"
 
 
 def decode_merge_record(data: bytes, *, table: str, version: int, commit_id: str) -> MergeRecord:

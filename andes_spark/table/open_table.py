@@ -9,6 +9,7 @@ from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.merge import BaseContext
 from andes_spark.base.snapshots import Base
 from andes_spark.law.columns import KeyColumns
+from andes_spark.log.lease import read_note
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log, first_rolled, newest
 from andes_spark.model.definition import Definition
@@ -129,26 +130,30 @@ class OpenTable:
     def check_log(self) -> None:
         """Refuse to append to a log that lost versions which the base contains; asks once for each open table.
 
+        Each merge puts its record before its Delta entry, so that a list of records tells, and the base need not be
+        read, or readable.
+
         Raises:
             LogDamagedError: the log ends below what the base contains: a new version would take a number that was
                 given before, and no merge would ever see it.
         """
-        if self._checked_log:
-            return
-        applied = self.base.snapshot().applied
-        head = self.log.refresh()
-        if applied > head:
-            self.log.pending(applied, head)  # raises
-        self.log.applied = max(self.log.applied, applied)
-        self._checked_log = True
+        if not self._checked_log:
+            self.log.check_not_lost()
+            self._checked_log = True
+
+    def assumed_applied(self) -> int:
+        """A version that the base probably contains, without a look at the base.
+
+        Nothing depends on it being right: a roll-up that assumed too little makes its readers read more, and one that
+        assumed too much makes them go back to the roll-up before.
+        """
+        told = read_note(self.storage).applied or 0
+        roll_up = self.log.manifest(self.log.last_roll_up).roll_up
+        return max(self.log.applied, told if told <= self.log.head else 0, 0 if roll_up is None else roll_up.applied)
 
     def roll_up(self, version: int, time: int) -> RollUp:
-        """What the manifest of every 10th version, dated ``time``, repeats of the log before it.
-
-        The base is looked at first: a handle that only appends would else repeat ever more that others merged.
-        """
-        self.log.applied = max(self.log.applied, self.base.snapshot().applied)
-        pending = newest(self.log.pending(first_rolled(self.log.applied, version - 1), version - 1))
+        """What the manifest of every 10th version, dated ``time``, repeats of the log before it."""
+        pending = newest(self.log.pending(first_rolled(self.assumed_applied(), version - 1), version - 1))
         behind = pending[0].version - 1 if pending else version - 1
         return RollUp(
             applied=behind,

@@ -13,7 +13,7 @@ def is_due(open_table: OpenTable) -> bool:
         return False
     if policy == "always":
         return True
-    applied = open_table.base.snapshot().applied
+    applied = open_table.assumed_applied()
     if applied >= open_table.log.head:
         return False
     waited_ms = open_table.log.clock() - open_table.log.manifest(applied + 1).time

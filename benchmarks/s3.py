@@ -22,7 +22,6 @@ DELAY = 0.025
 _MODS = 100
 _TIMES = 7
 _SCHEMA = pa.schema([pa.field("id", pa.int64(), False), ("seq", pa.int64()), ("name", pa.string())])
-_ENTRIES = {"primary_key": ["id"], "sequence_by": ["seq"]}
 
 
 def run(lab: Lab) -> list[Table]:
@@ -78,7 +77,7 @@ class _Verbs:
         """All costs by operation."""
         base = _rows(np.arange(self._rows), 0)
         options = self._server.options
-        ModTable.create(self._url, _SCHEMA, data=base, storage_options=options, **_ENTRIES)
+        ModTable.create(self._url, _SCHEMA, primary_key=["id"], sequence_by=["seq"], data=base, storage_options=options)
         write_deltalake(self._peer, base, storage_options=_writable(options))
         with FaultProxy(self._server, delay=DELAY) as proxy:
             self._meter = Meter(proxy)

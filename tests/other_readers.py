@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from andes_spark import ModTable, Settings
-from andes_spark.delta.checkpoints import write_checkpoint
+from andes_spark.delta.checkpoint_writer import write_checkpoint
+from andes_spark.delta.log import load_state
 from andes_spark.delta.paths import entry_path
 from andes_spark.storage.disk import DiskStorage
 
@@ -145,9 +147,9 @@ def random_table(path: Path, seed: int, *, partitioned: bool, checkpoint: bool) 
         table.apply(deletes, apply_as_deletes="true")
     if checkpoint:
         storage = DiskStorage(str(path))
-        version = max(int(file.stem) for file in (path / "_delta_log").glob("*.json"))
-        assert write_checkpoint(storage, version)
-        storage.delete([entry_path(number) for number in range(version + 1)])
+        state = load_state(storage)
+        assert write_checkpoint(storage, state, now_ms=time.time_ns() // 1_000_000)
+        storage.delete([entry_path(number) for number in range(state.version + 1)])
     left = {key: row for key, row in {**rows, **fresh}.items() if key not in gone}
     return UnicodeTable(table.url, left, chance)
 

@@ -3,6 +3,7 @@
 import inspect
 import re
 from dataclasses import MISSING
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ VERBS = {
     "history": HistoryOptions,
     "merges": HistoryOptions,
 }
-CLASSES = [CreateOptions, ApplyOptions, ReadOptions, ModsOptions, HistoryOptions, VersionOptions]
+CLASSES: list[Any] = [CreateOptions, ApplyOptions, ReadOptions, ModsOptions, HistoryOptions, VersionOptions]
 FITTING = {
     "flag": True, "count": 3, "text": "a", "names": ["a", "b"], "pairs": {"a": "b"}, "condition": "a = 1",
     "batch": ("s", 1),
@@ -59,7 +60,7 @@ def test_the_signature_of_a_verb_is_that_of_its_options(verb):
 
 @pytest.mark.parametrize("verb", ["create", "apply"])
 def test_the_docstring_of_a_verb_names_each_argument(verb):
-    doc = inspect.getdoc(getattr(ModTable, verb))
+    doc = inspect.getdoc(getattr(ModTable, verb)) or ""
     block = doc.split("Args:\n")[1].split("\n\n")[0]
     named = re.findall(r"^    (\w+): ", block, re.MULTILINE)
     assert named == [name for name in inspect.signature(getattr(ModTable, verb)).parameters if name not in ("self",)]

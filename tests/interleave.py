@@ -77,6 +77,7 @@ class World:
             self.schema,
             primary_key=self.key.names,
             sequence_by=self.sequence.names,
+            text_sequence=True,
             partition_by=self.partition,
             deletion_vectors=self.vectors,
             merge="manual",

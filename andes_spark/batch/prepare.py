@@ -23,6 +23,7 @@ from andes_spark.log.mod_files import NO_QUARANTINE, QUARANTINE_SCHEMA
 from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import json_rows
+from andes_spark.schema.casts import NO_CASTS, CastRules
 from andes_spark.schema.conforming import conform
 from andes_spark.schema.schema import Schema
 
@@ -43,7 +44,7 @@ class BatchPlan:
         listed: columns that upserts set; None for all.
         ignore_null: columns in which NULL means absent.
         columns_to_update: column of the batch that lists, per row, what the row carries.
-        cast: whether value columns are cast.
+        rules: casts that the sender allows.
         digest: over key, sequence and operation, over all columns, or none wanted.
     """
 
@@ -55,7 +56,7 @@ class BatchPlan:
     listed: frozenset[str] | None = None
     ignore_null: tuple[str, ...] = ()
     columns_to_update: str | None = None
-    cast: bool = False
+    rules: CastRules = NO_CASTS
     digest: Literal["key", "all"] | None = None
 
     @property
@@ -158,7 +159,7 @@ def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[p
         wanted,
         partial_ok=no_upserts or plan.listed is not None or plan.columns_to_update is not None,
         required=plan.columns.narrow,
-        cast=plan.cast,
+        rules=plan.rules,
     )
     arrow = wanted.nullable.to_arrow()
     missing = [name for name in wanted.names if name not in done.table.column_names]

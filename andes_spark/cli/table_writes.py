@@ -124,7 +124,7 @@ def apply(
         if given["form_of_files"] == "wal2json":
             batches = _feed(files, schema, keys, sequence, given)
         else:
-            batches = _one(files, schema, {*keys, *sequence}, given)
+            batches = _one(files, schema, given)
         for batch in batches:
             # What would be merged is no question of a dry run, and may be much.
             chosen = {**batch.options, "merge": False} if dry_run else batch.options
@@ -135,10 +135,10 @@ def apply(
             output.document(content, text=apply_summary(result, dry_run=dry_run))
 
 
-def _one(files: tuple[str, ...], schema: Schema, narrow: set[str], given: dict[str, Any]) -> Iterator[_Batch]:
+def _one(files: tuple[str, ...], schema: Schema, given: dict[str, Any]) -> Iterator[_Batch]:
     if given["feed_table"] is not None:
         raise OptionError("--feed-table goes with --format wal2json", option="feed_table")
-    text = set(schema.names) - narrow if given["cast"] else set()
+    text = set(schema.names) if given["cast"] else set()
     rows = open_rows(files, given=given["form_of_files"], schema=schema, text=text)
     yield _Batch(rows, values(ApplyOptions, given))
 

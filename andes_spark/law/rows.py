@@ -115,7 +115,9 @@ def _checks(
         yield Reason.UNKNOWN_COLUMN, None, unknown_columns & upsert
     for name, mask in failed.items():
         if mask.any():
-            yield Reason.FAILED_CAST, name, mask & upsert
+            # A delete carries its key and sequence, a truncate its sequence.
+            carried = ~truncate if name in columns.key else upsert
+            yield Reason.FAILED_CAST, name, mask if name in columns.sequence else mask & carried
     for name in columns.key:
         if table[name].null_count:
             yield Reason.NULL_KEY, name, _is_null(table[name]) & ~truncate

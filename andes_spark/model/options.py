@@ -230,6 +230,9 @@ class CreateOptions(Options):
     sequence_by: tuple[str, ...] = option(
         NAMES, (), help="Columns that order the mods of one key; without them the order of arrival decides."
     )
+    text_sequence: bool = option(
+        FLAG, False, help="Accept sequence columns of text, which are ordered byte by byte: '10' before '9'."
+    )
     if_not_exists: bool = option(
         FLAG, False, help="Open the table that is there already, if it has the same keys and sequence columns."
     )
@@ -292,6 +295,11 @@ class ApplyOptions(Options):
     )
     max_quarantined: int = option(COUNT, 0, help="Bad mods that are set aside before the batch is refused.")
     cast: bool = option(FLAG, False, help="Cast columns of other types; a value that cannot be cast makes a bad mod.")
+    time_zone: str | None = option(
+        NAME.or_none(),
+        None,
+        help='Zone of times without one, for columns of moments: "UTC", "Europe/Lisbon", "+02:00".',
+    )
     strict_replay: bool = option(
         FLAG, False, help="The same batch must be equal in all columns, not only key, sequence and operation."
     )

@@ -39,6 +39,10 @@ _FROM_ARROW: dict[pa.DataType, dt.Primitive] = {
     pa.large_binary(): dt.BINARY,
     pa.binary_view(): dt.BINARY,
     pa.date64(): dt.DATE,
+    # The next wider ones, as Spark reads them from Parquet.
+    pa.uint8(): dt.SHORT,
+    pa.uint16(): dt.INTEGER,
+    pa.uint32(): dt.LONG,
 }
 
 _REFUSED = (
@@ -46,7 +50,6 @@ _REFUSED = (
     (pat.is_interval, "interval"),
     (pat.is_duration, "interval"),
     (pat.is_time, "time"),
-    (pat.is_unsigned_integer, "unsigned integer"),
     (pat.is_float16, "half float"),
     (pat.is_union, "union"),
     (pat.is_run_end_encoded, "run-end encoding"),
@@ -124,10 +127,14 @@ def from_arrow(arrow: pa.DataType, *, column: str = "") -> dt.DataType:
     """
     if (primitive := _FROM_ARROW.get(arrow)) is not None:
         return primitive
+    if isinstance(arrow, pa.UuidType):
+        return dt.STRING
     if pat.is_timestamp(arrow):
         return dt.TIMESTAMP_NTZ if arrow.tz is None else dt.TIMESTAMP
     if pat.is_decimal(arrow):
         return dt.decimal_type(arrow.precision, arrow.scale, column)
+    if pat.is_uint64(arrow):
+        return dt.Decimal(20, 0)
     if pat.is_fixed_size_binary(arrow):
         return dt.BINARY
     if pat.is_dictionary(arrow):

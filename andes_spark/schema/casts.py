@@ -3,21 +3,28 @@
 The rules are pinned here, over Arrow arrays only, so that they do not depend on where the rows come from:
 
     any narrower number -> wider one     by itself, where every value of the one is a value of the other
+    unsigned -> integer of its width     by itself, value by value: fails where it is too large
     number -> number                     tried: fails unless the value is exactly representable
+    float, double -> decimal             tried: the shortest number that gives the same float back, exact
     string -> integer, decimal           tried: plain notation, optional minus, exact
     string -> float, double              tried: the same, an exponent, NaN, Infinity, -Infinity; nearest value
     string -> boolean                    tried: true, false
     string -> date                       tried: YYYY-MM-DD
     string -> timestamp                  tried: YYYY-MM-DDTHH:MM:SS[.ffffff] and a zone, Z or +HH[[:]MM]
     string -> timestamp_ntz              tried: the same without a zone
+    timestamp_ntz -> date                tried: midnight only
+    timestamp_ntz -> timestamp           by the zone that the sender names, text without a zone too: fails for a time
+                                         that a change of clocks skips or repeats
     integer, decimal, boolean -> string  digits in plain notation, all of the scale; true, false
 
-Decimals do not become floats nor floats decimals or strings, and dates do not become timestamps: what these
-would mean is a choice that the sender has to make.
+Decimals do not become floats nor floats strings, dates do not become timestamps and timestamps with a zone no dates:
+what these would mean is a choice that the sender has to make.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -46,10 +53,43 @@ _TIME = (
     r"^(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ]"
     r"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9])(?:\.(?P<part>[0-9]{1,6})0*)?"
 )
+_ZONELESS = r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]*)?$"
 _ZONE = r"(?:Z|(?P<sign>[+-])(?P<zone_hour>0[0-9]|1[0-8])(?::?(?P<zone_minute>[0-5][0-9]))?)$"
+_DAY_MICROS = 86_400_000_000
 _DAY_ONE = -719162  # 0001-01-01, the first day that Spark, Python and Parquet readers agree on
-_FIRST_MICRO = _DAY_ONE * 86_400_000_000
+_FIRST_MICRO = _DAY_ONE * _DAY_MICROS
 _LAST_MICRO = 253_402_300_800_000_000 - 1  # of the year 9999
+
+
+@dataclass(frozen=True)
+class CastRules:
+    """What a sender allows beyond widening.
+
+    Attributes:
+        cast: casts that ``can_try`` allows.
+        time_zone: zone of times without one that go into ``timestamp`` columns.
+    """
+
+    cast: bool = False
+    time_zone: str | None = None
+
+    def allow(self, source: dt.DataType, wanted: dt.DataType) -> bool:
+        """Whether a value of ``source`` may become ``wanted``, failing where it does not fit."""
+        if self.time_zone is not None and (source, wanted) == (dt.TIMESTAMP_NTZ, dt.TIMESTAMP):
+            return True
+        return self.cast and can_try(source, wanted)
+
+
+NO_CASTS = CastRules()
+
+
+def is_zone(name: str) -> bool:
+    """Whether times can be told by a zone of this name: of the time zone database, or an offset such as ``+02:00``."""
+    try:
+        pc.assume_timezone(pa.array([0], pa.timestamp("us")), name)
+    except (pa.ArrowInvalid, ValueError):
+        return False
+    return True
 
 
 def widens(source: dt.DataType, wanted: dt.DataType) -> bool:
@@ -73,14 +113,22 @@ def can_try(source: dt.DataType, wanted: dt.DataType) -> bool:
     """Whether a value of ``source`` may be cast to ``wanted``, failing where it does not fit."""
     exact = isinstance(source, dt.Decimal) or source in _BITS
     if isinstance(wanted, dt.Decimal):
-        return exact or source == dt.STRING
+        return exact or source == dt.STRING or source in _FLOATS
     if wanted == dt.STRING:
         return exact or source == dt.BOOLEAN
     if source == dt.STRING:
         return wanted in _FROM_STRING
     if wanted in _BITS:
         return exact or source in _FLOATS
+    if source == dt.TIMESTAMP_NTZ:
+        return wanted == dt.DATE
     return wanted in _FLOATS and (source in _BITS or source in _FLOATS)
+
+
+def is_unsigned_of_width(arrow: pa.DataType, wanted: dt.DataType) -> bool:
+    """Whether an unsigned type has the width of an integer type, or less: values fit, or are found out."""
+    width = _BITS.get(wanted, 0) if isinstance(wanted, dt.Primitive) else 0
+    return bool(pa.types.is_unsigned_integer(arrow)) and int(arrow.bit_width) <= width
 
 
 def widen(array: pa.Array, wanted: dt.DataType) -> pa.Array:
@@ -88,23 +136,30 @@ def widen(array: pa.Array, wanted: dt.DataType) -> pa.Array:
     return array.cast(arrow_types.to_arrow(wanted))
 
 
-def try_cast(array: pa.Array, source: dt.DataType, wanted: dt.DataType) -> tuple[pa.Array, Mask]:
-    """Values as ``wanted``, NULL where one does not fit, for a pair that ``can_try`` allows.
+def try_cast(
+    array: pa.Array, source: dt.DataType, wanted: dt.DataType, time_zone: str | None = None
+) -> tuple[pa.Array, Mask]:
+    """Values as ``wanted``, NULL where one does not fit, for a pair that ``CastRules`` allow.
 
     Args:
         array: values in the Arrow type that ``arrow_types.to_arrow`` gives for ``source``.
         source: their type.
         wanted: the type to reach.
+        time_zone: zone of times that say none.
 
     Returns:
         The new array, and True for each value that failed (never for a NULL).
     """
     if isinstance(wanted, dt.Decimal):
         result = _to_decimal(_wide(array, source), wanted)
+    elif (source, wanted) == (dt.TIMESTAMP_NTZ, dt.TIMESTAMP):
+        result = _in_zone(array, time_zone or "UTC")
+    elif source == dt.TIMESTAMP_NTZ:
+        result = _midnight_to_date(array)
     elif wanted == dt.STRING:
         result = _decimal_text(array, source.scale) if isinstance(source, dt.Decimal) else array.cast(pa.string())
     elif source == dt.STRING:
-        result = _from_text(array, wanted)
+        result = _from_text(array, wanted, time_zone)
     elif wanted in _BITS:
         result = _to_integer(array, source, wanted)
     else:
@@ -125,7 +180,33 @@ def _keep(condition: Any, array: pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(condition, False), array, pa.scalar(None, array.type))
 
 
+def _in_zone(array: pa.Array, zone: str) -> pa.Array:
+    """Times of a zone as moments; NULL where a change of clocks skips or repeats a time."""
+    first = pc.assume_timezone(array, zone, ambiguous="earliest", nonexistent="earliest")
+    last = pc.assume_timezone(array, zone, ambiguous="latest", nonexistent="latest")
+    return _keep(pc.equal(first, last), first.cast(arrow_types.to_arrow(dt.TIMESTAMP)))
+
+
+def _midnight_to_date(array: pa.Array) -> pa.Array:
+    micros = pc.fill_null(array.cast(pa.int64()), 0).to_numpy()
+    days = micros // _DAY_MICROS
+    midnight = (micros == days * _DAY_MICROS) & to_mask(array.is_valid())
+    return pa.array(days.astype(np.int32), mask=~midnight).cast(pa.date32())
+
+
+def _floating_text(array: pa.Array) -> pa.Array:
+    """The shortest text that gives each number back, in plain notation."""
+    text = array.cast(pa.string())
+    exponents = pc.match_substring(text, "e")
+    if not pc.any(exponents).as_py():
+        return text
+    plain = [f"{Decimal(each):f}" for each in text.filter(exponents).to_pylist()]
+    return pc.replace_with_mask(text, exponents, pa.array(plain, pa.string()))
+
+
 def _wide(array: pa.Array, source: dt.DataType) -> pa.Array:
+    if source in _FLOATS:
+        array, source = _floating_text(array), dt.STRING
     if source == dt.STRING:
         # Zeros at the end may be more than fit, although they say nothing.
         plain = pc.replace_substring_regex(
@@ -196,7 +277,7 @@ def _decimal_text(array: pa.Array, scale: int) -> pa.Array:
     return pc.if_else(negative, pc.binary_join_element_wise("-", text, ""), text)
 
 
-def _from_text(array: pa.Array, wanted: dt.DataType) -> pa.Array:
+def _from_text(array: pa.Array, wanted: dt.DataType, time_zone: str | None) -> pa.Array:
     if wanted in _BITS:
         return _to_integer(_keep(pc.match_substring_regex(array, _INTEGER), array), dt.STRING, wanted)
     if wanted in _FLOATS:
@@ -205,6 +286,11 @@ def _from_text(array: pa.Array, wanted: dt.DataType) -> pa.Array:
         return _keep(pc.is_in(array, pa.array(["true", "false"])), array).cast(pa.bool_())
     if wanted == dt.DATE:
         return _text_to_date(_keep(pc.match_substring_regex(array, _DATE), array))
+    if wanted == dt.TIMESTAMP and time_zone is not None:
+        zoneless = to_mask(pc.match_substring_regex(array, _ZONELESS))
+        local = _text_to_timestamp(_keep(pa.array(zoneless), array), dt.TIMESTAMP_NTZ)
+        zoned = _text_to_timestamp(_keep(pa.array(~zoneless), array), wanted)
+        return pc.if_else(pa.array(zoneless), _in_zone(local, time_zone), zoned)
     return _text_to_timestamp(array, wanted)
 
 
@@ -225,7 +311,7 @@ def _text_to_timestamp(array: pa.Array, wanted: dt.DataType) -> pa.Array:
     zoned = wanted == dt.TIMESTAMP
     parts = pc.extract_regex(array, _TIME + (_ZONE if zoned else "$"))
     days = _text_to_date(_keep(parts.is_valid(), parts.field("date")))
-    micros = _number(days.cast(pa.int32())) * 86_400_000_000
+    micros = _number(days.cast(pa.int32())) * _DAY_MICROS
     for name, unit in (("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000)):
         micros += _digits(parts, name) * unit
     micros += _number(pc.utf8_rpad(parts.field("part"), 6, "0").cast(pa.int64()))

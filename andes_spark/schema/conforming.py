@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ import pyarrow.types as pat
 from andes_spark.errors import SchemaMismatchError
 from andes_spark.schema import arrow_types, casts, nested
 from andes_spark.schema import types as dt
-from andes_spark.schema.casts import Mask, to_mask
+from andes_spark.schema.casts import NO_CASTS, CastRules, Mask, to_mask
 from andes_spark.schema.differences import Differences, differences, shown_type
 from andes_spark.schema.schema import Schema
 
@@ -46,7 +47,7 @@ def conform(
     *,
     partial_ok: bool = False,
     required: Collection[str] = (),
-    cast: bool = False,
+    rules: CastRules = NO_CASTS,
 ) -> Conformed:
     """Bring rows into the columns of the table; the arguments are those of ``differences``.
 
@@ -57,7 +58,7 @@ def conform(
         SchemaMismatchError: as ``Differences.raise_if_any``; also for a timestamp finer than microseconds, or
             another value that its type lets expect to fit, in a column that is not cast.
     """
-    differences(table.schema, wanted, partial_ok=partial_ok, required=required, cast=cast).raise_if_any()
+    differences(table.schema, wanted, partial_ok=partial_ok, required=required, rules=rules).raise_if_any()
     columns: dict[str, pa.ChunkedArray] = {}
     failed: dict[str, Mask] = {}
     lossy: dict[str, tuple[str, str]] = {}
@@ -65,15 +66,15 @@ def conform(
     for field in present:
         given = table.column(field.name)
         _check_text(given, field.name)
-        may_cast = cast and field.name not in required
-        columns[field.name], bad = _convert_chunks(given, field.type, may_cast)
+        columns[field.name], bad = _convert_chunks(given, field.type, rules)
         if not bad.any():
             continue
-        if may_cast:
+        # Who names a zone has times in some rows that the zone does not have: bad mods, like failed casts.
+        if rules.cast or (rules.time_zone is not None and _has_zoneless(given.type)):
             failed[field.name] = bad
         else:
             lossy[field.name] = (
-                f"{shown_type(given.type)} with {int(bad.sum())} values that would lose precision (the first in "
+                f"{shown_type(given.type)} with {int(bad.sum())} values that it cannot hold exactly (the first in "
                 f"row {int(bad.argmax())})",
                 dt.simple_string(field.type),
             )
@@ -124,11 +125,11 @@ def nulls_in_required(table: pa.Table, schema: Schema) -> dict[str, Mask]:
     return found
 
 
-def _convert_chunks(given: pa.ChunkedArray, wanted: dt.DataType, cast: bool) -> tuple[pa.ChunkedArray, Mask]:
+def _convert_chunks(given: pa.ChunkedArray, wanted: dt.DataType, rules: CastRules) -> tuple[pa.ChunkedArray, Mask]:
     target = arrow_types.to_arrow(wanted)
     if given.type == target:
         return given, np.zeros(len(given), dtype=np.bool_)
-    converted = [_convert(part, wanted, cast) for chunk in given.chunks for part in _cut(chunk)]
+    converted = [_convert(part, wanted, rules) for chunk in given.chunks for part in _cut(chunk)]
     masks = [np.zeros(len(array), np.bool_) if bad is None else bad for array, bad in converted]
     return (
         pa.chunked_array([array for array, _ in converted], type=target),
@@ -148,7 +149,7 @@ def _cut(array: pa.Array) -> list[pa.Array]:
     return [*_cut(array.slice(0, half)), *_cut(array.slice(half))]
 
 
-def _convert(array: pa.Array, wanted: dt.DataType, cast: bool) -> tuple[pa.Array, Mask | None]:
+def _convert(array: pa.Array, wanted: dt.DataType, rules: CastRules) -> tuple[pa.Array, Mask | None]:
     """Values as ``wanted``, and which of them failed (None: none)."""
     target = arrow_types.to_arrow(wanted)
     if array.type == target:
@@ -156,23 +157,23 @@ def _convert(array: pa.Array, wanted: dt.DataType, cast: bool) -> tuple[pa.Array
     if pat.is_null(array.type):
         return pa.nulls(len(array), target), None
     if pat.is_dictionary(array.type):
-        return _convert(array.dictionary_decode(), wanted, cast)
+        return _convert(array.dictionary_decode(), wanted, rules)
     match wanted:
         case dt.Array(element):
             offsets, elements = nested.list_parts(array)
-            values, bad = _convert(elements, element, cast)
+            values, bad = _convert(elements, element, rules)
             return _rebuild(array, target, offsets, [values]), _any_if(bad, offsets)
         case dt.Map():
-            return _convert_map(array, wanted, cast)
+            return _convert_map(array, wanted, rules)
         case dt.Struct():
-            return _convert_struct(array, wanted, cast)
-    return _convert_scalar(array, wanted, cast)
+            return _convert_struct(array, wanted, rules)
+    return _convert_scalar(array, wanted, rules)
 
 
-def _convert_map(array: pa.MapArray, wanted: dt.Map, cast: bool) -> tuple[pa.Array, Mask | None]:
+def _convert_map(array: pa.MapArray, wanted: dt.Map, rules: CastRules) -> tuple[pa.Array, Mask | None]:
     offsets, keys, values = nested.map_parts(array)
-    keys, bad_keys = _convert(keys, wanted.key, cast)
-    values, bad_values = _convert(values, wanted.value, cast)
+    keys, bad_keys = _convert(keys, wanted.key, rules)
+    values, bad_values = _convert(values, wanted.value, rules)
     bad = _either(_any_if(bad_keys, offsets), _any_if(bad_values, offsets))
     null: Mask | None = None
     if bad is not None:
@@ -188,11 +189,11 @@ def _convert_map(array: pa.MapArray, wanted: dt.Map, cast: bool) -> tuple[pa.Arr
     return _rebuild(array, target, offsets, [entries], null), bad
 
 
-def _convert_struct(array: pa.StructArray, wanted: dt.Struct, cast: bool) -> tuple[pa.Array, Mask | None]:
+def _convert_struct(array: pa.StructArray, wanted: dt.Struct, rules: CastRules) -> tuple[pa.Array, Mask | None]:
     children: list[pa.Array] = []
     bad: Mask | None = None
     for field in wanted.fields:
-        child, failed = _convert(array.field(array.type.get_field_index(field.name)), field.type, cast)
+        child, failed = _convert(array.field(array.type.get_field_index(field.name)), field.type, rules)
         children.append(child)
         bad = _either(bad, failed)
     if bad is not None and array.null_count:
@@ -201,7 +202,7 @@ def _convert_struct(array: pa.StructArray, wanted: dt.Struct, cast: bool) -> tup
     return _rebuild(array, arrow_types.to_arrow(wanted), None, children), bad
 
 
-def _convert_scalar(array: pa.Array, wanted: dt.DataType, cast: bool) -> tuple[pa.Array, Mask | None]:
+def _convert_scalar(array: pa.Array, wanted: dt.DataType, rules: CastRules) -> tuple[pa.Array, Mask | None]:
     source = arrow_types.from_arrow(array.type)
     plain = arrow_types.to_arrow(source)
     bad: Mask | None = None
@@ -211,12 +212,14 @@ def _convert_scalar(array: pa.Array, wanted: dt.DataType, cast: bool) -> tuple[p
         return array, bad
     if casts.widens(source, wanted):
         return casts.widen(array, wanted), bad
-    array, failed = casts.try_cast(array, source, wanted)
+    array, failed = casts.try_cast(array, source, wanted, rules.time_zone)
     return array, _either(bad, failed)
 
 
 def _plain(array: pa.Array, plain: pa.DataType) -> tuple[pa.Array, Mask | None]:
     """Another encoding of the same values; only times can lose something by it."""
+    if isinstance(array.type, pa.UuidType):
+        return _uuid_text(array.storage), None
     try:
         return array.cast(plain), None
     except pa.ArrowInvalid:
@@ -225,6 +228,16 @@ def _plain(array: pa.Array, plain: pa.DataType) -> tuple[pa.Array, Mask | None]:
     coarse = array.cast(plain, safe=False)
     bad = to_mask(pc.not_equal(coarse.cast(array.type, safe=False), array))
     return pc.if_else(pa.array(bad), pa.scalar(None, plain), coarse), bad
+
+
+def _uuid_text(array: pa.Array) -> pa.Array:
+    """Sixteen bytes each as the 36 characters that everybody writes."""
+    texts = [None if each is None else str(UUID(bytes=each)) for each in array.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def _has_zoneless(kind: pa.DataType) -> bool:
+    return any(pat.is_timestamp(leaf) and leaf.tz is None for _, leaf in arrow_types.leaf_paths([pa.field("", kind)]))
 
 
 def _either(left: Mask | None, right: Mask | None) -> Mask | None:

@@ -44,10 +44,9 @@ _ZONES = (
     (["with", "local", "time", "zone"], dt.TIMESTAMP),
 )
 _DECIMALS = ("decimal", "dec", "numeric")
+_TEXTS = ("char", "character", "varchar")
+"""Taken as STRING: their length is Spark's to enforce, and no file carries it."""
 _REFUSED_TYPES = {
-    "char": "char/varchar",
-    "character": "char/varchar",
-    "varchar": "char/varchar",
     "interval": "interval",
     "variant": "variant",
     "void": "void",
@@ -223,6 +222,8 @@ class _Parser:
             return self._zoned(_WORDS[word]) if word == "timestamp" else _WORDS[word]
         if word in _DECIMALS:
             return self._decimal(column)
+        if word in _TEXTS:
+            return self._text_of_length()
         if word in ("array", "map", "struct"):
             return self._nested(word, column, depth + 1)
         if word in _REFUSED_TYPES:
@@ -260,6 +261,12 @@ class _Parser:
                 scale = self._digits()
             self._expect_sign(")")
         return dt.decimal_type(precision, scale, column)
+
+    def _text_of_length(self) -> dt.Primitive:
+        self._expect_sign("(")
+        self._digits()
+        self._expect_sign(")")
+        return dt.STRING
 
     def _digits(self) -> int:
         token = self._peek()

@@ -59,6 +59,7 @@ def validate_columns(
     *,
     sequence_by: Sequence[str] = (),
     partition_by: Sequence[str] = (),
+    text_sequence: bool = False,
 ) -> Schema:
     """Check the columns of a table to be, and give them with the key columns NOT NULL.
 
@@ -67,6 +68,7 @@ def validate_columns(
         primary_key: names of the key columns, at least one.
         sequence_by: names of the columns that order the mods of one key.
         partition_by: names of the columns by which rows are divided among files.
+        text_sequence: whether text may order mods.
 
     Raises:
         OptionError: with everything that is wrong; ``problems`` is a tuple of sentences.
@@ -82,6 +84,8 @@ def validate_columns(
         problems.extend(_role_problems(schema, role, names))
     if partition_by and not isinstance(partition_by, str) and set(schema.names) <= set(partition_by):
         problems.append("partition_by names every column: at least one must be left for the files")
+    if not text_sequence:
+        problems += _text_sequences(schema, sequence_by)
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise OptionError(f"the table cannot have these columns:\n{listed}", problems=tuple(problems))
@@ -202,6 +206,16 @@ def _role_problems(schema: Schema, role: str, names: Sequence[str]) -> Iterator[
             yield f"{role} names {name!r}, which is not a column{_hint(schema, name)}"
         elif reason := _unfit(role, schema.field(name).type) or _pattern(name):
             yield f"{role} names {name!r}, which is {reason}"
+
+
+def _text_sequences(schema: Schema, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name in schema and schema.field(name).type == dt.STRING:
+            yield (
+                f"sequence_by names {name!r}, which is text, ordered byte by byte: '10' comes before '9', and the log "
+                "position '0/10000000' before '0/9000000'; make it a BIGINT, DECIMAL, TIMESTAMP or BINARY column, or "
+                "pass text_sequence=True if all its values have one length or are made to be sorted as text"
+            )
 
 
 def _pattern(name: str) -> str | None:

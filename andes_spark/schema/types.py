@@ -217,6 +217,8 @@ def field_from_json(value: Any, *, prefix: str = "", depth: int = 0) -> Field:
     if not isinstance(metadata, dict):
         raise OptionError(f"the metadata of column {column!r} is not an object", column=column)
     refuse_metadata(metadata, column)
+    # CHAR and VARCHAR are taken as STRING: their length is Spark's to enforce, and no file carries it.
+    metadata = {name: each for name, each in metadata.items() if name != _CHAR_VARCHAR}
     nullable = value.get("nullable", True)
     if not isinstance(nullable, bool):
         raise OptionError(f"'nullable' of column {column!r} is neither true nor false", column=column)
@@ -233,24 +235,25 @@ def unsupported(feature: str, what: str, column: str) -> UnsupportedTableError:
 
 
 def refuse_metadata(metadata: Mapping[str, Any], column: str) -> None:
-    """Refuse what Spark writes beside a plain type: collations, and the length of char and varchar.
+    """Refuse what Spark writes beside a plain type: collations.
 
     Raises:
         UnsupportedTableError: ``feature``, ``column``.
     """
-    # Keys of Spark's DataType.COLLATIONS_METADATA_KEY and CharVarcharUtils.
+    # The key of Spark's DataType.COLLATIONS_METADATA_KEY.
     if "__COLLATIONS" in metadata:
         raise unsupported("collation", f"the collation {metadata['__COLLATIONS']}", column)
-    if "__CHAR_VARCHAR_TYPE_STRING" in metadata:
-        raise unsupported("char/varchar", str(metadata["__CHAR_VARCHAR_TYPE_STRING"]), column)
 
 
+_CHAR_VARCHAR = "__CHAR_VARCHAR_TYPE_STRING"
+"""Key that Spark's CharVarcharUtils keeps the length of a string under."""
+
+_TEXT = re.compile(r"(?:var)?char\(\s*\d{1,9}\s*\)")
 _DECIMAL = re.compile(r"decimal\(\s*(\d{1,9})\s*,\s*(-?\d{1,9})\s*\)")
 _REFUSED = (
     (re.compile(r"interval\b.*|calendar_?interval"), "interval"),
     (re.compile(r"variant"), "variant"),
     (re.compile(r"void|null"), "void"),
-    (re.compile(r"(var)?char\b.*"), "char/varchar"),
     (re.compile(r"string\s+collate\b.*"), "collation"),
     (re.compile(r"time(\(\s*\d+\s*\))?"), "time"),
     (re.compile(r"(geometry|geography)\b.*"), "geospatial"),
@@ -264,6 +267,8 @@ def _type_from_name(name: str, column: str) -> DataType:
         return TIMESTAMP
     if name == "decimal":
         return Decimal(10, 0)
+    if _TEXT.fullmatch(name):
+        return STRING
     if match := _DECIMAL.fullmatch(name):
         return decimal_type(int(match[1]), int(match[2]), column)
     for pattern, feature in _REFUSED:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
 from andes_spark.batch.conditions import FLAGS
 from andes_spark.batch.prepare import BatchPlan
@@ -172,15 +173,22 @@ def _check_columns(frame: DataFrame, plan: BatchPlan, *, without: tuple[str, ...
     """Report all differences before a job runs; only a batch of deletes may lack columns, which tasks see."""
     left_out = {*without, plan.columns_to_update} - set(plan.schema.names)
     fields = [field for field in frame.schema.jsonValue()["fields"] if field["name"] not in left_out]
-    given = Schema.from_json(json.dumps({"type": "struct", "fields": fields})).to_arrow()
+    given = arrow_schema(fields)
     found = differences(
         given,
         plan.schema,
         partial_ok=may_lack or plan.listed is not None or plan.columns_to_update is not None,
         required=plan.columns.narrow,
-        cast=plan.cast,
+        rules=plan.rules,
     )
     found.raise_if_any()
+
+
+def arrow_schema(fields: list[dict[str, Any]]) -> pa.Schema:
+    """The Arrow schema of a frame's columns; one that is NULL throughout has a type that no table can have."""
+    typed = [field for field in fields if field["type"] != "void"]
+    arrow = Schema.from_json(json.dumps({"type": "struct", "fields": typed})).to_arrow()
+    return pa.schema([arrow.field(f["name"]) if f in typed else pa.field(f["name"], pa.null()) for f in fields])
 
 
 def _unresolved(option: str, error: BaseException) -> OptionError:

@@ -19,8 +19,7 @@ from andes_spark.batch.write import InMemory, PartWriter
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import ApplyOptions
 from andes_spark.run.steps import Steps
-from andes_spark.schema.schema import Schema
-from andes_spark.spark.columns import numbered, select_mods
+from andes_spark.spark.columns import arrow_schema, numbered, select_mods
 from andes_spark.spark.tasks import Row, SparkExecutor, result_type
 
 if TYPE_CHECKING:
@@ -142,8 +141,7 @@ def from_ipc(data: bytes) -> pa.Table:
 
 def empty_batch(frame: DataFrame) -> pa.Table:
     """No rows, with the columns of a frame."""
-    schema = Schema.from_json(frame.schema.json())
-    return schema.to_arrow().empty_table()
+    return arrow_schema(frame.schema.jsonValue()["fields"]).empty_table()
 
 
 def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

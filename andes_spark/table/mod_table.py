@@ -64,6 +64,7 @@ class ModTable:
         *,
         primary_key: str | Sequence[str],
         sequence_by: str | Sequence[str] = (),
+        text_sequence: bool = False,
         data: Any = None,
         if_not_exists: bool = False,
         partition_by: str | Sequence[str] = (),
@@ -87,6 +88,7 @@ class ModTable:
             schema: StructType, DDL string or pyarrow Schema.
             primary_key: names of the key columns; never null, compared exactly.
             sequence_by: columns that order the mods of one key. Without them the order of arrival decides.
+            text_sequence: accept sequence columns of text, ordered byte by byte, where ``'10'`` comes before ``'9'``.
             data: rows of an initial load, written straight to the base; their keys must be unique.
             if_not_exists: open the table that is there already, if its keys are the same.
             partition_by: columns by which the base's files are laid out.
@@ -112,6 +114,7 @@ class ModTable:
         options = CreateOptions.checked(
             primary_key=primary_key,
             sequence_by=sequence_by,
+            text_sequence=text_sequence,
             if_not_exists=if_not_exists,
             partition_by=partition_by,
             merge=merge,
@@ -196,6 +199,7 @@ class ModTable:
         on_null_operation: OnNull = "quarantine",
         max_quarantined: int = 0,
         cast: bool = False,
+        time_zone: str | None = None,
         strict_replay: bool = False,
         merge: bool | None = None,
         job: str | None = None,
@@ -219,7 +223,9 @@ class ModTable:
             columns_to_update: name of an array<string> column that lists what each row carries; NULL: all.
             on_null_operation: what a row is for which a condition is NULL.
             max_quarantined: bad mods that are set aside before the batch is refused.
-            cast: casts value columns of other types; a value that cannot be cast makes a bad mod.
+            cast: casts columns of other types, key and sequence too; a value that cannot be cast makes a bad mod.
+            time_zone: zone of times without one, for TIMESTAMP columns: a name or an offset such as ``"+02:00"``. A
+                time that a change of clocks skips or repeats makes a bad mod.
             strict_replay: the same batch must be equal in all columns, not only key, sequence and operation.
             merge: overrides the table's merge policy.
             job: name of the job, kept in the manifest.
@@ -246,6 +252,7 @@ class ModTable:
                 on_null_operation=on_null_operation,
                 max_quarantined=max_quarantined,
                 cast=cast,
+                time_zone=time_zone,
                 strict_replay=strict_replay,
                 merge=merge,
                 job=job,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from andes_spark.schema import types as dt
+from andes_spark.schema.casts import CastRules
 from andes_spark.schema.schema import Schema
 
+CAST = CastRules(cast=True)
 POINT = dt.Struct((dt.Field("x", dt.LONG), dt.Field("y", dt.DOUBLE)))
 
 

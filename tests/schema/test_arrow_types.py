@@ -80,15 +80,13 @@ VARIANT = pa.struct([pa.field("value", pa.binary()), pa.field("metadata", pa.bin
         (pa.duration("us"), "interval"),
         (pa.time32("ms"), "time"),
         (pa.time64("us"), "time"),
-        (pa.uint8(), "unsigned integer"),
-        (pa.uint64(), "unsigned integer"),
         (pa.float16(), "half float"),
         (pa.decimal256(39, 0), "decimal"),
         (pa.decimal128(5, -2), "decimal"),
         (pa.decimal128(2, 3), "decimal"),
         (pa.sparse_union([pa.field("a", pa.int8())]), "union"),
         (pa.run_end_encoded(pa.int32(), pa.string()), "run-end encoding"),
-        (pa.uuid(), "extension type"),
+        (pa.bool8(), "extension type"),
         (VARIANT, "variant"),
         (pa.dictionary(pa.int8(), pa.duration("s")), "interval"),
     ],
@@ -102,6 +100,11 @@ def test_types_without_a_counterpart_are_refused_by_name(arrow: pa.DataType, fea
         with pytest.raises(UnsupportedTableError) as caught:
             Schema.from_arrow(schema)
         assert (caught.value.feature, caught.value.column) == (feature, column)
+
+
+def test_unsigned_numbers_and_uuids_take_the_type_that_holds_them_all() -> None:
+    arrow = pa.schema({"a": pa.uint8(), "b": pa.uint16(), "c": pa.uint32(), "d": pa.uint64(), "e": pa.uuid()})
+    assert Schema.from_arrow(arrow).to_ddl() == "a SMALLINT, b INT, c BIGINT, d DECIMAL(20,0), e STRING"
 
 
 @given(strategies.schemas)

@@ -13,20 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from andes_spark.errors import SchemaMismatchError
 from andes_spark.schema import arrow_types
 from andes_spark.schema import types as dt
+from andes_spark.schema.casts import CastRules, is_zone
 from andes_spark.schema.conforming import conform
 from andes_spark.schema.differences import differences
 from tests.schema import strategies
-from tests.schema.one_column import POINT, one
+from tests.schema.one_column import CAST, POINT, one
 
 
 def cast_of(values: list[Any], source: dt.DataType, wanted: dt.DataType) -> list[Any]:
     """Cast values, '!' for those that failed."""
     table = pa.table({"v": pa.array(values, arrow_types.to_arrow(source))})
     assert differences(table.schema, one(wanted))
-    assert differences(table.schema, one(wanted), cast=True, required=["v"])
-    result = conform(table, one(wanted), cast=True)
+    assert not differences(table.schema, one(wanted), rules=CAST, required=["v"])
+    result = conform(table, one(wanted), rules=CAST)
     result.table.validate(full=True)
     failed = result.failed.get("v", np.zeros(len(values), np.bool_))
     out = result.table["v"].to_pylist()
@@ -130,6 +132,14 @@ def test_every_moment_survives_its_iso_text(moment: datetime.datetime) -> None:
             [Decimal("1.50"), Decimal("1.55"), 100],
             [Decimal("1.5"), "!", "!"],
         ),
+        (
+            dt.DOUBLE,
+            dt.Decimal(10, 2),
+            [19.99, 0.1, 0.125, -0.0, 1e8, 12345678.91, math.nan, math.inf, 1e300, 1e-7],
+            [Decimal("19.99"), Decimal("0.10"), "!", 0, "!", Decimal("12345678.91"), "!", "!", "!", "!"],
+        ),
+        (dt.DOUBLE, dt.Decimal(38, 10), [1e20, 1e-7], [Decimal("1e20"), Decimal("1e-7")]),
+        (dt.FLOAT, dt.Decimal(5, 2), [0.1, 19.99], [Decimal("0.10"), Decimal("19.99")]),
         (dt.LONG, dt.STRING, [-1, None], ["-1", None]),
         (dt.BOOLEAN, dt.STRING, [True, False], ["true", "false"]),
         (dt.Decimal(5, 2), dt.STRING, [Decimal("1.5"), Decimal("-0.05"), 0], ["1.50", "-0.05", "0.00"]),
@@ -146,16 +156,17 @@ def test_numbers_change_only_if_they_fit(
     ("source", "wanted"),
     [
         (dt.DOUBLE, dt.STRING),
-        (dt.DOUBLE, dt.Decimal(10, 2)),
         (dt.Decimal(10, 2), dt.DOUBLE),
         (dt.DATE, dt.STRING),
         (dt.STRING, dt.BINARY),
         (dt.BOOLEAN, dt.LONG),
         (dt.LONG, dt.TIMESTAMP),
+        (dt.TIMESTAMP, dt.DATE),
+        (dt.DATE, dt.TIMESTAMP_NTZ),
     ],
 )
 def test_casts_that_are_not_offered(source: dt.DataType, wanted: dt.DataType) -> None:
-    assert differences(one(source).to_arrow(), one(wanted), cast=True).wrong_type
+    assert differences(one(source).to_arrow(), one(wanted), rules=CAST).wrong_type
 
 
 @given(strategies.decimals.flatmap(lambda t: st.tuples(st.just(t), st.lists(strategies.values(t), max_size=5))))
@@ -169,7 +180,7 @@ def test_decimals_survive_their_text(case: tuple[dt.Decimal, list[Decimal]]) -> 
 def test_casts_inside_nested_values_fail_the_row() -> None:
     arrow = pa.list_(pa.struct([("x", pa.string()), ("y", pa.float32())]))
     rows = [[{"x": "1", "y": 0.5}], None, [], [{"x": "2", "y": None}, {"x": "two", "y": None}], [None]]
-    result = conform(pa.table({"v": pa.array(rows, arrow)}), one(dt.Array(POINT)), cast=True)
+    result = conform(pa.table({"v": pa.array(rows, arrow)}), one(dt.Array(POINT)), rules=CAST)
     assert result.failed["v"].tolist() == [False, False, False, True, False]
     assert result.table["v"].to_pylist()[:3] == [[{"x": 1, "y": 0.5}], None, []]
 
@@ -177,7 +188,7 @@ def test_casts_inside_nested_values_fail_the_row() -> None:
 def test_a_map_whose_key_fails_is_null() -> None:
     rows = [[("1", "2")], [("x", "2")], None, [("1", "y")]]
     table = pa.table({"v": pa.array(rows, pa.map_(pa.string(), pa.string()))})
-    result = conform(table, one(dt.Map(dt.LONG, dt.LONG)), cast=True)
+    result = conform(table, one(dt.Map(dt.LONG, dt.LONG)), rules=CAST)
     result.table.validate(full=True)
     assert result.failed["v"].tolist() == [False, True, False, True]
     assert result.table["v"].to_pylist() == [[(1, 2)], None, None, None]
@@ -187,10 +198,74 @@ def test_what_lies_below_a_null_does_not_fail() -> None:
     child = pa.array(["1", "x"])
     struct = pa.StructArray.from_arrays([child], names=["a"], mask=pa.array([False, True]))
     wanted = dt.Struct((dt.Field("a", dt.LONG),))
-    result = conform(pa.table({"v": struct}), one(wanted), cast=True)
+    result = conform(pa.table({"v": struct}), one(wanted), rules=CAST)
     assert not result.failed
     assert result.table["v"].to_pylist() == [{"a": 1}, None]
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), child, mask=pa.array([False, True]))
-    result = conform(pa.table({"v": lists}), one(dt.Array(dt.LONG)), cast=True)
+    result = conform(pa.table({"v": lists}), one(dt.Array(dt.LONG)), rules=CAST)
     assert not result.failed
     assert result.table["v"].to_pylist() == [[1], None]
+
+
+def at(*parts: int) -> datetime.datetime:
+    return datetime.datetime(*parts)  # type: ignore[arg-type, misc]
+
+
+def test_midnight_is_a_date_and_no_other_time_is() -> None:
+    times = [at(2026, 11, 1), at(2026, 11, 1, 0, 0, 0, 1), at(1, 1, 1), at(1969, 12, 31), at(1969, 12, 31, 23), None]
+    days = [datetime.date(2026, 11, 1), "!", datetime.date(1, 1, 1), datetime.date(1969, 12, 31), "!", None]
+    assert cast_of(times, dt.TIMESTAMP_NTZ, dt.DATE) == days
+
+
+@given(st.decimals(min_value=-(10**9), max_value=10**9, places=4))
+def test_decimals_of_fifteen_digits_survive_as_doubles(value: Decimal) -> None:
+    assert cast_of([float(value)], dt.DOUBLE, dt.Decimal(14, 4)) == [value]
+
+
+LISBON = CastRules(time_zone="Europe/Lisbon")
+
+
+def test_times_without_a_zone_get_the_one_that_is_named() -> None:
+    times = [at(2026, 7, 1, 12), at(2026, 10, 25, 1, 30), at(2026, 3, 29, 1, 30), None, at(2026, 1, 1)]
+    table = pa.table({"v": pa.array(times, pa.timestamp("ns"))})
+    error = differences(table.schema, one(dt.TIMESTAMP))
+    assert error.zoneless == ("v",)
+    with pytest.raises(SchemaMismatchError, match=r"'v' have no time zone, .* by time_zone"):
+        error.raise_if_any()
+    result = conform(table, one(dt.TIMESTAMP), rules=LISBON)
+    # 01:30 is there twice on the last Sunday of October, and not at all on that of March.
+    assert result.failed["v"].tolist() == [False, True, True, False, False]
+    utc = datetime.UTC
+    assert result.table["v"].to_pylist() == [
+        at(2026, 7, 1, 11).replace(tzinfo=utc), None, None, None, at(2026, 1, 1).replace(tzinfo=utc)
+    ]  # fmt: skip
+    # Times that have a zone keep theirs.
+    aware = pa.table({"v": pa.array([at(2026, 7, 1, 12).replace(tzinfo=utc)], pa.timestamp("s", "Asia/Tokyo"))})
+    assert conform(aware, one(dt.TIMESTAMP), rules=LISBON).table["v"].to_pylist() == [
+        at(2026, 7, 1, 12).replace(tzinfo=utc)
+    ]
+
+
+def test_texts_without_a_zone_get_the_one_that_is_named_too() -> None:
+    texts = ["2026-07-01 12:00:00", "2026-07-01T12:00:00.5Z", "2026-10-25 01:30:00", "noon", None]
+    table = pa.table({"v": texts})
+    assert conform(table, one(dt.TIMESTAMP), rules=CAST).failed["v"].tolist() == [True, False, True, True, False]
+    result = conform(table, one(dt.TIMESTAMP), rules=CastRules(cast=True, time_zone="Europe/Lisbon"))
+    assert result.failed["v"].tolist() == [False, False, True, True, False]
+    assert [value and value.isoformat() for value in result.table["v"].to_pylist()[:2]] == [
+        "2026-07-01T11:00:00+00:00",
+        "2026-07-01T12:00:00.500000+00:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("UTC", True), ("+02:00", True), ("Asia/Tokyo", True), ("Nowhere/X", False)]
+)
+def test_names_of_zones(name: str, known: bool) -> None:
+    assert is_zone(name) == known
+
+
+def test_times_within_nested_values_get_the_zone() -> None:
+    lists = pa.table({"v": pa.array([[at(2026, 7, 1, 12)], [at(2026, 3, 29, 1, 30)]], pa.list_(pa.timestamp("us")))})
+    result = conform(lists, one(dt.Array(dt.TIMESTAMP)), rules=LISBON)
+    assert result.failed["v"].tolist() == [False, True]

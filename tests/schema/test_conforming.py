@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from andes_spark.errors import SchemaMismatchError
 from andes_spark.schema import arrow_types
 from andes_spark.schema import types as dt
+from andes_spark.schema.casts import CastRules
 from andes_spark.schema.conforming import conform, nulls_in_required
 from andes_spark.schema.differences import differences
 from andes_spark.schema.schema import Schema
 from tests.schema import strategies
-from tests.schema.one_column import POINT, one
+from tests.schema.one_column import CAST, POINT, one
 
 
 def conformed(values: Any, arrow: pa.DataType, wanted: dt.DataType, *, cast: bool = False) -> list[Any]:
@@ -28,7 +30,7 @@ def conformed(values: Any, arrow: pa.DataType, wanted: dt.DataType, *, cast: boo
     whole = pa.array(values, arrow)
     padded = pa.array([*values, *values, *values], arrow).slice(len(values), len(values))
     for column in (whole, padded, pa.chunked_array([whole.slice(0, 1), whole.slice(1)])):
-        result = conform(pa.table({"v": column}), one(wanted), cast=cast)
+        result = conform(pa.table({"v": column}), one(wanted), rules=CastRules(cast))
         result.table.validate(full=True)
         assert not result.failed
         assert result.table.schema.field("v").type == arrow_types.to_arrow(wanted)
@@ -131,9 +133,9 @@ def test_which_decimals_widen_by_themselves(source: dt.DataType, wanted: dt.Data
         assert conformed([1, None], arrow_types.to_arrow(source), wanted) == [1, None]
 
 
-@pytest.mark.parametrize("arrow", [pa.uint8(), pa.uint64(), pa.float16(), pa.duration("s"), pa.time64("us")])
+@pytest.mark.parametrize("arrow", [pa.float16(), pa.duration("s"), pa.time64("us")])
 def test_types_without_a_counterpart_are_named(arrow: pa.DataType) -> None:
-    error = refused(pa.table({"v": pa.array([], arrow)}), one(dt.LONG), cast=True)
+    error = refused(pa.table({"v": pa.array([], arrow)}), one(dt.LONG), rules=CAST)
     assert error.wrong_type == {"v": (str(arrow), "bigint")}
 
 
@@ -145,6 +147,12 @@ def test_types_without_a_counterpart_are_named(arrow: pa.DataType) -> None:
         (pa.dictionary(pa.int8(), pa.string()), dt.STRING, ["a", None, "a"]),
         (pa.dictionary(pa.uint32(), pa.large_string()), dt.STRING, ["a", None, "b"]),
         (pa.dictionary(pa.int8(), pa.int16()), dt.LONG, [1, None, 1]),
+        (pa.uint8(), dt.SHORT, [255, None]),
+        (pa.uint8(), dt.BYTE, [127, None]),
+        (pa.uint32(), dt.INTEGER, [2**31 - 1, None]),
+        (pa.uint32(), dt.LONG, [2**32 - 1, None]),
+        (pa.uint64(), dt.LONG, [2**63 - 1, None]),
+        (pa.uint64(), dt.Decimal(20, 0), [Decimal(2**64 - 1), None]),
         (pa.large_binary(), dt.BINARY, [b"a", None, b""]),
         (pa.binary_view(), dt.BINARY, [b"a", None, b""]),
         (pa.binary(2), dt.BINARY, [b"ab", None, b"cd"]),
@@ -177,7 +185,7 @@ def test_struct_fields_are_matched_by_name_and_widened() -> None:
     values = [{"y": 0.5, "x": 1}, None, {"y": None, "x": None}]
     assert conformed(values, arrow, POINT) == [{"x": 1, "y": 0.5}, None, {"x": None, "y": None}]
     for other in (pa.struct([("x", pa.int64())]), pa.struct([("x", pa.int64()), ("Y", pa.float64())])):
-        assert "v" in refused(pa.table({"v": pa.array([], other)}), one(POINT), cast=True).fields["wrong_type"]
+        assert "v" in refused(pa.table({"v": pa.array([], other)}), one(POINT), rules=CAST).fields["wrong_type"]
 
 
 # ---- times
@@ -195,9 +203,9 @@ def test_timestamps_of_any_zone_and_unit_become_microseconds_of_utc() -> None:
 @pytest.mark.parametrize("cast", [False, True])
 def test_moments_and_wall_clock_times_never_mix(cast: bool) -> None:
     aware, naive = pa.timestamp("us", "UTC"), pa.timestamp("us")
-    assert refused(pa.table({"v": pa.array([], naive)}), one(dt.TIMESTAMP), cast=cast).wrong_type
-    assert refused(pa.table({"v": pa.array([], aware)}), one(dt.TIMESTAMP_NTZ), cast=cast).wrong_type
-    assert refused(pa.table({"v": pa.array([], pa.date32())}), one(dt.TIMESTAMP), cast=cast).wrong_type
+    assert refused(pa.table({"v": pa.array([], naive)}), one(dt.TIMESTAMP), rules=CastRules(cast)).wrong_type
+    assert refused(pa.table({"v": pa.array([], aware)}), one(dt.TIMESTAMP_NTZ), rules=CastRules(cast)).wrong_type
+    assert refused(pa.table({"v": pa.array([], pa.date32())}), one(dt.TIMESTAMP), rules=CastRules(cast)).wrong_type
 
 
 @pytest.mark.parametrize("arrow", [pa.timestamp("ns", "UTC"), pa.timestamp("ns")])
@@ -205,17 +213,33 @@ def test_nanoseconds_that_would_be_lost(arrow: pa.DataType) -> None:
     wanted = one(dt.TIMESTAMP if arrow.tz else dt.TIMESTAMP_NTZ)
     table = pa.table({"v": pa.array([1000, 1001, None, 2002], arrow)})
     error = refused(table, wanted)
-    assert "2 values that would lose precision" in error.message
+    assert "2 values that it cannot hold exactly" in error.message
     assert "row 1" in error.message
-    assert refused(table, wanted, cast=True, required=["v"]).wrong_type
-    result = conform(table, wanted, cast=True)
+    result = conform(table, wanted, rules=CAST)
     assert result.failed["v"].tolist() == [False, True, False, True]
     assert result.table["v"].cast(pa.int64()).to_pylist() == [1, None, None, None]
 
 
+def test_unsigned_numbers_that_are_too_large() -> None:
+    table = pa.table({"v": pa.array([1, 2**63, None], pa.uint64())})
+    assert "1 values that it cannot hold exactly (the first in row 1)" in refused(table, one(dt.LONG)).message
+    result = conform(table, one(dt.LONG), rules=CAST)
+    assert (result.failed["v"].tolist(), result.table["v"].to_pylist()) == ([False, True, False], [1, None, None])
+    assert refused(table, one(dt.INTEGER)).wrong_type == {"v": ("decimal(20,0)", "int")}
+
+
+def test_uuids_become_their_text() -> None:
+    ids = [uuid.UUID("00112233-4455-6677-8899-aabbccddeeff"), None]
+    storage = pa.array([each and each.bytes for each in ids], pa.binary(16))
+    table = pa.table({"v": pa.ExtensionArray.from_storage(pa.uuid(), storage)})
+    assert conform(table, one(dt.STRING)).table["v"].to_pylist() == ["00112233-4455-6677-8899-aabbccddeeff", None]
+    nested = pa.table({"v": pa.ListArray.from_arrays(pa.array([0, 2]), table["v"].combine_chunks())})
+    assert conform(nested, one(dt.Array(dt.STRING))).table["v"].to_pylist() == [[str(ids[0]), None]]
+
+
 def test_seconds_out_of_range_and_dates_with_a_time() -> None:
     table = pa.table({"v": pa.array([0, 2**60], pa.timestamp("s"))})
-    assert conform(table, one(dt.TIMESTAMP_NTZ), cast=True).failed["v"].tolist() == [False, True]
+    assert conform(table, one(dt.TIMESTAMP_NTZ), rules=CAST).failed["v"].tolist() == [False, True]
     table = pa.table({"v": pa.array([86_400_000, 1], pa.date64())})
     assert refused(table, one(dt.DATE)).wrong_type
 

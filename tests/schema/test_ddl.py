@@ -147,8 +147,6 @@ def test_errors_say_where(text: str, position: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "feature", "column"),
     [
-        ("v VARCHAR(10)", "char/varchar", "v"),
-        ("v CHAR(10)", "char/varchar", "v"),
         ("v INTERVAL DAY TO SECOND", "interval", "v"),
         ("v VARIANT", "variant", "v"),
         ("v VOID", "void", "v"),
@@ -204,3 +202,11 @@ def test_how_it_is_written() -> None:
     text = "id BIGINT NOT NULL COMMENT 'it\\'s', `a b` STRUCT<x: INT NOT NULL>, m MAP<STRING, DECIMAL(5,2)>"
     assert Schema.from_ddl(text).to_ddl() == text
     assert ddl.quoted("a`b") == "`a``b`"
+
+
+def test_text_of_a_length_is_a_string() -> None:
+    assert ddl.parse_columns("v VARCHAR(10), c CHAR(3) NOT NULL, x CHARACTER(4)") == ddl.parse_columns(
+        "v STRING, c STRING NOT NULL, x STRING"
+    )
+    with pytest.raises(OptionError, match="expected"):
+        ddl.parse_columns("v VARCHAR")

@@ -79,8 +79,6 @@ def test_any_schema_there_and_back(schema: Schema) -> None:
     ("type_", "feature"),
     [
         (spark.NullType(), "void"),
-        (spark.CharType(5), "char/varchar"),
-        (spark.VarcharType(5), "char/varchar"),
         (spark.CalendarIntervalType(), "interval"),
         (spark.DayTimeIntervalType(), "interval"),
         (spark.YearMonthIntervalType(), "interval"),
@@ -130,8 +128,10 @@ def test_other_json_that_is_refused_by_name(type_: Any, feature: str) -> None:
 
 def test_char_and_varchar_hidden_in_metadata() -> None:
     field = {"name": "v", "type": "string", "metadata": {"__CHAR_VARCHAR_TYPE_STRING": "varchar(10)"}}
-    with pytest.raises(UnsupportedTableError, match=r"varchar\(10\)"):
-        Schema.from_json_value({"type": "struct", "fields": [field]})
+    plain = Schema.from_json_value({"type": "struct", "fields": [{"name": "v", "type": "string"}]})
+    assert Schema.from_json_value({"type": "struct", "fields": [field]}) == plain
+    for type_ in (spark.CharType(5), spark.VarcharType(5)):
+        assert Schema.from_json(spark.StructType([spark.StructField("v", type_)]).json()) == plain
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,13 @@ def test_edge_05_the_type_of_a_sequence_is_what_the_table_says() -> None:
     with pytest.raises(SchemaMismatchError) as caught:
         numbers.apply(pa.table({"id": [1], "lsn": ["9"], "a": ["x"]}))
     assert "lsn" in caught.value.fields["wrong_type"]
-    with pytest.raises(SchemaMismatchError):  # not even by request: key and sequence are never cast
-        numbers.apply(pa.table({"id": [1], "lsn": ["9"], "a": ["x"]}), cast=True)
+    result = numbers.apply(pa.table({"id": ["1"], "lsn": ["9"], "a": ["x"]}), cast=True)
+    assert result.merge.late == 1
+    with pytest.raises(BadModsError) as bad:
+        numbers.apply(pa.table({"id": ["one", "1"], "lsn": ["9", "x"], "a": ["x", "x"]}), cast=True)
+    assert bad.value.reasons == {"failed cast: id": 1, "failed cast: lsn": 1}
+    with pytest.raises(OptionError, match=r"'lsn', which is text.* pass text_sequence=True"):
+        create("id bigint, lsn string, a string")
     for kind in ("double", "float", "boolean"):
         with pytest.raises(OptionError, match="lsn"):
             create(f"id bigint, lsn {kind}, a string")
@@ -254,7 +259,12 @@ def test_edge_12_a_truncate_at_a_sequence_that_is_a_key_too(key: list[str], merg
 def test_edge_12_a_truncate_at_a_long_sequence_holds_whole(merge: bool) -> None:
     """Longer than what manifests quote of keys and sequences: cut, it would let what it removed come back."""
     table = ModTable.create(
-        MemoryStorage(), "id bigint, lsn string, a string", primary_key=["id"], sequence_by=["lsn"], merge="manual"
+        MemoryStorage(),
+        "id bigint, lsn string, a string",
+        primary_key=["id"],
+        sequence_by=["lsn"],
+        text_sequence=True,
+        merge="manual",
     )
     mark = "m" * 1000
 

@@ -21,6 +21,7 @@ from andes_spark.model.mod import BatchId
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
+from andes_spark.schema.casts import CastRules, is_zone
 from andes_spark.table.inputs import arrow_parts, is_spark
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.merge import merge_after_apply
@@ -85,6 +86,13 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
             table=open_table.table,
             option="batch_id",
         )
+    if options.time_zone is not None and not is_zone(options.time_zone):
+        raise OptionError(
+            f'time_zone is a name such as "Europe/Lisbon" or an offset such as "+02:00", and {options.time_zone!r} is '
+            "neither",
+            option="time_zone",
+            value=options.time_zone,
+        )
     if options.column_list is not None and options.except_column_list is not None:
         raise OptionError("give column_list or except_column_list, not both", option="column_list")
     names = shape.schema.names
@@ -114,7 +122,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
         listed=listed,
         ignore_null=ignored,
         columns_to_update=options.columns_to_update,
-        cast=options.cast,
+        rules=CastRules(options.cast, options.time_zone),
         digest=None if options.batch_id is None else "all" if covers_all else "key",
     )
 

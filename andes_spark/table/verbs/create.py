@@ -67,7 +67,11 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
         OptionError: all that is wrong with names, keys and durations.
     """
     checked = validate_columns(
-        schema, options.primary_key, sequence_by=options.sequence_by, partition_by=options.partition_by
+        schema,
+        options.primary_key,
+        sequence_by=options.sequence_by,
+        partition_by=options.partition_by,
+        text_sequence=options.text_sequence,
     )
     if options.merge not in ("always", "manual"):
         parse_duration(options.merge, option="merge", also='"always", "manual" or ')

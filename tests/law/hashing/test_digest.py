@@ -25,6 +25,7 @@ from andes_spark.schema.conforming import conform
 from andes_spark.schema.schema import Schema
 from tests.law import reference
 from tests.schema import strategies
+from tests.schema.one_column import CAST
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "row_hash_1.json"
 
@@ -56,7 +57,7 @@ def test_the_golden_file() -> None:
     columns = {
         name: pa.array([unfolded(value) for value in values], pa.string()) for name, values in golden["columns"].items()
     }
-    table = conform(pa.table(columns), schema, cast=True, partial_ok=True).table
+    table = conform(pa.table(columns), schema, rules=CAST, partial_ok=True).table
     for name, column in nested_columns().items():
         table = table.append_column(schema.to_arrow().field(name), column)
     table = table.select(schema.names)
@@ -116,7 +117,7 @@ def golden_document() -> dict[str, Any]:
     types |= OTHER
     columns = scalars()
     schema = Schema(tuple(dt.Field(name, types[name]) for name in [*columns, *nested_columns()]))
-    flat = conform(pa.table(columns), Schema(schema.fields[: len(columns)]), cast=True).table
+    flat = conform(pa.table(columns), Schema(schema.fields[: len(columns)]), rules=CAST).table
     values = {name: flat[name].to_pylist() for name in columns}
     values |= {name: column.to_pylist() for name, column in nested_columns().items()}
     op = [0, 1, 2]

@@ -76,11 +76,8 @@ def candidates(
         return []
     for name in keys.column_names:
         type_ = schema.field(name).type
-        read = _partition_bounds(name, type_) if name in partition_columns else _file_bounds(name, type_)
-        if read is None or not kept:
-            continue
-        ranges = [read(file) for _, file in kept]
-        if all(each == _UNBOUNDED for each in ranges):
+        ranges = file_ranges([file for _, file in kept], name, type_, partition_columns)
+        if ranges is None:
             continue
         values = _plain(keys[name])
         if keys.num_rows > _MANY and name != keys.column_names[0]:
@@ -91,6 +88,15 @@ def candidates(
             hits = _Wanted(_sorted_values(values, type_)).within(ranges)
         kept = list(itertools.compress(kept, hits))
     return [position for position, _ in kept]
+
+
+def file_ranges(
+    files: Sequence[DataFile], name: str, type_: DataType, partition_columns: Sequence[str]
+) -> list[ColumnRange] | None:
+    """The range of a column in each file; None where no file has one."""
+    read = _partition_bounds(name, type_) if name in partition_columns else _file_bounds(name, type_)
+    ranges = [] if read is None else [read(file) for file in files]
+    return None if all(each == _UNBOUNDED for each in ranges) else ranges
 
 
 def _extremes(column: pa.ChunkedArray) -> pa.ChunkedArray:

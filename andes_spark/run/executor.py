@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 A = TypeVar("A")
@@ -43,3 +44,22 @@ class LocalExecutor:
             return [function(part) for part in work]
         with ThreadPoolExecutor(min(self.slots, len(work)), thread_name_prefix=step) as pool:
             return list(pool.map(function, work))
+
+
+def ahead(function: Callable[[A], B], parts: Iterable[A], *, slots: int, step: str) -> Iterator[B]:
+    """Results in the order of ``parts``, of which at most ``slots`` are under way or wait to be taken."""
+    if slots < 2:
+        yield from map(function, parts)
+        return
+    running: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(slots, thread_name_prefix=step) as pool:
+        try:
+            for part in parts:
+                running.append(pool.submit(function, part))
+                if len(running) == slots:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()

@@ -29,6 +29,7 @@ from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
+from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.maintenance.verify import VerifyResult, verify
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
@@ -36,9 +37,11 @@ from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.create import create_table, define, exists, read_schema
 from andes_spark.table.verbs.merge import run_merge
-from andes_spark.table.verbs.read import pin, read_arrow
+from andes_spark.table.verbs.read import pin, scan
 
 if TYPE_CHECKING:
+    import pandas
+    import polars as pl
     from pyspark.sql import DataFrame, SparkSession
 
 
@@ -306,20 +309,66 @@ class ModTable:
         columns: str | Sequence[str] | None = None,
         filter: Any = None,
         version: int | None = None,
+        limit: int | None = None,
     ) -> pa.Table:
         """The rows as one Arrow table, in no order, without Spark: the newest ones, or those of a version.
 
+        Holds the whole result in memory; ``to_batches`` does not.
+
         Args:
             columns: names of the columns wanted; None for all.
-            filter: SQL expression that polars evaluates, or a polars expression.
+            filter: SQL expression that polars evaluates, or a polars expression. Files that can hold no such row,
+                by the base's statistics, are not read.
             version: None for the newest.
+            limit: rows at most, any of them; no file is read once there are so many.
 
         Raises:
             OptionError: unknown columns, or a filter that cannot be evaluated.
             NoSuchVersionError, VersionExpiredError: no such version, or no longer.
         """
-        options = ReadOptions.checked(columns=columns, filter=filter, version=version)
-        return read_arrow(self._open_table, columns=options.columns, filter=options.filter, version=options.version)
+        return self.to_batches(columns=columns, filter=filter, version=version, limit=limit).read_all()
+
+    def to_batches(
+        self,
+        *,
+        columns: str | Sequence[str] | None = None,
+        filter: Any = None,
+        version: int | None = None,
+        limit: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """As ``to_arrow``, a stream of Arrow record batches that holds no more than the byte budget.
+
+        Pinned when called; files are read as the batches are asked for. The reader can be iterated over, and handed
+        to ``apply``, ``create(data=...)``, polars or DuckDB.
+        """
+        options = ReadOptions.checked(columns=columns, filter=filter, version=version, limit=limit)
+        return scan(self._open_table, options)
+
+    def to_polars(
+        self,
+        *,
+        columns: str | Sequence[str] | None = None,
+        filter: Any = None,
+        version: int | None = None,
+        limit: int | None = None,
+    ) -> pl.DataFrame:
+        """As ``to_arrow``, a polars DataFrame."""
+        return polars_frame(self.to_arrow(columns=columns, filter=filter, version=version, limit=limit))
+
+    def to_pandas(
+        self,
+        *,
+        columns: str | Sequence[str] | None = None,
+        filter: Any = None,
+        version: int | None = None,
+        limit: int | None = None,
+    ) -> pandas.DataFrame:
+        """As ``to_arrow``, a pandas DataFrame; integers and booleans with NULLs become its nullable types.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        return pandas_frame(self.to_arrow(columns=columns, filter=filter, version=version, limit=limit))
 
     def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
         """The raw log of some versions, both included: every mod as committed, late ones and all.

@@ -43,7 +43,7 @@ class Sizes:
 
 def estimate(case: EvaluationInput) -> Sizes:
     """Estimate what a merge has to hold, from manifests and the Delta log alone."""
-    narrow = sum(width(case.shape.arrow.field(name).type) for name in case.shape.columns.narrow)
+    narrow = row_width(case.shape.arrow, case.shape.columns.narrow)
     rows = sum(each.file.num_records or 0 for each in case.files)
     return Sizes(
         mods=case.pending.arrow_bytes,
@@ -112,6 +112,11 @@ def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedF
         groups[lightest].append(file)
         weight[lightest] += file.file.size
     return groups
+
+
+def row_width(schema: pa.Schema, columns: Sequence[str]) -> int:
+    """Bytes that some columns of a row take about."""
+    return sum(width(schema.field(name).type) for name in columns)
 
 
 def width(kind: pa.DataType) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
@@ -14,17 +17,24 @@ from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, case_of
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.merge.bucket import TruncateJob
+from andes_spark.base.merge.plan import BUCKET_BYTES, estimate, row_width
 from andes_spark.batch.conditions import parsed
 from andes_spark.batch.row_wise import check_row_wise
 from andes_spark.batch.sql_types import check_types, types_of, with_doubles
+from andes_spark.delta.skipping import may_hold
 from andes_spark.delta.vectors import deserialize, from_positions, load_vector, to_positions
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.log.pending import pending_of
-from andes_spark.run.executor import LocalExecutor
-from andes_spark.settings import Settings
+from andes_spark.log.sampling import bucket_bounds
+from andes_spark.model.options import ReadOptions
+from andes_spark.run.executor import LocalExecutor, ahead
+from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable
+
+_BATCH_BYTES = 16 * MIB
 
 
 def pin(open_table: OpenTable, version: int | None) -> Snapshot:
@@ -47,73 +57,183 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
     return Snapshot(version, base, case_of(base, pending, shape))
 
 
-def read_arrow(
-    open_table: OpenTable,
-    *,
-    version: int | None = None,
-    columns: Sequence[str] | None = None,
-    filter: Any = None,
-) -> pa.Table:
-    """The rows of a version; see ``ModTable.to_arrow``."""
-    snapshot = pin(open_table, version)
-    shape = snapshot.case.shape
+@dataclass(frozen=True)
+class Selection:
+    """The rows and columns that a read asks for.
+
+    Attributes:
+        names: columns of the result.
+        used: columns that are read: those of the result and of the condition.
+        condition: rows for which it is true; None for all.
+        limit: rows at most; None for all.
+    """
+
+    names: tuple[str, ...]
+    used: tuple[str, ...]
+    condition: pl.Expr | None
+    limit: int | None
+
+
+def scan(open_table: OpenTable, options: ReadOptions) -> pa.RecordBatchReader:
+    """The rows of a version as a stream, pinned now; see ``ModTable.to_batches``.
+
+    Files of the base are read when their rows are asked for: those that the filter may match, and with a limit a
+    row group at a time.
+    """
+    snapshot = pin(open_table, options.version)
+    selection = _selection(snapshot.case.shape, options)
+    schema = pa.schema([snapshot.case.shape.arrow.field(name) for name in selection.names])
+    return pa.RecordBatchReader.from_batches(schema, _batches(open_table, snapshot.case, selection, schema))
+
+
+def _selection(shape: TableShape, options: ReadOptions) -> Selection:
+    columns = options.columns
     if columns is not None and not columns:
         raise OptionError("columns is an empty list: name at least one column", option="columns")
     names = list(columns) if columns is not None else list(shape.schema.names)
     unknown = sorted(set(names) - set(shape.schema.names))
     if unknown:
-        raise OptionError(f"{open_table.table}: no columns {unknown}", table=open_table.table, column=unknown[0])
-    condition = _condition(filter)
-    wanted = list(dict.fromkeys([*names, *_roots(condition, shape)]))
-    if condition is not None and isinstance(filter, str):
+        raise OptionError(f"{shape.table}: no columns {unknown}", table=shape.table, column=unknown[0])
+    condition = _condition(options.filter)
+    roots = _roots(condition, shape)
+    if condition is not None and isinstance(options.filter, str):
         used = dict.fromkeys(condition.meta.root_names())
         check_types("filter", condition, types_of(pa.schema([shape.arrow.field(name) for name in used])))
-    parts = list(snapshot_parts(open_table.storage, snapshot.case, open_table.settings, columns=wanted))
-    schema = pa.schema([shape.arrow.field(name) for name in names])
-    return pa.concat_tables(
-        [schema.empty_table(), *(_filtered(part, condition).select(names).cast(schema) for part in parts)]
-    )
+    selection = Selection(tuple(names), tuple(dict.fromkeys([*names, *roots])), condition, options.limit)
+    _filtered(shape.arrow.empty_table(), condition)  # refuses what cannot be evaluated before a file is read
+    return selection
 
 
-def snapshot_parts(
-    storage: Storage, case: EvaluationInput, settings: Settings, *, columns: Sequence[str]
-) -> list[pa.Table]:
-    """The rows of a snapshot: what is left of each file of the base, then the rows that pending mods write."""
-    done = evaluated(storage, case, settings, columns=columns)
-    gone = gone_rows(storage, case, done, settings)
+def _batches(
+    open_table: OpenTable, case: EvaluationInput, selection: Selection, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    left = selection.limit
+    if left == 0:
+        return
+    settings = open_table.settings
+    for part in _parts(open_table.storage, case, settings, selection):
+        rows = _filtered(part, selection.condition).select(list(selection.names)).cast(schema)
+        rows = rows if left is None else rows.slice(0, left)
+        yield from rows.to_batches(max_chunksize=_batch_rows(rows, settings.byte_budget))
+        left = None if left is None else left - rows.num_rows
+        if left == 0:
+            return
+
+
+def _batch_rows(rows: pa.Table, byte_budget: int) -> int:
+    """Rows of a batch of about ``_BATCH_BYTES``."""
+    width = max(1, rows.nbytes // max(1, rows.num_rows))
+    return max(1, min(_BATCH_BYTES, byte_budget) // width)
+
+
+def _parts(storage: Storage, case: EvaluationInput, settings: Settings, selection: Selection) -> Iterator[pa.Table]:
+    """What is left of each file of the base, then the rows that pending mods write."""
+    ranges = _pending_ranges(storage, case, settings)
+    if ranges == [None]:
+        done = evaluated(storage, case, settings, columns=selection.used)
+        gone = gone_rows(storage, case, done, settings)
+        yield from _base_parts(storage, case, settings, selection, gone)
+        if done is not None:
+            yield done.rows
+        return
+    # Above the budget each range of keys is evaluated twice: for the base rows that it replaces, then for its own.
+    gone = truncated_rows(storage, case, settings)
+    for bounds in ranges:
+        done = evaluated(storage, case, settings, columns=case.shape.columns.key, bounds=bounds)
+        _add_rows(gone, replaced_rows(done))
+    yield from _base_parts(storage, case, settings, selection, gone)
+    for bounds in ranges:
+        done = evaluated(storage, case, settings, columns=selection.used, bounds=bounds)
+        if done is not None:
+            yield done.rows
+
+
+def _pending_ranges(storage: Storage, case: EvaluationInput, settings: Settings) -> list[KeyRange | None]:
+    """Ranges of keys whose pending mods fit the byte budget; None stands for all keys."""
+    sizes = estimate(case)
+    size = sizes.mods + sizes.narrow
+    if size <= settings.byte_budget or case.pending.rows == 0:
+        return [None]
+    shape, buckets = case.shape, -(-size // BUCKET_BYTES)
+    return list(bucket_bounds(storage, case.pending, shape.columns, shape.arrow, buckets, table=shape.table))
+
+
+def _base_parts(
+    storage: Storage,
+    case: EvaluationInput,
+    settings: Settings,
+    selection: Selection,
+    gone: Mapping[int, BitMap64],
+) -> Iterator[pa.Table]:
+    files = [] if case.erased else _files_for(case, selection.condition)
+    width = row_width(case.shape.arrow, selection.used)
+    largest = max((max(file.file.size, (file.file.num_records or 0) * width) for file in files), default=0)
 
     def alive(file: NumberedFile) -> pa.Table:
-        return alive_rows(storage, file, case.shape, columns, gone.get(file.number))
+        return alive_rows(storage, file, case.shape, selection.used, gone.get(file.number))
 
-    parts = LocalExecutor(settings.threads).map(alive, () if case.erased else case.files, step="read base")
-    return [*parts, done.rows] if done is not None else parts
+    if selection.limit is None and largest <= settings.byte_budget:
+        slots = min(settings.threads, settings.byte_budget // max(1, largest))
+        yield from ahead(alive, files, slots=slots, step="read base")
+        return
+    for file in files:
+        yield from alive_groups(storage, file, case.shape, selection.used, gone.get(file.number))
+
+
+def _files_for(case: EvaluationInput, condition: pl.Expr | None) -> list[NumberedFile]:
+    """Files of the base that may hold rows for which a condition is true."""
+    if condition is None:
+        return list(case.files)
+    flags = may_hold([each.file for each in case.files], case.shape.schema, case.shape.partition_by, condition)
+    return list(itertools.compress(case.files, flags))
 
 
 def evaluated(
-    storage: Storage, case: EvaluationInput, settings: Settings, *, columns: Sequence[str]
+    storage: Storage,
+    case: EvaluationInput,
+    settings: Settings,
+    *,
+    columns: Sequence[str],
+    bounds: KeyRange | None = None,
 ) -> Evaluation | None:
-    """Pending mods evaluated in this process; None where there are none."""
+    """Pending mods evaluated in this process, all or those within bounds; None where there are none."""
     if case.pending.rows == 0:
         return None
     locate = local_locator(storage, case.shape, settings.threads)
-    return evaluate(storage, case, locate=locate, columns=columns)
+    return evaluate(storage, case, locate=locate, columns=columns, bounds=bounds)
 
 
 def gone_rows(
     storage: Storage, case: EvaluationInput, done: Evaluation | None, settings: Settings
 ) -> dict[int, BitMap64]:
     """Rows of the base that pending mods replace or remove, by number of the file."""
-    gone: dict[int, BitMap64] = {}
-    if done is not None:
-        files, rows = done.replaced[BASE_FILE].to_numpy(), done.replaced[BASE_ROW].to_numpy()
-        for number in np.unique(files):
-            gone[int(number)] = from_positions(np.sort(rows[files == number]))
-    if case.pending.truncates and not case.erased and case.new_watermark is not None:
-        job = TruncateJob(storage, case.shape, case.new_watermark)
-        for number, data in LocalExecutor(settings.threads).map(job, case.files, step="find truncated rows"):
-            if data:
-                gone[number] = gone.get(number, BitMap64()) | deserialize(data)
+    gone = truncated_rows(storage, case, settings)
+    _add_rows(gone, replaced_rows(done))
     return gone
+
+
+def replaced_rows(done: Evaluation | None) -> dict[int, BitMap64]:
+    """Rows of the base that an evaluation replaces or removes, by number of the file."""
+    if done is None or done.replaced.height == 0:
+        return {}
+    places = done.replaced.sort(BASE_FILE, BASE_ROW)
+    files, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy()
+    numbers, starts = np.unique(files, return_index=True)
+    return {int(number): from_positions(part) for number, part in zip(numbers, np.split(rows, starts[1:]), strict=True)}
+
+
+def truncated_rows(storage: Storage, case: EvaluationInput, settings: Settings) -> dict[int, BitMap64]:
+    """Rows of the base at or below a pending truncate, by number of the file."""
+    if not case.pending.truncates or case.erased or case.new_watermark is None:
+        return {}
+    job = TruncateJob(storage, case.shape, case.new_watermark)
+    found = LocalExecutor(settings.threads).map(job, case.files, step="find truncated rows")
+    return {number: deserialize(data) for number, data in found if data}
+
+
+def _add_rows(gone: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:
+    for number, rows in more.items():
+        gone[number] = gone[number] | rows if number in gone else rows
 
 
 def alive_rows(
@@ -121,13 +241,32 @@ def alive_rows(
 ) -> pa.Table:
     """Columns of the rows of a file that are left."""
     data = OpenFile(storage, file.path, file.file, shape).read(columns)
+    return _without(data, _dead_rows(storage, file, gone))
+
+
+def alive_groups(
+    storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
+) -> Iterator[pa.Table]:
+    """As :func:`alive_rows`, a row group at a time."""
+    opened = OpenFile(storage, file.path, file.file, shape)
+    dead = _dead_rows(storage, file, gone)
+    for group, (first, last) in enumerate(itertools.pairwise(opened.starts)):
+        inside = dead[np.searchsorted(dead, first) : np.searchsorted(dead, last)]
+        yield _without(opened.read(columns, [group]), inside - first)
+
+
+def _dead_rows(storage: Storage, file: NumberedFile, gone: BitMap64 | None) -> npt.NDArray[np.int64]:
     dead = BitMap64() if gone is None else gone
     if file.file.vector is not None:
         dead = dead | load_vector(storage, file.file.vector)
-    if not dead:
+    return to_positions(dead)
+
+
+def _without(data: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+    if not len(rows):
         return data
     keep = np.ones(data.num_rows, np.bool_)
-    keep[to_positions(dead)] = False
+    keep[rows] = False
     return data.filter(pa.array(keep))
 
 
@@ -155,7 +294,7 @@ def _roots(condition: pl.Expr | None, shape: TableShape) -> list[str]:
 
 
 def _filtered(rows: pa.Table, condition: pl.Expr | None) -> pa.Table:
-    if condition is None or rows.num_rows == 0:
+    if condition is None:
         return rows
     used = {name: with_doubles(rows[name]) for name in condition.meta.root_names()}
     frame = pl.from_arrow(pa.table(used)) if used else pl.DataFrame(height=rows.num_rows)

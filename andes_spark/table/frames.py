@@ -1,0 +1,38 @@
+"""Arrow tables as DataFrames of other libraries, with the values that they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.errors import MissingPackageError
+
+_NULLABLE = {"bool": "boolean", "int8": "Int8", "int16": "Int16", "int32": "Int32", "int64": "Int64"}
+
+
+def polars_frame(rows: pa.Table) -> pl.DataFrame:
+    """A polars DataFrame of the rows."""
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def pandas_frame(rows: pa.Table) -> Any:
+    """A pandas DataFrame of the rows.
+
+    Integers and booleans with NULLs become pandas' nullable types: by default they would become floating point
+    numbers, which do not have every 64-bit integer.
+
+    Raises:
+        MissingPackageError: pandas is not installed.
+    """
+    try:
+        frame = rows.to_pandas(integer_object_nulls=True)
+    except ImportError as error:
+        raise MissingPackageError("pandas is not installed: pip install 'pandas>=2.2,<3'", package="pandas") from error
+    for field in rows.schema:
+        if str(field.type) in _NULLABLE and rows[field.name].null_count:
+            frame[field.name] = frame[field.name].astype(_NULLABLE[str(field.type)])
+    return frame

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import click
+import pyarrow as pa
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from andes_spark.cli.plain import plain
+from andes_spark.cli.json_lines import json_lines, to_json
+from andes_spark.cli.plain import plain, rows_of
 from andes_spark.errors import AndesError
 
 Form = Literal["text", "json"]
@@ -56,6 +58,14 @@ class Output:
                 self._line(row)
         else:
             self.table(rows, columns=columns, title=title)
+
+    def batches(self, batches: Iterable[pa.RecordBatch], *, columns: Sequence[str]) -> None:
+        """Print rows of Arrow: JSON lines as they come, or a table of all of them."""
+        if not self.is_json:
+            self.table((row for batch in batches for row in rows_of(pa.Table.from_batches([batch]))), columns=columns)
+            return
+        for batch in batches:
+            click.echo(json_lines(batch), nl=False)
 
     def table(
         self, rows: Iterable[Row], *, columns: Sequence[str], title: str | None = None, wide: int = _WIDE
@@ -110,11 +120,6 @@ class Output:
 
     def _line(self, content: Row) -> None:
         click.echo(to_json(content))
-
-
-def to_json(content: Any) -> str:
-    """One line of JSON, with exact values; see ``plain``."""
-    return json.dumps(plain(content), ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
 
 
 def _ignore(_: str) -> None:

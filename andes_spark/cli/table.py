@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from andes_spark.cli.options import flags, pairs
 from andes_spark.cli.output import Form, Output
-from andes_spark.cli.plain import plain, rows_of
+from andes_spark.cli.plain import plain
 from andes_spark.cli.summaries import iso_time, show_manifest
 from andes_spark.model.manifest import COUNTED, Counts
 from andes_spark.model.options import ModsOptions, ReadOptions, VersionOptions
@@ -99,7 +99,7 @@ def manifest(path: str, output: Output, storage_options: dict[str, str] | None, 
 
 
 def _limit(function: Command) -> Command:
-    text = f"Rows to show; by default {_SHOWN} as text, all of them as JSON."
+    text = f"Rows at most; by default {_SHOWN} as text, all of them as JSON."
     return click.option("--limit", type=click.IntRange(0), help=text)(function)
 
 
@@ -112,7 +112,7 @@ def quarantined(
 ) -> None:
     """Show the mods that were set aside, with the reason."""
     opened = ModTable.open(path, storage_options=storage_options)
-    show_rows(output, opened.quarantined(version=version), limit)
+    show_rows(output, opened.quarantined(version=version).to_reader(), limit)
 
 
 @table.command()
@@ -129,7 +129,7 @@ def mods(
 ) -> None:
     """Show the raw log: every mod of some versions as committed."""
     opened = ModTable.open(path, storage_options=storage_options)
-    show_rows(output, opened.mods(from_version, to_version), limit)
+    show_rows(output, opened.mods(from_version, to_version).to_reader(), limit)
 
 
 @table.command()
@@ -145,7 +145,7 @@ def verify(path: str, output: Output, storage_options: dict[str, str] | None) ->
 
 @table.command()
 @table_command
-@flags(ReadOptions)
+@flags(ReadOptions, without=["limit"])
 @_limit
 @click.option("--spark", is_flag=True, help="Read by Spark, for tables beyond this machine's memory.")
 def read(
@@ -159,12 +159,11 @@ def read(
     spark: bool,
 ) -> None:
     """Show rows: the base and all pending mods together, in no order."""
+    options = ReadOptions(columns=columns, filter=filter, version=version, limit=_asked(output, limit))
     if spark:
-        rows = _by_spark(path, storage_options, columns, filter, version, _wanted(output, limit))
+        rows = _by_spark(path, storage_options, options).to_reader()
     else:
-        with output.progress("read") as step:
-            opened = ModTable.open(path, storage_options=storage_options, progress=step)
-            rows = opened.to_arrow(columns=columns, filter=filter, version=version)
+        rows = ModTable.open(path, storage_options=storage_options).to_batches(**vars(options))
     show_rows(output, rows, limit)
 
 
@@ -173,17 +172,36 @@ def counts_of(counts: Counts) -> dict[str, int]:
     return {name: getattr(counts, name) for name in COUNTED}
 
 
-def show_rows(output: Output, rows: pa.Table, limit: int | None) -> None:
-    """Print rows, and on stderr how many of them are left out."""
-    wanted = _wanted(output, limit)
-    shown = rows if wanted is None else rows.slice(0, wanted)
-    output.rows(rows_of(shown), columns=rows.column_names)
-    if limit is None and shown.num_rows < rows.num_rows:
-        output.note(f"{shown.num_rows} of {rows.num_rows} rows; --limit shows more")
+def show_rows(output: Output, rows: pa.RecordBatchReader, limit: int | None) -> None:
+    """Print the first rows of a stream, and on stderr if it has more than are shown where nobody set a limit."""
+    most = _most(output, limit)
+    more: list[bool] = []
+    output.batches(rows if most is None else _first(rows, most, more), columns=rows.schema.names)
+    if limit is None and more:
+        output.note(f"the first {most} rows; --limit shows more")
 
 
-def _wanted(output: Output, limit: int | None) -> int | None:
+def _first(batches: Iterable[pa.RecordBatch], most: int, more: list[bool]) -> Iterator[pa.RecordBatch]:
+    """The first rows; leaves a mark if there are more."""
+    left = most
+    for batch in batches:
+        if batch.num_rows > left:
+            more.append(True)
+        if left:
+            yield batch.slice(0, left)
+        left -= min(left, batch.num_rows)
+        if more:
+            return
+
+
+def _most(output: Output, limit: int | None) -> int | None:
     return _SHOWN if limit is None and not output.is_json else limit
+
+
+def _asked(output: Output, limit: int | None) -> int | None:
+    """Rows to ask for: one more than are shown, to say so."""
+    most = _most(output, limit)
+    return most if most is None or limit is not None else most + 1
 
 
 _S3A_NAMES = {
@@ -204,21 +222,14 @@ def s3a_settings(options: Mapping[str, str]) -> dict[str, str]:
     return {f"spark.hadoop.fs.s3a.{name}": value for name, value in found.items()}
 
 
-def _by_spark(
-    path: str,
-    storage_options: dict[str, str] | None,
-    names: tuple[str, ...] | None,
-    condition: str | None,
-    version: int | None,
-    limit: int | None,
-) -> pa.Table:
+def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOptions) -> pa.Table:
     from andes_spark.spark.session import spark_session
 
     s3 = path.startswith(("s3://", "s3a://"))
     session = spark_session("andes table read", s3=s3, config=s3a_settings(storage_options or {}))
-    frame = ModTable.open(path, storage_options=storage_options, spark=session).read(version=version)
-    if condition is not None:
-        frame = frame.where(condition)
-    if names is not None:
-        frame = frame.select(*("`" + name.replace("`", "``") + "`" for name in names))
-    return (frame if limit is None else frame.limit(limit)).toArrow()
+    frame = ModTable.open(path, storage_options=storage_options, spark=session).read(version=options.version)
+    if options.filter is not None:
+        frame = frame.where(options.filter)
+    if options.columns is not None:
+        frame = frame.select(*("`" + name.replace("`", "``") + "`" for name in options.columns))
+    return (frame if options.limit is None else frame.limit(options.limit)).toArrow()

@@ -314,7 +314,7 @@ class ReadOptions(Options):
     columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
     filter: Any = option(CONDITION, None, help="Condition on the rows, such as \"status = 'open' AND total > 10\".")
     version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")
-    limit: int | None = option(COUNT.or_none(), None, help="Rows at most; by default all.")
+    limit: int | None = option(COUNT.or_none(), None, help="Rows at most.")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from andes_spark.cli.output import to_json
+from andes_spark.cli.json_lines import to_json
 from andes_spark.cli.plain import parsed, plain
 from andes_spark.errors import SchemaMismatchError
 from andes_spark.model.manifest import Counts

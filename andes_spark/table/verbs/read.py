@@ -123,7 +123,7 @@ def _batches(
 def _batch_rows(rows: pa.Table, byte_budget: int) -> int:
     """Rows of a batch of about ``_BATCH_BYTES``."""
     width = max(1, rows.nbytes // max(1, rows.num_rows))
-    return max(1, min(_BATCH_BYTES, byte_budget) // width)
+    return int(max(1, min(_BATCH_BYTES, byte_budget) // width))
 
 
 def _parts(storage: Storage, case: EvaluationInput, settings: Settings, selection: Selection) -> Iterator[pa.Table]:

@@ -20,6 +20,7 @@
     ├ CommitError
     │  ├ CommitConflictError          retryable: another writer was first, too often
     │  └ CommitUnknownError           retryable: nobody can say yet whether the commit happened
+    ├ MergeBlockedError               a version whose mods cannot be written to the base
     ├ ClockError                      a clock, or the time of a version, that is far from the store's
     ├ MissingPackageError             a package that this call needs is not installed
     ├ TaskError                       a part of the work failed in a worker
@@ -327,6 +328,16 @@ class CommitUnknownError(CommitError):
     """
 
     retryable = True
+
+
+class MergeBlockedError(AndesError):
+    """The mods of a version cannot be written to the base, so that no later version can be merged.
+
+    Attributes:
+        version: the version.
+    """
+
+    version: int | None = None
 
 
 class ClockError(AndesError):

@@ -7,6 +7,7 @@ which is how writers, mergers and readers meet in the middle of each other's wor
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark.base.merge import plan
-from andes_spark.errors import BatchConflictError
+from andes_spark.errors import BatchConflictError, OptionError
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.memory import MemoryStorage
@@ -44,10 +45,12 @@ class World:
     keys: Sequence[str] = tuple(KEYS)
     nested: float = 0.5
     reads: float = 0.0
+    asides: float = 0.1
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
     sent: dict[int, Batch] = field(default_factory=dict)
+    aside: dict[int, int] = field(default_factory=dict)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
 
@@ -161,6 +164,27 @@ class World:
         self.versions[version] = batch.mods
         self.sent[version] = batch
 
+    def set_aside(self, number: int) -> None:
+        """Set a version aside by a handle, unless it is merged."""
+        candidates = [version for version, batch in self.sent.items() if batch.mods]
+        if not candidates:
+            return
+        version = self.random.choice(candidates)
+        try:
+            result = self.tables[number].set_aside(version)
+        except OptionError:
+            return  # it is merged
+        assert result.mods == len(self.versions[version])
+        if result.repeated:
+            # By the handle that stepped in meanwhile, or before.
+            assert self.aside.get(result.committed) == version
+            return
+        while len(self.versions) <= result.committed:
+            self.versions.append(UNKNOWN)
+        assert self.versions[result.committed] is UNKNOWN
+        self.versions[result.committed] = []
+        self.aside[result.committed] = version
+
     def _count(self, result: Any) -> None:
         if result.error is not None:
             raise result.error
@@ -193,6 +217,8 @@ class World:
         if rnd.random() < self.nested:
             self._tap(number)
         action = rnd.choice((self.apply, self.apply, self.apply, self.merge, self.merge, self.read, self.read_version))
+        if rnd.random() < self.asides:
+            action = self.set_aside
         if rnd.random() < self.reads:
             action = self.read
         try:
@@ -213,6 +239,8 @@ class World:
                 (self.apply, self.merge, self.apply),
             )
         )
+        if rnd.random() < self.asides:
+            actions = (*actions, self.set_aside)
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
         kind = rnd.choice((None, None, "put_if_absent"))
 
@@ -237,7 +265,7 @@ class World:
     # What is compared
 
     def expected(self, version: int) -> dict[Any, Any]:
-        state = oracle.snapshot(self.versions[: version + 1], VALUE_NAMES, ["must"])
+        state = oracle.snapshot(self.versions[: version + 1], VALUE_NAMES, ["must"], self.aside)
         return {
             key: (sequence if self.sequence.names else (), tuple(values[name] for name in VALUE_NAMES))
             for key, (sequence, values) in state.rows.items()
@@ -271,9 +299,11 @@ class World:
         # The base of a plain reader is the table: nothing is pending any more.
         assert table.status().pending_versions == 0
         committed = sum(len(mods) for mods in self.versions[1:])
-        assert self.counts.mods == committed, f"{self.counts} of {committed} mods"
-        state = oracle.snapshot(self.versions, VALUE_NAMES, ["must"])
-        assert self.counts.quarantined == len(state.quarantined), f"{self.counts}: {state.quarantined}"
+        state = oracle.snapshot(self.versions, VALUE_NAMES, ["must"], self.aside)
+        if not self._rewound(table):
+            assert self.counts.mods == committed, f"{self.counts} of {committed} mods"
+            assert self.counts.discarded == sum(len(self.versions[version]) for version in self.aside.values())
+            assert self.counts.quarantined == len(state.quarantined), f"{self.counts}: {state.quarantined}"
         set_aside = sorted(
             (version, mod.sequence or (), mod.key) for version, mod in state.quarantined if mod.key is not None
         )
@@ -282,6 +312,11 @@ class World:
         checked = table.verify()
         assert checked.ok, checked.problems
         assert checked.rows == len(before)
+
+    def _rewound(self, table: ModTable) -> bool:
+        """Whether a merge started from an older state than the newest: mods are counted by both merges then."""
+        merges = table.merges()
+        return any(later["from_version"] <= earlier["to_version"] for later, earlier in itertools.pairwise(merges))
 
 
 UNKNOWN: list[Mod] = []

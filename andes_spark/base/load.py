@@ -12,6 +12,7 @@ from andes_spark.base.runs import sorted_pieces
 from andes_spark.errors import BadModsError, DuplicateKeyError
 from andes_spark.law.columns import KeyColumns
 from andes_spark.law.rows import NAMED_KEYS, bad_rows, same_place
+from andes_spark.model.folders import path_room
 from andes_spark.model.mod import OP, Op
 from andes_spark.schema.conforming import conform
 
@@ -26,7 +27,13 @@ def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:
     table = conform(data, shape.schema, required=shape.columns.narrow).table
     table = table.select(list(shape.schema.names))
     ops = pa.repeat(pa.scalar(int(Op.UPSERT), pa.int8()), table.num_rows)
-    bad = bad_rows(table.append_column(OP, ops), shape.schema, shape.columns, partition_by=shape.partition_by)
+    bad = bad_rows(
+        table.append_column(OP, ops),
+        shape.schema,
+        shape.columns,
+        partition_by=shape.partition_by,
+        path_room=path_room(shape.table),
+    )
     if len(bad.rows):
         reasons = bad.tally()
         raise BadModsError(

@@ -20,6 +20,7 @@ from andes_spark.law.hashing import digest
 from andes_spark.law.presence import pack_present, present_by_column
 from andes_spark.law.rows import Reason, bad_rows, collapse, sort_mods
 from andes_spark.log.mod_files import NO_QUARANTINE, QUARANTINE_SCHEMA
+from andes_spark.model.folders import path_room
 from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import json_rows
@@ -118,6 +119,7 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
         plan.schema,
         plan.columns,
         partition_by=plan.partition_by,
+        path_room=path_room(plan.table),
         failed=failed,
         unknown_columns=unknown,
         present=present,

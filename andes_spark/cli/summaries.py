@@ -10,6 +10,7 @@ from andes_spark.cli.output import Output
 from andes_spark.cli.plain import plain
 from andes_spark.model.manifest import COUNTED, Counts, Manifest
 from andes_spark.model.results import ApplyResult, MergeCounts, MergeResult, Step
+from andes_spark.table.maintenance.set_aside import SetAsideResult
 
 
 def apply_summary(result: ApplyResult, *, dry_run: bool = False) -> str:
@@ -32,18 +33,30 @@ def merge_summary(result: MergeResult) -> str:
     return "\n".join([_merged(result), _spent(result.steps)])
 
 
+def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
+    """What setting a version aside did, or would do."""
+    if result.repeated:
+        return f"nothing to do: version {result.version} was set aside by version {result.committed}"
+    mood = "would be" if dry_run else "is"
+    return f"version {result.version} {mood} set aside by version {result.committed}: {result.mods} mods"
+
+
 def show_manifest(output: Output, manifest: Manifest) -> None:
     """A manifest: as it is stored for programs, its fields and a table of its files for people."""
     content = plain(manifest)
     if output.is_json:
         output.document(content)
         return
-    entries = content.pop("entries", [])
+    events = content.pop("events", [])
     content["time"] = iso_time(manifest.time)
     output.fields(content)
-    if entries:
-        columns = ["kind", "rows", "upserts", "deletes", "truncates", "partial", "bytes", "path"]
-        output.table([{name: entry.get(name, 0) for name in columns} for entry in entries], columns=columns, wide=100)
+    files = [{"event": event["type"], **file} for event in events for file in event.pop("files", [])]
+    for event in events:
+        if len(event) > 1:
+            output.fields({event.pop("type"): event})
+    if files:
+        columns = ["event", "rows", "upserts", "deletes", "truncates", "partial", "bytes", "path"]
+        output.table([{name: file.get(name, 0) for name in columns} for file in files], columns=columns, wide=100)
 
 
 def iso_time(milliseconds: int) -> str:

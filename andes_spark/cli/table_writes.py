@@ -1,4 +1,4 @@
-"""``andes table create``, ``apply`` and ``merge``: the commands that write, each with a dry run."""
+"""``andes table create``, ``apply``, ``merge`` and ``set-aside``: the commands that write, each with a dry run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from andes_spark.cli.inputs import FORMATS, open_rows, read_schema_file
 from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.plain import plain
-from andes_spark.cli.summaries import apply_summary, merge_summary
+from andes_spark.cli.summaries import apply_summary, merge_summary, set_aside_summary
 from andes_spark.cli.table import counts_of, table_command
 from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
@@ -213,3 +213,16 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
         else:
             result = opened.merge()
             output.document(plain(result), text=merge_summary(result))
+
+
+@click.command("set-aside")
+@table_command
+@click.argument("version", type=int)
+@dry_run
+def set_aside(path: str, output: Output, storage_options: Options, version: int, dry_run: bool) -> None:
+    """Take the mods of a committed version that is not merged out of the table."""
+    storage = open_storage(path, options=storage_options)
+    with output.progress("set aside") as step:
+        opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        result = opened.set_aside(version)
+        output.document(plain(result) | {"dry_run": dry_run}, text=set_aside_summary(result, dry_run=dry_run))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from andes_spark.law.columns import KeyColumns
 from andes_spark.law.hashing import digest
 from andes_spark.law.order import table_order
 from andes_spark.law.presence import present_by_column
-from andes_spark.model.folders import is_folder_name
+from andes_spark.model.folders import folder_bytes, is_folder_name
 from andes_spark.model.mod import OP, Op
 from andes_spark.schema.arrow_types import whole
 from andes_spark.schema.conforming import nulls_in_required
@@ -46,6 +47,7 @@ class Reason(enum.Enum):
     FAILED_CAST = "failed cast"
     EMPTY_PARTITION = "empty string in a partition column"
     PARTITION_NAME = "partition value that cannot name a folder"
+    PARTITION_PATH = "partition values whose folders are too long for a path together"
     OUT_OF_RANGE = "time outside the years 1 to 9999 in a key, sequence or partition column"
     UNKNOWN_COLUMN = "columns_to_update names an unknown column"
     LATE_PARTIAL = "late partial mod"
@@ -72,6 +74,7 @@ def bad_rows(
     columns: KeyColumns,
     *,
     partition_by: Sequence[str] = (),
+    path_room: int | None = None,
     failed: Mapping[str, Bools] | None = None,
     unknown_columns: Bools | None = None,
     present: Bools | None = None,
@@ -83,13 +86,17 @@ def bad_rows(
         schema: the table's schema.
         columns: its key and sequence.
         partition_by: its partition columns.
+        path_room: bytes that their folders may take in a path; None: any number.
         failed: per column, rows whose value could not be cast.
         unknown_columns: rows whose ``columns_to_update`` names something else than columns.
         present: (rows, columns of the schema): whether the row carries the column; None: all full.
     """
     reason = np.full(table.num_rows, -1, np.int16)
     found: list[tuple[Reason, str | None]] = []
-    checks = _checks(table, schema, columns, partition_by, failed or {}, unknown_columns, present)
+    checks = itertools.chain(
+        _checks(table, schema, columns, partition_by, failed or {}, unknown_columns, present),
+        _long_paths(table, partition_by, path_room),
+    )
     for why, column, mask in checks:
         reason[mask & (reason < 0)] = len(found)
         found.append((why, column))
@@ -141,6 +148,21 @@ def _checks(
         if outside is not None:
             carries = ~truncate if name in columns.key else upsert
             yield Reason.OUT_OF_RANGE, name, outside if name in columns.sequence else outside & carries
+
+
+def _long_paths(
+    table: pa.Table, partition_by: Sequence[str], path_room: int | None
+) -> Iterator[tuple[Reason, str | None, Bools]]:
+    """Upserts whose folders are too long together."""
+    if path_room is None or not partition_by:
+        return
+    total = np.zeros(table.num_rows, np.int64)
+    for name in partition_by:
+        encoded = table[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        sizes = np.array([folder_bytes(name, value) for value in encoded.dictionary.to_pylist()], np.int64)
+        total += sizes[encoded.indices.to_numpy()]
+    if (total > path_room).any():
+        yield Reason.PARTITION_PATH, None, (total > path_room) & (table[OP].to_numpy() == Op.UPSERT)
 
 
 def _out_of_range(column: pa.ChunkedArray) -> Bools | None:

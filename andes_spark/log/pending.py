@@ -99,6 +99,24 @@ def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
     return min(below, default=None)
 
 
+def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:
+    """Versions that a merge may go up to: all but those from one that was set aside to the one that says so."""
+    gone = [
+        (event.version, version.version)
+        for version in versions
+        for event in version.events
+        if isinstance(event, SetAside)
+    ]
+    numbers = (version.version for version in versions)
+    return [number for number in numbers if not any(first <= number < end for first, end in gone)]
+
+
+def up_to(versions: Sequence[PendingVersion], last: int) -> list[PendingVersion]:
+    """The versions up to one, without those that any of them sets aside."""
+    gone = {event.version for version in versions for event in version.events if isinstance(event, SetAside)}
+    return [version for version in versions if version.version <= last and version.version not in gone]
+
+
 class _Interpreter:
     """The events of versions, one handler each."""
 

@@ -29,7 +29,11 @@ from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
+<<<<<<< HEAD
 from andes_spark.table.frames import pandas_frame, polars_frame
+=======
+from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
+>>>>>>> ab41e5a (set_aside: an event takes a committed version out of the law; merges name the version that blocks them; partition paths are checked whole)
 from andes_spark.table.maintenance.verify import VerifyResult, verify
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
@@ -272,6 +276,22 @@ class ModTable:
             CommitConflictError: other merges were first, too often.
         """
         return run_merge(self._open_table)
+
+    def set_aside(self, version: int) -> SetAsideResult:
+        """Take the mods of a committed version out of the table: they take no part from a new version on.
+
+        For a version that ``merge`` names because its mods cannot be written to the base, or a batch that must not
+        become visible. Reads of the versions from it up to the new one still show its mods; ``quarantined`` lists
+        them. Its batch id stays known: send corrected mods with a new one. Runs no Spark job.
+
+        Args:
+            version: not merged yet; setting it aside again changes nothing.
+
+        Raises:
+            NoSuchVersionError: it was never committed.
+            OptionError: it is merged, or holds no mods.
+        """
+        return set_aside(self._open_table, version)
 
     def read(self, *, version: int | None = None) -> DataFrame:
         """The rows as a Spark DataFrame: the newest ones, or those of a version. Pinned when called.

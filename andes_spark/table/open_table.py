@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.merge import BaseContext
-from andes_spark.base.snapshots import Base
+from andes_spark.base.snapshots import Base, BaseSnapshot
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.lease import read_note
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log, first_rolled, newest
+from andes_spark.log.pending import newest_base
 from andes_spark.model.definition import Definition
+from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import RollUp
 from andes_spark.model.options import Kind, require
 from andes_spark.run.executor import Executor, LocalExecutor
@@ -162,6 +164,18 @@ class OpenTable:
             definition=self.log.definition_at(version - 1),
             ledger=self.ledger.roll_up(version, time),
         )
+
+    def evaluable(self, base: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
+        """A state of the base that the versions up to ``version`` can be evaluated on, and those that it lacks.
+
+        It is the state given, unless that contains a version which was set aside meanwhile.
+        """
+        while True:
+            versions = self.log.pending(base.applied, version)
+            bound = newest_base(versions, base.applied)
+            if bound is None:
+                return base, versions
+            base = self.base.snapshot_at(bound)
 
     def begin(self, verb: str, version: int) -> Steps:
         """A fresh collection of steps for an operation; Spark jobs are named by it from here on."""

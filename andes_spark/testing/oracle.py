@@ -5,7 +5,7 @@ Written from the law as documented, not from the code: dictionaries only, no fil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,16 +42,25 @@ class State:
     quarantined: list[tuple[int, Mod]] = field(default_factory=list)
 
 
-def snapshot(versions: Sequence[Sequence[Mod]], columns: Sequence[str], required: Sequence[str] = ()) -> State:
+def snapshot(
+    versions: Sequence[Sequence[Mod]],
+    columns: Sequence[str],
+    required: Sequence[str] = (),
+    set_aside: Mapping[int, int] | None = None,
+) -> State:
     """The state after the last of ``versions``.
 
     Args:
         versions: mods of each version, in any order within it.
         columns: names of the columns that are neither key nor sequence.
         required: those of them that must not be NULL.
+        set_aside: by the version that says so, the version whose mods take no part from then on.
     """
     state = State()
+    gone = {version for event, version in (set_aside or {}).items() if event < len(versions)}
     for number, mods in enumerate(versions):
+        if number in gone:
+            continue
         places = [(mod.sequence if mod.sequence is not None else (number,), mod) for mod in mods]
         # By version, then sequence; a truncate stands first among its equals, and without sequences first of all.
         for sequence, mod in sorted(places, key=lambda each: (each[0], each[1].op != "truncate")):

@@ -20,10 +20,12 @@ from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit
 from andes_spark.log.log import HINT, Log
 from andes_spark.model.documents import encode
+from andes_spark.model.events import PendingVersion, SetAside
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
+from andes_spark.table import open_table
 from andes_spark.table.verbs import read
 from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
@@ -164,7 +166,25 @@ def exists_is_taken_for_won(patch: Patch) -> None:
 
 def forgotten_watermark(patch: Patch) -> None:
     """The merge record does not keep the truncate."""
-    patch.setattr(merge, "_quoted", lambda mark, shape: None)
+    patch.setattr(merge, "_quoted", lambda mark, shape: [])
+
+
+def set_aside_that_a_merge_forgets(patch: Patch) -> None:
+    """A version that is set aside while a merge takes it in stays in the base."""
+    patch.setattr(open_table, "newest_base", lambda versions, applied: None)
+
+
+def set_aside_for_ever(patch: Patch) -> None:
+    """A version that was set aside is gone from earlier snapshots too."""
+    true = Log.pending
+
+    def pending(self: Log, applied: int, version: int) -> list[PendingVersion]:
+        gone = {
+            event.version for each in true(self, 0, self.head) for event in each.events if isinstance(event, SetAside)
+        }
+        return [each for each in true(self, applied, version) if each.version not in gone]
+
+    patch.setattr(Log, "pending", pending)
 
 
 MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
@@ -180,6 +200,8 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     operation_before_version: {"sequences": ("none",)},
     one_winner_among_partials: {"partials": True},
     exists_is_taken_for_won: {"nested": 1.0},
+    set_aside_that_a_merge_forgets: {"nested": 1.0, "asides": 0.5},
+    set_aside_for_ever: {"asides": 0.5},
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
 }
 SEEDS = 300

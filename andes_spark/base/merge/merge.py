@@ -21,6 +21,7 @@ from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
 from andes_spark.base.merge.plan import EXPANSION, run_buckets
+from andes_spark.base.merge.rewind import rewound
 from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.snapshots import BaseSnapshot, read_record
@@ -86,10 +87,17 @@ class BaseContext:
 
 @dataclass(frozen=True)
 class Upto:
-    """The version of the log that a merge goes up to, and the commit id of its manifest."""
+    """Where a merge goes to.
+
+    Attributes:
+        version: of the log.
+        commit_id: of that version's manifest.
+        newest: newest state of the base, which the Delta entry follows; the base that is merged into may be older.
+    """
 
     version: int
     commit_id: str
+    newest: BaseSnapshot
 
 
 @dataclass(frozen=True)
@@ -122,19 +130,37 @@ def merge_pending(
         AndesError: reading or writing failed; nothing is visible.
     """
     case = case_of(base, pending, context.shape)
+    results, changes = _write(context, base, case, upto.version, steps, warm)
+    with steps.step("write merge record"):
+        _record(context, base, case, results, upto)
+    with steps.step("commit to Delta"):
+        return _commit(context, base, upto, changes, _counts(results, pending))
+
+
+def rehearse(context: BaseContext, base: BaseSnapshot, pending: Pending, version: int, *, steps: Steps) -> None:
+    """Do all that a merge does before it commits, and delete what was written.
+
+    Raises:
+        Exception: what the merge would raise.
+    """
+    results, changes = _write(context, base, case_of(base, pending, context.shape), version, steps, None)
+    drop_files(context, changes, base)
+    side_files = [file for result in results for file in (result.tombstones, result.quarantined) if file is not None]
+    context.storage.delete(file.path for file in side_files)
+
+
+def _write(
+    context: BaseContext, base: BaseSnapshot, case: EvaluationInput, version: int, steps: Steps, warm: Warm | None
+) -> tuple[list[BucketResult], list[Action]]:
+    """What the buckets of a merge wrote, and all its changes to the files of the base."""
     writer = context.writer(base)
     with steps.step("merge rows"):
-        job = BucketJob(context.storage, case, writer, upto.version, context.settings.threads)
+        job = BucketJob(context.storage, case, writer, version, context.settings.threads)
         results = run_buckets(job, context.executor, context.settings, warm=warm, cache=context.keys)
         gone = _gone(context, case, results)
     with steps.step("write deletion vectors"):
         changes = _mark(context, case, gone) if context.deletion_vectors else _rewrite(context, case, gone, writer)
-    with steps.step("write merge record"):
-        record = _record(context, base, case, results, upto)
-    counts = _counts(results, pending)
-    adds = [action for result in results for action in result.adds]
-    with steps.step("commit to Delta"):
-        return _commit(context, base, [*changes, *adds], record, counts)
+    return results, [*changes, *(action for result in results for action in result.adds)]
 
 
 def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
@@ -284,25 +310,29 @@ def _counts(results: Iterable[BucketResult], pending: Pending) -> MergeCounts:
 
 
 def _commit(
-    context: BaseContext, base: BaseSnapshot, changes: list[Action], record: MergeRecord, counts: MergeCounts
+    context: BaseContext, base: BaseSnapshot, upto: Upto, changes: list[Action], counts: MergeCounts
 ) -> Merged | None:
     commit_id = str(uuid.uuid4())
-    version = base.version + 1
+    newest, version = upto.newest, upto.newest.version + 1
+    now = time.time_ns() // 1_000_000
+    files = changes
+    if newest.version != base.version:
+        files = rewound(newest.state.files, base.state.files, changes, timestamp_ms=now)
     metrics = {name: getattr(counts, name) for name in MergeCounts.__dataclass_fields__}
     info = actions.commit_info(
         "MERGE",
-        timestamp_ms=time.time_ns() // 1_000_000,
+        timestamp_ms=now,
         commit_id=commit_id,
-        parameters={"andes_from": base.applied, "andes_to": record.version},
+        parameters={"andes_from": base.applied, "andes_to": upto.version},
         metrics=metrics,
-        read_version=base.version,
-        previous=base.state.commit_id,
+        read_version=newest.version,
+        previous=newest.state.commit_id,
     )
-    entry = [info, actions.txn(context.table_id, record.version), *changes]
+    entry = [info, actions.txn(context.table_id, upto.version), *files]
     if not commit_entry(context, version, entry, commit_id):
         drop_files(context, changes, base)
         return None
-    return Merged(record.version, version, commit_id, counts)
+    return Merged(upto.version, version, commit_id, counts)
 
 
 def commit_entry(context: BaseContext, version: int, entry: list[Action], commit_id: str) -> bool:

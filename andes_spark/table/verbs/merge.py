@@ -6,19 +6,44 @@ reported in the result and never raised, see ``log.advisory``.
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass, field, replace
 
 from andes_spark.base.merge.compact import compact
-from andes_spark.base.merge.merge import Merged, Upto, merge_pending
+from andes_spark.base.merge.merge import Merged, Upto, merge_pending, rehearse
 from andes_spark.delta.checkpoint_writer import write_checkpoint
-from andes_spark.errors import CommitConflictError
+from andes_spark.errors import (
+    ClockError,
+    CommitConflictError,
+    CommitError,
+    DamagedError,
+    ForeignWriteError,
+    MergeBlockedError,
+    MissingPackageError,
+    NotFoundError,
+    StorageError,
+    UnsupportedTableError,
+)
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeLease, MergeNote
-from andes_spark.log.pending import Warm, pending_of
+from andes_spark.log.pending import Warm, pending_of, up_to, whole_versions
+from andes_spark.model.events import mods_of
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import is_due
+
+NOT_CONTENT = (
+    ClockError,
+    CommitError,
+    DamagedError,
+    ForeignWriteError,
+    MissingPackageError,
+    NotFoundError,
+    StorageError,
+    UnsupportedTableError,
+)
+"""Failures of a merge that the content of no version is to blame for."""
 
 
 def merge_after_apply(
@@ -43,6 +68,7 @@ def run_merge(open_table: OpenTable, *, warm: Warm | None = None) -> MergeResult
     """Merge pending versions; goes on while others are appended, at most ``settings.merge_rounds`` times.
 
     Raises:
+        MergeBlockedError: a version cannot be merged; it names the version and what to do.
         ForeignWriteError: another writer changed rows of the base.
         CommitConflictError: other merges were first, too often.
         AndesError: reading or writing failed; the base is as it was.
@@ -126,26 +152,81 @@ def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: A
 
 
 def _merge_once(open_table: OpenTable, steps: Steps, warm: Warm | None) -> Merged | None:
-    """One committed merge, planned anew as often as another commit is first; None if nothing is pending."""
+    """One committed merge up to the head; None if nothing is pending.
+
+    Raises:
+        MergeBlockedError: the content of a version cannot be merged.
+    """
+    try:
+        return _merge_to(open_table, steps, warm)
+    except NOT_CONTENT:
+        raise
+    except Exception as error:
+        blocked = _blocked(open_table, steps)
+        if blocked is None:
+            raise
+        raise blocked from error
+
+
+def _merge_to(open_table: OpenTable, steps: Steps, warm: Warm | None, last: int | None = None) -> Merged | None:
+    """One committed merge up to a version, by default the head; planned anew as often as another commit is first."""
     base_context = open_table.base_context()
     for _ in range(open_table.settings.commit_attempts):
-        snapshot = open_table.base.snapshot()
-        open_table.base.require_ours(snapshot)
+        newest = open_table.base.snapshot()
+        open_table.base.require_ours(newest)
         head = open_table.log.refresh()
-        if snapshot.applied >= head:
-            open_table.log.pending(snapshot.applied, head)
-            open_table.log.applied = snapshot.applied
+        open_table.log.check_writable()
+        version = head if last is None else last
+        if newest.applied >= version:
+            open_table.log.pending(newest.applied, head)
+            open_table.log.applied = newest.applied
             return None
-        versions = open_table.log.pending(snapshot.applied, head)
+        base, versions = open_table.evaluable(newest, version)
         pending = pending_of(versions, base_context.shape.arrow, base_context.shape.columns)
-        upto = Upto(head, open_table.log.commit_id(head))
-        merged = merge_pending(base_context, snapshot, pending, upto, steps=steps, warm=warm)
+        upto = Upto(version, open_table.log.commit_id(version), newest)
+        merged = merge_pending(base_context, base, pending, upto, steps=steps, warm=warm)
         if merged is not None:
-            open_table.log.applied = head
+            open_table.log.applied = version
             return merged
     raise CommitConflictError(
         f"{open_table.table}: other merges were first {open_table.settings.commit_attempts} times; merge again",
         table=open_table.table,
+    )
+
+
+def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
+    """The error that names the version which cannot be merged; what can be merged before it is merged.
+
+    The version is found by rehearsing merges of ever fewer versions; None if they all go well.
+    """
+    head = open_table.log.head
+    context, newest = open_table.base_context(), open_table.base.snapshot()
+    base, versions = open_table.evaluable(newest, head)
+    candidates = [version.version for version in versions if mods_of(version.events)]
+
+    def fails(last: int) -> Exception | None:
+        pending = pending_of(up_to(versions, last), context.shape.arrow, context.shape.columns)
+        try:
+            rehearse(context, base, pending, last, steps=steps)
+        except NOT_CONTENT:
+            raise
+        except Exception as failure:  # noqa: BLE001 - whatever it is, its version is looked for
+            return failure
+        return None
+
+    at = bisect.bisect_left(candidates, True, key=lambda last: fails(last) is not None)
+    if at == len(candidates):
+        return None
+    version, why = candidates[at], fails(candidates[at])
+    before = [number for number in whole_versions(versions) if number < version]
+    if before:
+        _merge_to(open_table, steps, None, before[-1])
+    return MergeBlockedError(
+        f"{open_table.table}: version {version} cannot be merged, since its mods cannot be written to the base: {why}; "
+        f"set_aside(version={version}) (andes table set-aside) takes its mods out, then send them corrected as a new "
+        "batch",
+        table=open_table.table,
+        version=version,
     )
 
 

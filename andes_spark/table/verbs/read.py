@@ -53,7 +53,8 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
         open_table.log.check_readable(version)
         base = open_table.base.snapshot_at(version)
     shape = open_table.shape()
-    pending = pending_of(open_table.log.pending(base.applied, version), shape.arrow, shape.columns)
+    base, versions = open_table.evaluable(base, version)
+    pending = pending_of(versions, shape.arrow, shape.columns)
     return Snapshot(version, base, case_of(base, pending, shape))
 
 

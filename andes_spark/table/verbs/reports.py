@@ -14,13 +14,16 @@ from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW, VERSION
 from andes_spark.law.presence import present_matrix
 from andes_spark.log.mod_files import read_entry
-from andes_spark.model.events import files_of, mods_of, quarantine_of
+from andes_spark.model.events import SetAside, files_of, mods_of, quarantine_of
 from andes_spark.model.files import Entry, SideFile
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OP, PRESENT
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import evaluated, pin
+
+SET_ASIDE = "set aside with its version"
+"""Reason that ``quarantined`` gives for mods of a version that was set aside."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,11 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
             rows = read_entry(open_table.storage, entry, table=open_table.table)
             number = pa.repeat(pa.scalar(manifest.version, pa.int64()), rows.num_rows)
             tables.append(rows.add_column(0, "version", number).select(schema.names).cast(schema))
+        for event in manifest.events:
+            if isinstance(event, SetAside):
+                for entry in mods_of(open_table.log.manifest(event.version).events):
+                    rows_ = [(row, SET_ASIDE) for row in range(entry.rows)]
+                    tables.append(_law_rows(open_table, entry.path, event.version, rows_, schema))
     by_file: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for path, at, row, reason in _by_law(open_table, snapshot.base.record.quarantined, snapshot.case):
         by_file.setdefault((path, at), []).append((row, reason))

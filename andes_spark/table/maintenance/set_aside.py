@@ -1,0 +1,93 @@
+"""Setting a version aside: its mods take no part in the law from a new version on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from andes_spark.errors import OptionError
+from andes_spark.log.clock import check_clock
+from andes_spark.log.commit import Draft, commit
+from andes_spark.model.events import SetAside, mods_of
+from andes_spark.model.manifest import Manifest
+from andes_spark.model.options import INTEGER, require
+from andes_spark.table.open_table import OpenTable
+
+
+@dataclass(frozen=True)
+class SetAsideResult:
+    """What setting a version aside did.
+
+    Attributes:
+        version: the version that was set aside.
+        committed: the version that says so; reads of versions below it still show the mods.
+        mods: number of mods that were set aside.
+        repeated: whether it was set aside before, so that no version was made.
+    """
+
+    version: int
+    committed: int
+    mods: int
+    repeated: bool = False
+
+
+def set_aside(open_table: OpenTable, version: int) -> SetAsideResult:
+    """Set a version aside; see ``ModTable.set_aside``."""
+    require("version", version, INTEGER)
+    steps = open_table.begin("set aside", open_table.log.head + 1)
+    log = open_table.log
+    with steps.step("read the log"):
+        log.refresh()
+        open_table.check_log()
+        mods = _mods(open_table, version)
+        before = _event(open_table, version)
+    if before is not None:
+        return SetAsideResult(version, before.version, mods, repeated=True)
+    with steps.step("read the base"):
+        _refuse_merged(open_table, version)
+    with steps.step("check the clock"):
+        clock = check_clock(log, begun=log.clock())
+    draft = Draft(operation="set_aside", table_id=open_table.table_id, events=(SetAside(version=version),))
+
+    def admit(manifest: Manifest) -> Manifest | None:
+        return manifest if SetAside(version=version) in manifest.events else None
+
+    with steps.step("commit"):
+        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up)
+    return SetAsideResult(version, manifest.version, mods, repeated=manifest.commit_id != draft.commit_id)
+
+
+def _mods(open_table: OpenTable, version: int) -> int:
+    """Number of mods of a version.
+
+    Raises:
+        NoSuchVersionError: it was never committed.
+        OptionError: it holds no mods.
+    """
+    entries = mods_of(open_table.log.manifest(version).events)
+    if not entries:
+        raise OptionError(
+            f"{open_table.table}: version {version} holds no mods, so that there is nothing to set aside",
+            table=open_table.table,
+            option="version",
+            value=version,
+        )
+    return sum(entry.rows for entry in entries)
+
+
+def _event(open_table: OpenTable, version: int) -> Manifest | None:
+    """The manifest that set a version aside, if there is one."""
+    later = open_table.log.manifests(version, open_table.log.head)
+    return next((manifest for manifest in later if SetAside(version=version) in manifest.events), None)
+
+
+def _refuse_merged(open_table: OpenTable, version: int) -> None:
+    # A merge that commits from here on is no harm: the next one starts from the state of the base before it.
+    applied = open_table.base.snapshot().applied
+    if version <= applied:
+        raise OptionError(
+            f"{open_table.table}: version {version} is merged, the base contains versions up to {applied}; apply mods "
+            "that put its rows right instead",
+            table=open_table.table,
+            option="version",
+            value=version,
+        )

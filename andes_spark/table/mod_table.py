@@ -29,11 +29,8 @@ from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
-<<<<<<< HEAD
 from andes_spark.table.frames import pandas_frame, polars_frame
-=======
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
->>>>>>> ab41e5a (set_aside: an event takes a committed version out of the law; merges name the version that blocks them; partition paths are checked whole)
 from andes_spark.table.maintenance.verify import VerifyResult, verify
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options

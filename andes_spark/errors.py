@@ -331,11 +331,7 @@ class CommitUnknownError(CommitError):
 
 
 class MergeBlockedError(AndesError):
-    """The mods of a version cannot be written to the base, so that no later version can be merged.
-
-    Attributes:
-        version: the version.
-    """
+    """The mods of ``version`` cannot be written to the base, so that no later version can be merged."""
 
     version: int | None = None
 

@@ -24,6 +24,7 @@ from andes_spark.delta.actions import Action, add
 from andes_spark.delta.partition_values import partition_value
 from andes_spark.delta.state import FOOTER_TAG
 from andes_spark.delta.statistics import footer_columns, indexed_columns, statistics
+from andes_spark.schema.versions import with_field_ids
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import readable_encodings, write_parquet
 
@@ -90,8 +91,10 @@ class RowWriter:
         written = write_parquet(
             storage,
             path,
-            iter([rows]),
-            rows.schema,
+            rows,
+            with_field_ids(self.shape.versions.wanted, rows.schema),
+            sorted_by=self.shape.columns.key,
+            marked=self.shape.columns.narrow,
             statistics=footer_columns(rows.schema, nan_free),
             encodings=readable_encodings(rows),
         )

@@ -15,7 +15,15 @@ from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache, Keys
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above
-from andes_spark.log.mod_files import arrow_bytes, key_range, new_path, open_entry, read_columns, sequence_range
+from andes_spark.log.mod_files import (
+    arrow_bytes,
+    key_range,
+    new_path,
+    open_entry,
+    read_columns,
+    sequence_range,
+    stored_schema,
+)
 from andes_spark.model.files import SideFile
 from andes_spark.model.mod import OP, Op
 from andes_spark.storage.interface import Storage
@@ -153,7 +161,14 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int
     schema = _schema(shape)
     table = rows.sort(shape.columns.key).select(schema.names).to_arrow().cast(schema)
     path = new_path("tombstones", version)
-    written = write_parquet(storage, path, iter([table]), schema)
+    written = write_parquet(
+        storage,
+        path,
+        table,
+        stored_schema(shape.versions.wanted, schema),
+        sorted_by=shape.columns.key,
+        marked=shape.columns.narrow,
+    )
     low, high = sequence_range(table, shape.columns.sequence)
     return SideFile(
         path=path,

@@ -197,7 +197,7 @@ def _again(storage: Storage, rows: pa.Table, plan: BatchPlan, head: int) -> Entr
         storage,
         rows,
         head=head,
-        schema_id=plan.schema_id,
+        version=plan.version,
         primary_key=plan.columns.key,
         sequence_by=plan.columns.sequence,
     )

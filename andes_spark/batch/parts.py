@@ -108,7 +108,7 @@ def write_part(
             storage,
             piece,
             head=head,
-            schema_id=plan.schema_id,
+            version=plan.version,
             primary_key=plan.columns.key,
             sequence_by=plan.columns.sequence,
         )
@@ -123,7 +123,7 @@ def write_part(
         entries = [write(piece) for piece in pieces]
     refused: tuple[Entry, ...] = ()
     if prepared.quarantined.num_rows:
-        refused = (write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.schema_id),)
+        refused = (write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.version.id),)
     return replace(
         Part.of_prepared(prepared),
         mods=tuple(entries),

@@ -27,6 +27,7 @@ from andes_spark.model.values import json_rows
 from andes_spark.schema.casts import NO_CASTS, CastRules
 from andes_spark.schema.conforming import conform
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.versions import SchemaVersion
 
 Bools = npt.NDArray[np.bool_]
 EXAMPLES = 5
@@ -38,8 +39,7 @@ class BatchPlan:
 
     Attributes:
         table: URL, for messages.
-        schema: columns of the table.
-        schema_id: of that schema.
+        version: schema of the table.
         columns: key and sequence.
         partition_by: partition columns of the base.
         listed: columns that upserts set; None for all.
@@ -50,8 +50,7 @@ class BatchPlan:
     """
 
     table: str
-    schema: Schema
-    schema_id: int
+    version: SchemaVersion
     columns: KeyColumns
     partition_by: tuple[str, ...]
     listed: frozenset[str] | None = None
@@ -64,6 +63,11 @@ class BatchPlan:
     def may_be_partial(self) -> bool:
         """Whether upserts can leave columns out."""
         return self.listed is not None or bool(self.ignore_null) or self.columns_to_update is not None
+
+    @property
+    def schema(self) -> Schema:
+        """Columns of the table."""
+        return self.version.schema
 
     @property
     def digest_columns(self) -> Sequence[str]:

@@ -16,6 +16,7 @@ from andes_spark.model.durations import parse_duration
 from andes_spark.model.files import LedgerFile
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import BatchId
+from andes_spark.schema.versions import numbered
 from andes_spark.storage.parquet import write_parquet
 
 LEDGER_SCHEMA = pa.schema(
@@ -106,7 +107,7 @@ class Ledger:
     def _write(self, rows: pa.Table, first: int, last: int) -> LedgerFile:
         rows = rows.sort_by([("source", "ascending"), ("id", "ascending")])
         path = new_path("ledger", last)
-        written = write_parquet(self._log.storage, path, iter([rows]), LEDGER_SCHEMA)
+        written = write_parquet(self._log.storage, path, rows, numbered(LEDGER_SCHEMA), sorted_by=("source", "id"))
         sources = pc.unique(rows["source"]).to_pylist()
         return LedgerFile(
             path=path,

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.model.files import Entry, FileKeyRange, LogFile
-from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS, Op
 from andes_spark.model.values import quote
+from andes_spark.schema.versions import SchemaVersion, numbered, with_field_ids
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import compact_encodings, open_parquet, write_parquet
 
@@ -26,6 +27,16 @@ QUARANTINE_SCHEMA = pa.schema(
     [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
 )
 NO_QUARANTINE = pa.Table.from_batches([], QUARANTINE_SCHEMA)
+
+
+def stored_schema(version: SchemaVersion, arrow: pa.Schema) -> pa.Schema:
+    """Schema of a file of mods or tombstones, with the field ids of its columns."""
+    marked = with_field_ids(version, arrow)
+    for name, number in SYSTEM_IDS.items():
+        if name in arrow.names:
+            field = arrow.field(name).with_metadata({"PARQUET:field_id": str(number)})
+            marked = marked.set(arrow.get_field_index(name), field)
+    return marked
 
 
 def new_path(kind: str, head: int) -> str:
@@ -38,7 +49,7 @@ def write_mods(
     table: pa.Table,
     *,
     head: int,
-    schema_id: int,
+    version: SchemaVersion,
     primary_key: Sequence[str],
     sequence_by: Sequence[str],
 ) -> Entry:
@@ -49,14 +60,24 @@ def write_mods(
         table: non-empty; columns of the schema, ``_andes_op`` and maybe ``_andes_present``; sorted by key,
             then sequence, truncates (NULL key) first.
         head: newest version seen when the batch was begun.
-        schema_id: of the columns.
+        version: schema of the columns.
         primary_key: names of the key columns.
         sequence_by: names of the sequence columns.
     """
     path = new_path("mods", head)
-    written = write_parquet(storage, path, iter([table]), table.schema, encodings=compact_encodings(table))
     ops = table[OP].to_numpy()
     truncates = _count(ops, Op.TRUNCATE)
+    key_is_ordered = not truncates or not set(primary_key) & set(sequence_by)
+    narrow = list(dict.fromkeys([*primary_key, *sequence_by]))
+    written = write_parquet(
+        storage,
+        path,
+        table,
+        stored_schema(version, table.schema),
+        sorted_by=narrow if key_is_ordered else (),
+        marked=narrow,
+        encodings=compact_encodings(table),
+    )
     keyed = table.slice(truncates)
     low, high = sequence_range(table, sequence_by)
     partial = table.num_rows - table[PRESENT].null_count if PRESENT in table.column_names else 0
@@ -71,7 +92,7 @@ def write_mods(
         sha256=written.sha256,
         footer=written.footer,
         arrow_bytes=arrow_bytes(table),
-        schema_id=schema_id,
+        schema_id=version.id,
         keys=key_range(keyed, primary_key),
         low_sequence=low,
         high_sequence=high,
@@ -81,7 +102,7 @@ def write_mods(
 def write_quarantine(storage: Storage, rows: pa.Table, *, head: int, schema_id: int) -> Entry:
     """Write refused rows, of :data:`QUARANTINE_SCHEMA`, and describe the file."""
     path = new_path("quarantine", head)
-    written = write_parquet(storage, path, iter([rows]), QUARANTINE_SCHEMA)
+    written = write_parquet(storage, path, rows, numbered(QUARANTINE_SCHEMA))
     return Entry(
         path=path,
         rows=rows.num_rows,

@@ -20,6 +20,9 @@ PRESENT = "_andes_present"
 """Column of a mod file: binary; bit ``i`` (byte ``i // 8``, least significant first) says that the row carries
 the column at position ``i`` of its schema. NULL means a full row."""
 
+SYSTEM_IDS = {OP: 2_000_000_001, PRESENT: 2_000_000_002}
+"""Field ids of these columns in files, above all ids of a table's own columns."""
+
 
 class Op(enum.IntEnum):
     """Operation of a mod, as stored in ``_andes_op``."""

@@ -99,6 +99,13 @@ def with_field_ids(version: SchemaVersion, arrow: pa.Schema) -> pa.Schema:
     return pa.schema([_marked(field, known[field.name]) if field.name in known else field for field in arrow])
 
 
+def numbered(schema: pa.Schema) -> pa.Schema:
+    """The same plain columns with ``PARQUET:field_id`` 1, 2, ..., for files whose schema is part of the format."""
+    return pa.schema(
+        [field.with_metadata({"PARQUET:field_id": str(number)}) for number, field in enumerate(schema, start=1)]
+    )
+
+
 def sources(written: SchemaVersion, wanted: SchemaVersion, names: Iterable[str]) -> dict[str, str | None]:
     """Per column wanted, its name in a file of schema ``written``; None where that has no such column."""
     found: dict[str, str | None] = {}

@@ -1,17 +1,21 @@
-"""Parquet files that prove themselves when read: page checksums for the data, one checksum for the footer.
+"""Parquet files of one layout that prove themselves when read.
 
-Parquet's page checksums cover no footer, whose statistics decide which row groups are read and whose schema
-decides what the values mean. So whoever refers to a file also keeps its *footer mark*: the length of the file's
-end (footer, length word and magic) and the CRC-32 of those bytes, as ``1130-9f2c01ab``.
+Layout: row groups of about a million rows, at most 128 MiB of Arrow data; pages of 4,096 rows with a page index; the
+sort order in the footer; zstd; timestamps as int64.
+
+Page checksums cover neither the footer, whose statistics decide which row groups are read and whose schema decides
+what the values mean, nor the page index, in which one wrong bit hides a key. So whoever refers to a file keeps its
+*footer mark*: the length of the file's end (footer, length word and magic) and the CRC-32 of those bytes, then offset,
+length and CRC-32 of each run of bytes that holds the index of key and sequence: ``1130-9f2c01ab/98120-512-0be1f3a2``.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,14 +23,18 @@ import pyarrow.parquet as pq
 
 from andes_spark.schema.arrow_types import leaf_paths
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.page_index import Span, footer_of, page_index
 
-ROW_GROUP_ROWS = 128 * 1024
+GROUP_ROWS = 1024 * 1024
+GROUP_BYTES = 128 * 1024 * 1024
+"""Arrow bytes of a row group: what a writer keeps in memory, and the least that Spark can read in one task."""
+PAGE_ROWS = 4096
+"""Rows of a page: shorter ones find single keys faster, and make a scan of whole columns slower."""
 _INTEGER_DIGITS = 18
 _SAMPLE = 16 * 1024
 _BUFFER_BYTES = 1024 * 1024
 """What a file's writer gathers before it calls Python: 24 calls for a file of 100 rows else."""
-_MAGIC = b"PAR1"
-_MARK = re.compile(r"(\d{1,12})-([0-9a-f]{8})")
+_MARK = re.compile(r"(\d{1,12})-([0-9a-f]{8})((?:/\d{1,15}-\d{1,12}-[0-9a-f]{8})*)")
 
 
 @dataclass(frozen=True)
@@ -49,33 +57,42 @@ class Written:
 def write_parquet(
     storage: Storage,
     path: str,
-    tables: Iterator[pa.Table],
+    table: pa.Table,
     schema: pa.Schema,
     *,
+    sorted_by: Sequence[str] = (),
+    marked: Collection[str] = (),
     statistics: Sequence[str] | bool = True,
     encodings: Mapping[str, str] | None = None,
 ) -> Written:
-    """Write tables of one schema to a new file with page checksums; durable when this returns.
+    """Write a table to a new file; durable when this returns.
 
     Args:
         storage: the table's folder.
         path: of the file.
-        tables: its rows.
-        schema: of all tables.
-        statistics: columns that get statistics in the footer.
+        table: its rows.
+        schema: of the table, with field ids.
+        sorted_by: columns that the rows are sorted by, ascending, NULLs first.
+        marked: columns whose page index is part of the footer mark.
+        statistics: columns that get statistics in the footer and in the page index.
         encodings: Parquet encodings by column; others get a dictionary where they are strings.
     """
     special = dict(encodings or {})
+    leaves = [leaf for leaf, _ in leaf_paths(schema)]
     with storage.open_output(path) as sink:
+        ending = _Ending(sink)
         # Never closed by itself: that would close the sink too, which makes the file even where an error must not.
-        buffer = pa.BufferedOutputStream(pa.PythonFile(sink, "w"), _BUFFER_BYTES)
+        buffer = pa.BufferedOutputStream(pa.PythonFile(ending, "w"), _BUFFER_BYTES)
         writer = pq.ParquetWriter(
             buffer,
             schema,
             compression="zstd",
             write_page_checksum=True,
+            write_page_index=True,
+            max_rows_per_page=PAGE_ROWS,
+            sorting_columns=[pq.SortingColumn(leaves.index(name), nulls_first=True) for name in sorted_by] or None,
             use_dictionary=[
-                path for path, kind in leaf_paths(schema) if path not in special and pa.types.is_string(kind)
+                leaf for leaf, kind in leaf_paths(schema) if leaf not in special and pa.types.is_string(kind)
             ],
             column_encoding=special,
             # As Spark writes them: smaller, and read several times as fast as bytes.
@@ -84,12 +101,51 @@ def write_parquet(
             store_schema=False,
         )
         with writer:
-            for table in tables:
-                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            writer.write_table(table, row_group_size=_group_rows(table))
+            ending.begin(buffer.tell())
         metadata = writer.writer.metadata
         buffer.flush()
         sink.close()
-    return Written(metadata, sink.bytes_written, sink.sha256, _mark(_end_of(metadata)))
+    return Written(metadata, sink.bytes_written, sink.sha256, _mark(ending, marked))
+
+
+class _Ending:
+    """A file that bytes are passed on to, those from some position on kept as well."""
+
+    closed = False
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+        self._position = 0
+        self._parts: list[bytes] = []
+        self.start: int | None = None
+
+    def begin(self, position: int) -> None:
+        """Keep what is written from this position on."""
+        self.start = position
+
+    def write(self, data: bytes) -> int:
+        self._sink.write(data)
+        if self.start is not None:
+            self._parts.append(bytes(data[max(0, self.start - self._position) :]))
+        self._position += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept back here."""
+
+    def close(self) -> None:
+        """The file behind is closed by whoever opened it: to close it is what makes it."""
+
+    def bytes(self) -> bytes:
+        """The bytes from that position on."""
+        return b"".join(self._parts)
+
+
+def _group_rows(table: pa.Table) -> int:
+    """Rows of a row group."""
+    fitting = GROUP_BYTES * table.num_rows // max(1, table.nbytes)
+    return max(1, min(GROUP_ROWS, fitting))
 
 
 def compact_encodings(table: pa.Table) -> dict[str, str]:
@@ -154,26 +210,76 @@ def open_parquet(storage: Storage, path: str, *, footer: str | None) -> pq.Parqu
     )
 
 
-def _checked_footer(source: pa.NativeFile, mark: str) -> pq.FileMetaData:
-    found = _MARK.fullmatch(mark)
-    if found is None:
+def check_page_index(storage: Storage, path: str, *, footer: str) -> None:
+    """Compare the page index of key and sequence with the file's footer mark.
+
+    Raises:
+        NotFoundError: there is no such file.
+        pa.ArrowInvalid: the index is not the one that was written.
+    """
+    with storage.open_input(path) as source:
+        for span, checksum in index_ranges(footer):
+            source.seek(span.offset)
+            if _crc(source.read_buffer(span.length)) != checksum:
+                raise pa.ArrowInvalid(f"the checksum of its page index at byte {span.offset} is wrong")
+
+
+def index_ranges(mark: str) -> list[tuple[Span, str]]:
+    """Bytes that hold the page index of key and sequence, by a footer mark, each with its CRC-32 in hex."""
+    ranges = (part.split("-") for part in _match(mark)[3].split("/")[1:])
+    return [(Span(int(offset), int(length)), checksum) for offset, length, checksum in ranges]
+
+
+def _match(mark: str) -> re.Match[str]:
+    match = _MARK.fullmatch(mark)
+    if match is None:
         raise pa.ArrowInvalid(f"{mark!r} is no footer mark")
-    length, size = int(found[1]), source.size()
+    return match
+
+
+def _checked_footer(source: pa.NativeFile, mark: str) -> pq.FileMetaData:
+    match = _match(mark)
+    length, size = int(match[1]), source.size()
     if length > size:
         raise pa.ArrowInvalid(f"it has {size} bytes, its footer alone had {length}")
     source.seek(size - length)
     end = source.read_buffer(length)
-    if _mark(end) != mark:
+    if _crc(end) != match[2]:
         raise pa.ArrowInvalid("the checksum of its footer is wrong")
     return pq.read_metadata(pa.BufferReader(end))
 
 
-def _end_of(metadata: pq.FileMetaData) -> bytes:
-    """The end of the file that has this footer: what ``write_metadata_file`` writes, but for the first magic."""
-    sink = io.BytesIO()
-    metadata.write_metadata_file(sink)
-    return sink.getvalue()[len(_MAGIC) :]
+def _mark(ending: _Ending, marked: Collection[str]) -> str:
+    """The footer mark of a file that was just written."""
+    data, start = ending.bytes(), ending.start or 0
+    footer = footer_of(data)
+    end = bytes(data[-len(footer) - 8 :])
+    parts = [f"{len(end)}-{_crc(end)}"]
+    for span in _runs(_index_spans(footer, marked)) if marked else ():
+        checksum = _crc(data[span.offset - start : span.end - start])
+        parts.append(f"{span.offset}-{span.length}-{checksum}")
+    return "/".join(parts)
 
 
-def _mark(end: bytes | pa.Buffer) -> str:
-    return f"{len(end)}-{zlib.crc32(end):08x}"
+def _index_spans(footer: memoryview, columns: Collection[str]) -> Iterator[Span]:
+    for chunk in page_index(footer):
+        if len(chunk.path) == 1 and chunk.path[0] in columns:
+            yield from filter(None, (chunk.column_index, chunk.offset_index))
+
+
+def _runs(spans: Iterator[Span]) -> Iterator[Span]:
+    """Spans that follow each other without a gap as one."""
+    last: Span | None = None
+    for span in sorted(spans, key=lambda span: span.offset):
+        if last is not None and last.end == span.offset:
+            last = Span(last.offset, last.length + span.length)
+            continue
+        if last is not None:
+            yield last
+        last = span
+    if last is not None:
+        yield last
+
+
+def _crc(data: bytes | memoryview | pa.Buffer) -> str:
+    return f"{zlib.crc32(data):08x}"

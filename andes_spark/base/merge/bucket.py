@@ -28,6 +28,7 @@ from andes_spark.log.mod_files import arrow_bytes, new_path, read_entry
 from andes_spark.log.pending import Warm
 from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts
+from andes_spark.schema.versions import numbered
 from andes_spark.storage.interface import Storage, Tally
 from andes_spark.storage.parquet import write_parquet
 
@@ -140,7 +141,7 @@ def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableSh
 
 def _write_quarantined(storage: Storage, rows: pa.Table, version: int, schema_id: int) -> SideFile:
     path = new_path("quarantine", version)
-    written = write_parquet(storage, path, iter([rows]), QUARANTINED_SCHEMA)
+    written = write_parquet(storage, path, rows, numbered(QUARANTINED_SCHEMA))
     return SideFile(
         path=path,
         rows=rows.num_rows,

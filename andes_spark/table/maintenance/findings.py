@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from andes_spark.errors import AndesError, FileDamagedError
+import pyarrow as pa
+
+from andes_spark.errors import AndesError, FileDamagedError, NotFoundError
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.parquet import check_page_index
 
 
 class Findings:
@@ -48,3 +51,20 @@ class Findings:
                 table=storage.url,
                 path=path,
             )
+
+    def page_index(self, storage: Storage, path: str, footer: str) -> None:
+        """Compare the page index of a file's key and sequence with its footer mark.
+
+        Raises:
+            FileDamagedError: it is another; a file that is missing is named by whoever reads its rows.
+        """
+        try:
+            check_page_index(storage, path, footer=footer)
+        except NotFoundError:
+            return
+        except (pa.ArrowInvalid, OSError) as error:
+            raise FileDamagedError(
+                f"{storage.url}: {path} is not the file that was written ({error}); restore it from a backup",
+                table=storage.url,
+                path=path,
+            ) from error

@@ -74,6 +74,9 @@ def verify(open_table: OpenTable) -> VerifyResult:
     found.check(lambda: open_table.base.require_ours(base))
     for path, sha256 in _stored(manifests):
         found.check(lambda path=path, sha256=sha256: found.checksum(open_table.storage, path, sha256))  # type: ignore[misc]
+    for path, file in base.state.files.items():
+        if file.footer is not None:
+            found.check(lambda path=path, mark=file.footer: found.page_index(open_table.storage, path, mark))  # type: ignore[misc]
     if base.applied > head:
         found.check(lambda: open_table.log.pending(base.applied, head))
     else:

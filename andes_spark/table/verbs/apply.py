@@ -115,8 +115,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
     covers_all = options.strict_replay or not shape.columns.sequence
     return BatchPlan(
         table=open_table.table,
-        schema=shape.schema,
-        schema_id=open_table.definition.schema_id,
+        version=shape.versions.wanted,
         columns=shape.columns,
         partition_by=shape.partition_by,
         listed=listed,

@@ -11,6 +11,7 @@ import pytest
 from andes_spark import ModTable, Settings
 from andes_spark.errors import AndesError
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.parquet import index_ranges
 
 VERSIONS = 6
 
@@ -128,3 +129,17 @@ def test_old_files_that_a_vacuum_took_are_missing_and_no_problem() -> None:
                 taken.append(name)
             storage.put(name, data)
     assert len(taken) >= 3
+
+
+def test_a_wrong_bit_in_the_index_of_keys_is_found():
+    storage = history()
+    table = ModTable.open(storage)
+    assert table.verify().ok
+    [(path, file)] = table._open_table.base.snapshot().state.files.items()
+    span, _ = index_ranges(file.footer)[0]
+    data = bytearray(storage.get(path))
+    data[span.offset + span.length // 2] ^= 1
+    storage.put(path, bytes(data))
+    [problem] = ModTable.open(storage).verify().problems
+    assert path in problem
+    assert "page index" in problem

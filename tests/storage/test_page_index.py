@@ -1,0 +1,84 @@
+"""The page index of files that pyarrow wrote: places and extremes of the pages as the rows have them."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andes_spark.storage.page_index import footer_of, page_index, read_page_bounds, read_page_places
+
+VALUES = st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=60)
+
+
+def written(table: pa.Table, *, group: int = 25, page: int = 4, index: bool = True) -> bytes:
+    sink = io.BytesIO()
+    writer = pq.ParquetWriter(
+        sink, table.schema, write_page_index=index, max_rows_per_page=page, write_batch_size=page, use_dictionary=False
+    )
+    writer.write_table(table, row_group_size=group)
+    writer.close()
+    return sink.getvalue()
+
+
+@given(VALUES)
+def test_pages_hold_what_the_index_says(values):
+    table = pa.table({"s": pa.array([{"a": str(value)} for value in values]), "k": pa.array(values, pa.int64())})
+    data = written(table)
+    chunks = [chunk for chunk in page_index(footer_of(data)) if chunk.path == ("k",)]
+    assert [chunk.row_group for chunk in chunks] == list(range(len(chunks)))
+    assert sum(chunk.rows for chunk in chunks) == len(values)
+    start = 0
+    for chunk in chunks:
+        assert chunk.column_index
+        assert chunk.offset_index
+        bounds = read_page_bounds(data[chunk.column_index.offset : chunk.column_index.end])
+        places = read_page_places(data[chunk.offset_index.offset : chunk.offset_index.end])
+        edges = [place.first_row for place in places] + [chunk.rows]
+        assert edges[0] == 0
+        for number, place in enumerate(places):
+            rows = values[start + edges[number] : start + edges[number + 1]]
+            kept = [value for value in rows if value is not None]
+            assert bounds.null_pages[number] == (not kept)
+            assert bounds.null_counts
+            assert bounds.null_counts[number] == len(rows) - len(kept)
+            if kept:
+                extremes = [struct.unpack("<q", extreme[number])[0] for extreme in (bounds.minima, bounds.maxima)]
+                assert extremes == [min(kept), max(kept)]
+            assert len(rows) <= 4
+            assert place.span.end <= chunk.column_index.offset
+        start += chunk.rows
+    assert ("s", "a") in [chunk.path for chunk in page_index(footer_of(data))]
+
+
+def test_sorted_pages_ascend():
+    data = written(pa.table({"k": list(range(40))}))
+    spans = [chunk.column_index for chunk in page_index(footer_of(data))]
+    assert all(span and read_page_bounds(data[span.offset : span.end]).ascending for span in spans)
+    data = written(pa.table({"k": list(range(40, 0, -1))}))
+    span = page_index(footer_of(data))[0].column_index
+    assert span
+    assert not read_page_bounds(data[span.offset : span.end]).ascending
+
+
+def test_files_without_an_index():
+    [chunk] = page_index(footer_of(written(pa.table({"k": [1]}), index=False)))
+    assert (chunk.column_index, chunk.offset_index) == (None, None)
+
+
+@pytest.mark.parametrize("read", [page_index, read_page_bounds, read_page_places])
+@pytest.mark.parametrize("data", [b"", b"\x00", b"PAR1", b"\x15\x02\x00", b"\xff" * 30])
+def test_other_bytes_are_an_error(read, data):
+    with pytest.raises(ValueError):  # noqa: PT011 - each says in its own way what is missing
+        read(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"\x09\0\0\0PAR1", b"\x00\0\0\0PARE"])
+def test_what_does_not_end_as_a_file_does_is_an_error(data):
+    with pytest.raises(ValueError, match=r"footer|Parquet"):
+        footer_of(data)

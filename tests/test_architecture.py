@@ -29,6 +29,7 @@ RANK = {
     "log": 4,
     "base": 5,
     "batch": 5,
+    "inputs": 5,
     "spark": 6,
     "table": 7,
     "jobs": 8,

@@ -1,20 +1,109 @@
-"""Rows of an initial load: brought to the table's types, checked, sorted by key."""
+"""Rows of an initial load: brought to the table's types, checked, sorted by key, written as files of the base."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from andes_spark.base.files import TableShape
-from andes_spark.base.runs import sorted_pieces
+from andes_spark.base.rows import RowWriter
+from andes_spark.base.runs import ordered, sorted_pieces
+from andes_spark.base.spill import Run, Spill
+from andes_spark.delta import paths
+from andes_spark.delta.actions import Action
 from andes_spark.errors import BadModsError, DuplicateKeyError
 from andes_spark.law.columns import KeyColumns
 from andes_spark.law.rows import NAMED_KEYS, bad_rows, same_place
 from andes_spark.model.folders import path_room
 from andes_spark.model.mod import OP, Op
 from andes_spark.schema.conforming import conform
+from andes_spark.storage.interface import Storage
+
+
+def load_tables(tables: Iterable[pa.Table], storage: Storage, writer: RowWriter, *, byte_budget: int) -> list[Action]:
+    """Write the rows of an initial load as files of the base, sorted by key across files within a partition.
+
+    One table is written as it is. More of them are spilled to a local temporary folder as sorted runs and merged, so
+    that about the byte budget is held, however many rows there are.
+
+    Args:
+        tables: the rows; at least one table, each well below the byte budget.
+        storage: the table's folder.
+        writer: how files of the base are written.
+        byte_budget: of this process.
+
+    Returns:
+        An ``add`` for each file. An error leaves no file behind.
+
+    Raises:
+        SchemaMismatchError: columns that do not fit.
+        BadModsError: NULLs where none may be, or an empty partition value.
+        DuplicateKeyError: two rows share a key.
+    """
+    shape = writer.shape
+    rest = iter(tables)
+    rows = _sorted_rows(next(rest), shape)
+    table = next(rest, None)
+    if table is None:
+        return writer.write(storage, rows)
+    with (
+        tempfile.TemporaryDirectory(prefix="andes-load-") as folder,
+        Spill(Path(folder), shape.arrow, shape.columns.key, shape.partition_by) as spill,
+    ):
+        spill.add(rows)
+        while table is not None:
+            rows = _sorted_rows(table, shape)
+            # Released before the next table is read.
+            del table
+            spill.add(rows)
+            del rows
+            table = next(rest, None)
+        spill.close()
+        return _written(_merged(spill, shape, max(1, byte_budget // 4)), storage, writer)
+
+
+def _written(pieces: Iterable[pa.Table], storage: Storage, writer: RowWriter) -> list[Action]:
+    adds: list[Action] = []
+    try:
+        for rows in pieces:
+            adds += writer.write(storage, rows)
+    except BaseException:
+        storage.delete(paths.decode_path(action["add"]["path"]) for action in adds)
+        raise
+    return adds
+
+
+def _sorted_rows(table: pa.Table, shape: TableShape) -> pa.Table:
+    pieces = load_rows(table, shape)
+    rows = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces)
+    check_unique(rows, shape.columns, shape.table)
+    return rows
+
+
+def _merged(spill: Spill, shape: TableShape, piece_bytes: int) -> Iterator[pa.Table]:
+    """All rows, partition by partition, sorted by key within each; raises DuplicateKeyError."""
+    key = shape.columns.key
+    one_partition_per_key = set(shape.partition_by) <= set(key)
+    if not one_partition_per_key:
+        for keys in spill.merged(spill.runs, piece_bytes, columns=key):
+            check_unique(ordered(keys, key), shape.columns, shape.table)
+
+    def partition(run: Run) -> str:
+        return repr(run.partition)
+
+    for _, runs in groupby(sorted(spill.runs, key=partition), key=partition):
+        for piece in spill.merged(list(runs), piece_bytes):
+            rows = ordered(piece, key)
+            del piece
+            if one_partition_per_key:
+                check_unique(rows, shape.columns, shape.table)
+            yield rows
 
 
 def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:

@@ -30,10 +30,10 @@ from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.run.executor import Executor
 from andes_spark.storage.interface import Storage
 
-BUCKET_ROWS = 1_000_000
-"""Mods in one range of keys of the check across parts."""
-ROW_BYTES = 64
-"""Estimated Arrow bytes of key, sequence and position of one mod."""
+POSITION_BYTES = 32
+"""Bytes of the position, operation and normalized key of one mod."""
+BUCKETS_A_BUDGET = 4
+"""Ranges of keys that one byte budget of mods is cut into, since each is copied while it is checked."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,10 @@ def check_across(
     repeats = _repeated_truncates(storage, plan, pending)
     if pending.rows:
         chosen = executor()
+        estimated_bytes = batch.narrow_bytes + pending.rows * POSITION_BYTES
         # A Spark job takes longer than a check of what fits this process.
-        in_tasks = chosen.distributed and pending.rows * ROW_BYTES > byte_budget
-        buckets = max(chosen.slots if in_tasks else 1, pending.rows // BUCKET_ROWS)
+        in_tasks = chosen.distributed and estimated_bytes > byte_budget
+        buckets = max(chosen.slots if in_tasks else 1, BUCKETS_A_BUDGET * estimated_bytes // max(1, byte_budget))
         bounds = bucket_bounds(storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
         check = CrossCheck(storage, plan, pending)
         if in_tasks:

@@ -42,6 +42,7 @@ class Part:
         truncate: sequences of its truncates; None without truncates.
         reasons: number of bad mods by reason.
         examples: some bad mods, as JSON.
+        narrow_bytes: Arrow bytes of the key and sequence columns of its mods.
         tally: requests and bytes of the task that wrote it; zero for the calling process.
     """
 
@@ -52,6 +53,7 @@ class Part:
     truncate: Truncate | None = None
     reasons: dict[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
+    narrow_bytes: int = 0
     tally: Tally = field(default_factory=Tally)
 
     @classmethod
@@ -129,6 +131,7 @@ def write_part(
         mods=tuple(entries),
         refused=refused,
         truncate=_truncate(mods, plan) if prepared.counts.truncates else None,
+        narrow_bytes=mods.select(list(plan.columns.narrow)).nbytes,
     )
 
 
@@ -140,6 +143,7 @@ def concat_parts(parts: Iterable[Part]) -> Part:
     digest = Digest()
     reasons: dict[str, int] = {}
     examples: tuple[str, ...] = ()
+    narrow_bytes = 0
     tally = Tally()
     truncates = []
     for part in parts:
@@ -151,6 +155,7 @@ def concat_parts(parts: Iterable[Part]) -> Part:
         for reason, count in part.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + count
         examples = (*examples, *part.examples)[:EXAMPLES]
+        narrow_bytes += part.narrow_bytes
         tally = tally.plus(part.tally)
         if part.truncate is not None:
             truncates.append(part.truncate)
@@ -162,6 +167,7 @@ def concat_parts(parts: Iterable[Part]) -> Part:
         _all_truncates(truncates),
         reasons,
         examples,
+        narrow_bytes,
         tally,
     )
 

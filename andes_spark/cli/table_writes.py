@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from andes_spark.cli.dry_run import DryRun
-from andes_spark.cli.inputs import FORMATS, open_rows, read_schema_file
+from andes_spark.cli.inputs import read_schema_file
 from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.plain import plain
@@ -16,6 +16,8 @@ from andes_spark.cli.summaries import apply_summary, merge_summary, set_aside_su
 from andes_spark.cli.table import counts_of, table_command
 from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
+from andes_spark.inputs.files import FORMATS, FileRows
+from andes_spark.inputs.locations import files_at, is_on_s3
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import manifest_path
 from andes_spark.model.options import ApplyOptions, CreateOptions, declared_options, defaults, flag_of
@@ -61,7 +63,7 @@ def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, g
 @click.option("--schema-file", type=_FILE, help="Columns from a file: DDL, Spark's schema as .json, or .parquet.")
 @click.option("--feed", type=_FILE, help="Columns from the inserts of a wal2json feed; orders mods by it too.")
 @click.option("--feed-table", help="Source table of --feed, such as public.orders.")
-@click.option("--data", type=_FILE, help="Rows of an initial load; their keys must be unique.")
+@click.option("--data", help="Rows of an initial load: a file, glob or folder; their keys must be unique.")
 @click.option("--format", "form_of_data", type=click.Choice(FORMATS), help="Of --data; by default by its name.")
 @flags(CreateOptions)
 @dry_run
@@ -73,7 +75,7 @@ def create(path: str, output: Output, storage_options: Options, dry_run: bool, *
         options.setdefault("sequence_by", wal2json.ModColumns().sequence_by)
     data = None
     if given["data"] is not None:
-        data = open_rows([given["data"]], given=given["form_of_data"], schema=schema)
+        data = FileRows((given["data"],), given["form_of_data"], _input_options(given["data"], storage_options))
     storage = open_storage(path, options=storage_options)
     there = storage.size(manifest_path(0)) is not None
     with output.progress("create") as step:
@@ -99,7 +101,7 @@ class _Batch(NamedTuple):
 
 @click.command()
 @table_command
-@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.argument("files", nargs=-1, required=True)
 @click.option("--format", "form_of_files", type=click.Choice([*FORMATS, "wal2json"]), help="By default by their names.")
 @flags(ApplyOptions)
 @click.option("--feed-table", help="Of wal2json: the source table, such as public.orders.")
@@ -115,7 +117,8 @@ def apply(
 ) -> None:
     """Apply the rows of FILES as one batch of mods, or a wal2json feed as batches of whole transactions.
 
-    Files are Parquet, CSV with a header, or JSON lines. Prints one result for each batch.
+    FILES are files, globs and folders, on disk or S3, of Parquet, CSV with a header, or JSON lines. Prints one result
+    for each batch.
     """
     with output.progress("apply") as step:
         storage = open_storage(path, options=storage_options)
@@ -124,7 +127,7 @@ def apply(
         if given["form_of_files"] == "wal2json":
             batches = _feed(files, schema, keys, sequence, given)
         else:
-            batches = _one(files, schema, given)
+            batches = _one(files, storage_options, given)
         for batch in batches:
             # What would be merged is no question of a dry run, and may be much.
             chosen = {**batch.options, "merge": False} if dry_run else batch.options
@@ -135,12 +138,16 @@ def apply(
             output.document(content, text=apply_summary(result, dry_run=dry_run))
 
 
-def _one(files: tuple[str, ...], schema: Schema, given: dict[str, Any]) -> Iterator[_Batch]:
+def _one(files: tuple[str, ...], storage_options: Options, given: dict[str, Any]) -> Iterator[_Batch]:
     if given["feed_table"] is not None:
         raise OptionError("--feed-table goes with --format wal2json", option="feed_table")
-    text = set(schema.names) if given["cast"] else set()
-    rows = open_rows(files, given=given["form_of_files"], schema=schema, text=text)
+    rows = FileRows(files, given["form_of_files"], _input_options(files[0], storage_options))
     yield _Batch(rows, values(ApplyOptions, given))
+
+
+def _input_options(path: str, storage_options: Options) -> Options:
+    """Storage options for input files: those of the command if the files are on S3."""
+    return storage_options if is_on_s3(path) else None
 
 
 _FOR_FEEDS = ("max_quarantined", "strict_replay", "merge", "job")
@@ -165,7 +172,7 @@ def _feed(
     op, listed = _free("op", schema), _free("columns_to_update", schema)
     columns = wal2json.ModColumns(op=op, lsn=sequence[0], ordinal=sequence[1], columns_to_update=listed)
     batches = wal2json.batches(
-        wal2json.read_lines(*files),
+        wal2json.read_lines(*(file.path for file in files_at(files, None, suffixes=None))),
         schema,
         table=given["feed_table"],
         primary_key=keys,

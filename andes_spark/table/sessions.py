@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
+
+from andes_spark.storage.interface import Storage
 
 
 def active_session() -> Any:
@@ -19,6 +22,15 @@ def is_session(given: Any) -> bool:
     return any(
         kind.__module__.startswith("pyspark.sql") and kind.__name__ == "SparkSession" for kind in type(given).__mro__
     )
+
+
+def input_options(storage: Storage) -> Mapping[str, str] | None:
+    """Storage options for input files on S3: those of a table that is on S3 too, else those of the active session."""
+    if storage.url.startswith("s3://"):
+        options: Mapping[str, str] = getattr(storage, "delta_rs_options", {})
+        return options
+    session = active_session()
+    return None if session is None else s3_options(session)
 
 
 def s3_options(session: Any) -> dict[str, str]:

@@ -122,7 +122,6 @@ def test_a_manifest_of_a_newer_format(orders):
         ["frobnicate"],
         ["read", "orders", "--limit", "x"],
         ["apply", "orders"],
-        ["apply", "orders", "none.csv"],
     ],
 )
 def test_wrong_usage(orders, arguments):

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 
 from andes_spark.cli.json_lines import to_json
-from andes_spark.cli.plain import parsed, plain
+from andes_spark.cli.plain import plain
 from andes_spark.errors import SchemaMismatchError
+from andes_spark.inputs.json_lines import parsed
 from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import BatchId, Op
 from andes_spark.schema.schema import Schema

@@ -21,6 +21,7 @@ from andes_spark.errors import (
     FileDamagedError,
     LogDamagedError,
     NoSuchTableError,
+    NotFoundError,
     OptionError,
     StorageFullError,
     TableExistsError,
@@ -356,9 +357,13 @@ def test_options_of_an_apply_that_cannot_be(tmp_path):
         with pytest.raises(OptionError) as caught:
             table.apply(batch, **wrong)
         assert caught.value.option in options, options
-    for rows in (None, 7, "rows", [1, 2], {"id": [1]}):
-        with pytest.raises(OptionError):
+    for rows in (None, 7, [1, 2], {"id": [1]}, object(), ["a", 1], [{1: 2}], b"rows"):
+        with pytest.raises(OptionError) as caught:
             table.apply(rows)
+        assert caught.value.option == "mods"
+    with pytest.raises(NotFoundError) as missing:
+        table.apply("rows")
+    assert missing.value.path == "rows"
     assert table.version == 0
 
 

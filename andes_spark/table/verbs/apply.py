@@ -13,6 +13,7 @@ from andes_spark.batch.parts import Part, delete_unreferenced
 from andes_spark.batch.prepare import BatchPlan
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
 from andes_spark.errors import BatchConflictError, ClockError, CommitConflictError, OptionError
+from andes_spark.inputs.rows import Reading, arrow_tables, is_spark
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock, check_clock
 from andes_spark.log.commit import Draft, commit
@@ -22,8 +23,8 @@ from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
 from andes_spark.schema.casts import CastRules, is_zone
-from andes_spark.table.inputs import arrow_parts, is_spark
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.sessions import input_options
 from andes_spark.table.verbs.merge import merge_after_apply
 
 
@@ -146,7 +147,14 @@ def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
         from andes_spark.spark.frames import FrameRows
 
         return FrameRows(open_table.spark_executor(mods), mods, options, byte_budget)
-    return ArrowRows(arrow_parts(mods, part_bytes=max(byte_budget // 4, 1)), Conditions.of(options))
+    shape = open_table.shape()
+    reading = Reading(
+        part_bytes=max(1, byte_budget // 4),
+        schema=shape.schema,
+        text=frozenset(shape.schema.names) if options.cast else frozenset(),
+        storage_options=input_options(open_table.storage),
+    )
+    return ArrowRows(arrow_tables(mods, reading), Conditions.of(options))
 
 
 def _commit(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
-from andes_spark.base.load import check_unique, load_rows
+from andes_spark.base.load import load_tables
 from andes_spark.base.rows import RowWriter
 from andes_spark.delta import actions, paths
 from andes_spark.delta.actions import Action
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.errors import CommitUnknownError, LogDamagedError, OptionError, TableExistsError
+from andes_spark.inputs.rows import Reading, arrow_tables, is_spark
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import Log
@@ -30,8 +32,8 @@ from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import first_ids
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
-from andes_spark.table.inputs import is_spark, to_arrow
 from andes_spark.table.open_table import shape_of
+from andes_spark.table.sessions import input_options
 
 # Only this library's vacuum removes files of the base, since only it knows the log.
 _FOREVER = "interval 36500 days"
@@ -106,6 +108,8 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
     if storage.size(manifest_path(0)) is not None:
         raise exists(storage)
     unfinished = _unfinished(storage, definition, loads=data is not None)
+    if data is not None and not is_spark(data):
+        data = _begun(storage, definition, settings, data)
     log = Log(storage, settings)
     clock = check_clock(log, begun=log.clock())
     table_id = unfinished or str(uuid.uuid4())
@@ -258,7 +262,7 @@ def _load(
     configuration: Mapping[str, str],
     data: Any,
 ) -> list[Action]:
-    """Write the rows of an initial load; nothing of it is visible yet."""
+    """Write the rows of an initial load, a Spark DataFrame or Arrow tables; nothing of it is visible yet."""
     shape = shape_of(definition, storage.url)
     writer = RowWriter(shape, dict(configuration), settings.target_file_bytes, settings.threads)
     if is_spark(data):
@@ -268,9 +272,19 @@ def _load(
 
         require_running(data.sparkSession)
         return load_frame(SparkExecutor(data.sparkSession, storage.url), data, storage, writer, settings)
-    rows = pa.concat_tables(load_rows(to_arrow(data), shape))
-    check_unique(rows, shape.columns, storage.url)
-    return writer.write(storage, rows)
+    return load_tables(data, storage, writer, byte_budget=settings.byte_budget)
+
+
+def _begun(storage: Storage, definition: Definition, settings: Settings, data: Any) -> Iterator[pa.Table]:
+    """The rows of a load as Arrow tables, the first one read: rows that are none leave the folder untouched."""
+    reading = Reading(
+        part_bytes=max(1, settings.byte_budget // 4),
+        schema=Schema.from_json(definition.schema),
+        storage_options=input_options(storage),
+        option="data",
+    )
+    tables = arrow_tables(data, reading)
+    return chain([next(tables)], tables)
 
 
 def _rows_of(action: Action) -> int:

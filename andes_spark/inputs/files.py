@@ -1,0 +1,106 @@
+"""Files as rows: paths, globs and folders, on local disk or S3, read one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from andes_spark.errors import OptionError
+from andes_spark.inputs import csv_files, json_lines, parquet_files
+from andes_spark.inputs.locations import InputFile, files_at
+from andes_spark.schema.differences import refuse_repeated
+from andes_spark.schema.schema import Schema
+
+FORMATS = ("parquet", "csv", "json", "ndjson")
+"""Formats by name; ``ndjson`` is another name of ``json``, which is JSON lines."""
+
+SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Rows in files: all of the same columns.
+
+    Attributes:
+        paths: files, globs and folders.
+        format: one of ``FORMATS`` for all files; by default the name of each file says.
+        storage_options: access to S3, see ``storage.open_storage``.
+    """
+
+    paths: tuple[str, ...]
+    format: str | None = None
+    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def batches(self, schema: Schema | None, text: Collection[str], part_bytes: int) -> Iterator[pa.Table]:
+        """The rows of all files, Parquet in batches and other files whole.
+
+        Args:
+            schema: columns of the table, by which the text of CSV and JSON is read; None: types are guessed.
+            text: columns whose text is left as it is, for a cast.
+            part_bytes: Arrow bytes that a batch stays below.
+
+        Raises:
+            NotFoundError: a file, or a file that fits a glob, is not there; ``path``.
+            FileDamagedError: a file that is not of its format; ``path``.
+            SchemaMismatchError: a value that its column cannot hold; ``path``, ``column``.
+            OptionError: files of other columns; a name or a format that does not say how the file is read.
+        """
+        known = pa.schema([]) if schema is None else schema.to_arrow()
+        first: tuple[InputFile, set[str]] | None = None
+        for file in files_at(self.paths, self.storage_options, suffixes=None if self.format else tuple(SUFFIXES)):
+            for table in _tables(file, format_of(file.path, self.format), known, text, part_bytes):
+                names = set(table.column_names)
+                refuse_repeated(table.column_names)
+                if first is not None and names != first[1]:
+                    raise _different(file, first[0], names ^ first[1])
+                first = first or (file, names)
+                yield table
+
+
+def format_of(path: str, given: str | None) -> str:
+    """The format of a file: as given, else by its name, ``.gz`` at its end apart.
+
+    Raises:
+        OptionError: the name does not say, or there is no such format.
+    """
+    if given is not None:
+        if given not in FORMATS:
+            raise OptionError(f"format is one of {', '.join(FORMATS)}, and {given!r} was given", option="format")
+        return "json" if given == "ndjson" else given
+    suffix = suffix_of(path)
+    if suffix not in SUFFIXES:
+        raise OptionError(
+            f"{path}: the name does not say what is in the file; end it in {', '.join(SUFFIXES)}, or give a format "
+            "(--format on the command line)",
+            path=path,
+            option="format",
+        )
+    return SUFFIXES[suffix]
+
+
+def suffix_of(path: str) -> str:
+    """The end of a file's name in small letters, ``.gz`` apart: ``.csv`` for ``Rows.CSV.gz``."""
+    stem, suffix = os.path.splitext(path)
+    return (os.path.splitext(stem)[1] if suffix.lower() == ".gz" else suffix).lower()
+
+
+def _tables(
+    file: InputFile, format: str, known: pa.Schema, text: Collection[str], part_bytes: int
+) -> Iterator[pa.Table]:
+    if format == "parquet":
+        yield from parquet_files.read(file, part_bytes)
+    elif format == "csv":
+        yield csv_files.read(file, known, text)
+    else:
+        yield json_lines.read(file, known, text)
+
+
+def _different(file: InputFile, first: InputFile, names: set[str]) -> OptionError:
+    return OptionError(
+        f"{file.path} has other columns than {first.path} (only one of them has {sorted(names)}); give files of one "
+        "form at a time",
+        path=file.path,
+    )

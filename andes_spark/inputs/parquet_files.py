@@ -1,0 +1,46 @@
+"""Parquet files of others as rows, a few thousand at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from andes_spark.inputs.locations import InputFile
+from andes_spark.schema.schema import Schema
+
+_BATCH_ROWS = 64 * 1024
+_BUFFER_BYTES = 1024 * 1024
+
+
+def read(file: InputFile, part_bytes: int) -> Iterator[pa.Table]:
+    """The rows in batches, at least one; raises FileDamagedError."""
+    with file.reading("Parquet"):
+        # Through a buffer: else the column chunks of a whole row group are in memory.
+        parquet = pq.ParquetFile(file.open(), buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us")
+        yield _plain(parquet.schema_arrow.empty_table())
+        for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata, part_bytes)):
+            yield _plain(pa.Table.from_batches([batch]))
+
+
+def schema_of(file: InputFile) -> Schema:
+    """The columns of a file.
+
+    Raises:
+        FileDamagedError: it is no Parquet file.
+        UnsupportedTableError: a type that cannot be stored.
+    """
+    with file.reading("Parquet"):
+        schema = pq.ParquetFile(file.open(), coerce_int96_timestamp_unit="us").schema_arrow
+    return Schema.from_arrow(schema)
+
+
+def _batch_rows(metadata: pq.FileMetaData, part_bytes: int) -> int:
+    sizes = (metadata.row_group(group) for group in range(metadata.num_row_groups))
+    row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in sizes), default=1)
+    return max(1, min(_BATCH_ROWS, part_bytes // (4 * max(1, row_bytes))))
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    return table.replace_schema_metadata(None)

@@ -331,7 +331,11 @@ class CommitUnknownError(CommitError):
 
 
 class MergeBlockedError(AndesError):
-    """The mods of ``version`` cannot be written to the base, so that no later version can be merged."""
+    """The mods of ``version`` cannot be written to the base, so that no later version can be merged.
+
+    Attributes:
+        version: the version that stops merges.
+    """
 
     version: int | None = None
 

@@ -23,6 +23,7 @@ from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.law.rows import UNKNOWN_OP
 from andes_spark.model.mod import OP, OnNull, Op
 from andes_spark.model.options import ApplyOptions
+from andes_spark.schema.names import resolve
 
 FLAGS = {
     "apply_as_upserts": "_andes_is_upsert",
@@ -79,13 +80,14 @@ class Conditions:
             OptionError: a condition cannot be evaluated on these types, or is no condition.
         """
         used = self.columns()
-        missing = sorted(used - set(table.column_names))
+        names = {name: resolve(name, table.column_names) for name in sorted(used)}
+        missing = [name for name, column in names.items() if column is None]
         if missing:
             raise SchemaMismatchError(
                 f"the conditions use columns that the batch lacks: {missing}", missing=tuple(missing)
             )
         # Column by column: for a whole table polars wakes its threads, which takes longer than 100 rows do.
-        columns = {name: _series(name, table[name]) for name in sorted(used)}
+        columns = {name: series(name, table[column]) for name, column in names.items()}
         frame = pl.DataFrame(columns) if used else pl.DataFrame(height=table.num_rows)
         for option in self.texts:
             check_types(option, getattr(self, option.removeprefix("apply_as_")), frame.schema)
@@ -162,7 +164,12 @@ def parsed(option: str, given: str) -> pl.Expr:
         raise OptionError(f"{option}: {given!r} is not a SQL expression: {error}", option=option) from error
 
 
-def _series(name: str, column: pa.ChunkedArray) -> pl.Series:
+def series(name: str, column: pa.ChunkedArray) -> pl.Series:
+    """A column as conditions see it.
+
+    Raises:
+        OptionError: polars has no such type; ``column``.
+    """
     kind = column.type
     try:
         if pa.types.is_decimal256(kind):  # at which polars panics

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from andes_spark.batch.parts import Part
-from andes_spark.batch.prepare import BatchPlan, digest_of
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.prepare import digest_of
+from andes_spark.batch.ties import TIE, outranked, tie_columns
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.hashing.digest import Digest
 from andes_spark.law.keys.normalized import normalizer
@@ -65,24 +68,37 @@ class CrossCheck:
         )
         if twice.height == 0:
             return []
+        ties = tuple(f"{TIE}{number}" for number in range(self.plan.ties))
         whole = read_mods(
             self.storage,
             self.pending,
             twice,
             table=self.plan.table,
-            columns=[*self.plan.schema.names, OP],
+            columns=[*self.plan.schema.names, OP, *ties],
         )
+        dropped = []
+        if ties:
+            lost = outranked(whole, np.cumsum(~_repeats(twice, columns.narrow)), columns)
+            dropped.append(twice.filter(pl.Series(lost)))
+            twice, whole = twice.filter(pl.Series(~lost)), whole.filter(pa.array(~lost))
         hashes = mod_hashes(whole, self.plan.schema)
-        same = twice.select(
-            pl.all_horizontal([pl.col(name) == pl.col(name).shift(1) for name in columns.narrow]).fill_null(False)
-        ).to_series()
-        repeats = same.to_numpy()
+        repeats = _repeats(twice, columns.narrow)
         differs = repeats.copy()
         differs[1:] &= (hashes[1:] != hashes[:-1]).any(axis=1)
         if differs.any():
             raise tie_error(whole.filter(pa.array(differs)).slice(0, NAMED_KEYS), columns)
-        dropped = twice.filter(pl.Series(repeats))
-        return list(zip(dropped[FILE].to_list(), dropped[ROW].to_list(), strict=True))
+        dropped.append(twice.filter(pl.Series(repeats)))
+        return [(file, row) for mods in dropped for file, row in mods.select(FILE, ROW).iter_rows()]
+
+
+def _repeats(mods: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Whether each mod has the key and sequence of the one before it."""
+    same: npt.NDArray[np.bool_] = (
+        mods.select(pl.all_horizontal([pl.col(name) == pl.col(name).shift(1) for name in names]).fill_null(False))
+        .to_series()
+        .to_numpy()
+    )
+    return same
 
 
 def _of_one_word(mods: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -180,7 +196,8 @@ def _without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tu
         truncates += _count(gone, Op.TRUNCATE)
         partial += gone.num_rows - gone[PRESENT].null_count if PRESENT in gone.column_names else 0
         if keep.any():
-            entries.append(_again(storage, data.filter(pa.array(keep)), plan, head))
+            kept = data.filter(pa.array(keep))
+            entries.append(_again(storage, kept.drop_columns(tie_columns(kept.column_names)), plan, head))
         storage.delete([entry.path])
     counts = msgspec.structs.replace(
         part.counts,

@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.batch.prepare import EXAMPLES, BatchPlan, Prepared
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.prepare import EXAMPLES, Prepared
+from andes_spark.batch.ties import tie_columns
 from andes_spark.errors import BadModsError
 from andes_spark.law.hashing.digest import Digest
 from andes_spark.log.mod_files import write_mods, write_quarantine
@@ -115,7 +117,7 @@ def write_part(
             sequence_by=plan.columns.sequence,
         )
         if in_memory is not None:
-            in_memory[entry.path] = piece
+            in_memory[entry.path] = piece.drop_columns(tie_columns(piece.column_names))
         return entry
 
     if len(pieces) > 1:

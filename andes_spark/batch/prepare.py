@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from andes_spark.batch.columns import listing_column, renamed, table_names
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.ties import break_ties, null_ties, tie_columns
 from andes_spark.errors import SchemaMismatchError
-from andes_spark.law.columns import KeyColumns
 from andes_spark.law.hashing import digest
 from andes_spark.law.presence import pack_present, present_by_column
 from andes_spark.law.rows import Reason, bad_rows, collapse, sort_mods
@@ -24,55 +25,10 @@ from andes_spark.model.folders import path_room
 from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import json_rows
-from andes_spark.schema.casts import NO_CASTS, CastRules
 from andes_spark.schema.conforming import conform
-from andes_spark.schema.schema import Schema
-from andes_spark.schema.versions import SchemaVersion
 
 Bools = npt.NDArray[np.bool_]
 EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """How rows become mods; travels to tasks.
-
-    Attributes:
-        table: URL, for messages.
-        version: schema of the table.
-        columns: key and sequence.
-        partition_by: partition columns of the base.
-        listed: columns that upserts set; None for all.
-        ignore_null: columns in which NULL means absent.
-        columns_to_update: column of the batch that lists, per row, what the row carries.
-        rules: casts that the sender allows.
-        digest: over key, sequence and operation, over all columns, or none wanted.
-    """
-
-    table: str
-    version: SchemaVersion
-    columns: KeyColumns
-    partition_by: tuple[str, ...]
-    listed: frozenset[str] | None = None
-    ignore_null: tuple[str, ...] = ()
-    columns_to_update: str | None = None
-    rules: CastRules = NO_CASTS
-    digest: Literal["key", "all"] | None = None
-
-    @property
-    def may_be_partial(self) -> bool:
-        """Whether upserts can leave columns out."""
-        return self.listed is not None or bool(self.ignore_null) or self.columns_to_update is not None
-
-    @property
-    def schema(self) -> Schema:
-        """Columns of the table."""
-        return self.version.schema
-
-    @property
-    def digest_columns(self) -> Sequence[str]:
-        """Columns that the digest covers."""
-        return self.schema.names if self.digest == "all" else self.columns.narrow
 
 
 @dataclass(frozen=True)
@@ -109,12 +65,14 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
         SchemaMismatchError: missing, extra or wrong-type columns, all at once.
         SequenceTieError: two different mods of one key at one sequence.
     """
-    ops = rows[OP]
-    data = rows.drop_columns([OP, *condition_only])
+    ops, received = rows[OP], rows.num_rows
+    ties = tie_columns(rows.column_names)
+    data = rows.drop_columns([OP, *ties, *condition_only])
     listing = None
-    if plan.columns_to_update is not None and plan.columns_to_update not in plan.schema.names:
+    if plan.columns_to_update is not None:
         listing = _listing(data, plan)
-        data = data.drop_columns([plan.columns_to_update])
+        data = data.drop_columns([listing_column(data.column_names, plan)])
+    data = renamed(data, table_names(data.column_names, plan))
     table, failed = _conformed(data, ops, plan)
     present, unknown = _present(table, data, ops, listing, plan)
     table = table.append_column(OP, ops)
@@ -126,6 +84,7 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
         path_room=path_room(plan.table),
         failed=failed,
         unknown_columns=unknown,
+        null_ties=null_ties(rows),
         present=present,
     )
     quarantined = _quarantine(rows, bad.rows, bad.reasons, bad.columns, offset)
@@ -134,13 +93,18 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
         keep[bad.rows] = False
         table = table.filter(pa.array(keep))
         present = None if present is None else present[keep]
+        rows = rows.filter(pa.array(keep))
     mods = _canonical(table, present, plan)
-    received = rows.num_rows
-    mods, collapsed = collapse(sort_mods(mods, plan.columns), plan.schema, plan.columns)
+    for name in ties:
+        mods = mods.append_column(name, rows[name])
+    mods, outranked = sort_mods(mods, plan.columns), 0
+    if ties:
+        mods, outranked = break_ties(mods, plan.columns)
+    mods, repeated = collapse(mods, plan.schema, plan.columns)
     return Prepared(
         mods=mods,
         quarantined=quarantined,
-        counts=_counts(mods, received, collapsed, len(bad.rows)),
+        counts=_counts(mods, received, outranked + repeated, len(bad.rows)),
         digest=digest_of(mods, plan),
         reasons=bad.tally(),
         examples=tuple(quarantined["row"].slice(0, EXAMPLES).to_pylist()) if len(bad.rows) else (),
@@ -163,14 +127,14 @@ def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[p
     done = conform(
         data,
         wanted,
-        partial_ok=no_upserts or plan.listed is not None or plan.columns_to_update is not None,
+        partial_ok=no_upserts or plan.may_lack,
         required=plan.columns.narrow,
         rules=plan.rules,
     )
     arrow = wanted.nullable.to_arrow()
     missing = [name for name in wanted.names if name not in done.table.column_names]
     lacking = sorted(set(missing) & (plan.listed or set()))
-    if lacking and not no_upserts:
+    if lacking and not no_upserts and not plan.fill_missing:
         raise SchemaMismatchError(
             f"{plan.table}: column_list names {lacking}, which the batch lacks", missing=tuple(lacking)
         )
@@ -184,7 +148,7 @@ def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[p
 
 
 def _listing(data: pa.Table, plan: BatchPlan) -> pa.ChunkedArray:
-    name = plan.columns_to_update or ""
+    name = listing_column(data.column_names, plan) or ""
     if name not in data.column_names:
         raise SchemaMismatchError(
             f"{plan.table}: columns_to_update names {name!r}, which the batch lacks", missing=(name,)
@@ -218,7 +182,8 @@ def _present(
     if listing is not None:
         present, unknown = _from_listing(listing, names)
     for position, name in enumerate(names):
-        lacks = name not in data.column_names or (plan.listed is not None and name not in plan.listed)
+        lacks = name not in data.column_names and not plan.fill_missing
+        lacks |= plan.listed is not None and name not in plan.listed
         if lacks:
             present[:, position] = False
         elif name in plan.ignore_null:
@@ -276,7 +241,7 @@ def _quarantine(
 ) -> pa.Table:
     if not len(bad):
         return NO_QUARANTINE
-    picked = rows.drop_columns([OP]).take(pa.array(bad, pa.int64()))
+    picked = rows.drop_columns([OP, *tie_columns(rows.column_names)]).take(pa.array(bad, pa.int64()))
     return pa.table(
         [
             pa.array([reason.value for reason in reasons], pa.string()),

@@ -11,15 +11,18 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from andes_spark.batch.columns import dropped_columns, listing_column, table_names
 from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.cross_check import check_across
 from andes_spark.batch.parts import Part, check_quarantine, concat_parts, delete_unreferenced, write_part
-from andes_spark.batch.prepare import BatchPlan, Prepared, prepare
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.prepare import Prepared, prepare
+from andes_spark.batch.tie_break import TieBreak
 from andes_spark.model.mod import OP
 from andes_spark.run.executor import Executor
 from andes_spark.run.steps import Steps
 from andes_spark.schema.differences import refuse_repeated
-from andes_spark.schema.names import refuse_reserved
+from andes_spark.schema.names import refuse_reserved, resolve
 from andes_spark.storage.interface import Storage
 
 InMemory = dict[str, pa.Table]
@@ -91,10 +94,12 @@ class ArrowRows:
     Attributes:
         tables: the rows, in order; read once.
         conditions: that give each row its operation.
+        tie_break: that orders mods of one key at one sequence.
     """
 
     tables: Iterable[pa.Table]
     conditions: Conditions
+    tie_break: TieBreak
 
     def parts(self, writer: PartWriter, *, steps: Steps, in_memory: InMemory) -> Iterator[Part]:
         """See :class:`Source`."""
@@ -118,9 +123,13 @@ class ArrowRows:
         plan = writer.plan
         refuse_reserved(rows.column_names, plan.table)
         refuse_repeated(rows.column_names)
-        extra = self.conditions.columns() - {*plan.schema.names, plan.columns_to_update}
-        condition_only = [name for name in rows.column_names if name in extra]
-        rows = rows.append_column(OP, self.conditions.evaluate(rows))
+        names = rows.column_names
+        spelled = table_names(names, plan)
+        used = {resolve(name, names) for name in self.conditions.columns()} | self.tie_break.columns(names)
+        stored = {*spelled, listing_column(names, plan)}
+        condition_only = [name for name in names if name in used and name not in stored]
+        dropped = dropped_columns(names, spelled, plan, used=condition_only)
+        rows = self.tie_break.evaluate(rows).append_column(OP, self.conditions.evaluate(rows)).drop_columns(dropped)
         return writer.prepare(rows, offset=offset, condition_only=condition_only)
 
 

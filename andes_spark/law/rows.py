@@ -45,6 +45,7 @@ class Reason(enum.Enum):
     UNKNOWN_OPERATION = "unknown operation"
     NULL_REQUIRED = "null in a required column"
     FAILED_CAST = "failed cast"
+    NULL_TIE_BREAK = "null tie break"
     EMPTY_PARTITION = "empty string in a partition column"
     PARTITION_NAME = "partition value that cannot name a folder"
     PARTITION_PATH = "partition values whose folders are too long for a path together"
@@ -78,6 +79,7 @@ def bad_rows(
     failed: Mapping[str, Bools] | None = None,
     unknown_columns: Bools | None = None,
     present: Bools | None = None,
+    null_ties: Mapping[str, Bools] | None = None,
 ) -> BadRows:
     """Find the bad mods of a batch.
 
@@ -90,6 +92,7 @@ def bad_rows(
         failed: per column, rows whose value could not be cast.
         unknown_columns: rows whose ``columns_to_update`` names something else than columns.
         present: (rows, columns of the schema): whether the row carries the column; None: all full.
+        null_ties: by number of a value that orders ties, rows in which it is NULL.
     """
     reason = np.full(table.num_rows, -1, np.int16)
     found: list[tuple[Reason, str | None]] = []
@@ -100,6 +103,10 @@ def bad_rows(
     for why, column, mask in checks:
         reason[mask & (reason < 0)] = len(found)
         found.append((why, column))
+    ops = table[OP].to_numpy()
+    for number, mask in (null_ties or {}).items():
+        reason[mask & (ops != Op.TRUNCATE) & (reason < 0)] = len(found)
+        found.append((Reason.NULL_TIE_BREAK, number))
     rows = np.flatnonzero(reason >= 0)
     picked = [found[i] for i in reason[rows]]
     return BadRows(rows, tuple(why for why, _ in picked), tuple(column for _, column in picked))
@@ -291,7 +298,7 @@ def tie_error(rows: pa.Table, columns: KeyColumns) -> SequenceTieError:
     at = f"one sequence ({', '.join(columns.sequence)})" if columns.sequence else "one batch"
     return SequenceTieError(
         f"two different mods of one key at {at}: {keys}; "
-        "add a column to sequence_by that orders them, or remove one of each pair",
+        "say their order within the batch by tie_break_by, or give the table a sequence that orders them",
         keys=keys,
     )
 

@@ -86,6 +86,11 @@ def _batch_id(value: Any) -> BatchId:
     return BatchId(str(value[0]), str(value[1]) if isinstance(value[1], str) else int(value[1]))
 
 
+def _is_expression(value: Any) -> bool:
+    kind = type(value)
+    return is_text(value) or (kind.__name__ in ("Expr", "Column") and kind.__module__.startswith(("polars", "pyspark")))
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, Mapping) and all(map(is_text, (*value.keys(), *value.values())))
 
@@ -102,6 +107,12 @@ INTEGER = Kind("a whole number", _is_whole, int, "count")
 TEXT = Kind("text", is_text)
 NAME = Kind("a name", lambda value: is_text(value) and value != "")
 NAMES = Kind("a name or a list of names", _are_names, _names, "names")
+EXPRESSIONS = Kind(
+    "columns or expressions of the batch",
+    lambda value: all(map(_is_expression, value if isinstance(value, list | tuple) else (value,))),
+    lambda value: tuple(value) if isinstance(value, list | tuple) else (value,),
+    "names",
+)
 TEXTS = Kind("a mapping of text to text", _are_texts, dict, "pairs")
 FLAG_OR_NAMES = Kind(
     "True, False or names of columns",
@@ -272,6 +283,9 @@ class ApplyOptions(Options):
         help="Source and id: the same batch sent again does nothing and gives the first result.",
         metavar="SOURCE ID",
     )
+    tie_break_by: tuple[Any, ...] = option(
+        EXPRESSIONS, (), help="Columns or expressions of the batch that order mods of one key at one sequence."
+    )
     at_least_once: bool = option(
         FLAG, False, help="Accept a batch without batch id for a table without sequence columns."
     )
@@ -279,7 +293,7 @@ class ApplyOptions(Options):
         NAMES.or_none(), None, help="Upserts set only these columns; others keep their value."
     )
     except_column_list: tuple[str, ...] | None = option(
-        NAMES.or_none(), None, help="Upserts set all columns but these."
+        NAMES.or_none(), None, help="Upserts set all columns but these; columns of the batch alone are left out."
     )
     ignore_null_updates: bool | tuple[str, ...] = option(
         FLAG_OR_NAMES, False, help="A NULL keeps the value that the row has: in all columns, or in those named."
@@ -289,6 +303,12 @@ class ApplyOptions(Options):
         None,
         help="Name of an array<string> column that lists what each row carries; NULL: all.",
         metavar="COLUMN",
+    )
+    missing: Literal["error", "null"] = option(
+        choice("error", "null"), "error", help="What columns of the table are that the batch lacks."
+    )
+    extra: Literal["error", "drop"] = option(
+        choice("error", "drop"), "error", help="What happens to columns of the batch that the table lacks."
     )
     on_null_operation: OnNull = option(
         choice("quarantine", "upsert"), "quarantine", help="What a row is for which a condition is NULL."

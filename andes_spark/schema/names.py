@@ -53,6 +53,29 @@ def refuse_reserved(names: Iterable[str], table: str) -> None:
             )
 
 
+def resolve(name: str, names: Sequence[str]) -> str | None:
+    """The name that one stands for: itself, else the one that differs in case only, as Spark resolves names.
+
+    Raises:
+        OptionError: several differ in case only; ``column``.
+    """
+    if name in names:
+        return name
+    same = [other for other in names if other.lower() == name.lower()]
+    if len(same) > 1:
+        raise OptionError(
+            f"{name!r} can be {' or '.join(map(repr, same))}, which differ only in case: write it as the column is "
+            "written",
+            column=name,
+        )
+    return same[0] if same else None
+
+
+def resolve_all(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The same for several; unknown names stay as they are. Raises as ``resolve``."""
+    return tuple(resolve(name, names) or name for name in given)
+
+
 def validate_columns(
     schema: Schema,
     primary_key: Sequence[str],

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
+from andes_spark.batch.columns import dropped_columns, listing_column, table_names
 from andes_spark.batch.conditions import FLAGS
-from andes_spark.batch.prepare import BatchPlan
+from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.sql_text import check_sql
 from andes_spark.batch.sql_types import check_types, types_of
+from andes_spark.batch.ties import TIE
 from andes_spark.errors import OptionError, UnsupportedTableError
 from andes_spark.model.options import ApplyOptions
 from andes_spark.schema.differences import differences, refuse_repeated
-from andes_spark.schema.names import refuse_reserved
+from andes_spark.schema.names import refuse_reserved, resolve
 from andes_spark.schema.schema import Schema
 
 if TYPE_CHECKING:
@@ -43,12 +45,49 @@ def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tup
     refuse_repeated(names)
     given = {option: _condition(option, getattr(options, option), frame) for option in FLAGS}
     conditions = {option: condition for option, condition in given.items() if condition is not None}
-    known = {*plan.schema.names, plan.columns_to_update}
+    ties = _ties(frame, options)
+    expressions = [*conditions.values(), *ties.values()]
+    spelled = table_names(names, plan)
+    known = {*spelled, listing_column(names, plan)}
     extra = [name for name in names if name not in known]
-    used = tuple(name for name in extra if conditions and not _resolves(frame.drop(name), conditions))
-    selected = _beside(frame, _told_as_text(frame, used), conditions) if conditions else frame
-    _check_columns(frame, plan, without=used, may_lack=bool(conditions))
+    used = tuple(name for name in extra if expressions and not _resolves(frame.drop(name), expressions))
+    dropped = dropped_columns(names, spelled, plan, used=used)
+    columns = [*_told_as_text(frame, used, dropped), *_resolved(frame, ties)]
+    selected = frame
+    if conditions:
+        selected = _beside(frame, columns, conditions)
+    elif ties or dropped:
+        selected = frame.select(*columns)
+    _check_columns(frame, plan, spelled, without={*used, *dropped}, may_lack=bool(conditions))
     return selected, used
+
+
+def _ties(frame: DataFrame, options: ApplyOptions) -> dict[str, Column]:
+    """The values that order mods of one key at one sequence, by the names of their columns."""
+    ties = {}
+    for number, each in enumerate(options.tie_break_by):
+        name = resolve(each, frame.columns) if isinstance(each, str) else None
+        tie = quoted(name) if name is not None else _condition("tie_break_by", each, frame)
+        if tie is None:
+            raise OptionError("tie_break_by: None is no column", option="tie_break_by")
+        ties[f"{TIE}{number}"] = tie
+    return ties
+
+
+def _resolved(frame: DataFrame, ties: dict[str, Column]) -> list[Column]:
+    """Values that order ties under their names, each looked at by itself first."""
+    from pyspark.errors import AnalysisException, ParseException
+
+    columns = [tie.alias(name) for name, tie in ties.items()]
+    for column in columns:
+        try:
+            with _analysing():
+                kind = frame.select(column).schema.fields[0].dataType.typeName()
+        except (AnalysisException, ParseException) as error:
+            raise _unresolved("tie_break_by", error) from error
+        if kind in ("array", "map", "struct", "variant", "void") or "interval" in kind:
+            raise OptionError(f"tie_break_by: {kind} has no order", option="tie_break_by")
+    return columns
 
 
 def quoted(name: str) -> Column:
@@ -71,12 +110,16 @@ def escaped(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _told_as_text(frame: DataFrame, used: tuple[str, ...]) -> list[Column | str]:
-    """All columns, those that only conditions use as text: their types need have no place in Arrow."""
+def _told_as_text(frame: DataFrame, used: tuple[str, ...], dropped: list[str]) -> list[Column | str]:
+    """The columns that stay, those that only conditions use as text: their types need have no place in Arrow."""
     other = {each.name for each in frame.schema.fields if each.name in used and each.dataType.typeName() != "string"}
-    if not other:
+    if not other and not dropped:
         return ["*"]
-    return [quoted(name).cast("string").alias(name) if name in other else escaped(name) for name in frame.columns]
+    return [
+        quoted(name).cast("string").alias(name) if name in other else escaped(name)
+        for name in frame.columns
+        if name not in dropped
+    ]
 
 
 def _condition(option: str, given: Any, frame: DataFrame) -> Column | None:
@@ -141,13 +184,13 @@ def _beside(frame: DataFrame, columns: list[Column | str], conditions: dict[str,
     return selected
 
 
-def _resolves(frame: DataFrame, conditions: dict[str, Column]) -> bool:
+def _resolves(frame: DataFrame, expressions: list[Column]) -> bool:
     from pyspark.errors import AnalysisException
 
     try:
         with _analysing():
             # Asking for the schema makes Spark analyse the plan; nothing runs.
-            return bool(frame.select(*(each.alias(FLAGS[option]) for option, each in conditions.items())).schema)
+            return bool(frame.select(*(each.alias(f"e{i}") for i, each in enumerate(expressions))).schema)
     except AnalysisException:
         return False
 
@@ -169,15 +212,21 @@ def _analysing() -> Iterator[None]:
         logger.disabled = silent
 
 
-def _check_columns(frame: DataFrame, plan: BatchPlan, *, without: tuple[str, ...], may_lack: bool) -> None:
+def _check_columns(
+    frame: DataFrame, plan: BatchPlan, spelled: dict[str, str], *, without: set[str], may_lack: bool
+) -> None:
     """Report all differences before a job runs; only a batch of deletes may lack columns, which tasks see."""
-    left_out = {*without, plan.columns_to_update} - set(plan.schema.names)
-    fields = [field for field in frame.schema.jsonValue()["fields"] if field["name"] not in left_out]
+    left_out = {*without, listing_column(frame.columns, plan)}
+    fields = [
+        {**field, "name": spelled.get(field["name"], field["name"])}
+        for field in frame.schema.jsonValue()["fields"]
+        if field["name"] not in left_out
+    ]
     given = arrow_schema(fields)
     found = differences(
         given,
         plan.schema,
-        partial_ok=may_lack or plan.listed is not None or plan.columns_to_update is not None,
+        partial_ok=may_lack or plan.may_lack,
         required=plan.columns.narrow,
         rules=plan.rules,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import pyarrow as pa
 
@@ -194,12 +194,15 @@ class ModTable:
         apply_as_deletes: Any = None,
         apply_as_upserts: Any = None,
         apply_as_truncates: Any = None,
-        batch_id: tuple[str, int | str] | None = None,
+        batch_id: tuple[str, SupportsIndex | str] | None = None,
+        tie_break_by: Any = (),
         at_least_once: bool = False,
         column_list: str | Sequence[str] | None = None,
         except_column_list: str | Sequence[str] | None = None,
         ignore_null_updates: bool | str | Sequence[str] = False,
         columns_to_update: str | None = None,
+        missing: Literal["error", "null"] = "error",
+        extra: Literal["error", "drop"] = "error",
         on_null_operation: OnNull = "quarantine",
         max_quarantined: int = 0,
         cast: bool = False,
@@ -220,11 +223,17 @@ class ModTable:
             apply_as_upserts: condition that makes a row an upsert; by default each row that meets no other is.
             apply_as_truncates: condition that makes a row a truncate of the whole table, at its sequence.
             batch_id: ``(source, id)``; the same batch sent again does nothing and gives the first result.
+            tie_break_by: columns or expressions of the batch that order mods of one key at one sequence within it, the
+                most significant first: only the last is written, the others count as collapsed. A NULL makes a bad
+                mod. They need no column in the table.
             at_least_once: accepts a batch without ``batch_id`` for a table without ``sequence_by``.
             column_list: upserts set only these columns; others keep their value.
-            except_column_list: upserts set all columns but these.
+            except_column_list: upserts set all columns but these; columns of the batch that the table lacks are left
+                out.
             ignore_null_updates: a NULL keeps the value that the row has: True, or the names of columns.
             columns_to_update: name of an array<string> column that lists what each row carries; NULL: all.
+            missing: what columns of the table are that the batch lacks: an ``"error"``, or ``"null"``.
+            extra: what happens to columns of the batch that the table lacks: an ``"error"``, or ``"drop"``.
             on_null_operation: what a row is for which a condition is NULL.
             max_quarantined: bad mods that are set aside before the batch is refused.
             cast: casts columns of other types, key and sequence too; a value that cannot be cast makes a bad mod.
@@ -248,11 +257,14 @@ class ModTable:
                 apply_as_upserts=apply_as_upserts,
                 apply_as_truncates=apply_as_truncates,
                 batch_id=batch_id,
+                tie_break_by=tie_break_by,
                 at_least_once=at_least_once,
                 column_list=column_list,
                 except_column_list=except_column_list,
                 ignore_null_updates=ignore_null_updates,
                 columns_to_update=columns_to_update,
+                missing=missing,
+                extra=extra,
                 on_null_operation=on_null_operation,
                 max_quarantined=max_quarantined,
                 cast=cast,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.parts import Part, delete_unreferenced
-from andes_spark.batch.prepare import BatchPlan
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.tie_break import TieBreak
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
-from andes_spark.errors import BatchConflictError, ClockError, CommitConflictError, OptionError
+from andes_spark.errors import BatchConflictError, ClockError, CommitConflictError
 from andes_spark.inputs.rows import Reading, arrow_tables, is_spark
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock, check_clock
@@ -22,9 +22,9 @@ from andes_spark.model.mod import BatchId
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
-from andes_spark.schema.casts import CastRules, is_zone
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.sessions import input_options
+from andes_spark.table.verbs.batch_plan import plan_batch
 from andes_spark.table.verbs.merge import merge_after_apply
 
 
@@ -73,73 +73,6 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     )
 
 
-def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
-    """Check the options of an apply against the table.
-
-    Raises:
-        OptionError: options that contradict each other or name no column.
-    """
-    shape = open_table.shape()
-    if options.batch_id is None and not shape.columns.sequence and not options.at_least_once:
-        raise OptionError(
-            f"{open_table.table}: a table without sequence_by cannot tell a batch that is sent twice: give batch_id, "
-            "or at_least_once=True to accept that",
-            table=open_table.table,
-            option="batch_id",
-        )
-    if options.time_zone is not None and not is_zone(options.time_zone):
-        raise OptionError(
-            f'time_zone is a name such as "Europe/Lisbon" or an offset such as "+02:00", and {options.time_zone!r} is '
-            "neither",
-            option="time_zone",
-            value=options.time_zone,
-        )
-    if options.column_list is not None and options.except_column_list is not None:
-        raise OptionError("give column_list or except_column_list, not both", option="column_list")
-    names = shape.schema.names
-    if options.columns_to_update in names:
-        raise OptionError(
-            f"columns_to_update names {options.columns_to_update!r}, a column of the table; it names a column of "
-            "the batch that is not stored",
-            option="columns_to_update",
-        )
-    for option in ("column_list", "except_column_list", "ignore_null_updates"):
-        _check_names(option, getattr(options, option), names, shape.columns.narrow)
-    listed = None
-    if options.column_list is not None:
-        listed = frozenset(options.column_list) | frozenset(shape.columns.narrow)
-    if options.except_column_list is not None:
-        listed = frozenset(names) - frozenset(options.except_column_list)
-    ignored = options.ignore_null_updates
-    if isinstance(ignored, bool):
-        ignored = tuple(name for name in names if name not in shape.columns.narrow) if ignored else ()
-    covers_all = options.strict_replay or not shape.columns.sequence
-    return BatchPlan(
-        table=open_table.table,
-        version=shape.versions.wanted,
-        columns=shape.columns,
-        partition_by=shape.partition_by,
-        listed=listed,
-        ignore_null=ignored,
-        columns_to_update=options.columns_to_update,
-        rules=CastRules(options.cast, options.time_zone),
-        digest=None if options.batch_id is None else "all" if covers_all else "key",
-    )
-
-
-def _check_names(option: str, given: Any, names: Sequence[str], keyed: Sequence[str]) -> None:
-    if given is None or isinstance(given, bool):
-        return
-    unknown = sorted(set(given) - set(names))
-    if unknown:
-        raise OptionError(f"{option} names {unknown}, which the table does not have", option=option)
-    if option != "column_list" and set(given) & set(keyed):
-        raise OptionError(
-            f"{option} names {sorted(set(given) & set(keyed))}: key and sequence are part of every mod",
-            option=option,
-        )
-
-
 def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
     """The rows of a batch, whatever they were given as."""
     byte_budget = open_table.settings.byte_budget
@@ -154,7 +87,7 @@ def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
         text=frozenset(shape.schema.names) if options.cast else frozenset(),
         storage_options=input_options(open_table.storage),
     )
-    return ArrowRows(arrow_tables(mods, reading), Conditions.of(options))
+    return ArrowRows(arrow_tables(mods, reading), Conditions.of(options), TieBreak(options.tie_break_by))
 
 
 def _commit(

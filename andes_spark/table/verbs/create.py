@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -27,7 +28,7 @@ from andes_spark.model.documents import encode
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.manifest import Counts, Manifest, Origin, manifest_path
 from andes_spark.model.options import CreateOptions
-from andes_spark.schema.names import validate_columns
+from andes_spark.schema.names import resolve_all, validate_columns
 from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import first_ids
 from andes_spark.settings import Settings
@@ -68,6 +69,9 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
     Raises:
         OptionError: all that is wrong with names, keys and durations.
     """
+    roles = ("primary_key", "sequence_by", "partition_by")
+    resolved = {role: resolve_all(getattr(options, role), schema.names) for role in roles}
+    options = replace(options, **resolved)  # type: ignore[arg-type]
     checked = validate_columns(
         schema,
         options.primary_key,

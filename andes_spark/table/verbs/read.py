@@ -30,6 +30,7 @@ from andes_spark.log.pending import pending_of
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.options import ReadOptions
 from andes_spark.run.executor import LocalExecutor, ahead
+from andes_spark.schema.names import resolve_all
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable
@@ -91,7 +92,7 @@ def _selection(shape: TableShape, options: ReadOptions) -> Selection:
     columns = options.columns
     if columns is not None and not columns:
         raise OptionError("columns is an empty list: name at least one column", option="columns")
-    names = list(columns) if columns is not None else list(shape.schema.names)
+    names = shape.schema.names if columns is None else resolve_all(columns, shape.schema.names)
     unknown = sorted(set(names) - set(shape.schema.names))
     if unknown:
         raise OptionError(f"{shape.table}: no columns {unknown}", table=shape.table, column=unknown[0])

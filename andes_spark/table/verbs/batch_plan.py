@@ -1,0 +1,109 @@
+"""Options of an apply, checked against the table before anything of the batch is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.errors import OptionError
+from andes_spark.model.options import ApplyOptions
+from andes_spark.schema.casts import CastRules, is_zone
+from andes_spark.schema.names import resolve, resolve_all
+from andes_spark.table.open_table import OpenTable
+
+
+def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
+    """Check the options of an apply against the table.
+
+    Raises:
+        OptionError: options that contradict each other or name no column.
+    """
+    shape = open_table.shape()
+    names, narrow = shape.schema.names, shape.columns.narrow
+    _check(open_table, options)
+    listed, dropped = _listed(options, names, narrow)
+    ignored = options.ignore_null_updates
+    if isinstance(ignored, bool):
+        ignored = tuple(name for name in names if name not in narrow) if ignored else ()
+    else:
+        ignored = resolve_all(ignored, names)
+        _check_names("ignore_null_updates", ignored, names, narrow)
+    covers_all = options.strict_replay or not shape.columns.sequence
+    return BatchPlan(
+        table=open_table.table,
+        version=shape.versions.wanted,
+        columns=shape.columns,
+        partition_by=shape.partition_by,
+        listed=listed,
+        ignore_null=ignored,
+        columns_to_update=options.columns_to_update,
+        fill_missing=options.missing == "null",
+        drop_extra=options.extra == "drop",
+        dropped=dropped,
+        ties=len(options.tie_break_by),
+        rules=CastRules(options.cast, options.time_zone),
+        digest=None if options.batch_id is None else "all" if covers_all else "key",
+    )
+
+
+def _check(open_table: OpenTable, options: ApplyOptions) -> None:
+    shape = open_table.shape()
+    if options.batch_id is None and not shape.columns.sequence and not options.at_least_once:
+        raise OptionError(
+            f"{open_table.table}: a table without sequence_by cannot tell a batch that is sent twice: give batch_id, "
+            "or at_least_once=True to accept that",
+            table=open_table.table,
+            option="batch_id",
+        )
+    if options.time_zone is not None and not is_zone(options.time_zone):
+        raise OptionError(
+            f'time_zone is a name such as "Europe/Lisbon" or an offset such as "+02:00", and {options.time_zone!r} is '
+            "neither",
+            option="time_zone",
+            value=options.time_zone,
+        )
+    if options.column_list is not None and options.except_column_list is not None:
+        raise OptionError("give column_list or except_column_list, not both", option="column_list")
+    listing = options.columns_to_update
+    if listing is not None and resolve(listing, shape.schema.names) is not None:
+        raise OptionError(
+            f"columns_to_update names {listing!r}, a column of the table; it names a column of "
+            "the batch that is not stored",
+            option="columns_to_update",
+        )
+    if options.tie_break_by and (listing is not None or options.ignore_null_updates):
+        other = "ignore_null_updates" if listing is None else "columns_to_update"
+        raise OptionError(
+            f"tie_break_by keeps the last of several mods alone, and with {other} the ones before it may carry columns "
+            "that it lacks: put their values together first, or give each mod a sequence of its own",
+            option="tie_break_by",
+        )
+
+
+def _listed(
+    options: ApplyOptions, names: Sequence[str], narrow: Sequence[str]
+) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+    """Columns that upserts set, None for all; and the columns of the batch alone that the sender leaves out."""
+    if options.column_list is not None:
+        listed = resolve_all(options.column_list, names)
+        _check_names("column_list", listed, names, ())
+        return frozenset(listed) | frozenset(narrow), ()
+    if options.except_column_list is None:
+        return None, ()
+    left_out = resolve_all(options.except_column_list, names)
+    of_table = [name for name in left_out if name in names]
+    _check_names("except_column_list", of_table, names, narrow)
+    dropped = tuple(name for name in left_out if name not in names)
+    return frozenset(names) - frozenset(of_table) if of_table or not dropped else None, dropped
+
+
+def _check_names(option: str, given: Any, names: Sequence[str], keyed: Sequence[str]) -> None:
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise OptionError(f"{option} names {unknown}, which the table does not have", option=option)
+    if set(given) & set(keyed):
+        raise OptionError(
+            f"{option} names {sorted(set(given) & set(keyed))}: key and sequence are part of every mod",
+            option=option,
+        )

@@ -38,8 +38,7 @@ where it is read. Errors survive pickling, so that a task can raise them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -388,15 +387,3 @@ class AccessDeniedError(StorageError):
 
 class StorageFullError(StorageError):
     """No space left where the table lives."""
-
-
-@contextmanager
-def about(table: str) -> Iterator[None]:
-    """Let errors of a batch or an option that are raised inside, where no table is known, say which table it is."""
-    try:
-        yield
-    except (SchemaMismatchError, SequenceTieError, OptionError) as error:
-        if error.table is not None:
-            raise
-        message = error.message if error.message.startswith(table) else f"{table}: {error.message}"
-        raise type(error)(message, **{**error.fields, "table": table}) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import pyarrow as pa
 
-from andes_spark.errors import OptionError, TableExistsError, about
+from andes_spark.errors import OptionError, TableExistsError
 from andes_spark.log.log import Log
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OnNull
@@ -29,6 +29,7 @@ from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
+from andes_spark.table.about import about
 from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify

@@ -1,0 +1,20 @@
+"""Errors of a batch or an option say which table they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from andes_spark.errors import OptionError, SchemaMismatchError, SequenceTieError
+
+
+@contextmanager
+def about(table: str) -> Iterator[None]:
+    """Let errors of a batch or an option that are raised inside, where no table is known, say which table it is."""
+    try:
+        yield
+    except (SchemaMismatchError, SequenceTieError, OptionError) as error:
+        if error.table is not None:
+            raise
+        message = error.message if error.message.startswith(table) else f"{table}: {error.message}"
+        raise type(error)(message, **{**error.fields, "table": table}) from error

@@ -1,22 +1,21 @@
 """The base as a reader or a merge finds it: a Delta version, what it contains of the log, and its merge record.
 
-Which versions of the log a Delta version contains is said by the ``txn`` action of our commits. Commits of
-other writers that move rows without changing them are taken in silently; others are named.
+Which versions of the log a Delta version contains is said by the ``txn`` action of our commits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from andes_spark.delta.features import check_supported
+from andes_spark.base.foreign import ForeignChange, find_foreign
+from andes_spark.delta.features import obstacles, refusal
 from andes_spark.delta.log import load_state, read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DeltaState
-from andes_spark.errors import ForeignWriteError, LogDamagedError, UnsupportedTableError
+from andes_spark.errors import AndesError, ForeignWriteError, LogDamagedError, UnsupportedTableError
 from andes_spark.log.lease import read_note
 from andes_spark.log.log import Log
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path, no_record
-from andes_spark.schema.schema import Schema
 from andes_spark.storage.interface import Storage
 
 
@@ -28,13 +27,15 @@ class BaseSnapshot:
         state: files and properties.
         applied: version of the log that it contains.
         record: tombstones and watermarks as of that version.
-        foreign: version of the first Delta commit above it that changed rows and is not ours, if any.
+        foreign: the change of another writer above it, if there is one.
+        unwritable: features in use that keep this library from writing it, if there are some.
     """
 
     state: DeltaState
     applied: int
     record: MergeRecord
-    foreign: int | None = None
+    foreign: ForeignChange | None = None
+    unwritable: UnsupportedTableError | None = None
 
     @property
     def version(self) -> int:
@@ -51,7 +52,8 @@ class Base:
         self._table_id = table_id
         self._state: DeltaState | None = None
         self._checked = -1
-        self._foreign: int | None = None
+        self._foreign: ForeignChange | None = None
+        self._unwritable: UnsupportedTableError | None = None
         self._applied: dict[int, int] = {0: 0}
         self._newest_record: MergeRecord | None = None
 
@@ -59,22 +61,23 @@ class Base:
         """The newest state of the base that holds the log's rows and nothing else; a warm call asks once.
 
         Raises:
-            UnsupportedTableError: a feature outside the allow-list.
+            UnsupportedTableError: a feature that keeps this library from reading the base, with no state before it.
             ForeignWriteError: our last merge was overwritten by another writer.
             LogDamagedError: the merge record is missing.
         """
         state = load_state(self._storage, previous=self._state)
         if self._state is None:
-            self._check_last_merge()
-        if self._state is None or state.metadata != self._state.metadata or state.protocol != self._state.protocol:
-            self._check_supported(state)
+            self._check_last_merge(state.version)
         if state.version > self._checked:
-            self._foreign = self._find_foreign(state.version)
+            self._foreign = find_foreign(
+                self._storage, state, checked=self._checked, known=self._foreign, is_merge=self.is_merge
+            )
+            self._unwritable = None if self._foreign is not None else self._obstacles(state)
             self._checked = state.version
         self._state = state
         if self._foreign is None:
-            return self._of(state, None)
-        return self._of(load_state(self._storage, version=self._foreign - 1), self._foreign)
+            return self._of(state, None, self._unwritable)
+        return self._of(self._foreign.before, self._foreign, None)
 
     def snapshot_at(self, version: int) -> BaseSnapshot:
         """The newest state of the base that contains no version above ``version``."""
@@ -85,35 +88,34 @@ class Base:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._applied_at(middle) <= version else (low, middle)
-        return self._of(load_state(self._storage, version=low), None)
+        return self._of(load_state(self._storage, version=low), None, None)
 
-    def require_ours(self, snapshot: BaseSnapshot) -> None:
-        """Refuse to build on rows that another writer changed.
+    def obstacle(self, snapshot: BaseSnapshot) -> AndesError | None:
+        """Why nothing can be merged into a snapshot: an error that says what to do; None if merges go on."""
+        if snapshot.foreign is not None:
+            return snapshot.foreign.error(self._storage.url)
+        return snapshot.unwritable
+
+    def require_writable(self, snapshot: BaseSnapshot) -> None:
+        """Refuse to build on what another writer changed, or on features that this library does not write.
 
         Raises:
             ForeignWriteError: names the Delta version and what it was.
+            UnsupportedTableError: names the features.
         """
-        if snapshot.foreign is None:
-            return
-        commit = read_commit(self._storage, snapshot.foreign)
-        operation = (commit.commit_info or {}).get("operation", "an unnamed operation") if commit else "?"
-        raise ForeignWriteError(
-            f"{self._storage.url}: Delta version {snapshot.foreign} ({operation}) changed rows of the base and "
-            f"is not ours; reads stay at Delta version {snapshot.foreign - 1}. Stop that writer, remove the Delta "
-            f"log entries from {snapshot.foreign} on with their .crc files, open the table again, and send its change "
-            "as mods through apply()",
-            table=self._storage.url,
-            delta_version=snapshot.foreign,
-            operation=operation,
-        )
+        error = self.obstacle(snapshot)
+        if error is not None:
+            raise error
 
     def is_merge(self, commit: Commit) -> bool:
         """Whether a Delta commit is one of our merges, or our create."""
         return self._table_id in commit.txns
 
-    def _of(self, state: DeltaState, foreign: int | None) -> BaseSnapshot:
+    def _of(
+        self, state: DeltaState, foreign: ForeignChange | None, unwritable: UnsupportedTableError | None
+    ) -> BaseSnapshot:
         applied = state.txns.get(self._table_id, 0)
-        return BaseSnapshot(state, applied, self._record(applied), foreign)
+        return BaseSnapshot(state, applied, self._record(applied), foreign, unwritable)
 
     def _record(self, applied: int) -> MergeRecord:
         if applied == 0:
@@ -123,30 +125,21 @@ class Base:
             self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
         return self._newest_record
 
-    def _find_foreign(self, newest: int) -> int | None:
-        """The first commit that is not ours and changed rows, above our last merge (or what was checked)."""
-        found = self._foreign
-        for version in range(newest, self._checked, -1):
-            commit = read_commit(self._storage, version)
-            if commit is None or self.is_merge(commit):
-                break
-            if commit.data_change or self._new_schema(commit):
-                found = version
-        return found
-
-    def _new_schema(self, commit: Commit) -> bool:
-        if not commit.changes_metadata:
-            return False
-        before = load_state(self._storage, version=commit.version - 1).metadata
-        value = next(commit.of_kind("metaData"))
-        return Schema.from_json(value["schemaString"]) != Schema.from_json(before.schema_json)
-
-    def _check_supported(self, state: DeltaState) -> None:
+    def _obstacles(self, state: DeltaState) -> UnsupportedTableError | None:
+        """Features that keep this library from writing a state; raises what keeps it from reading it."""
+        url = self._storage.url
         try:
-            check_supported(state)
+            found = obstacles(state)
+            unreadable = refusal(found, reading=True)
+            if unreadable is not None:
+                raise unreadable
         except (UnsupportedTableError, LogDamagedError) as error:
-            url = self._storage.url
             raise type(error)(f"{url}: {error.message}", **{**error.fields, "table": url}) from error
+        unwritable = refusal(found)
+        if unwritable is None:
+            return None
+        message = f"{url}: {unwritable.message}; until then merges stop, and reads and appends go on"
+        return UnsupportedTableError(message, **{**unwritable.fields, "table": url})
 
     def _applied_at(self, delta_version: int) -> int:
         """Version of the log that a Delta version contains."""
@@ -170,12 +163,15 @@ class Base:
             self._applied[each] = self._applied[version]
         return self._applied[delta_version]
 
-    def _check_last_merge(self) -> None:
+    def _check_last_merge(self, newest: int) -> None:
         """Compare our last merge, as its writer left it behind, with the entry that stands there now."""
         note = read_note(self._storage)
         if note.delta_version is None:
             return
         commit = read_commit(self._storage, note.delta_version)
+        if commit is None and newest >= note.delta_version:
+            # Delta's log cleanup removes entries below a checkpoint.
+            return
         if commit is None or commit.commit_id != note.commit_id:
             raise ForeignWriteError(
                 f"{self._storage.url}: Delta version {note.delta_version} was a merge of ours and is now another "

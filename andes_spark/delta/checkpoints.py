@@ -47,6 +47,7 @@ class Contents:
     Attributes:
         protocol, metadata: the one action of that kind.
         txns: newest version of each application.
+        domains: ``domainMetadata`` of each domain.
         adds: live files.
         parts: Parquet bytes of the files, for ``read_removed``.
         other_actions: whether it holds actions of other kinds.
@@ -55,6 +56,7 @@ class Contents:
     protocol: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     txns: dict[str, int] = field(default_factory=dict)
+    domains: dict[str, dict[str, Any]] = field(default_factory=dict)
     adds: list[dict[str, Any]] = field(default_factory=list)
     parts: tuple[bytes, ...] = ()
     other_actions: bool = False
@@ -105,7 +107,7 @@ def read(storage: Storage, checkpoint: Checkpoint) -> Contents:
 
     Raises:
         FileDamagedError: a file is missing, unreadable, or lacks what every checkpoint has; ``path``.
-        UnsupportedTableError: a checkpoint of the V2 format; ``feature``.
+        UnsupportedTableError: a checkpoint of the V2 format with sidecar files; ``feature``.
     """
     contents, parts, others = Contents(), [], False
     for path in checkpoint.paths:
@@ -142,13 +144,13 @@ def _read_part(data: bytes, contents: Contents) -> bool:
     """Read one file; whether it holds actions of kinds that ``Contents`` has no place for."""
     file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
     schema = file.schema_arrow
-    for name in ("checkpointMetadata", "sidecar"):
-        if name in schema.names and _rows(file.read(columns=[name], use_threads=False), name):
-            raise UnsupportedTableError(
-                "the table has checkpoints of the V2 format: drop the feature v2Checkpoint first",
-                feature="v2Checkpoint",
-            )
-    columns = [name for name in ("protocol", "metaData", "txn") if name in schema.names]
+    if "sidecar" in schema.names and _rows(file.read(columns=["sidecar"], use_threads=False), "sidecar"):
+        raise UnsupportedTableError(
+            "the table has checkpoints of the V2 format whose actions are in sidecar files, which this release cannot "
+            "read; delete them if the log entries below them still exist",
+            feature="v2Checkpoint",
+        )
+    columns = [name for name in ("protocol", "metaData", "txn", "domainMetadata") if name in schema.names]
     stored = [member.name for member in schema.field("add").type]
     columns += [f"add.{name}" for name in stored if name not in _PARSED]
     # In this thread: a thread of Arrow's may let go of Python's bytes when the interpreter has ended, which aborts it.
@@ -159,6 +161,8 @@ def _read_part(data: bytes, contents: Contents) -> bool:
         contents.metadata.update(_metadata(raw))
     for raw in _rows(table, "txn"):
         contents.txns[raw["appId"]] = raw["version"]
+    for raw in _rows(table, "domainMetadata"):
+        contents.domains[raw["domain"]] = raw
     adds = list(_adds(table))
     if "stats_parsed" in stored and not all("stats" in add for add in adds):
         for add, parsed in zip(adds, _parsed_stats(file), strict=True):

@@ -1,14 +1,16 @@
-"""Which Delta tables this library may write: an allow-list, since it commits without Delta's own writer.
+"""Which Delta tables this library may read and write: allow-lists, since it does both without Delta's own code.
 
-Delta promises that a client that does not know a feature is told of it, by the lists in the ``protocol``
-action. What a feature needs stands in properties and column metadata as well; these are checked too, so that
-nothing is written that the table's owner has forbidden or that needs upkeep which we do not do.
+Delta promises that a client that does not know a feature is told of it, by the lists in the ``protocol`` action. A
+feature that is listed is *supported*; it is *active*, and asks something of a client, only where its property or
+metadata says so ("Supported Features" and "Active Features" of the protocol). Features of writers do not concern
+readers. So each feature in use is told with what it keeps this library from, and with what ends that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from andes_spark.delta.actions import READER_VERSION, WRITER_VERSION
@@ -16,10 +18,32 @@ from andes_spark.delta.state import DeltaState
 from andes_spark.errors import LogDamagedError, OptionError, UnsupportedTableError
 from andes_spark.schema.schema import Schema
 
-READER_FEATURES = frozenset({"deletionVectors", "timestampNtz"})
-WRITER_FEATURES = READER_FEATURES | {"appendOnly", "invariants"}
-
 DELETION_VECTORS = "delta.enableDeletionVectors"
+
+# Features that ask nothing more of a client that writes as this library does, whether or not they are active.
+_ALWAYS_FINE = frozenset(
+    {"checkpointProtection", "deletionVectors", "domainMetadata", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
+)
+# Features that are active only where a property or the metadata of a column says so, which is looked at below.
+_BY_METADATA = frozenset(
+    {
+        "allowColumnDefaults",
+        "appendOnly",
+        "changeDataFeed",
+        "checkConstraints",
+        "columnMapping",
+        "generatedColumns",
+        "icebergCompatV1",
+        "icebergCompatV2",
+        "icebergCompatV3",
+        "identityColumns",
+        "inCommitTimestamp",
+        "invariants",
+        "typeWidening",
+        "typeWidening-preview",
+    }
+)
+_ROW_TRACKING, _CLUSTERING = "rowTracking", "clustering"
 
 # Of DeltaConfig.scala (4.4.0): properties that ask nothing of a writer, or nothing that we do not do.
 _HARMLESS = frozenset(
@@ -32,6 +56,7 @@ _HARMLESS = frozenset(
         "checkpoint.writeStatsAsStruct",
         "checkpointInterval",
         "checkpointRetentionDuration",
+        "checkpointPolicy",
         "columnMapping.maxColumnId",
         "dataSkippingNumIndexedCols",
         "dataSkippingStatsColumns",
@@ -39,24 +64,30 @@ _HARMLESS = frozenset(
         "deletedFileRetentionDuration",
         "dropFeatureTruncateHistory.retentionDuration",
         "enableDeletionVectors",
+        "enableTypeWidening",
         "enableExpiredLogCleanup",
         "enableFullRetentionRollback",
+        "inCommitTimestampEnablementTimestamp",
+        "inCommitTimestampEnablementVersion",
         "isolationLevel",
         "logRetentionDuration",
         "parquet.compression.codec",
         "parquet.format.version",
         "randomPrefixLength",
         "randomizeFilePrefixes",
+        "requireCheckpointProtectionBeforeVersion",
+        "rowTracking.materializedRowCommitVersionColumnName",
+        "rowTracking.materializedRowIdColumnName",
+        "rowTrackingSuspended",
         "sampleRetentionDuration",
         "targetFileSize",
         "tuneFileSizesForRewrites",
     )
 )
 # Values with which a property says that its feature is off.
-_OFF = {"delta.checkpointpolicy": ("classic",), "delta.columnmapping.mode": ("none",)}
+_OFF = {"delta.columnmapping.mode": ("none",)}
 _FEATURE_OF = {
     "delta.appendonly": "appendOnly",
-    "delta.checkpointpolicy": "v2Checkpoint",
     "delta.columnmapping.mode": "columnMapping",
     "delta.compatibility.symlinkformatmanifest.enabled": "symlink manifests",
     "delta.enablechangedatacapture": "changeDataFeed",
@@ -66,7 +97,6 @@ _FEATURE_OF = {
     "delta.enableicebergcompatv3": "icebergCompatV3",
     "delta.enableincommittimestamps": "inCommitTimestamp",
     "delta.enablerowtracking": "rowTracking",
-    "delta.enabletypewidening": "typeWidening",
     "delta.enablevariantshredding": "variantShredding",
     "delta.universalformat.enabledformats": "universal format",
 }
@@ -74,12 +104,74 @@ _PREFIXES = {"delta.constraints.": "checkConstraints", "delta.coordinatedcommits
 _COLUMN_FEATURES = {
     "delta.generationExpression": "generatedColumns",
     "delta.identity.": "identityColumns",
-    "delta.columnMapping.": "columnMapping",
     "delta.invariants": "invariants",
     "delta.typeChanges": "typeWidening",
     "CURRENT_DEFAULT": "allowColumnDefaults",
     "EXISTS_DEFAULT": "allowColumnDefaults",
 }
+_READERS_TOO = frozenset({"columnMapping", "typeWidening"})
+"""Features in use that decide how data files are read."""
+_RESTORE = "undo it by RESTORE TABLE ... TO VERSION AS OF the version before it was set"
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A feature in use that keeps this library from writing a table.
+
+    Attributes:
+        feature: its name in the protocol, or what it is.
+        what: where it shows, and what ends it.
+        reading: whether it keeps from reading too.
+        column: name of the column that uses it.
+    """
+
+    feature: str
+    what: str
+    reading: bool = False
+    column: str | None = None
+
+
+def obstacles(state: DeltaState) -> list[Obstacle]:
+    """What keeps this library from writing a table, or from reading it; empty for a table like its own.
+
+    Raises:
+        LogDamagedError: the schema cannot be read.
+    """
+    try:
+        schema = json.loads(state.metadata.schema_json)
+    except (ValueError, RecursionError) as error:
+        raise LogDamagedError(f"the schema in the log is not JSON: {error}", version=state.version) from error
+    found = [*_of_protocol(state), *_of_format(state)]
+    for name, value in state.metadata.configuration.items():
+        found += _of_property(name, str(value))
+    for column, metadata in _column_metadata(schema):
+        found += _of_column(column, metadata)
+    try:
+        Schema.from_json_value(schema)
+    except OptionError as error:
+        raise LogDamagedError(f"the schema in the log is malformed: {error}", version=state.version) from error
+    except UnsupportedTableError as error:
+        found.append(Obstacle(error.feature or "a column type", f"{error.message}; {_RESTORE}", True, error.column))
+    return found
+
+
+def refusal(found: Iterable[Obstacle], *, reading: bool = False) -> UnsupportedTableError | None:
+    """The error that names the features in use; None if there are none.
+
+    Args:
+        found: obstacles.
+        reading: whether the table is only read.
+    """
+    chosen = [each for each in found if each.reading or not reading]
+    if not chosen:
+        return None
+    first = chosen[0]
+    verb = "read" if reading else "write"
+    parts = [f"{each.feature}, which this release cannot {verb}: {each.what}" for each in chosen]
+    fields: dict[str, Any] = {"feature": first.feature}
+    if first.column is not None:
+        fields["column"] = first.column
+    return UnsupportedTableError(f"the table uses {'; and '.join(parts)}", **fields)
 
 
 def check_supported(state: DeltaState) -> None:
@@ -90,21 +182,9 @@ def check_supported(state: DeltaState) -> None:
             column metadata outside the allow-list; ``feature``, and ``column`` where it is one's.
         LogDamagedError: the schema cannot be read.
     """
-    _check_protocol(state)
-    if state.metadata.provider != "parquet":
-        raise _refused(f"format {state.metadata.provider}", "its files are not Parquet: rewrite the table")
-    for name, value in state.metadata.configuration.items():
-        _check_property(name, value)
-    try:
-        schema = json.loads(state.metadata.schema_json)
-    except (ValueError, RecursionError) as error:
-        raise LogDamagedError(f"the schema in the log is not JSON: {error}", version=state.version) from error
-    for column, metadata in _column_metadata(schema):
-        _check_column(column, metadata)
-    try:
-        Schema.from_json_value(schema)
-    except OptionError as error:
-        raise LogDamagedError(f"the schema in the log is malformed: {error}", version=state.version) from error
+    error = refusal(obstacles(state))
+    if error is not None:
+        raise error
 
 
 def deletion_vectors_enabled(state: DeltaState) -> bool:
@@ -113,47 +193,90 @@ def deletion_vectors_enabled(state: DeltaState) -> bool:
     return "deletionVectors" in state.protocol.writer_features and value.lower() == "true"
 
 
-def _check_protocol(state: DeltaState) -> None:
+def _of_protocol(state: DeltaState) -> Iterator[Obstacle]:
     protocol = state.protocol
-    found = (protocol.reader_version, protocol.writer_version)
-    if found != (READER_VERSION, WRITER_VERSION):
-        raise _refused(
-            f"protocol {found[0]}/{found[1]}",
+    versions = (protocol.reader_version, protocol.writer_version)
+    if versions != (READER_VERSION, WRITER_VERSION):
+        yield Obstacle(
+            f"protocol {versions[0]}/{versions[1]}",
             f"only {READER_VERSION}/{WRITER_VERSION} is supported: older tables get it by "
             f"ALTER TABLE ... SET TBLPROPERTIES ('{DELETION_VECTORS}' = 'true')",
+            reading=True,
         )
-    unknown = (protocol.reader_features - READER_FEATURES) | (protocol.writer_features - WRITER_FEATURES)
-    if unknown:
-        first = min(unknown)
-        raise _refused(
-            first,
-            f"table features in use: {', '.join(sorted(unknown))}; drop them "
-            f"(ALTER TABLE ... DROP FEATURE {first}) or copy the rows to a table without them",
+        return
+    for feature in sorted(protocol.writer_features | protocol.reader_features):
+        if feature in _ALWAYS_FINE or feature in _BY_METADATA:
+            continue
+        if feature == _ROW_TRACKING:
+            yield from _of_row_tracking(state)
+        elif feature == _CLUSTERING:
+            yield from _of_clustering(state)
+        else:
+            yield Obstacle(
+                feature,
+                "the feature is listed in the table's protocol; drop it where Delta can "
+                f"(ALTER TABLE ... DROP FEATURE {feature}), else copy the rows to a new table",
+                reading=feature in protocol.reader_features,
+            )
+
+
+def _of_row_tracking(state: DeltaState) -> Iterator[Obstacle]:
+    """Row ids must be assigned as long as the feature is listed and not suspended, whether or not it is enabled."""
+    if state.metadata.configuration.get("delta.rowTrackingSuspended", "false").lower() != "true":
+        what = "every new row needs a row id; end that by ALTER TABLE ... DROP FEATURE rowTracking"
+        yield Obstacle(_ROW_TRACKING, what)
+
+
+def _of_clustering(state: DeltaState) -> Iterator[Obstacle]:
+    """Statistics of the clustering columns must be written, whichever they are."""
+    domain = state.domains.get("delta.clustering", {"removed": True})
+    try:
+        columns = [] if domain.get("removed") else json.loads(domain["configuration"])["clusteringColumns"]
+    except (ValueError, TypeError, KeyError):
+        columns = ["?"]
+    if columns:
+        yield Obstacle(_CLUSTERING, "the table is clustered; end that by ALTER TABLE ... CLUSTER BY NONE")
+
+
+def _of_format(state: DeltaState) -> Iterator[Obstacle]:
+    if state.metadata.provider != "parquet":
+        yield Obstacle(
+            f"format {state.metadata.provider}", "its files are not Parquet: rewrite the table", reading=True
         )
 
 
-def _check_property(name: str, value: str) -> None:
-    low, setting = name.lower(), str(value).strip().lower()
+def _of_property(name: str, value: str) -> Iterator[Obstacle]:
+    low, setting = name.lower(), value.strip().lower()
     if not low.startswith("delta.") or low in _HARMLESS or setting in ("false", "", *_OFF.get(low, ())):
         return
     feature = _FEATURE_OF.get(low) or next(
         (feature for prefix, feature in _PREFIXES.items() if low.startswith(prefix)), name
     )
-    advice = f"ALTER TABLE ... UNSET TBLPROPERTIES ('{name}')"
+    yield Obstacle(
+        feature,
+        f"the table property {name} is {value!r}; {_end_of_property(feature, name)}",
+        reading=feature in _READERS_TOO,
+    )
+
+
+def _end_of_property(feature: str, name: str) -> str:
     if feature == "checkConstraints":
-        advice = f"ALTER TABLE ... DROP CONSTRAINT {name.split('.', 2)[2]}"
-    raise _refused(feature, f"the table property {name} is {value!r}; remove it: {advice}")
+        return f"remove it: ALTER TABLE ... DROP CONSTRAINT {name.split('.', 2)[2]}"
+    if feature == "columnMapping":
+        return "remove it: ALTER TABLE ... DROP FEATURE columnMapping"
+    if feature == "rowTracking":
+        return "remove it: ALTER TABLE ... DROP FEATURE rowTracking"
+    return f"remove it: ALTER TABLE ... UNSET TBLPROPERTIES ('{name}')"
 
 
-def _check_column(column: str, metadata: Mapping[str, Any]) -> None:
+def _of_column(column: str, metadata: Mapping[str, Any]) -> Iterator[Obstacle]:
     for key in metadata:
         for prefix, feature in _COLUMN_FEATURES.items():
             if key == prefix or (prefix.endswith(".") and key.startswith(prefix)):
-                raise _refused(
-                    feature,
-                    f"column {column!r} has {key}; copy the rows to a table whose columns are plain",
-                    column=column,
-                )
+                remedy = _RESTORE
+                if feature == "allowColumnDefaults":
+                    remedy = f"remove it: ALTER TABLE ... ALTER COLUMN {column} DROP DEFAULT"
+                yield Obstacle(feature, f"column {column!r} has {key}; {remedy}", feature in _READERS_TOO, column)
 
 
 def _column_metadata(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -169,10 +292,3 @@ def _column_metadata(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[s
                 yield name, field.get("metadata") or {}
                 pending.append((name, field.get("type")))
         pending += [(above, value.get(part)) for part in ("elementType", "keyType", "valueType")]
-
-
-def _refused(feature: str, what: str, *, column: str | None = None) -> UnsupportedTableError:
-    message = f"the table uses {feature}, which this release cannot write: {what}"
-    if column is None:
-        return UnsupportedTableError(message, feature=feature)
-    return UnsupportedTableError(message, feature=feature, column=column)

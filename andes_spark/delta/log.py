@@ -6,13 +6,12 @@ never repaired: what is illegal by the protocol is an error that names the file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from andes_spark.delta import checkpoints, seal, vectors
-from andes_spark.delta.actions import ENGINE, encode
+from andes_spark.delta import checkpoints, vectors
+from andes_spark.delta.entries import bad_entry, create_entry, parse_commit, read_commit
 from andes_spark.delta.paths import LOG_FOLDER, decode_path, entry_path
 from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol, RemovedFiles
 from andes_spark.errors import (
@@ -24,7 +23,6 @@ from andes_spark.errors import (
     UnsupportedTableError,
     VersionExpiredError,
 )
-from andes_spark.storage.put_once import put_once
 
 if TYPE_CHECKING:
     from andes_spark.storage.interface import Storage
@@ -68,81 +66,6 @@ def load_state(storage: Storage, *, version: int | None = None, previous: DeltaS
     return _load(storage, version)
 
 
-def read_commit(storage: Storage, version: int) -> Commit | None:
-    """One entry of the log, None if it does not exist.
-
-    Raises:
-        LogDamagedError: it is not what an entry must be; ``path``, ``version``.
-    """
-    data = storage.find(entry_path(version))
-    return None if data is None else parse_commit(version, data)
-
-
-def create_entry(
-    storage: Storage, version: int, actions: Iterable[dict[str, Any]], *, seconds: float = 0.0
-) -> Commit | None:
-    """Create the entry of a version, unless it exists; sealed where it begins with our ``commitInfo``.
-
-    Args:
-        storage: the table's folder.
-        version: of the entry.
-        actions: of the entry.
-        seconds: how long to try while the store does not say what became of it, see ``put_once``.
-
-    Returns:
-        The entry that stands there, known by its commit id; None if the store does not say.
-    """
-    entry = list(actions)
-    data = seal.sealed(version, encode(entry))
-    stands = put_once(storage, entry_path(version), data, seconds=seconds)
-    if stands is data:
-        return Commit(version, tuple(item for action in entry for item in action.items()))
-    return None if stands is None else parse_commit(version, stands)
-
-
-def parse_commit(version: int, data: bytes) -> Commit:
-    """Read the bytes of an entry; raises as ``read_commit``."""
-    actions: list[tuple[str, dict[str, Any]]] = []
-    seen: set[tuple[str, str]] = set()
-    for line in data.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise _bad_entry(version, f"a line is not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise _bad_entry(version, "a line is not an object")
-        for kind, action in value.items():
-            if not isinstance(action, dict):
-                continue
-            identity = _identity(kind, action)
-            if identity is not None and identity in seen:
-                raise _bad_entry(version, f"it has two {kind} actions for {identity[1] or 'the table'}")
-            if identity is not None:
-                seen.add(identity)
-            actions.append((kind, action))
-    if not actions:
-        raise _bad_entry(version, "it is empty")
-    commit = Commit(version, tuple(actions))
-    intact = seal.is_intact(version, data)
-    if intact is False or (intact is None and (commit.commit_info or {}).get("engineInfo") == ENGINE):
-        raise _bad_entry(version, "it is not as this library wrote it: its checksum differs")
-    return commit
-
-
-def _identity(kind: str, action: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What must not occur twice in an entry (protocol: "Delta Log Entries", "Add File and Remove File")."""
-    match kind:
-        case "add" | "remove":
-            return kind, str(action.get("path"))
-        case "metaData" | "protocol":
-            return kind, ""
-        case "txn":
-            return kind, str(action.get("appId"))
-    return None
-
-
 class _Replay:
     """A state under construction."""
 
@@ -152,6 +75,7 @@ class _Replay:
         self.metadata = None if previous is None else previous.metadata
         self.files: dict[str, DataFile] = {} if previous is None else dict(previous.files)
         self.txns: dict[str, int] = {} if previous is None else dict(previous.txns)
+        self.domains: dict[str, Mapping[str, Any]] = {} if previous is None else dict(previous.domains)
         removed = RemovedFiles() if previous is None else previous.removed
         self.parts = removed.parts
         self.recent = dict(removed.recent)
@@ -163,6 +87,7 @@ class _Replay:
         replay = cls()
         replay.version = found.version
         replay.txns = dict(contents.txns)
+        replay.domains = dict(contents.domains)
         replay.parts = contents.parts
         replay.unwritten_actions = contents.other_actions
         try:
@@ -195,14 +120,17 @@ class _Replay:
                         self.metadata = Metadata.from_action(value)
                     case "txn":
                         self.txns[str(value["appId"])] = int(value["version"])
+                    case "domainMetadata":
+                        self.domains |= {str(value.get("domain")): value}
+                        self.unwritten_actions = True
                     case "add" | "remove" | "commitInfo" | "cdc":
                         pass
                     case _:
                         self.unwritten_actions = True
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _bad_entry(commit.version, f"an action cannot be read: {error!r}") from error
+            raise bad_entry(commit.version, f"an action cannot be read: {error!r}") from error
         except LogDamagedError as error:
-            raise _bad_entry(commit.version, error.message) from error
+            raise bad_entry(commit.version, error.message) from error
 
     def _remove(self, value: Mapping[str, Any]) -> None:
         location = decode_path(value["path"])
@@ -221,13 +149,14 @@ class _Replay:
 
     def state(self) -> DeltaState:
         if self.protocol is None or self.metadata is None:
-            raise _bad_entry(self.version, "no entry up to it has a protocol and metadata")
+            raise bad_entry(self.version, "no entry up to it has a protocol and metadata")
         return DeltaState(
             self.version,
             self.protocol,
             self.metadata,
             self.files,
             self.txns,
+            domains=self.domains,
             removed=RemovedFiles(self.parts, self.recent),
             unwritten_actions=self.unwritten_actions,
             commit_id=self.commit_id,
@@ -334,7 +263,7 @@ def _read_commits(storage: Storage, versions: range) -> Iterable[Commit]:
     def read(version: int) -> Commit:
         commit = read_commit(storage, version)
         if commit is None:
-            raise _bad_entry(version, "it vanished while the log was read")
+            raise bad_entry(version, "it vanished while the log was read")
         return commit
 
     answers = [storage.scheduler.ask(read, version) for version in versions]
@@ -354,7 +283,7 @@ def _missing(listing: _Listing, missing: int, version: int | None) -> Exception:
         return _v2_checkpoint()
     if version is not None and missing == 0:
         return _expired(version)
-    return _bad_entry(missing, "it is missing")
+    return bad_entry(missing, "it is missing")
 
 
 def _v2_checkpoint() -> UnsupportedTableError:
@@ -390,8 +319,3 @@ def _overwritten(version: int) -> ForeignWriteError:
         "restore the first one",
         delta_version=version,
     )
-
-
-def _bad_entry(version: int, what: str) -> LogDamagedError:
-    path = entry_path(version)
-    return LogDamagedError(f"log entry {path}: {what}; restore it from a backup", path=path, version=version)

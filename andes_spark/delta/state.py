@@ -160,6 +160,7 @@ class DeltaState:
         metadata: schema and properties.
         files: live files by their path in the table's folder (decoded).
         txns: newest version of each application.
+        domains: newest ``domainMetadata`` of each domain, raw, removed ones too.
         removed: files that left the table.
         unwritten_actions: whether the log holds actions of a kind that this library would lose in a checkpoint.
         commit_id: of the entry that made the version; None where a checkpoint was read instead, or none is named.
@@ -170,6 +171,7 @@ class DeltaState:
     metadata: Metadata
     files: Mapping[str, DataFile] = field(repr=False)
     txns: Mapping[str, int] = field(repr=False)
+    domains: Mapping[str, Mapping[str, Any]] = field(repr=False, default_factory=dict)
     removed: RemovedFiles = field(default_factory=RemovedFiles, repr=False, compare=False)
     unwritten_actions: bool = field(default=False, repr=False, compare=False)
     commit_id: str | None = field(default=None, compare=False)

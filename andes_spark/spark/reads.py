@@ -82,8 +82,8 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
     require_delta(spark)
     if snapshot.base.foreign is not None:
         warnings.warn(
-            f"{storage.url}: Delta version {snapshot.base.foreign} is another writer's and changed rows; this read "
-            f"stays at Delta version {snapshot.base.version}",
+            f"{storage.url}: Delta version {snapshot.base.foreign.delta_version} is another writer's and "
+            f"{snapshot.base.foreign.what}; this read stays at Delta version {snapshot.base.version}",
             RuntimeWarning,
             stacklevel=3,
         )

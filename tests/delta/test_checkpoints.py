@@ -252,11 +252,14 @@ def test_int96_is_in_utc():
     assert contents.adds[0]["stats"] == '{"minValues":{"ts":"9999-12-31T00:00:00.000Z"}}'
 
 
-@pytest.mark.parametrize("name", ["sidecar", "checkpointMetadata"])
-def test_v2_checkpoints_under_a_classic_name_are_refused(name):
+def test_v2_checkpoints_under_a_classic_name_are_read_unless_they_have_sidecars():
     storage = MemoryStorage()
-    rows = [PROTOCOL, METADATA, {"add": {"path": "a", "size": 1}}]
-    found = put(storage, [*rows, {name: {"path": "x", "version": 1}}])
+    rows = [PROTOCOL, METADATA, {"add": {"path": "a", "size": 1}}, {"checkpointMetadata": {"version": 1}}]
+    domain = {"domain": "delta.clustering", "configuration": '{"clusteringColumns":[]}', "removed": False}
+    contents = checkpoint.read(storage, put(storage, [*rows, {"domainMetadata": domain}]))
+    assert [add["path"] for add in contents.adds] == ["a"]
+    assert contents.domains == {"delta.clustering": domain}
+    found = put(storage, [*rows, {"sidecar": {"path": "x"}}])
     with pytest.raises(UnsupportedTableError) as failure:
         checkpoint.read(storage, found)
     assert failure.value.feature == "v2Checkpoint"

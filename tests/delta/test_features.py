@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,7 +51,8 @@ def test_tables_like_ours():
                 "delta.appendOnly": "false",
                 "delta.enableChangeDataFeed": "FALSE",
                 "delta.columnMapping.mode": "none",
-                "delta.checkpointPolicy": "classic",
+                "delta.checkpointPolicy": "v2",
+                "delta.enableTypeWidening": "true",
                 "delta.LogRetentionDuration": "interval 30 days",
                 "delta.dataSkippingStatsColumns": "k",
                 "delta.someday.new": "false",
@@ -67,33 +69,63 @@ def test_other_protocols(versions):
     assert feature_of(state_of(versions=versions)) == f"protocol {versions[0]}/{versions[1]}"
 
 
-@pytest.mark.parametrize(
-    "feature", ["columnMapping", "v2Checkpoint", "typeWidening", "catalogManaged", "vacuumProtocolCheck"]
-)
+READER_LISTED = ["columnMapping", "v2Checkpoint", "typeWidening", "vacuumProtocolCheck"]
+WRITER_LISTED = [
+    "changeDataFeed",
+    "checkConstraints",
+    "checkpointProtection",
+    "clustering",
+    "domainMetadata",
+    "generatedColumns",
+    "icebergCompatV1",
+    "icebergCompatV2",
+    "icebergCompatV3",
+    "identityColumns",
+    "inCommitTimestamp",
+    "allowColumnDefaults",
+]
+
+
+@pytest.mark.parametrize("feature", [*READER_LISTED, *WRITER_LISTED])
+def test_a_feature_that_is_listed_and_not_active_is_written_past(feature):
+    """Protocol, "Supported Features": a feature being supported does not imply that it is active."""
+    reader = BOTH | ({feature} & set(READER_LISTED))
+    protocol.check_supported(state_of(reader=reader, writer=BOTH | {feature}))
+
+
+@pytest.mark.parametrize("feature", ["catalogManaged", "variantType", "someday"])
 def test_reader_features(feature):
     state = state_of(reader=BOTH | {feature}, writer=BOTH | {feature})
     assert feature_of(state) == feature
+    assert protocol.refusal(protocol.obstacles(state), reading=True) is not None
 
 
-@pytest.mark.parametrize(
-    "feature",
-    [
-        "changeDataFeed",
-        "checkConstraints",
-        "clustering",
-        "domainMetadata",
-        "generatedColumns",
-        "icebergCompatV1",
-        "icebergCompatV2",
-        "identityColumns",
-        "inCommitTimestamp",
-        "rowTracking",
-        "allowColumnDefaults",
-        "someday",
-    ],
-)
+@pytest.mark.parametrize("feature", ["rowTracking", "someday"])
 def test_writer_features(feature):
-    assert feature_of(state_of(writer=BOTH | {feature})) == feature
+    state = state_of(writer=BOTH | {feature})
+    assert feature_of(state) == feature
+    assert protocol.refusal(protocol.obstacles(state), reading=True) is None
+
+
+def test_suspended_row_tracking_asks_nothing():
+    protocol.check_supported(
+        state_of(writer=BOTH | {"rowTracking"}, configuration={"delta.rowTrackingSuspended": "true"})
+    )
+
+
+@pytest.mark.parametrize(("columns", "active"), [('["k"]', True), ("[]", False), ("7", True)])
+def test_clustering_is_active_where_there_are_columns(columns, active):
+    state = replace(
+        state_of(writer=BOTH | {"clustering", "domainMetadata"}),
+        domains={"delta.clustering": {"configuration": f'{{"clusteringColumns":{columns}}}'}},
+    )
+    assert [each.feature for each in protocol.obstacles(state)] == (["clustering"] if active else [])
+
+
+def test_all_features_in_use_are_named():
+    state = state_of(configuration={"delta.appendOnly": "true", "delta.constraints.positive": "k > 0"})
+    with pytest.raises(UnsupportedTableError, match=r"appendOnly.*UNSET.*checkConstraints.*DROP CONSTRAINT positive"):
+        protocol.check_supported(state)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +137,9 @@ def test_writer_features(feature):
         ("delta.columnMapping.mode", "name", "columnMapping"),
         ("delta.constraints.positive", "k > 0", "checkConstraints"),
         ("delta.enableRowTracking", "true", "rowTracking"),
-        ("delta.enableTypeWidening", "true", "typeWidening"),
         ("delta.enableInCommitTimestamps", "true", "inCommitTimestamp"),
         ("delta.enableIcebergCompatV2", "true", "icebergCompatV2"),
         ("delta.universalFormat.enabledFormats", "iceberg", "universal format"),
-        ("delta.checkpointPolicy", "v2", "v2Checkpoint"),
         ("delta.compatibility.symlinkFormatManifest.enabled", "true", "symlink manifests"),
         ("delta.coordinatedCommits.commitCoordinator-preview", "x", "coordinatedCommits"),
         # Would make Delta forget how far our merges have come.
@@ -126,7 +156,6 @@ def test_properties(name, value, feature):
     [
         ("delta.generationExpression", "generatedColumns"),
         ("delta.identity.start", "identityColumns"),
-        ("delta.columnMapping.id", "columnMapping"),
         ("delta.invariants", "invariants"),
         ("delta.typeChanges", "typeWidening"),
         ("CURRENT_DEFAULT", "allowColumnDefaults"),

@@ -50,7 +50,7 @@ def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> Compac
     if context.settings.compact_bytes == 0:
         return CompactResult()
     groups = list(_within(choose(numbered_files(base.state.files), context.settings), context.settings.compact_bytes))
-    if not groups or base.foreign is not None:
+    if not groups or base.foreign is not None or base.unwritable is not None:
         return CompactResult()
     begun = time.perf_counter()
     with steps.step("pack files"):

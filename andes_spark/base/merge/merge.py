@@ -28,6 +28,7 @@ from andes_spark.base.snapshots import BaseSnapshot, read_record
 from andes_spark.base.tombstones import fold_files
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
+from andes_spark.delta.features import deletion_vectors_enabled
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.delta.state import DataFile
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
@@ -159,7 +160,9 @@ def _write(
         results = run_buckets(job, context.executor, context.settings, warm=warm, cache=context.keys)
         gone = _gone(context, case, results)
     with steps.step("write deletion vectors"):
-        changes = _mark(context, case, gone) if context.deletion_vectors else _rewrite(context, case, gone, writer)
+        # The property may have been switched off since the table was created.
+        marks = context.deletion_vectors and deletion_vectors_enabled(base.state)
+        changes = _mark(context, case, gone) if marks else _rewrite(context, case, gone, writer)
     return results, [*changes, *(action for result in results for action in result.adds)]
 
 

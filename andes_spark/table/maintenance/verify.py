@@ -71,7 +71,8 @@ def verify(open_table: OpenTable) -> VerifyResult:
     if not snapshots or not manifests:
         return VerifyResult(head, -1, 0, 0, tuple(found.problems))
     base = snapshots[0]
-    found.check(lambda: open_table.base.require_ours(base))
+    if base.foreign is not None:
+        found.problems.append(base.foreign.error(open_table.table).message)
     for path, sha256 in _stored(manifests):
         found.check(lambda path=path, sha256=sha256: found.checksum(open_table.storage, path, sha256))  # type: ignore[misc]
     for path, file in base.state.files.items():

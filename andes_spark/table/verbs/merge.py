@@ -69,7 +69,8 @@ def run_merge(open_table: OpenTable, *, warm: Warm | None = None) -> MergeResult
 
     Raises:
         MergeBlockedError: a version cannot be merged; it names the version and what to do.
-        ForeignWriteError: another writer changed rows of the base.
+        ForeignWriteError: another writer changed rows or columns of the base.
+        UnsupportedTableError: the base has a feature that this library does not write.
         CommitConflictError: other merges were first, too often.
         AndesError: reading or writing failed; the base is as it was.
     """
@@ -173,7 +174,7 @@ def _merge_to(open_table: OpenTable, steps: Steps, warm: Warm | None, last: int 
     base_context = open_table.base_context()
     for _ in range(open_table.settings.commit_attempts):
         newest = open_table.base.snapshot()
-        open_table.base.require_ours(newest)
+        open_table.base.require_writable(newest)
         head = open_table.log.refresh()
         open_table.log.check_writable()
         version = head if last is None else last

@@ -42,7 +42,8 @@ class Status:
         tombstones: rows of the tombstone files.
         quarantined: mods set aside by the law in merged versions.
         delta_version: of the base.
-        foreign: first Delta version of another writer that changed rows, if there is one.
+        foreign: first Delta version of another writer that changed rows or columns, if there is one.
+        stopped: why merges stop, and what to do; None while they go on.
         primary_key, sequence_by, partition_by, merge: as the table was created.
         schema: as DDL.
     """
@@ -62,6 +63,7 @@ class Status:
     quarantined: int
     delta_version: int
     foreign: int | None
+    stopped: str | None
     primary_key: tuple[str, ...]
     sequence_by: tuple[str, ...]
     partition_by: tuple[str, ...]
@@ -76,6 +78,7 @@ def status(open_table: OpenTable) -> Status:
     live = [file.live_records for file in files]
     record = snapshot.base.record
     definition = open_table.definition
+    obstacle = open_table.base.obstacle(snapshot.base)
     return Status(
         table=open_table.table,
         table_id=open_table.table_id,
@@ -91,7 +94,8 @@ def status(open_table: OpenTable) -> Status:
         tombstones=sum(file.rows for file in record.tombstones),
         quarantined=sum(file.rows for file in record.quarantined),
         delta_version=snapshot.base.version,
-        foreign=snapshot.base.foreign,
+        foreign=None if snapshot.base.foreign is None else snapshot.base.foreign.delta_version,
+        stopped=None if obstacle is None else str(obstacle),
         primary_key=tuple(definition.primary_key),
         sequence_by=tuple(definition.sequence_by),
         partition_by=tuple(definition.partition_by),

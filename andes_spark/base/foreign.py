@@ -1,0 +1,157 @@
+"""Changes of the base by other writers: found, named for what they are, and known again once they are undone.
+
+Commits that move rows without changing them, as OPTIMIZE does, and properties that concern nobody here are taken in.
+Anything else ends what the base has in common with the log: reads stay at the state before it, and merges stop until
+the base has that state's files, deletion vectors and columns again, as after Delta's RESTORE.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from andes_spark.delta.features import obstacles, refusal
+from andes_spark.delta.log import load_state, read_commit
+from andes_spark.delta.state import Commit, DeltaState
+from andes_spark.errors import AndesError, ForeignWriteError, UnsupportedTableError
+from andes_spark.storage.interface import Storage
+
+
+@dataclass(frozen=True)
+class ForeignChange:
+    """The first Delta commit of another writer after which the base is no longer what the log says.
+
+    Attributes:
+        delta_version: of the commit.
+        operation: its name, as its writer noted it.
+        what: what it did: "changed rows", or which columns it changed.
+        before: the state of the base before it.
+        unreadable: why this library cannot read the base since; None where it could.
+    """
+
+    delta_version: int
+    operation: str
+    what: str
+    before: DeltaState
+    unreadable: UnsupportedTableError | None = None
+
+    def error(self, table: str) -> AndesError:
+        """The error of a merge: what happened, and what makes merges go on."""
+        event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.what}"
+        stays = f"reads stay at Delta version {self.before.version}, and merges stop"
+        if self.unreadable is not None:
+            return UnsupportedTableError(
+                f"{event}: {self.unreadable.message}; until then {stays}", **{**self.unreadable.fields, "table": table}
+            )
+        return ForeignWriteError(
+            f"{event}: {stays}. Stop that writer and undo its change in Delta: RESTORE TABLE delta.`{table}` "
+            f"TO VERSION AS OF {self.before.version}; then send its change as mods through apply()",
+            table=table,
+            delta_version=self.delta_version,
+            operation=self.operation,
+        )
+
+
+def find_foreign(
+    storage: Storage,
+    state: DeltaState,
+    *,
+    checked: int,
+    known: ForeignChange | None,
+    is_merge: Callable[[Commit], bool],
+) -> ForeignChange | None:
+    """Look for a foreign change among the commits above our last merge, or above what was looked at before.
+
+    Args:
+        storage: the table's folder.
+        state: the newest state of the base.
+        checked: version up to which commits were looked at before; -1 for none.
+        known: the foreign change that was found then.
+        is_merge: whether a commit is a merge of ours, which is made on a state without a foreign change only.
+    """
+    commits: list[Commit] = []
+    for version in range(state.version, checked, -1):
+        commit = read_commit(storage, version)
+        if commit is None:
+            break
+        if is_merge(commit):
+            known = None
+            break
+        commits.append(commit)
+    if not any(_may_be_foreign(commit) for commit in commits):
+        return known
+    foreign = known
+    before = load_state(storage, version=commits[-1].version - 1)
+    for commit in reversed(commits):
+        after = load_state(storage, version=commit.version, previous=before)
+        if foreign is not None:
+            if same_content(after, foreign.before) and refusal(obstacles(after), reading=True) is None:
+                foreign = None
+        elif _may_be_foreign(commit):
+            foreign = _judge(commit, before, after)
+        before = after
+    return foreign
+
+
+def same_content(one: DeltaState, other: DeltaState) -> bool:
+    """Whether two states have the same files, deletion vectors, columns and transactions."""
+    return (
+        _files(one) == _files(other)
+        and _columns(one) == _columns(other)
+        and one.metadata.partition_columns == other.metadata.partition_columns
+        and dict(one.txns) == dict(other.txns)
+    )
+
+
+def _may_be_foreign(commit: Commit) -> bool:
+    return commit.data_change or any(kind in ("metaData", "protocol") for kind, _ in commit.actions)
+
+
+def _judge(commit: Commit, before: DeltaState, after: DeltaState) -> ForeignChange | None:
+    operation = (commit.commit_info or {}).get("operation", "an unnamed operation")
+    unreadable = refusal(obstacles(after), reading=True)
+    if unreadable is not None:
+        return ForeignChange(commit.version, operation, "changed how the base is read", before, unreadable)
+    columns = _changed_columns(before, after)
+    if columns:
+        return ForeignChange(commit.version, operation, columns, before)
+    if commit.data_change and _files(before) != _files(after):
+        return ForeignChange(commit.version, operation, "changed rows", before)
+    return None
+
+
+def _changed_columns(before: DeltaState, after: DeltaState) -> str:
+    """Which columns differ, in words; empty if none do."""
+    old, new = _columns(before), _columns(after)
+    if before.metadata.partition_columns != after.metadata.partition_columns:
+        return "changed the partition columns"
+    if old == new:
+        return ""
+    first, second = dict(old), dict(new)
+    parts = [
+        f"{verb} {', '.join(sorted(names))}"
+        for verb, names in (
+            ("added", second.keys() - first.keys()),
+            ("dropped", first.keys() - second.keys()),
+            ("changed", {name for name in first.keys() & second.keys() if first[name] != second[name]}),
+        )
+        if names
+    ]
+    return f"changed the columns ({'; '.join(parts) or 'their order'})"
+
+
+def _files(state: DeltaState) -> dict[str, str | None]:
+    return {path: None if file.vector is None else file.vector.unique_id for path, file in state.files.items()}
+
+
+def _columns(state: DeltaState) -> list[tuple[str, Any]]:
+    """Names with types and nullability, at any depth; comments and other metadata left out."""
+    fields = json.loads(state.metadata.schema_json, object_hook=_without_metadata)["fields"]
+    return [(field["name"], field) for field in fields]
+
+
+def _without_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    # An object with a name is a field; the keys of a field's metadata are free.
+    return {key: part for key, part in value.items() if key != "metadata"} if "name" in value else value

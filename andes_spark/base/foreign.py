@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from andes_spark.delta.features import obstacles, refusal
@@ -29,6 +29,7 @@ class ForeignChange:
         what: what it did: "changed rows", or which columns it changed.
         before: the state of the base before it.
         unreadable: why this library cannot read the base since; None where it could.
+        rows_changed: whether this commit or a later one changed rows.
     """
 
     delta_version: int
@@ -36,18 +37,21 @@ class ForeignChange:
     what: str
     before: DeltaState
     unreadable: UnsupportedTableError | None = None
+    rows_changed: bool = True
 
     def error(self, table: str) -> AndesError:
         """The error of a merge: what happened, and what makes merges go on."""
         event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.what}"
         stays = f"reads stay at Delta version {self.before.version}, and merges stop"
+        restore = f"RESTORE TABLE delta.`{table}` TO VERSION AS OF {self.before.version}"
         if self.unreadable is not None:
             return UnsupportedTableError(
-                f"{event}: {self.unreadable.message}; until then {stays}", **{**self.unreadable.fields, "table": table}
+                f"{event}: {self.unreadable.message}; {stays}. Undo the change in Delta: {restore}",
+                **{**self.unreadable.fields, "table": table},
             )
         return ForeignWriteError(
-            f"{event}: {stays}. Stop that writer and undo its change in Delta: RESTORE TABLE delta.`{table}` "
-            f"TO VERSION AS OF {self.before.version}; then send its change as mods through apply()",
+            f"{event}: {stays}. Stop that writer and undo its change in Delta: {restore}; then send its change as mods "
+            "through apply()",
             table=table,
             delta_version=self.delta_version,
             operation=self.operation,
@@ -87,8 +91,7 @@ def find_foreign(
     for commit in reversed(commits):
         after = load_state(storage, version=commit.version, previous=before)
         if foreign is not None:
-            if same_content(after, foreign.before) and refusal(obstacles(after), reading=True) is None:
-                foreign = None
+            foreign = _after(foreign, commit, after)
         elif _may_be_foreign(commit):
             foreign = _judge(commit, before, after)
         before = after
@@ -97,12 +100,20 @@ def find_foreign(
 
 def same_content(one: DeltaState, other: DeltaState) -> bool:
     """Whether two states have the same files, deletion vectors, columns and transactions."""
-    return (
-        _files(one) == _files(other)
-        and _columns(one) == _columns(other)
-        and one.metadata.partition_columns == other.metadata.partition_columns
-        and dict(one.txns) == dict(other.txns)
-    )
+    return _files(one) == _files(other) and _same_columns(one, other) and dict(one.txns) == dict(other.txns)
+
+
+def _same_columns(one: DeltaState, other: DeltaState) -> bool:
+    return _columns(one) == _columns(other) and one.metadata.partition_columns == other.metadata.partition_columns
+
+
+def _after(foreign: ForeignChange, commit: Commit, after: DeltaState) -> ForeignChange | None:
+    """A foreign change after one more commit: None if the base is again what it was before the change."""
+    if refusal(obstacles(after), reading=True) is None:
+        moved = not foreign.rows_changed and not commit.data_change and _same_columns(after, foreign.before)
+        if moved or same_content(after, foreign.before):
+            return None
+    return replace(foreign, rows_changed=foreign.rows_changed or commit.data_change)
 
 
 def _may_be_foreign(commit: Commit) -> bool:
@@ -113,10 +124,11 @@ def _judge(commit: Commit, before: DeltaState, after: DeltaState) -> ForeignChan
     operation = (commit.commit_info or {}).get("operation", "an unnamed operation")
     unreadable = refusal(obstacles(after), reading=True)
     if unreadable is not None:
-        return ForeignChange(commit.version, operation, "changed how the base is read", before, unreadable)
+        what = "changed how the base is read"
+        return ForeignChange(commit.version, operation, what, before, unreadable, rows_changed=commit.data_change)
     columns = _changed_columns(before, after)
     if columns:
-        return ForeignChange(commit.version, operation, columns, before)
+        return ForeignChange(commit.version, operation, columns, before, rows_changed=commit.data_change)
     if commit.data_change and _files(before) != _files(after):
         return ForeignChange(commit.version, operation, "changed rows", before)
     return None

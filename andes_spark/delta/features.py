@@ -41,6 +41,8 @@ _BY_METADATA = frozenset(
         "invariants",
         "typeWidening",
         "typeWidening-preview",
+        "variantType",
+        "variantType-preview",
     }
 )
 _ROW_TRACKING, _CLUSTERING = "rowTracking", "clustering"
@@ -263,7 +265,7 @@ def _end_of_property(feature: str, name: str) -> str:
     if feature == "checkConstraints":
         return f"remove it: ALTER TABLE ... DROP CONSTRAINT {name.split('.', 2)[2]}"
     if feature == "columnMapping":
-        return "remove it: ALTER TABLE ... DROP FEATURE columnMapping"
+        return "remove it: ALTER TABLE ... SET TBLPROPERTIES ('delta.columnMapping.mode' = 'none')"
     if feature == "rowTracking":
         return "remove it: ALTER TABLE ... DROP FEATURE rowTracking"
     return f"remove it: ALTER TABLE ... UNSET TBLPROPERTIES ('{name}')"

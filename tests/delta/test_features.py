@@ -69,7 +69,7 @@ def test_other_protocols(versions):
     assert feature_of(state_of(versions=versions)) == f"protocol {versions[0]}/{versions[1]}"
 
 
-READER_LISTED = ["columnMapping", "v2Checkpoint", "typeWidening", "vacuumProtocolCheck"]
+READER_LISTED = ["columnMapping", "v2Checkpoint", "typeWidening", "vacuumProtocolCheck", "variantType"]
 WRITER_LISTED = [
     "changeDataFeed",
     "checkConstraints",
@@ -93,7 +93,7 @@ def test_a_feature_that_is_listed_and_not_active_is_written_past(feature):
     protocol.check_supported(state_of(reader=reader, writer=BOTH | {feature}))
 
 
-@pytest.mark.parametrize("feature", ["catalogManaged", "variantType", "someday"])
+@pytest.mark.parametrize("feature", ["catalogManaged", "someday"])
 def test_reader_features(feature):
     state = state_of(reader=BOTH | {feature}, writer=BOTH | {feature})
     assert feature_of(state) == feature

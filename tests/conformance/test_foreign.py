@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,67 @@ STATEMENTS = {
     "WRITE": "INSERT INTO {} SELECT id + 100, seq, name, amount, day, at, score, ok FROM {}",
     "TRUNCATE": "DELETE FROM {}",
 }
-FEATURES = {
-    "change data feed": "ALTER TABLE {} SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')",
-    "columnMapping": "ALTER TABLE {} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')",
-    "CHECK": "ALTER TABLE {} ADD CONSTRAINT positive CHECK (id >= 0)",
-    "rowTracking": "ALTER TABLE {} SET TBLPROPERTIES ('delta.enableRowTracking' = 'true')",
-    "inCommitTimestamp": "ALTER TABLE {} SET TBLPROPERTIES ('delta.enableInCommitTimestamps' = 'true')",
+MERGE = "MERGE INTO {} t USING (SELECT 1 AS id) s ON t.id = s.id WHEN MATCHED THEN DELETE"
+ADD_COLUMN = "ALTER TABLE {} ADD COLUMNS (more STRING)"
+UNDONE = {"DELETE": STATEMENTS["DELETE"], "UPDATE": STATEMENTS["UPDATE"], "MERGE": MERGE, "ADD COLUMNS": ADD_COLUMN}
+SET = "ALTER TABLE {} SET TBLPROPERTIES "
+RESTORE = "RESTORE TABLE {} TO VERSION AS OF 1"
+# What sets a feature, and what the error says to do.
+WRITERS = {
+    "appendOnly": (f"{SET}('delta.appendOnly' = 'true')", "ALTER TABLE {} UNSET TBLPROPERTIES ('delta.appendOnly')"),
+    "changeDataFeed": (
+        f"{SET}('delta.enableChangeDataFeed' = 'true')",
+        "ALTER TABLE {} UNSET TBLPROPERTIES ('delta.enableChangeDataFeed')",
+    ),
+    "checkConstraints": (
+        "ALTER TABLE {} ADD CONSTRAINT positive CHECK (id >= 0)",
+        "ALTER TABLE {} DROP CONSTRAINT positive",
+    ),
+    "inCommitTimestamp": (
+        f"{SET}('delta.enableInCommitTimestamps' = 'true')",
+        "ALTER TABLE {} UNSET TBLPROPERTIES ('delta.enableInCommitTimestamps')",
+    ),
+    "rowTracking": (f"{SET}('delta.enableRowTracking' = 'true')", "ALTER TABLE {} DROP FEATURE rowTracking"),
+    "clustering": ("ALTER TABLE {} CLUSTER BY (id)", "ALTER TABLE {} CLUSTER BY NONE"),
+    "allowColumnDefaults": (
+        f"{SET}('delta.feature.allowColumnDefaults' = 'supported'); ALTER TABLE {{}} ALTER COLUMN name SET DEFAULT 'x'",
+        "ALTER TABLE {} ALTER COLUMN name DROP DEFAULT",
+    ),
+    "materializePartitionColumns": (
+        f"{SET}('delta.feature.materializePartitionColumns' = 'supported')",
+        "ALTER TABLE {} DROP FEATURE materializePartitionColumns",
+    ),
+}
+READERS = {
+    "columnMapping": (f"{SET}('delta.columnMapping.mode' = 'name')", RESTORE),
+    "columnMapping, set back": (
+        f"{SET}('delta.columnMapping.mode' = 'name')",
+        f"{SET}('delta.columnMapping.mode' = 'none')",
+    ),
+    "typeWidening": (
+        f"{SET}('delta.enableTypeWidening' = 'true'); ALTER TABLE {{}} ALTER COLUMN amount TYPE DECIMAL(14,2)",
+        RESTORE,
+    ),
+}
+# Listed, and nothing that is active: merges go on.
+FINE = {
+    "typeWidening": f"{SET}('delta.enableTypeWidening' = 'true')",
+    "v2Checkpoint": f"{SET}('delta.checkpointPolicy' = 'v2')",
+    **{
+        feature: f"{SET}('delta.feature.{feature}' = 'supported')"
+        for feature in (
+            "allowColumnDefaults",
+            "changeDataFeed",
+            "checkConstraints",
+            "columnMapping",
+            "domainMetadata",
+            "generatedColumns",
+            "identityColumns",
+            "inCommitTimestamp",
+            "vacuumProtocolCheck",
+            "variantType",
+        )
+    },
 }
 
 
@@ -39,7 +93,8 @@ def prepared(path: Path, **options: Any) -> ModTable:
 
 def run(spark, statement: str, table: ModTable) -> None:
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
-    spark.sql(statement.replace("{}", f"delta.`{table.url}`"))
+    for each in statement.split("; "):
+        spark.sql(each.replace("{}", f"delta.`{table.url}`"))
 
 
 @pytest.mark.parametrize("name", list(STATEMENTS))
@@ -76,16 +131,36 @@ def test_an_apply_returns_and_says_that_its_merge_failed(spark, tmp_path, caplog
     assert [row["seq"] for row in shown(table)] == [100, 101, 102, 103, 4, 205, 206, 207, 308, 309, 10, 11]
 
     # What the error says to do makes it good.
-    for entry in (tmp_path / "t" / "_delta_log").iterdir():
-        version = re.match(r"\.?(\d{20})\.", entry.name)
-        if version and int(version[1]) >= 2:
-            entry.unlink()
-    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    run(spark, RESTORE, table)
     again = ModTable.open(table.url)
     assert again.merge().status == "merged"
     assert [row["seq"] for row in shown(again)] == [100, 101, 102, 103, 4, 205, 206, 207, 308, 309, 10, 11]
     assert spark_rows(again.read(), again) == shown(again)
     assert again.verify().ok
+
+
+@pytest.mark.parametrize("name", list(UNDONE))
+def test_a_change_that_delta_restores_is_over(spark, tmp_path, name):
+    table = prepared(tmp_path / "t")
+    expected = shown(table)
+    run(spark, UNDONE[name], table)
+    with pytest.raises(ForeignWriteError, match=r"RESTORE TABLE .* TO VERSION AS OF 1") as caught:
+        table.merge()
+    assert (caught.value.delta_version, caught.value.operation) == (2, name)
+    assert table.status().stopped == str(caught.value)
+    table.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False)
+    run(spark, RESTORE, table)
+    going_on(table, expected)
+
+
+def going_on(table: ModTable, expected: list[Any]) -> None:
+    """Merges go on, for an open table and for a new one, and Delta reads what they wrote."""
+    for each in (table, ModTable.open(table.url)):
+        assert each.status().stopped is None
+        assert each.merge().status in ("merged", "nothing")
+        assert shown(each) == expected
+    assert spark_rows(table.read(), table) == expected
+    assert table.verify().ok
 
 
 def test_optimize_and_its_like_are_taken_in_silently(spark, tmp_path):
@@ -103,23 +178,50 @@ def test_optimize_and_its_like_are_taken_in_silently(spark, tmp_path):
     assert table.verify().ok
 
 
-@pytest.mark.parametrize("feature", list(FEATURES))
-def test_a_feature_outside_the_list_is_refused_by_name(spark, tmp_path, feature):
+@pytest.mark.parametrize("feature", list(WRITERS))
+def test_a_feature_of_writers_stops_merges_only(spark, tmp_path, feature):
     table = prepared(tmp_path / "t")
-    run(spark, FEATURES[feature], table)
+    expected = shown(table)
+    set_it, remedy = WRITERS[feature]
+    run(spark, set_it, table)
     for each in (table, ModTable.open(table.url)):
-        for act in (each.merge, each.read, each.to_arrow):
-            with pytest.raises(UnsupportedTableError) as caught:
-                act()
-            assert caught.value.table == each.url
-            assert caught.value.feature, str(caught.value)
-    with pytest.raises(UnsupportedTableError):
-        ModTable.open(table.url).apply(table_of(simple_rows(8, 2, 300), SIMPLE))
-    # Whoever knows the base already learns it at the merge, when the batch is safe.
-    result = table.apply(table_of(simple_rows(8, 2, 400), SIMPLE), merge=True)
-    assert result.merge is not None
-    assert isinstance(result.merge.error, UnsupportedTableError)
-    assert table.version == 3
+        with pytest.raises(UnsupportedTableError) as caught:
+            each.merge()
+        assert (caught.value.table, caught.value.feature) == (each.url, feature)
+        assert remedy.partition("{} ")[2] in str(caught.value)
+        assert each.status().stopped == str(caught.value)
+        assert shown(each) == expected
+        assert spark_rows(each.read(), each) == expected
+        # The same content again, so that nothing changes.
+        assert each.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False).upserts == 3
+    run(spark, remedy, table)
+    going_on(table, expected)
+
+
+@pytest.mark.parametrize("feature", list(READERS))
+def test_a_feature_of_readers_leaves_reads_at_the_state_before_it(spark, tmp_path, feature):
+    table = prepared(tmp_path / "t")
+    expected = shown(table)
+    set_it, remedy = READERS[feature]
+    run(spark, set_it, table)
+    for each in (table, ModTable.open(table.url)):
+        with pytest.raises((UnsupportedTableError, ForeignWriteError), match="TO VERSION AS OF 1"):
+            each.merge()
+        assert shown(each) == expected
+        with pytest.warns(RuntimeWarning, match="this read stays at Delta version"):
+            frame = each.read()
+        assert spark_rows(frame, each) == expected
+        assert each.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False).upserts == 3
+    run(spark, remedy, table)
+    going_on(table, expected)
+
+
+@pytest.mark.parametrize("feature", list(FINE))
+def test_a_feature_that_is_listed_and_not_active_is_written_past(spark, tmp_path, feature):
+    table = prepared(tmp_path / "t")
+    expected = shown(table)
+    run(spark, FINE[feature], table)
+    going_on(table, expected)
 
 
 def test_a_column_added_by_delta_is_a_foreign_write(spark, tmp_path):

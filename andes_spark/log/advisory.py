@@ -9,10 +9,11 @@ Python warnings, since under ``-W error`` a warning is an exception.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from andes_spark.model.results import AdvisoryFailure
+from andes_spark.storage.scheduler import Scheduler
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Advisory:
     def __init__(self, table: str) -> None:
         self._table = table
         self._failures: list[AdvisoryFailure] = []
+        self._reported = False
 
     @property
     def failures(self) -> tuple[AdvisoryFailure, ...]:
@@ -53,13 +55,32 @@ class Advisory:
             _LOGGER.debug("%s: %s failed", self._table, step, exc_info=error)
             return None
 
+    def later(self, scheduler: Scheduler, step: str, function: Callable[[], object], *, consequence: str) -> None:
+        """Run an advisory step once the caller has its answer, where the store is far away; now where it is near.
+
+        A failure after :meth:`report` is one warning of its own.
+        """
+
+        def work() -> None:
+            before = len(self._failures)
+            self.run(step, function, consequence=consequence)
+            if self._reported and len(self._failures) > before:
+                self._warn(self._failures[before:], "what was committed stands")
+
+        scheduler.later(step, work)
+
     def report(self, committed: str) -> tuple[AdvisoryFailure, ...]:
         """Log all failures as one warning.
 
         Args:
             committed: what holds in spite of them, such as "the batch is applied".
         """
-        if self._failures:
-            parts = [f"{each.step} failed: {each.error}; {each.consequence}" for each in self._failures]
-            _LOGGER.warning("%s: %s, but %s", self._table, committed, "; and ".join(parts))
-        return self.failures
+        self._reported = True
+        failures = self.failures
+        if failures:
+            self._warn(failures, committed)
+        return failures
+
+    def _warn(self, failures: Sequence[AdvisoryFailure], committed: str) -> None:
+        parts = [f"{failure.step} failed: {failure.error}; {failure.consequence}" for failure in failures]
+        _LOGGER.warning("%s: %s, but %s", self._table, committed, "; and ".join(parts))

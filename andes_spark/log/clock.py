@@ -6,17 +6,22 @@ that is far off would be in the log for good, since time never runs backwards th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from andes_spark.errors import ClockError
-from andes_spark.log.log import HINT, Log
+from andes_spark.log.log import Log
+from andes_spark.log.probing import HINT
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import ObjectInfo, Storage
 
 TOLERANCE_MS = 5 * 60 * 1000
+_RECHECK_MS = 10 * 60 * 1000
+_DRIFT_MS = 1000
+"""Difference between the machine's clock and its monotonic one from which on it is checked anew."""
 PROBE = "_andes_clock"
 """Object that a create puts to see the time that the store gives it, and deletes again."""
 
@@ -30,6 +35,32 @@ class CheckedClock:
     """
 
     now: Callable[[], int]
+
+
+class StoreClock:
+    """Checks the clock of one process against a store's, and again from time to time.
+
+    Whether this machine's clock is right is no property of a batch: while it runs evenly, it stays so.
+
+    Args:
+        log: of the table.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._checked: tuple[float, int] | None = None
+
+    def check(self, *, begun: int, written: str | None = None) -> CheckedClock:
+        """Check the clock as :func:`check_clock` does, if the last check is old or the clock was set since."""
+        ticks, now = time.monotonic(), self._log.clock()
+        if self._checked is not None:
+            passed_ms = 1000 * (ticks - self._checked[0])
+            if passed_ms < _RECHECK_MS and abs(now - self._checked[1] - passed_ms) < _DRIFT_MS:
+                _check_head(self._log, now)
+                return CheckedClock(self._log.clock)
+        clock = check_clock(self._log, begun=begun, written=written)
+        self._checked = (ticks, now)
+        return clock
 
 
 def check_clock(log: Log, *, begun: int, written: str | None = None) -> CheckedClock:

@@ -13,6 +13,7 @@ from andes_spark.errors import CommitConflictError, CommitUnknownError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
+from andes_spark.log.probing import write_hint
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import FORMAT, encode
 from andes_spark.model.events import Event
@@ -56,6 +57,7 @@ def commit(
     admit: Admit,
     roll_up: Callable[[int, int], RollUp] | None = None,
     advisory: Advisory | None = None,
+    head_checked: bool = False,
 ) -> Manifest:
     """Commit a draft as the next version; return its manifest, or the one that ``admit`` gave instead.
 
@@ -70,6 +72,7 @@ def commit(
         roll_up: makes the roll-up for a version and its time; asked for every 10th version above 0. Only a create,
             which commits version 0 or nothing, does without.
         advisory: takes a failure to write the hint; by default it is only logged.
+        head_checked: whether the head in memory was compared with what is stored since the draft was begun.
 
     Raises:
         CommitConflictError: lost more often than ``settings.commit_attempts``.
@@ -77,7 +80,8 @@ def commit(
         CommitUnknownError: the store does not say whether the commit happened; nothing was cleaned up.
         AndesError: what ``admit`` raised.
     """
-    log.check_head()
+    if not head_checked:
+        log.check_head()
     log.check_writable()
     for _ in range(log.settings.commit_attempts):
         manifest = _render(log, draft, clock, roll_up)
@@ -105,7 +109,11 @@ def commit(
 
 def _leave_hint(log: Log, advisory: Advisory | None) -> None:
     steps = Advisory(log.table) if advisory is None else advisory
-    steps.run("writing the hint", log.write_hint, consequence="opening the table takes more requests until it can be")
+    consequence = "opening the table takes more requests until it can be"
+    head = log.head
+    steps.later(
+        log.storage.scheduler, "writing the hint", lambda: write_hint(log.storage, head), consequence=consequence
+    )
     if advisory is None:
         steps.report(f"version {log.head} is committed")
 

@@ -18,6 +18,7 @@ from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import BatchId
 from andes_spark.schema.versions import numbered
 from andes_spark.storage.parquet import write_parquet
+from andes_spark.storage.scheduler import Asked
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -39,6 +40,16 @@ class Ledger:
         self._recent: dict[tuple[str, str], int] = {}
         self._seen = -1
         self._old: dict[tuple[str, str], dict[str, int]] = {}
+        self._asked: dict[str, Asked[pa.Table]] = {}
+
+    def ask(self, batch: BatchId) -> None:
+        """Begin to read the files that :meth:`find` will need for a batch, as far as the log was read."""
+        if self._find_recent(batch) is None:
+            self._asked = {
+                file.path: self._asked.get(file.path) or self._log.storage.scheduler.ask(self._read_file, file)
+                for file in self._files_of(batch)
+                if (file.path, batch.source) not in self._old
+            }
 
     def find(self, batch: BatchId) -> Manifest | None:
         """The version that applied a batch, as far as the log was read; None when it is new."""
@@ -84,13 +95,9 @@ class Ledger:
         return self._recent.get((batch.source, batch.tagged))
 
     def _find_old(self, batch: BatchId) -> int | None:
-        roll_up = self._log.manifest(self._log.last_roll_up).roll_up
-        files = roll_up.ledger if roll_up else []
-        paths = {file.path for file in files}
+        paths = {file.path for file in self._files()}
         self._old = {place: ids for place, ids in self._old.items() if place[0] in paths}
-        for file in reversed(files):
-            if file.sources is not None and batch.source not in file.sources:
-                continue
+        for file in reversed(self._files_of(batch)):
             place = (file.path, batch.source)
             if place not in self._old:
                 rows = self._read(file)
@@ -101,7 +108,19 @@ class Ledger:
                 return version
         return None
 
+    def _files(self) -> list[LedgerFile]:
+        roll_up = self._log.manifest(self._log.last_roll_up).roll_up
+        return roll_up.ledger if roll_up else []
+
+    def _files_of(self, batch: BatchId) -> list[LedgerFile]:
+        """Files that may name a batch, oldest first."""
+        return [file for file in self._files() if file.sources is None or batch.source in file.sources]
+
     def _read(self, file: LedgerFile) -> pa.Table:
+        asked = self._asked.pop(file.path, None)
+        return self._read_file(file) if asked is None else asked.result()
+
+    def _read_file(self, file: LedgerFile) -> pa.Table:
         return read_entry(self._log.storage, file, table=self._log.table)
 
     def _write(self, rows: pa.Table, first: int, last: int) -> LedgerFile:

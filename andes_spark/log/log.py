@@ -7,11 +7,11 @@ manifest names the SHA-256 of the one before it, and every pair that is read is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import msgspec
-
-from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, VersionExpiredError
+from andes_spark.errors import LogDamagedError, NoSuchVersionError, VersionExpiredError
+from andes_spark.log.probing import consecutive, fetch, gallop, hinted_is_gone, hole, read_hint
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
 from andes_spark.model.events import PendingVersion, files_of
@@ -20,11 +20,17 @@ from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MERGES
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import Asked
 
-HINT = "_andes/hint"
 ROLL_UP_INTERVAL = 10
-"""Each manifest since the last roll-up is read when a table is opened: 6 ms for 99 of them on a local disk."""
+"""Each manifest since the last roll-up is read when a table is opened."""
 _KEPT = 100
+_AHEAD = 2
+"""Versions beyond the hint that are asked for at once when a table is opened."""
+_PROBES = 64
+"""Versions that are asked for at once at most."""
+_JUMP = 16
+"""Versions that a handle reads one after the other before it goes on from the hint instead."""
 _ROLLED_ENTRIES = 1_000
 """Entries and versions that a roll-up repeats at most, some 300 kilobytes; older ones are in those before it."""
 
@@ -49,6 +55,27 @@ def newest(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
             break
         kept.append(each)
     return kept[::-1]
+
+
+@dataclass(frozen=True)
+class NewerVersions:
+    """Answers of the store that are under way.
+
+    Attributes:
+        head: newest version seen when they were asked for.
+        stored_head: its manifest as it is stored now.
+        following: the manifest after it.
+    """
+
+    head: int
+    stored_head: Asked[bytes | None]
+    following: Asked[bytes | None]
+
+
+def _newest_merged(storage: Storage, head: int) -> int:
+    infos = storage.list(MERGES, after=f"{MERGES}/{head + 1:020d}")
+    versions = [info.path.removeprefix(f"{MERGES}/")[:20] for info in infos]
+    return max((int(version) for version in versions if version.isdigit()), default=-1)
 
 
 class Log:
@@ -95,17 +122,66 @@ class Log:
     def refresh(self) -> int:
         """Look for versions newer than ``head``; return the head. A warm call asks the store once."""
         if self.head < 0:
-            self._cold_start()
-        while True:
-            version = self.head + 1
-            data = self.storage.find(manifest_path(version))
-            if data is None:
-                break
-            self._learn(version, data)
-            self.head = version
-        for version in [each for each in self._known if each < self.head - _KEPT]:
-            del self._known[version]
+            hinted = read_hint(self.storage)
+            self._start_at(gallop(self.storage) if hinted is None else hinted)
+        else:
+            self._take_following(1, fetch(self.storage, [self.head + 1]))
         return self.head
+
+    def ask_newer(self) -> NewerVersions:
+        """Ask for the head as it is stored, and for the version after it, beside other requests."""
+        ask, find = self.storage.scheduler.ask, self.storage.find
+        return NewerVersions(self.head, ask(find, manifest_path(self.head)), ask(find, manifest_path(self.head + 1)))
+
+    def take_newer(self, newer: NewerVersions) -> int:
+        """Take what :meth:`ask_newer` asked for, and look for what follows it; return the head.
+
+        Raises:
+            LogDamagedError: another manifest stands at the head: the table was replaced since it was opened.
+        """
+        if newer.head != self.head:
+            return self.refresh()
+        self._check_stored(newer.stored_head.result())
+        self._take_following(1, [newer.following.result()])
+        return self.head
+
+    def _take_following(self, count: int, answers: Sequence[bytes | None]) -> None:
+        """Learn the versions after the head, ``count`` of which were asked for, and all that follow them."""
+        while True:
+            before = self.head
+            versions = range(before + 1, before + 1 + count)
+            for version, data in consecutive(self.storage, versions, answers):
+                self._learn(version, data)
+                self.head = version
+            if self.head < before + count:
+                break
+            hinted = read_hint(self.storage) if count == 1 else None
+            if hinted is not None and hinted > self.head + _JUMP:
+                # A handle that was idle for long goes on as one that is opened now.
+                self._start_at(hinted)
+                return
+            count = min(4 * count, _PROBES)
+            answers = fetch(self.storage, range(self.head + 1, self.head + 1 + count))
+        for version in [known for known in self._known if known < self.head - _KEPT]:
+            del self._known[version]
+
+    def _start_at(self, version: int) -> None:
+        """Make a version the head, with all manifests since its roll-up; then look for newer ones.
+
+        Raises:
+            LogDamagedError: one of them is missing.
+        """
+        first = version - version % ROLL_UP_INTERVAL
+        versions = range(first, version + 1 + _AHEAD)
+        answers = fetch(self.storage, versions)
+        if answers[version - first] is None:
+            raise hinted_is_gone(self.table, version)
+        for number, data in zip(range(first, version + 1), answers, strict=False):
+            if data is None:
+                raise hole(self.table, number)
+            self._learn(number, data)
+        self.head = version
+        self._take_following(_AHEAD, answers[version + 1 - first :])
 
     def check_head(self) -> None:
         """Compare the head in memory with what is stored, before a version is built on it. Asks the store once.
@@ -113,11 +189,12 @@ class Log:
         Raises:
             LogDamagedError: another manifest stands there: the table was replaced since it was opened.
         """
-        if self.head < 0:
-            return
-        data = self.storage.find(manifest_path(self.head))
+        if self.head >= 0:
+            self._check_stored(self.storage.find(manifest_path(self.head)))
+
+    def _check_stored(self, data: bytes | None) -> None:
         if data is None:
-            raise self._hole(self.head)
+            raise hole(self.table, self.head)
         if digest_of(data) != self.digest(self.head):
             raise LogDamagedError(
                 f"{self.table}: version {self.head} is not the one that was read before: the table was replaced, or "
@@ -135,15 +212,16 @@ class Log:
         if self.head >= 0:
             check_writable(self.manifest(self.head).writer_features, table=self.table, version=self.head)
 
-    def check_not_lost(self) -> None:
-        """Compare the head with the merge records, which go up to what the base contains; one request.
+    def ask_newest_merged(self) -> Asked[int]:
+        """Ask for the newest version beyond the head that has a merge record, -1 for none, beside other requests."""
+        return self.storage.scheduler.ask(_newest_merged, self.storage, self.head)
+
+    def check_not_lost(self, newest_merged: int) -> None:
+        """Compare the head with the merge records, which go up to what the base contains.
 
         Raises:
             LogDamagedError: there is one of a later version: the log has lost manifests.
         """
-        after = f"{MERGES}/{self.head + 1:020d}"
-        versions = [info.path.removeprefix(f"{MERGES}/")[:20] for info in self.storage.list(MERGES, after=after)]
-        newest_merged = max((int(version) for version in versions if version.isdigit()), default=-1)
         # Others may have committed and merged since the head was read.
         if newest_merged > self.head and newest_merged > self.refresh():
             raise self._lost(newest_merged)
@@ -194,9 +272,9 @@ class Log:
                 version=first if first < 0 else last,
             )
         wanted = [version for version in range(first, last + 1) if version not in self._known]
-        for version, data in zip(wanted, self._fetch(wanted), strict=True):
+        for version, data in zip(wanted, fetch(self.storage, wanted), strict=True):
             if data is None:
-                raise self._hole(version)
+                raise hole(self.table, version)
             self._learn(version, data)
         return [self._known[version][0] for version in range(first, last + 1)]
 
@@ -256,62 +334,6 @@ class Log:
             last = applied if roll_up is None else min(roll_up.applied, start - 1)
         return found
 
-    def write_hint(self) -> None:
-        """Leave the head behind for the next reader; losing this costs requests, never safety."""
-        self.storage.put(HINT, msgspec.json.encode({"version": self.head}), sync=False)
-
-    def _cold_start(self) -> None:
-        start = self._hinted()
-        if start is None:
-            start = self._gallop()
-        first = start - start % ROLL_UP_INTERVAL
-        self.head = start
-        self.manifests(first, start)
-
-    def _hinted(self) -> int | None:
-        data = self.storage.find(HINT)
-        if data is None:
-            return None
-        try:
-            version = int(msgspec.json.decode(data)["version"])
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-            return None
-        if version < 0:
-            return None
-        if self.storage.find(manifest_path(version)) is None:
-            raise LogDamagedError(
-                f"{self.table}: {HINT} has seen version {version}, but its manifest is gone; restore it "
-                f"(if the hint itself is wrong, delete {HINT})",
-                table=self.table,
-                version=version,
-            )
-        return version
-
-    def _gallop(self) -> int:
-        """The head, without a hint: doubling steps up, then halving steps. About 2 log2(n) requests."""
-        if not self._exists(0):
-            raise NoSuchTableError(
-                f"{self.table}: no table of andes_spark here; check the path, or create one with ModTable.create",
-                table=self.table,
-            )
-        low, step = 0, 1
-        while self._exists(low + step):
-            low += step
-            step *= 2
-        high = low + step
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._exists(middle) else (low, middle)
-        return low
-
-    def _exists(self, version: int) -> bool:
-        return self.storage.size(manifest_path(version)) is not None
-
-    def _fetch(self, versions: list[int]) -> Iterable[bytes | None]:
-        paths = [manifest_path(version) for version in versions]
-        answers = [self.storage.scheduler.ask(self.storage.find, path) for path in paths]
-        return [answer.result() for answer in answers]
-
     def _learn(self, version: int, data: bytes, decoded: Manifest | None = None) -> None:
         manifest = decoded or decode_manifest(data, table=self.table, version=version)
         digest = digest_of(data)
@@ -334,11 +356,4 @@ class Log:
             table=self.table,
             version=self.head,
             applied=applied,
-        )
-
-    def _hole(self, version: int) -> LogDamagedError:
-        return LogDamagedError(
-            f"{self.table}: {manifest_path(version)} is missing, though later versions exist; restore it",
-            table=self.table,
-            version=version,
         )

@@ -319,7 +319,8 @@ class Storage(Protocol):
         """Starts a new object, whose name must be unique: it is no race and replaces nothing.
 
         Where writes are deferred (``scheduler``), ``close`` may return before the object exists for others. This
-        object of ``Storage`` waits for it before it reads it, lists, or creates anything by ``put_if_absent``.
+        object of ``Storage`` waits for it before it reads it or creates anything by ``put_if_absent``; ``list`` may
+        not show it yet.
         """
 
 

@@ -158,7 +158,6 @@ class S3Storage:
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See ``Storage.list``. The empty objects that Hadoop writes for folders are left out."""
-        self.scheduler.barrier()
         return self._list(check_folder(prefix), after)
 
     def _list(self, folder: str, after: str | None) -> Iterator[ObjectInfo]:

@@ -73,6 +73,13 @@ class Scheduler(ABC):
             function: the work.
         """
 
+    def defer(self) -> None:  # noqa: B027  # a store in this machine has nothing to put off
+        """From now on ``begin`` does not wait, where the store is far away.
+
+        For a process whose commits all go through this object. A task's files are named to the driver when the task
+        ends, so they are written by then.
+        """
+
     @abstractmethod
     def begin(self, path: str, size: int, function: Callable[[], object]) -> None:
         """Write a new object while the caller goes on, once ``defer`` was called; before that, now.
@@ -152,10 +159,7 @@ class ThreadScheduler(Scheduler):
         self._deferring = False
 
     def defer(self) -> None:
-        """From now on ``begin`` does not wait: for a process whose commits all go through this object.
-
-        A task's files are named to the driver when the task ends, so they are written by then.
-        """
+        """See ``Scheduler.defer``."""
         self._deferring = True
 
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:

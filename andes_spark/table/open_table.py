@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.base.files import TableShape
@@ -9,13 +10,15 @@ from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.merge import BaseContext
 from andes_spark.base.snapshots import Base, BaseSnapshot
 from andes_spark.law.columns import KeyColumns
+from andes_spark.log.clock import StoreClock
 from andes_spark.log.lease import read_note
 from andes_spark.log.ledger import Ledger
-from andes_spark.log.log import Log, first_rolled, newest
+from andes_spark.log.log import Log, NewerVersions, first_rolled, newest
 from andes_spark.log.pending import newest_base
 from andes_spark.model.definition import Definition
 from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import RollUp
+from andes_spark.model.mod import BatchId
 from andes_spark.model.options import Kind, require
 from andes_spark.run.executor import Executor, LocalExecutor
 from andes_spark.run.steps import Progress, Steps
@@ -23,10 +26,24 @@ from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import Asked
 from andes_spark.table.sessions import active_session, is_session
 
 if TYPE_CHECKING:
     from andes_spark.spark.tasks import SparkExecutor
+
+
+@dataclass(frozen=True)
+class BeforeCommit:
+    """Answers under way that are looked at before a version is committed.
+
+    Attributes:
+        newer: versions that others have committed.
+        newest_merged: newest version beyond the head that has a merge record; None where that was looked at before.
+    """
+
+    newer: NewerVersions
+    newest_merged: Asked[int] | None
 
 
 class OpenTable:
@@ -51,6 +68,7 @@ class OpenTable:
         progress: Progress | None = None,
     ) -> None:
         self.storage = storage
+        storage.scheduler.defer()
         self.settings = settings
         self.log = log
         self.table_id = log.manifest(log.head).table_id
@@ -58,6 +76,7 @@ class OpenTable:
         self.ledger = Ledger(log)
         self.progress = progress
         self._keys = KeyCache(settings.key_cache_bytes)
+        self.clock = StoreClock(log)
         self._checked_log = False
         self._shape: tuple[Definition, TableShape] | None = None
         self._spark = spark
@@ -130,7 +149,7 @@ class OpenTable:
         )
 
     def check_log(self) -> None:
-        """Refuse to append to a log that lost versions which the base contains; asks once for each open table.
+        """Take in what others committed; refuse to append to a log that lost versions which the base contains.
 
         Each merge puts its record before its Delta entry, so that a list of records tells, and the base need not be
         read, or readable.
@@ -139,9 +158,27 @@ class OpenTable:
             LogDamagedError: the log ends below what the base contains: a new version would take a number that was
                 given before, and no merge would ever see it.
         """
-        if not self._checked_log:
-            self.log.check_not_lost()
+        self.take_before_commit(self.ask_before_commit(None))
+
+    def ask_before_commit(self, batch: BatchId | None) -> BeforeCommit:
+        """Ask for what must be known before a version is committed, beside other requests."""
+        newest_merged = None if self._checked_log else self.log.ask_newest_merged()
+        newer = self.log.ask_newer()
+        if batch is not None:
+            self.ledger.ask(batch)
+        return BeforeCommit(newer, newest_merged)
+
+    def take_before_commit(self, asked: BeforeCommit) -> int:
+        """Take what :meth:`ask_before_commit` asked for; return the head.
+
+        Raises:
+            LogDamagedError: see :meth:`check_log`, or another manifest stands at the head.
+        """
+        head = self.log.take_newer(asked.newer)
+        if asked.newest_merged is not None:
+            self.log.check_not_lost(asked.newest_merged.result())
             self._checked_log = True
+        return head
 
     def assumed_applied(self) -> int:
         """A version that the base probably contains, without a look at the base.

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, UnsupportedTableError
-from andes_spark.log.log import HINT, ROLL_UP_INTERVAL, Log
+from andes_spark.log.log import ROLL_UP_INTERVAL, Log
+from andes_spark.log.probing import HINT
 from andes_spark.model.documents import FORMAT, digest_of
 from andes_spark.model.manifest import manifest_path
 from andes_spark.settings import Settings

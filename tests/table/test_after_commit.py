@@ -12,7 +12,7 @@ import pytest
 from andes_spark import ModTable, Settings
 from andes_spark.errors import MissingPackageError, StorageError, StorageFullError
 from andes_spark.log.lease import LEASE_PATH
-from andes_spark.log.log import HINT
+from andes_spark.log.probing import HINT
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable as Table
 from andes_spark.table.verbs import merge as merging

@@ -14,7 +14,8 @@ from andes_spark.delta.log import load_state, read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.errors import AndesError, LogDamagedError
 from andes_spark.log.lease import LEASE_PATH, MergeNote
-from andes_spark.log.log import HINT, ROLL_UP_INTERVAL
+from andes_spark.log.log import ROLL_UP_INTERVAL
+from andes_spark.log.probing import HINT
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import Tally
 from andes_spark.storage.memory import MemoryStorage

@@ -18,7 +18,8 @@ from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit
-from andes_spark.log.log import HINT, Log
+from andes_spark.log.log import Log
+from andes_spark.log.probing import HINT
 from andes_spark.model.documents import encode
 from andes_spark.model.events import PendingVersion, SetAside
 from andes_spark.model.manifest import Manifest

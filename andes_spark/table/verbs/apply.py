@@ -12,17 +12,15 @@ from andes_spark.batch.parts import Part, delete_unreferenced
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.tie_break import TieBreak
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
-from andes_spark.errors import BatchConflictError, ClockError, CommitConflictError
+from andes_spark.errors import BatchConflictError, CommitConflictError
 from andes_spark.inputs.rows import Reading, arrow_tables, is_spark
 from andes_spark.log.advisory import Advisory
-from andes_spark.log.clock import CheckedClock, check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.model.manifest import Batch, Manifest
-from andes_spark.model.mod import BatchId
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
-from andes_spark.table.open_table import OpenTable
+from andes_spark.table.open_table import BeforeCommit, OpenTable
 from andes_spark.table.sessions import input_options
 from andes_spark.table.verbs.batch_plan import plan_batch
 from andes_spark.table.verbs.merge import merge_after_apply
@@ -33,9 +31,9 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     steps = open_table.begin("apply", open_table.log.head + 1)
     begun = open_table.log.clock()
     with steps.step("read the log"):
-        head = open_table.log.refresh()
-        open_table.check_log()
-        plan = plan_batch(open_table, options)
+        plan, head = plan_batch(open_table, options), open_table.log.head
+        # What is asked here comes while the batch is written, and is looked at before anything is committed.
+        asked = open_table.ask_before_commit(options.batch_id)
     settings, in_memory = open_table.settings, dict[str, pa.Table]()
     writer = PartWriter(
         open_table.storage, plan, head, settings.target_file_bytes, settings.threads, options.max_quarantined
@@ -48,10 +46,9 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         steps=steps,
         in_memory=in_memory,
     )
-    with steps.step("check the clock"):
-        clock = _check_clock(open_table, part, begun)
     advisory = Advisory(open_table.table)
-    manifest, replayed = _commit(open_table, part, options, plan, clock, steps, advisory)
+    attempt = _Attempt(open_table, part, options, advisory)
+    manifest, replayed = attempt.commit(asked, head, begun, steps)
     if replayed:
         advisory.run(
             "deleting files of the repeated batch",
@@ -90,75 +87,108 @@ def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
     return ArrowRows(arrow_tables(mods, reading), Conditions.of(options), TieBreak(options.tie_break_by))
 
 
-def _commit(
-    open_table: OpenTable,
-    part: Part,
-    options: ApplyOptions,
-    plan: BatchPlan,
-    clock: CheckedClock,
-    steps: Steps,
-    advisory: Advisory,
-) -> tuple[Manifest, bool]:
-    """Commit a written batch; the manifest, and whether it is that of an earlier apply of the same batch."""
-    batch = None
-    if options.batch_id is not None:
-        batch = Batch(source=options.batch_id.source, id=options.batch_id.tagged, digest=part.digest.hexdigest())
-        with steps.step("look up the batch"):
-            before = open_table.ledger.find(options.batch_id)
-        if before is not None:
-            return _same_batch(open_table, before, batch, part), True
-    draft = Draft(
-        operation="apply",
-        table_id=open_table.table_id,
-        counts=part.counts,
-        events=part.events,
-        batch=batch,
-        job=options.job,
-        commit_id=str(uuid.uuid4()),
-    )
+class _Attempt:
+    """The commit of a batch that is written; whatever refuses it deletes its files."""
 
-    def admit(manifest: Manifest) -> Manifest | None:
+    def __init__(self, open_table: OpenTable, part: Part, options: ApplyOptions, advisory: Advisory) -> None:
+        self._open_table = open_table
+        self._part = part
+        self._advisory = advisory
+        self._batch_id, self._batch = options.batch_id, None
+        if options.batch_id is not None:
+            digest = part.digest.hexdigest()
+            self._batch = Batch(source=options.batch_id.source, id=options.batch_id.tagged, digest=digest)
+        self._draft = Draft(
+            operation="apply",
+            table_id=open_table.table_id,
+            counts=part.counts,
+            events=part.events,
+            batch=self._batch,
+            job=options.job,
+            commit_id=str(uuid.uuid4()),
+        )
+
+    def commit(self, asked: BeforeCommit, planned: int, begun: int, steps: Steps) -> tuple[Manifest, bool]:
+        """Commit the batch.
+
+        Args:
+            asked: before the batch was written.
+            planned: head at that time.
+            begun: this machine's time before it was written.
+            steps: of the operation.
+
+        Returns:
+            The manifest, and whether it is that of an earlier apply of the same batch.
+        """
+        open_table = self._open_table
+        try:
+            with steps.step("read the log"):
+                before = self._look(open_table.take_before_commit(asked), planned)
+            with steps.step("check the clock"):
+                clock = open_table.clock.check(begun=begun, written=next((e.path for e in self._part.files), None))
+            with steps.step("look up the batch"):
+                if before is None and self._batch_id is not None:
+                    before = self._same_batch(open_table.ledger.find(self._batch_id))
+            if before is not None:
+                return before, True
+            with steps.step("wait for files"):
+                open_table.storage.scheduler.barrier()
+        except BaseException:
+            delete_unreferenced(open_table.storage, [self._part])
+            raise
+        with steps.step("commit"):
+            try:
+                manifest = commit(
+                    open_table.log,
+                    self._draft,
+                    clock=clock,
+                    admit=self._admit,
+                    roll_up=open_table.roll_up,
+                    advisory=self._advisory,
+                    head_checked=True,
+                )
+            except (BatchConflictError, CommitConflictError):
+                delete_unreferenced(open_table.storage, [self._part])
+                raise
+        return manifest, manifest.commit_id != self._draft.commit_id
+
+    def _look(self, head: int, planned: int) -> Manifest | None:
+        """Admit what others committed while the batch was written; the manifest of the same batch among it."""
+        for manifest in self._open_table.log.manifests(planned + 1, head) if head > planned else ():
+            before = self._admit(manifest)
+            if before is not None:
+                return before
+        return None
+
+    def _admit(self, manifest: Manifest) -> Manifest | None:
         if manifest.definition is not None:
             raise CommitConflictError(
-                f"{open_table.table}: version {manifest.version} changed the table's definition while this batch "
+                f"{self._open_table.table}: version {manifest.version} changed the table's definition while this batch "
                 "was written; apply it again",
-                table=open_table.table,
+                table=self._open_table.table,
                 version=manifest.version,
             )
-        same = batch and manifest.batch and (manifest.batch.source, manifest.batch.id) == (batch.source, batch.id)
-        return _same_batch(open_table, manifest, batch, part) if batch and same else None
+        place = None if manifest.batch is None else (manifest.batch.source, manifest.batch.id)
+        same = self._batch is not None and place == (self._batch.source, self._batch.id)
+        return self._same_batch(manifest) if same else None
 
-    with steps.step("commit"):
-        try:
-            manifest = commit(
-                open_table.log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up, advisory=advisory
-            )
-        except (BatchConflictError, CommitConflictError):
-            delete_unreferenced(open_table.storage, [part])
-            raise
-    return manifest, manifest.commit_id != draft.commit_id
+    def _same_batch(self, before: Manifest | None) -> Manifest | None:
+        """The manifest that applied the batch before, if one did.
 
-
-def _same_batch(open_table: OpenTable, before: Manifest, batch: Batch, part: Part) -> Manifest:
-    same = before.batch is not None and before.batch.digest == batch.digest
-    if same and before.counts.quarantined == part.counts.quarantined:
-        return before
-    delete_unreferenced(open_table.storage, [part])
-    batch_id = BatchId.from_tagged(batch.source, batch.id)
-    raise BatchConflictError(
-        f"{open_table.table}: batch ({batch_id.source!r}, {batch_id.id!r}) was applied as version {before.version} "
-        "with other content, more or fewer bad mods, or another strict_replay; give new content a new id, and send "
-        "the same batch with the same options",
-        table=open_table.table,
-        version=before.version,
-        batch_id=batch_id,
-    )
-
-
-def _check_clock(open_table: OpenTable, part: Part, begun: int) -> CheckedClock:
-    """Compare this machine's clock with the store's, by the time that a file of this batch got."""
-    try:
-        return check_clock(open_table.log, begun=begun, written=next((entry.path for entry in part.files), None))
-    except ClockError:
-        delete_unreferenced(open_table.storage, [part])
-        raise
+        Raises:
+            BatchConflictError: it applied another content.
+        """
+        if before is None or self._batch is None or self._batch_id is None:
+            return None
+        same = before.batch is not None and before.batch.digest == self._batch.digest
+        if same and before.counts.quarantined == self._part.counts.quarantined:
+            return before
+        batch_id, table = self._batch_id, self._open_table.table
+        raise BatchConflictError(
+            f"{table}: batch ({batch_id.source!r}, {batch_id.id!r}) was applied as version {before.version} with other "
+            "content, more or fewer bad mods, or another strict_replay; give new content a new id, and send the same "
+            "batch with the same options",
+            table=table,
+            version=before.version,
+            batch_id=batch_id,
+        )

@@ -1,0 +1,106 @@
+"""Finding manifests by their names: several at once, up to the first one that does not exist; nothing lists the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from andes_spark.errors import LogDamagedError, NoSuchTableError
+from andes_spark.model.manifest import manifest_path
+from andes_spark.storage.interface import Storage
+
+HINT = "_andes/hint"
+
+
+def fetch(storage: Storage, versions: Sequence[int]) -> list[bytes | None]:
+    """The bytes of manifests, asked for side by side; None for those that do not exist."""
+    answers = [storage.scheduler.ask(storage.find, manifest_path(version)) for version in versions]
+    return [answer.result() for answer in answers]
+
+
+def consecutive(
+    storage: Storage, versions: Sequence[int], answers: Sequence[bytes | None]
+) -> Iterator[tuple[int, bytes]]:
+    """Versions that follow each other and exist, with their bytes, up to the first one that does not.
+
+    Args:
+        storage: the table's folder.
+        versions: asked for side by side.
+        answers: what came for them.
+
+    Raises:
+        LogDamagedError: a version is missing although a later one exists.
+    """
+    for index, (version, data) in enumerate(zip(versions, answers, strict=True)):
+        if data is None:
+            # Others may have committed while the answers came.
+            later = any(answer is not None for answer in answers[index + 1 :])
+            data = storage.find(manifest_path(version)) if later else None
+            if data is None and later:
+                raise hole(storage.url, version)
+        if data is None:
+            return
+        yield version, data
+
+
+def read_hint(storage: Storage) -> int | None:
+    """The version that the hint names; None if there is none that makes sense."""
+    data = storage.find(HINT)
+    if data is None:
+        return None
+    try:
+        version = int(msgspec.json.decode(data)["version"])
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return None
+    return version if version >= 0 else None
+
+
+def write_hint(storage: Storage, version: int) -> None:
+    """Leave the newest version behind for the next reader; losing this costs requests, never safety."""
+    storage.put(HINT, msgspec.json.encode({"version": version}), sync=False)
+
+
+def gallop(storage: Storage) -> int:
+    """The newest version, without a hint: doubling steps up, then halving steps; about 2 log2(versions) requests.
+
+    Raises:
+        NoSuchTableError: there is no manifest 0.
+    """
+
+    def exists(version: int) -> bool:
+        return storage.size(manifest_path(version)) is not None
+
+    if not exists(0):
+        raise NoSuchTableError(
+            f"{storage.url}: no table of andes_spark here; check the path, or create one with ModTable.create",
+            table=storage.url,
+        )
+    low, step = 0, 1
+    while exists(low + step):
+        low += step
+        step *= 2
+    high = low + step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if exists(middle) else (low, middle)
+    return low
+
+
+def hole(table: str, version: int) -> LogDamagedError:
+    """The error for a version that must exist and does not."""
+    return LogDamagedError(
+        f"{table}: {manifest_path(version)} is missing, though later versions exist; restore it",
+        table=table,
+        version=version,
+    )
+
+
+def hinted_is_gone(table: str, version: int) -> LogDamagedError:
+    """The error for a hint to a version that does not exist."""
+    return LogDamagedError(
+        f"{table}: {HINT} has seen version {version}, but its manifest is gone; restore it "
+        f"(if the hint itself is wrong, delete {HINT})",
+        table=table,
+        version=version,
+    )

@@ -36,7 +36,6 @@ def set_aside(open_table: OpenTable, version: int) -> SetAsideResult:
     steps = open_table.begin("set aside", open_table.log.head + 1)
     log = open_table.log
     with steps.step("read the log"):
-        log.refresh()
         open_table.check_log()
         mods = _mods(open_table, version)
         before = _event(open_table, version)

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.parts import Part, delete_unreferenced
-from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.tie_break import TieBreak
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
 from andes_spark.errors import BatchConflictError, CommitConflictError

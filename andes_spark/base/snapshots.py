@@ -79,6 +79,11 @@ class Base:
             return self._of(state, None, self._unwritable)
         return self._of(self._foreign.before, self._foreign, None)
 
+    @property
+    def newest(self) -> DeltaState | None:
+        """The newest state that was read, foreign changes included; None before the first read."""
+        return self._state
+
     def snapshot_at(self, version: int) -> BaseSnapshot:
         """The newest state of the base that contains no version above ``version``."""
         newest = self.snapshot()

@@ -33,6 +33,7 @@ from andes_spark.run.executor import LocalExecutor, ahead
 from andes_spark.schema.names import resolve_all
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.table.history.travel import with_files
 from andes_spark.table.open_table import OpenTable
 
 _BATCH_BYTES = 16 * MIB
@@ -55,6 +56,8 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
         base = open_table.base.snapshot_at(version)
     shape = open_table.shape()
     base, versions = open_table.evaluable(base, version)
+    if base.foreign is not None or open_table.base.newest is not base.state:
+        base, versions = open_table.evaluable(with_files(open_table, base, version), version)
     pending = pending_of(versions, shape.arrow, shape.columns)
     return Snapshot(version, base, case_of(base, pending, shape))
 

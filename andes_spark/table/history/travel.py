@@ -1,0 +1,76 @@
+"""Old versions after somebody vacuumed the base: evaluated from an older state of it, or from its origin, and the log.
+
+By the root rule a version is the same rows whichever state of the base it is evaluated from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.delta.state import DeltaState
+from andes_spark.errors import VersionExpiredError
+from andes_spark.storage.interface import Storage
+from andes_spark.table.open_table import OpenTable
+
+MOST_STATES = 32
+"""States of the base that are looked at before its origin is."""
+
+
+def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseSnapshot:
+    """A state of the base at or below the one given whose files are all there.
+
+    Files that the newest state has too are taken to be there, so that nothing is asked for a version that the newest
+    state is the base of.
+
+    Raises:
+        VersionExpiredError: every such state has lost files.
+    """
+    newest = open_table.base.newest
+    files = _Files(open_table.storage, newest)
+    state = base
+    first_gone: list[str] = []
+    for _ in range(MOST_STATES):
+        gone = files.gone(state.state)
+        if not gone:
+            return state
+        first_gone = first_gone or gone
+        if state.applied == 0:
+            break
+        state = open_table.base.snapshot_at(state.applied - 1)
+    else:
+        origin = open_table.base.snapshot_at(0)
+        if not files.gone(origin.state):
+            return origin
+    applied = open_table.base.snapshot().applied
+    raise VersionExpiredError(
+        f"{open_table.table}: version {version} can no longer be read: {len(first_gone)} files of the base that it "
+        f"needs are gone, such as {first_gone[0]}, as after Delta's VACUUM, and every older state of the base has lost files "
+        f"too. Versions from {applied} on can be read, and the mods of this one are in the log: see mods()",
+        table=open_table.table,
+        version=version,
+    )
+
+
+class _Files:
+    """Which files exist; each is looked for once."""
+
+    def __init__(self, storage: Storage, newest: DeltaState | None) -> None:
+        self._storage = storage
+        self._exists = dict.fromkeys(_paths(newest), True) if newest is not None else {}
+
+    def gone(self, state: DeltaState) -> list[str]:
+        """Files of a state that do not exist."""
+        paths = list(dict.fromkeys(_paths(state)))
+        unknown = [path for path in paths if path not in self._exists]
+        asked = [self._storage.scheduler.ask(self._storage.size, path) for path in unknown]
+        self._exists |= {path: answer.result() is not None for path, answer in zip(unknown, asked, strict=True)}
+        return [path for path in paths if not self._exists[path]]
+
+
+def _paths(state: DeltaState) -> Iterable[str]:
+    """Data files of a state and its files of deletion vectors."""
+    for path, file in state.files.items():
+        yield path
+        if file.vector is not None and file.vector.file_path is not None:
+            yield file.vector.file_path

@@ -48,7 +48,15 @@ def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Stora
     if options:
         name = min(options)
         raise OptionError(f"Unknown storage option {name!r}: a folder on disk takes none.", option=name)
-    return DiskStorage(os.path.abspath(_file_path(url) if scheme else url))
+    return DiskStorage(os.path.abspath(_file_path(url) if scheme else _expanded(url)))
+
+
+def _expanded(path: str) -> str:
+    """A path with the home folder for ``~``, which only a shell puts there by itself."""
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise OptionError(f"There is no home folder for {path!r}; a folder of this name is ./{path}.", url=path)
+    return expanded
 
 
 def _file_path(url: str) -> str:

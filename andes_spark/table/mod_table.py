@@ -37,7 +37,7 @@ from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
-from andes_spark.table.verbs.create import create_table, define, exists, read_schema
+from andes_spark.table.verbs.create import create_table, define, exists, read_schema, schema_of
 from andes_spark.table.verbs.merge import run_merge
 from andes_spark.table.verbs.read import pin, scan
 
@@ -65,7 +65,7 @@ class ModTable:
     def create(
         cls,
         path: str | os.PathLike[str] | Storage,
-        schema: Any,
+        schema: Any = None,
         *,
         primary_key: str | Sequence[str],
         sequence_by: str | Sequence[str] = (),
@@ -90,7 +90,7 @@ class ModTable:
 
         Args:
             path: folder: a local path, ``s3://`` or ``s3a://``.
-            schema: StructType, DDL string or pyarrow Schema.
+            schema: StructType, DDL string or pyarrow Schema; by default that of ``data``.
             primary_key: names of the key columns; never null, compared exactly.
             sequence_by: columns that order the mods of one key. Without them the order of arrival decides.
             text_sequence: accept sequence columns of text, ordered byte by byte, where ``'10'`` comes before ``'9'``.
@@ -129,6 +129,8 @@ class ModTable:
             comment=comment,
             properties=properties,
         )
+        if schema is None:
+            schema, data = schema_of(data, chosen, storage)
         definition = define(read_schema(schema), options)
         try:
             with about(storage.url):

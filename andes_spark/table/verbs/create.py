@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.load import load_tables
@@ -61,6 +62,25 @@ def read_schema(given: Any) -> Schema:
         f"schema must be a StructType, a DDL string or a pyarrow Schema, not {type(given).__name__}",
         option="schema",
     )
+
+
+def schema_of(data: Any, settings: Settings, storage: Storage) -> tuple[Schema, Any]:
+    """The columns of the rows of an initial load, and the rows: a stream that is read once is still whole.
+
+    Raises:
+        OptionError: there are no rows to take columns from, or something else than rows was given.
+        UnsupportedTableError: a type that cannot be stored; ``column``.
+    """
+    if data is None:
+        raise OptionError("give schema, or data whose columns the table takes", option="schema")
+    if is_spark(data):
+        return Schema.from_json(data.schema.json()), data
+    rows_again = isinstance(data, pa.Table | pl.DataFrame | pl.LazyFrame) or hasattr(data, "iloc")
+    if hasattr(data, "__arrow_c_stream__") and not rows_again:
+        data = data if isinstance(data, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(data)
+        return Schema.from_arrow(data.schema), data
+    reading = Reading(max(1, settings.byte_budget // 4), storage_options=input_options(storage), option="data")
+    return Schema.from_arrow(next(arrow_tables(data, reading)).schema), data
 
 
 def define(schema: Schema, options: CreateOptions) -> Definition:

@@ -43,7 +43,7 @@ def load_tables(tables: Iterable[pa.Table], storage: Storage, writer: RowWriter,
 
     Raises:
         SchemaMismatchError: columns that do not fit.
-        BadModsError: NULLs where none may be, or an empty partition value.
+        BadModsError: NULLs where none may be, a map that holds a key twice, or an empty partition value.
         DuplicateKeyError: two rows share a key.
     """
     shape = writer.shape
@@ -111,7 +111,7 @@ def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:
 
     Raises:
         SchemaMismatchError: columns that do not fit.
-        BadModsError: NULLs where none may be, or an empty partition value.
+        BadModsError: NULLs where none may be, a map that holds a key twice, or an empty partition value.
     """
     table = conform(data, shape.schema, required=shape.columns.narrow).table
     table = table.select(list(shape.schema.names))

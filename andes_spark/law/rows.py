@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from andes_spark.errors import SequenceTieError
 from andes_spark.law.columns import KeyColumns
 from andes_spark.law.hashing import digest
+from andes_spark.law.map_keys import repeated_map_keys
 from andes_spark.law.order import table_order
 from andes_spark.law.presence import present_by_column
 from andes_spark.model.folders import folder_bytes, is_folder_name
@@ -46,6 +47,7 @@ class Reason(enum.Enum):
     NULL_REQUIRED = "null in a required column"
     FAILED_CAST = "failed cast"
     NULL_TIE_BREAK = "null tie break"
+    REPEATED_MAP_KEY = "map that holds a key twice"
     EMPTY_PARTITION = "empty string in a partition column"
     PARTITION_NAME = "partition value that cannot name a folder"
     PARTITION_PATH = "partition values whose folders are too long for a path together"
@@ -142,6 +144,9 @@ def _checks(
         if name not in columns.narrow:
             carried = upsert if present is None else upsert & present[:, schema.names.index(name)]
             yield Reason.NULL_REQUIRED, name, mask & carried
+    for name, mask in repeated_map_keys(table, schema).items():
+        carried = upsert if present is None else upsert & present[:, schema.names.index(name)]
+        yield Reason.REPEATED_MAP_KEY, name, mask & carried
     for name in partition_by:
         if pa.types.is_string(table[name].type):
             empty = pc.fill_null(pc.equal(table[name], ""), False).to_numpy()
@@ -166,7 +171,10 @@ def _long_paths(
     total = np.zeros(table.num_rows, np.int64)
     for name in partition_by:
         encoded = table[name].combine_chunks().dictionary_encode(null_encoding="encode")
-        sizes = np.array([folder_bytes(name, value) for value in encoded.dictionary.to_pylist()], np.int64)
+        # Only texts differ in length; times may lie beyond Python's calendar.
+        is_text = pa.types.is_string(encoded.dictionary.type)
+        values = encoded.dictionary.to_pylist() if is_text else [0] * len(encoded.dictionary)
+        sizes = np.array([folder_bytes(name, value) for value in values], np.int64)
         total += sizes[encoded.indices.to_numpy()]
     if (total > path_room).any():
         yield Reason.PARTITION_PATH, None, (total > path_room) & (table[OP].to_numpy() == Op.UPSERT)

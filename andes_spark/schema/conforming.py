@@ -247,14 +247,7 @@ def _either(left: Mask | None, right: Mask | None) -> Mask | None:
 
 
 def _any_if(bad: Mask | None, offsets: nested.Offsets) -> Mask | None:
-    return None if bad is None else _any_per_row(bad, offsets)
-
-
-def _any_per_row(bad: Mask, offsets: nested.Offsets) -> Mask:
-    """For each list whether any of its elements is bad."""
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(bad)])
-    result: Mask = before[offsets[1:]] > before[offsets[:-1]]
-    return result
+    return None if bad is None else nested.any_per_row(bad, offsets)
 
 
 def _rebuild(
@@ -286,11 +279,11 @@ def _forbidden_nulls(array: pa.Array, type_: dt.DataType, nullable: bool) -> Mas
     match type_:
         case dt.Array(element, contains_null):
             offsets, elements = nested.list_parts(array)
-            bad |= _any_per_row(_forbidden_nulls(elements, element, contains_null), offsets)
+            bad |= nested.any_per_row(_forbidden_nulls(elements, element, contains_null), offsets)
         case dt.Map(key, value, value_contains_null):
             offsets, keys, values = nested.map_parts(array)
             inner = _forbidden_nulls(keys, key, False) | _forbidden_nulls(values, value, value_contains_null)
-            bad |= _any_per_row(inner, offsets)
+            bad |= nested.any_per_row(inner, offsets)
         case dt.Struct(fields):
             for index, field in enumerate(fields):
                 bad |= _forbidden_nulls(array.field(index), field.type, field.nullable)

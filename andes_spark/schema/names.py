@@ -18,8 +18,25 @@ from andes_spark.schema.schema import Schema
 
 RESERVED_PREFIX = "_andes_"
 
-# Columns of Delta's change data feed: PROTOCOL.md, "Reading and writing change data files".
-DELTA_RESERVED = frozenset({"_change_type", "_commit_version", "_commit_timestamp"})
+# In small letters. Delta's change data feed: PROTOCOL.md, "Reading and writing change data files". Spark's readers add
+# the position of a row (ParquetFileFormat.ROW_INDEX_TEMPORARY_COLUMN_NAME) and the file (FileFormat.METADATA_NAME).
+_RESERVED = {
+    "_change_type": "Delta's change data feed",
+    "_commit_version": "Delta's change data feed",
+    "_commit_timestamp": "Delta's change data feed",
+    "_metadata": "Spark, which gives every row of a file the name and place of the file under it",
+    "_tmp_metadata_row_index": "Spark, which reads the positions of rows under it",
+    "__start_at": "the histories of AUTO CDC",
+    "__end_at": "the histories of AUTO CDC",
+}
+# DeltaParquetFileFormat; MaterializedRowTrackingColumn.
+_RESERVED_PREFIXES = {
+    RESERVED_PREFIX: "this library",
+    "__delta_internal_": "Delta's reader of deletion vectors",
+    "_databricks_internal_": "Delta's reader of deletion vectors",
+    "_row-id-col-": "Delta's row tracking",
+    "_row-commit-version-col-": "Delta's row tracking",
+}
 
 # Delta refuses these without column mapping (SchemaUtils.checkFieldNames), since Parquet readers stumble.
 _REFUSED_CHARACTERS = {
@@ -130,10 +147,11 @@ def name_problem(name: str) -> str | None:
 def reserved_problem(name: str) -> str | None:
     """Why a column of the table cannot have this name although the characters are fine; None if it can."""
     lower = name.lower()
-    if lower.startswith(RESERVED_PREFIX):
-        return f"{name!r}: names that begin with {RESERVED_PREFIX!r} belong to this library"
-    if lower in DELTA_RESERVED:
-        return f"{name!r} belongs to Delta's change data feed"
+    for prefix, owner in _RESERVED_PREFIXES.items():
+        if lower.startswith(prefix):
+            return f"{name!r}: names that begin with {prefix!r} belong to {owner}"
+    if lower in _RESERVED:
+        return f"{name!r} belongs to {_RESERVED[lower]}"
     return None
 
 

@@ -24,3 +24,10 @@ def map_parts(array: pa.MapArray) -> tuple[Offsets, pa.Array, pa.Array]:
     offsets = array.offsets.to_numpy().astype(np.int64)
     first, last = int(offsets[0]), int(offsets[-1])
     return offsets - first, array.keys.slice(first, last - first), array.items.slice(first, last - first)
+
+
+def any_per_row(marked: npt.NDArray[np.bool_], offsets: Offsets) -> npt.NDArray[np.bool_]:
+    """For each list or map, whether any of its elements is marked."""
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(marked)])
+    rows: npt.NDArray[np.bool_] = before[offsets[1:]] > before[offsets[:-1]]
+    return rows

@@ -144,8 +144,8 @@ class _Ending:
 
 def _group_rows(table: pa.Table) -> int:
     """Rows of a row group."""
-    fitting = GROUP_BYTES * table.num_rows // max(1, table.nbytes)
-    return max(1, min(GROUP_ROWS, fitting))
+    fitting = GROUP_BYTES * table.num_rows // max(1, int(table.nbytes))
+    return max(1, min(GROUP_ROWS, int(fitting)))
 
 
 def compact_encodings(table: pa.Table) -> dict[str, str]:

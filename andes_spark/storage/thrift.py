@@ -89,9 +89,9 @@ class _Reader:
         if kind == _STRUCT:
             return self.struct(depth + 1)
         if kind in (_LIST, _SET):
-            return self.list(depth + 1)
+            return self.elements(depth + 1)
         if kind == _MAP:
-            return self.map(depth + 1)
+            return self.pairs(depth + 1)
         if kind in (_TRUE, _FALSE):
             return self.byte() == _TRUE
         if kind == _BYTE:
@@ -100,7 +100,7 @@ class _Reader:
             return self.take(8 if kind == _DOUBLE else 16)
         raise ValueError(f"type {kind}, which Thrift does not have")
 
-    def list(self, depth: int) -> list[Any]:
+    def elements(self, depth: int) -> list[Any]:
         header = self.byte()
         size, kind = header >> 4, header & 0x0F
         if size == 0x0F:
@@ -108,7 +108,7 @@ class _Reader:
         self.fits(size)
         return [self.value(kind, depth) for _ in range(size)]
 
-    def map(self, depth: int) -> list[tuple[Any, Any]]:
+    def pairs(self, depth: int) -> list[tuple[Any, Any]]:
         size = self.varint()
         if not size:
             return []

@@ -163,3 +163,30 @@ def test_everything_wrong_is_told_at_once() -> None:
     columns = schema(**{"a b": DOUBLE, "_andes_x": LONG, "v": LONG, "V": LONG})
     found = problems(columns, ["a b", "a b", "nope"], sequence_by=["gone"], partition_by=["v", "v"])
     assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_metadata",
+        "_TMP_metadata_row_index",
+        "__delta_internal_is_row_deleted",
+        "__delta_internal_row_index",
+        "__START_AT",
+        "__END_AT",
+        "_row-id-col-1234",
+        "_row-commit-version-col-1",
+        "_change_type",
+        "_commit_version",
+        "_commit_timestamp",
+    ],
+)
+def test_columns_that_other_readers_add_are_refused(name):
+    assert names.reserved_problem(name) is not None
+    with pytest.raises(OptionError, match="belong"):
+        names.validate_columns(Schema.from_ddl(f"k INT, `{name}` INT"), ["k"])
+
+
+@pytest.mark.parametrize("name", ["filename", "file_row_number", "metadata", "_file", "_pos", "path", "start_at"])
+def test_other_names_are_free(name):
+    names.validate_columns(Schema.from_ddl(f"k INT, `{name}` INT, s STRUCT<_metadata: INT>"), ["k"])

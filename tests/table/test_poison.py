@@ -326,3 +326,21 @@ def test_a_checkpoint_is_never_that_of_a_table_beside(tmp_path: Path, name: str)
     for table in tables:
         assert ModTable.open(table.url).to_arrow().num_rows == table.to_arrow().num_rows
         assert ModTable.open(table.url).verify().ok
+
+
+def test_a_map_that_holds_a_key_twice_is_a_bad_mod() -> None:
+    schema = pa.schema([("id", pa.int64()), ("seq", pa.int64()), ("m", pa.map_(pa.string(), pa.int32()))])
+    rows = pa.table([[1, 2, 3], [1, 1, 1], [[("k", 1), ("k", 2)], [("k", 1), ("l", 1)], None]], schema=schema)
+    reason = "map that holds a key twice: m"
+    with pytest.raises(BadModsError) as caught:
+        create("id bigint, seq bigint, m map<string, int>", data=rows)
+    assert caught.value.reasons == {reason: 1}
+    table = create("id bigint, seq bigint, m map<string, int>")
+    with pytest.raises(BadModsError) as caught:
+        table.apply(rows)
+    assert caught.value.reasons == {reason: 1}
+    assert table.version == 0
+    assert table.apply(rows, max_quarantined=1).quarantined == 1
+    assert table.to_arrow()["id"].to_pylist() == [2, 3]
+    deletes = rows.append_column("op", pa.array(["D"] * 3))
+    assert table.apply(deletes.set_column(1, "seq", pa.array([2, 2, 2])), apply_as_deletes="op = 'D'").deletes == 3

@@ -136,6 +136,7 @@ def test_a_wrong_bit_in_the_index_of_keys_is_found():
     table = ModTable.open(storage)
     assert table.verify().ok
     [(path, file)] = table._open_table.base.snapshot().state.files.items()
+    assert file.footer
     span, _ = index_ranges(file.footer)[0]
     data = bytearray(storage.get(path))
     data[span.offset + span.length // 2] ^= 1

@@ -20,7 +20,7 @@ from andes_spark.log.mod_files import (
     key_range,
     new_path,
     open_entry,
-    read_columns,
+    read_as,
     sequence_range,
     stored_schema,
 )
@@ -147,7 +147,8 @@ def _read(
         return held.frame
     opened = open_entry(storage, file, table=shape.table)
     groups = None if bounds is None else bounds.row_groups(opened)
-    data = read_columns(opened, file, table=shape.table, columns=[*shape.columns.narrow, OP], row_groups=groups)
+    columns = [*shape.columns.narrow, OP]
+    data = read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns, row_groups=groups)
     frame = pl.from_arrow(data)
     assert isinstance(frame, pl.DataFrame)
     if bounds is not None:

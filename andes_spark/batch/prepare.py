@@ -74,7 +74,7 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
         data = data.drop_columns([listing_column(data.column_names, plan)])
     data = renamed(data, table_names(data.column_names, plan))
     table, failed = _conformed(data, ops, plan)
-    present, unknown = _present(table, data, ops, listing, plan)
+    present, full, unknown = _present(table, data, ops, listing, plan)
     table = table.append_column(OP, ops)
     bad = bad_rows(
         table,
@@ -93,8 +93,9 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
         keep[bad.rows] = False
         table = table.filter(pa.array(keep))
         present = None if present is None else present[keep]
+        full = full[keep]
         rows = rows.filter(pa.array(keep))
-    mods = _canonical(table, present, plan)
+    mods = _canonical(table, present, full, plan)
     for name in ties:
         mods = mods.append_column(name, rows[name])
     mods, outranked = sort_mods(mods, plan.columns), 0
@@ -172,15 +173,21 @@ def _present(
     ops: pa.ChunkedArray,
     listing: pa.ChunkedArray | None,
     plan: BatchPlan,
-) -> tuple[Bools | None, Bools | None]:
-    """(rows, columns): what each row carries; None when all rows are full. And rows that list unknown names."""
+) -> tuple[Bools | None, Bools, Bools | None]:
+    """(rows, columns): what each row carries, None if all are full; which rows are full; which list unknown names.
+
+    Full are deletes and truncates, and upserts that no option leaves a choice of columns.
+    """
+    full = ops.to_numpy() != Op.UPSERT
     if not plan.may_be_partial:
-        return None, None
+        return None, np.ones(table.num_rows, np.bool_), None
     names = plan.schema.names
     present = np.ones((table.num_rows, len(names)), np.bool_)
     unknown = None
     if listing is not None:
         present, unknown = _from_listing(listing, names)
+        if plan.listed is None and not plan.ignore_null:
+            full |= listing.combine_chunks().is_null().to_numpy(zero_copy_only=False)
     for position, name in enumerate(names):
         lacks = name not in data.column_names and not plan.fill_missing
         lacks |= plan.listed is not None and name not in plan.listed
@@ -191,7 +198,7 @@ def _present(
     for name in plan.columns.narrow:
         present[:, names.index(name)] = True
     present[ops.to_numpy() != Op.UPSERT] = True
-    return present, unknown
+    return present, full, unknown
 
 
 def _from_listing(listing: pa.ChunkedArray, names: Sequence[str]) -> tuple[Bools, Bools]:
@@ -207,7 +214,7 @@ def _from_listing(listing: pa.ChunkedArray, names: Sequence[str]) -> tuple[Bools
     return present, unknown
 
 
-def _canonical(table: pa.Table, present: Bools | None, plan: BatchPlan) -> pa.Table:
+def _canonical(table: pa.Table, present: Bools | None, full: Bools, plan: BatchPlan) -> pa.Table:
     """One form for each mod: what a mod does not carry is NULL, and a delete carries key and sequence only."""
     ops = table[OP].to_numpy()
     no_upsert = ops != Op.UPSERT
@@ -222,8 +229,8 @@ def _canonical(table: pa.Table, present: Bools | None, plan: BatchPlan) -> pa.Ta
         if drop is not None:
             columns[position] = pc.if_else(drop, pa.scalar(None, columns[position].type), columns[position])
     table = pa.Table.from_arrays(columns, schema=table.schema)
-    if present is not None and not present.all():
-        table = table.append_column(PRESENT, pack_present(present))
+    if present is not None and not full.all():
+        table = table.append_column(PRESENT, pack_present(present, full))
     return table
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from andes_spark.model.mod import PRESENT
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.versions import SchemaVersion
 
 Bools = npt.NDArray[np.bool_]
 
@@ -32,11 +33,26 @@ def present_matrix(table: pa.Table, width: int) -> Bools | None:
     return np.unpackbits(packed, axis=1, count=width, bitorder="little").astype(np.bool_)
 
 
-def pack_present(present: Bools) -> pa.Array:
-    """``_andes_present`` of a matrix (rows, columns of the schema); rows that carry everything become NULL."""
+def adapt_present(column: pa.ChunkedArray, written: SchemaVersion, wanted: SchemaVersion) -> pa.ChunkedArray:
+    """Bitmaps by the columns of one schema as bitmaps by those of another; a column that is new there is left out."""
+    rows = pa.table({PRESENT: column})
+    matrix = present_matrix(rows, len(written.schema))
+    if matrix is None:
+        return column
+    by_id = {node.field_id: position for position, node in enumerate(written.nodes)}
+    places = [by_id.get(node.field_id) for node in wanted.nodes]
+    absent = np.zeros(len(matrix), np.bool_)
+    present = np.column_stack([absent if place is None else matrix[:, place] for place in places])
+    return pa.chunked_array([pack_present(present, column.is_null().to_numpy())])
+
+
+def pack_present(present: Bools, full: Bools) -> pa.Array:
+    """``_andes_present`` of a matrix (rows, columns of the schema); NULL for full rows.
+
+    A row that carries every column is not full for that: it says nothing of columns that are added later.
+    """
     packed = np.packbits(present, axis=1, bitorder="little")
     width = packed.shape[1]
-    full = present.all(axis=1)
     values = pa.Array.from_buffers(
         pa.binary(width), len(packed), [None, pa.py_buffer(np.ascontiguousarray(packed))]
     ).cast(pa.binary())

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.errors import FileDamagedError, NotFoundError
-from andes_spark.model.files import Entry, FileKeyRange, LogFile
+from andes_spark.law.presence import adapt_present
+from andes_spark.model.files import Entry, FileKeyRange, LogFile, SideFile
 from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS, Op
 from andes_spark.model.values import quote
-from andes_spark.schema.versions import SchemaVersion, numbered, with_field_ids
+from andes_spark.schema.versions import SchemaVersion, SchemaVersions, adapted, numbered, sources, with_field_ids
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import compact_encodings, open_parquet, write_parquet
 
@@ -167,6 +168,63 @@ def read_columns(
         return file.read_row_groups(list(row_groups), columns=wanted)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(table, entry, str(error)) from error
+
+
+def read_as(
+    file: pq.ParquetFile,
+    entry: Entry | SideFile,
+    *,
+    table: str,
+    schemas: SchemaVersions,
+    columns: Sequence[str],
+    row_groups: Sequence[int] | None = None,
+) -> pa.Table:
+    """Read columns of an opened file, written with whatever schema, as those of the schema that is wanted.
+
+    Args:
+        file: opened.
+        entry: what was committed of it.
+        table: URL, for messages.
+        schemas: of the table; says which one is wanted.
+        columns: names in that schema, ``_andes_op`` and ``_andes_present``.
+        row_groups: None for all.
+
+    Raises:
+        FileDamagedError: a page checksum is wrong, or a column is not there.
+    """
+    written = schema_of(entry, schemas, table=table)
+    if written.id == schemas.current:
+        return read_columns(file, entry, table=table, columns=columns, row_groups=row_groups)
+    names = [name for name in columns if name not in (OP, PRESENT)]
+    stored = [name for name in sources(written, schemas.wanted, names).values() if name is not None]
+    # The operation is read in any case, so that the number of rows is known.
+    extra = {OP, *columns} - set(names)
+    data = read_columns(file, entry, table=table, columns=[*stored, *sorted(extra)], row_groups=row_groups)
+    return as_wanted(data, written, schemas.wanted, columns)
+
+
+def schema_of(entry: Entry | SideFile, schemas: SchemaVersions, *, table: str) -> SchemaVersion:
+    """The schema that a file was written with.
+
+    Raises:
+        FileDamagedError: the table never had it.
+    """
+    written = schemas.by_id.get(entry.schema_id)
+    if written is None:
+        raise _damaged(table, entry, f"the table has no schema {entry.schema_id}")
+    return written
+
+
+def as_wanted(data: pa.Table, written: SchemaVersion, wanted: SchemaVersion, columns: Sequence[str]) -> pa.Table:
+    """Rows of one schema as those of another; bitmaps of presence too."""
+    if written.id == wanted.id:
+        return data.select(list(columns))
+    found = adapted(data, written, wanted, [name for name in columns if name not in (OP, PRESENT)])
+    if OP in columns:
+        found[OP] = data[OP]
+    if PRESENT in columns:
+        found[PRESENT] = adapt_present(data[PRESENT], written, wanted)
+    return pa.table({name: found[name] for name in columns})
 
 
 def key_range(table: pa.Table, primary_key: Sequence[str]) -> FileKeyRange | None:

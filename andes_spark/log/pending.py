@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION, KeyColumns
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.winners import TruncateEvent
-from andes_spark.log.mod_files import open_entry, read_columns
+from andes_spark.log.mod_files import as_wanted, open_entry, read_as, read_columns, schema_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, Truncate
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import from_json
+from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.interface import Storage
 
 Ints = npt.NDArray[np.int64]
@@ -43,11 +44,27 @@ class Pending:
         files: of mods that take part.
         truncates: that take part.
         discarded: number of mods that were set aside with their versions.
+        schemas: of the table, and the one that mods are read as; None where all files have that one.
     """
 
     files: tuple[PendingFile, ...]
     truncates: tuple[TruncateEvent, ...]
     discarded: int = 0
+    schemas: SchemaVersions | None = None
+
+    def read(
+        self, file: pq.ParquetFile, entry: Entry, columns: Sequence[str], table: str, row_groups: Sequence[int]
+    ) -> pa.Table:
+        """Read columns of an opened file of these as the schema that is wanted."""
+        if self.schemas is None:
+            return read_columns(file, entry, table=table, columns=columns, row_groups=row_groups)
+        return read_as(file, entry, table=table, schemas=self.schemas, columns=columns, row_groups=row_groups)
+
+    def in_memory(self, entry: Entry, rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
+        """Columns of the rows of a file that are in memory as they were written, as the schema that is wanted."""
+        if self.schemas is None:
+            return rows.select(list(columns))
+        return as_wanted(rows, schema_of(entry, self.schemas, table=table), self.schemas.wanted, columns)
 
     @property
     def rows(self) -> int:
@@ -70,15 +87,15 @@ class Pending:
         return sum(file.entry.arrow_bytes for file in self.files)
 
 
-def pending_of(versions: Sequence[PendingVersion], schema: pa.Schema, columns: KeyColumns) -> Pending:
+def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, columns: KeyColumns) -> Pending:
     """Interpret the events of some versions: the one place that says what each means to the rows.
 
     Args:
         versions: oldest first.
-        schema: Arrow schema of the table, for the types of truncate sequences.
+        schemas: of the table.
         columns: its key and sequence.
     """
-    interpreter = _Interpreter(schema, columns)
+    interpreter = _Interpreter(schemas, columns)
     for version in versions:
         for event in version.events:
             interpreter.take(version.version, event)
@@ -120,8 +137,9 @@ def up_to(versions: Sequence[PendingVersion], last: int) -> list[PendingVersion]
 class _Interpreter:
     """The events of versions, one handler each."""
 
-    def __init__(self, schema: pa.Schema, columns: KeyColumns) -> None:
-        self._schema = schema
+    def __init__(self, schemas: SchemaVersions, columns: KeyColumns) -> None:
+        self._schemas = schemas
+        self._schema = schemas.wanted.schema.to_arrow()
         self._columns = columns
         self._files: list[PendingFile] = []
         self._truncates: list[TruncateEvent] = []
@@ -148,7 +166,7 @@ class _Interpreter:
         self._truncates = [truncate for truncate in self._truncates if truncate.version != version]
 
     def pending(self) -> Pending:
-        return Pending(tuple(self._files), tuple(self._truncates), self._discarded)
+        return Pending(tuple(self._files), tuple(self._truncates), self._discarded, self._schemas)
 
 
 def typed_sequence(values: Sequence[object] | None, schema: pa.Schema, columns: KeyColumns) -> tuple[object, ...]:
@@ -180,7 +198,7 @@ def read_narrow(
     frames = []
     for number, file in enumerate(pending.files):
         if file.entry.upserts + file.entry.deletes:
-            frames.append(_narrow(storage, file, number, columns, table, bounds, warm or {}))
+            frames.append(_narrow(storage, pending, number, columns, table, bounds, warm or {}))
     if not frames:
         raise ValueError("no mods to read")
     return pl.concat(frames)
@@ -188,22 +206,23 @@ def read_narrow(
 
 def _narrow(
     storage: Storage,
-    file: PendingFile,
+    pending: Pending,
     number: int,
     columns: KeyColumns,
     table: str,
     bounds: KeyRange | None,
     warm: Warm,
 ) -> pl.DataFrame:
+    file = pending.files[number]
     entry = file.entry
     wanted = [*columns.narrow, OP, *([PRESENT] if entry.partial else [])]
     held = warm.get(entry.path)
     if held is not None:
-        data, rows = held.select(wanted), np.arange(held.num_rows)
+        data, rows = pending.in_memory(entry, held, wanted, table), np.arange(held.num_rows)
     else:
         opened = open_entry(storage, entry, table=table)
         groups = list(range(opened.num_row_groups)) if bounds is None else bounds.row_groups(opened)
-        data = read_columns(opened, entry, table=table, columns=wanted, row_groups=groups)
+        data = pending.read(opened, entry, wanted, table, groups)
         rows = group_rows(opened.metadata, groups)
     frame = pl.from_arrow(data.drop_columns([PRESENT]) if entry.partial else data)
     assert isinstance(frame, pl.DataFrame)
@@ -249,10 +268,10 @@ def read_rows(
         entry = pending.files[number].entry
         held = (warm or {}).get(entry.path)
         if held is not None:
-            parts.append(take(held.select(list(columns)), rows[mine]))
+            parts.append(take(pending.in_memory(entry, held, columns, table), rows[mine]))
         else:
             opened = open_entry(storage, entry, table=table)
-            parts.append(_take_rows(opened, entry, rows[mine], table, columns))
+            parts.append(_take_rows(opened, pending, entry, rows[mine], table, columns))
         order.append(mine)
     if len(parts) == 1:
         return parts[0]
@@ -282,12 +301,14 @@ def read_mods(
     return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
 
 
-def _take_rows(opened: pq.ParquetFile, entry: Entry, rows: Ints, table: str, columns: Sequence[str]) -> pa.Table:
+def _take_rows(
+    opened: pq.ParquetFile, pending: Pending, entry: Entry, rows: Ints, table: str, columns: Sequence[str]
+) -> pa.Table:
     sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
     starts = np.cumsum([0, *sizes])
     group = np.searchsorted(starts, rows, side="right") - 1
     groups = np.unique(group)
-    data = read_columns(opened, entry, table=table, columns=columns, row_groups=groups.tolist())
+    data = pending.read(opened, entry, columns, table, groups.tolist())
     offset = np.cumsum([0, *(sizes[i] for i in groups)])[:-1]
     place = np.searchsorted(groups, group)
     return take(data, rows - starts[group] + offset[place])

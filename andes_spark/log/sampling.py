@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from andes_spark.law.columns import KeyColumns
 from andes_spark.law.keys.ranges import KeyRange, split
-from andes_spark.log.mod_files import open_entry, read_columns
+from andes_spark.log.mod_files import open_entry
 from andes_spark.log.pending import Pending
 from andes_spark.storage.interface import Storage
 
@@ -38,7 +38,7 @@ def bucket_bounds(
             continue
         opened = open_entry(storage, entry, table=table)
         groups = np.unique(np.linspace(0, opened.num_row_groups - 1, each).astype(int)).tolist()
-        keys = read_columns(opened, entry, table=table, columns=list(columns.key), row_groups=groups)
+        keys = pending.read(opened, entry, columns.key, table, groups)
         if entry.truncates:
             keys = keys.drop_null()
         count = min(keys.num_rows, _SAMPLES_A_GROUP * len(groups))

@@ -15,11 +15,19 @@ from andes_spark.model.files import LedgerFile
 
 
 class Batch(Document, frozen=True):
-    """Identity and content of a batch: ``id`` with its type (``i:42``, ``s:x``), digest ``andes1:...``."""
+    """Identity and content of a batch.
+
+    Attributes:
+        source: whose ids they are.
+        id: with its type (``i:42``, ``s:x``).
+        digest: ``andes1:...``, over the columns of a schema.
+        schema_id: that schema.
+    """
 
     source: str
     id: str
     digest: str
+    schema_id: int
 
 
 class Counts(Document, frozen=True):

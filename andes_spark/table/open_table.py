@@ -75,7 +75,7 @@ class OpenTable:
         self.base = Base(storage, self.table_id, log)
         self.ledger = Ledger(log)
         self.progress = progress
-        self._keys = KeyCache(settings.key_cache_bytes)
+        self._keys = ((-1, -1), KeyCache(0))
         self.clock = StoreClock(log)
         self._checked_log = False
         self._shape: tuple[Definition, TableShape] | None = None
@@ -117,10 +117,21 @@ class OpenTable:
 
     def shape(self) -> TableShape:
         """What the kernel needs to know of the table."""
-        definition = self.definition
-        if self._shape is None or self._shape[0] is not definition:
+        return self.shape_at(self.log.head)
+
+    def shape_at(self, version: int) -> TableShape:
+        """What the kernel needs to know of the table as of a version."""
+        definition = self.log.definition_at(version)
+        if self._shape is None or self._shape[0] != definition:
             self._shape = (definition, shape_of(definition, self.table))
         return self._shape[1]
+
+    def _key_cache(self) -> KeyCache:
+        """Keys in memory, of the schema in force and of this line of versions."""
+        line = (self.definition.schema_id, self.log.manifest(self.log.head).epoch)
+        if self._keys[0] != line:
+            self._keys = (line, KeyCache(self.settings.key_cache_bytes))
+        return self._keys[1]
 
     def executor(self) -> Executor:
         """Where parts run: Spark's tasks if a session runs, else threads of this process.
@@ -145,7 +156,7 @@ class OpenTable:
             self.table_id,
             self.shape(),
             self.definition.deletion_vectors,
-            self._keys,
+            self._key_cache(),
         )
 
     def check_log(self) -> None:

@@ -142,19 +142,19 @@ class Author:
             return Mod("delete", key, sequence), None, values if rnd.random() < 0.5 else {}
         if way == "list":
             values = {name: values[name] for name in listed}
-            return Mod("upsert", key, sequence, values, partial=len(listed) < len(VALUES)), None, values
+            return Mod("upsert", key, sequence, values, partial=True), None, values
         if way in ("nulls", "some_nulls"):
             ignored = VALUE_NAMES if way == "nulls" else ("a", "part")
             if rnd.random() < 0.2 and way == "nulls":
                 values["must"] = None
             carried = {name: v for name, v in values.items() if v is not None or name not in ignored}
-            return Mod("upsert", key, sequence, carried, partial=len(carried) < len(VALUES)), None, values
+            return Mod("upsert", key, sequence, carried, partial=True), None, values
         if way == "per_row" and rnd.random() < 0.8:
             names = rnd.sample(VALUE_NAMES, rnd.randint(0, 4))
             carried = {name: values[name] for name in names}
             # What is not listed may hold anything, NULL in a required column included.
             others = {**values, "must": values["must"] if "must" in names else None}
-            return Mod("upsert", key, sequence, carried, partial=len(names) < len(VALUES)), names, others
+            return Mod("upsert", key, sequence, carried, partial=True), names, others
         return Mod("upsert", key, sequence, values), None, values
 
     def _bad(self, rows: list[dict[str, Any]], lists: list[list[str] | None]) -> int:

@@ -121,12 +121,13 @@ def test_a_partial_that_leaves_a_required_column_out_is_no_bad_mod() -> None:
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 64, 100])
 def test_presence_is_packed_and_read_back(width: int) -> None:
     matrix = np.random.default_rng(width).random((50, width)) < 0.7
-    matrix[3] = True
-    packed = pack_present(matrix)
+    matrix[3:5] = True
+    full = np.arange(50) == 3
+    packed = pack_present(matrix, full)
     assert packed[3].as_py() is None
+    assert packed[4].is_valid, "a row that carries every column there is says nothing of later ones"
+    assert packed.null_count == 1
     assert all(len(each) == (width + 7) // 8 for each in packed.to_pylist() if each is not None)
     found = present_matrix(pa.table({PRESENT: packed}), width)
-    if found is None:
-        assert matrix.all()
-    else:
-        assert (found == matrix).all()
+    assert found is not None
+    assert (found == matrix).all()

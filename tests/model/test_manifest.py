@@ -83,7 +83,7 @@ FULL = Manifest(
         Truncate(sequences=[[15], [16]]),
         SetAside(version=97),
     ],
-    batch=Batch(source="orders-cdc", id="i:42", digest="andes1:00"),
+    batch=Batch(source="orders-cdc", id="i:42", digest="andes1:00", schema_id=1),
     definition=DEFINITION,
     origin=Origin(delta_version=0, rows=3),
     roll_up=RollUp(

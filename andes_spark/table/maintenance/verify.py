@@ -102,7 +102,7 @@ def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapsho
     start_state = load_state(open_table.storage, version=origin.delta_version if origin else 0)
     start = BaseSnapshot(start_state, 0, no_record(open_table.table_id))
     versions = [each.pending for each in manifests[1 : base.applied + 1]]
-    expected = case_of(start, pending_of(versions, shape.arrow, shape.columns), shape)
+    expected = case_of(start, pending_of(versions, shape.versions, shape.columns), shape)
     actual = case_of(base, Pending((), ()), shape)
     for bounds in _bounds(open_table, expected, actual):
         _compare_bucket(open_table, expected, actual, bounds, found)

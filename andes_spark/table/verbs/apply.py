@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.parts import Part, delete_unreferenced
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.replay import digest_as
 from andes_spark.batch.tie_break import TieBreak
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
 from andes_spark.errors import BatchConflictError, CommitConflictError
@@ -46,7 +48,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         in_memory=in_memory,
     )
     advisory = Advisory(open_table.table)
-    attempt = _Attempt(open_table, part, options, advisory)
+    attempt = _Attempt(open_table, part, plan, options, advisory)
     manifest, replayed = attempt.commit(asked, head, begun, steps)
     if replayed:
         advisory.run(
@@ -89,14 +91,21 @@ def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
 class _Attempt:
     """The commit of a batch that is written; whatever refuses it deletes its files."""
 
-    def __init__(self, open_table: OpenTable, part: Part, options: ApplyOptions, advisory: Advisory) -> None:
+    def __init__(
+        self, open_table: OpenTable, part: Part, plan: BatchPlan, options: ApplyOptions, advisory: Advisory
+    ) -> None:
         self._open_table = open_table
         self._part = part
+        self._plan = plan
         self._advisory = advisory
         self._batch_id, self._batch = options.batch_id, None
         if options.batch_id is not None:
-            digest = part.digest.hexdigest()
-            self._batch = Batch(source=options.batch_id.source, id=options.batch_id.tagged, digest=digest)
+            self._batch = Batch(
+                source=options.batch_id.source,
+                id=options.batch_id.tagged,
+                digest=part.digest.hexdigest(),
+                schema_id=plan.version.id,
+            )
         self._draft = Draft(
             operation="apply",
             table_id=open_table.table_id,
@@ -179,8 +188,7 @@ class _Attempt:
         """
         if before is None or self._batch is None or self._batch_id is None:
             return None
-        same = before.batch is not None and before.batch.digest == self._batch.digest
-        if same and before.counts.quarantined == self._part.counts.quarantined:
+        if self._has_content(before) and before.counts.quarantined == self._part.counts.quarantined:
             return before
         batch_id, table = self._batch_id, self._open_table.table
         raise BatchConflictError(
@@ -191,3 +199,11 @@ class _Attempt:
             version=before.version,
             batch_id=batch_id,
         )
+
+    def _has_content(self, before: Manifest) -> bool:
+        """Whether a version applied mods with the digest of this batch, over the columns that its schema had."""
+        if before.batch is None or before.batch.schema_id == self._plan.version.id:
+            return before.batch is not None and before.batch.digest == self._part.digest.hexdigest()
+        schemas = self._open_table.shape().versions
+        digest = digest_as(self._open_table.storage, self._part, self._plan, schemas, before.batch.schema_id)
+        return digest is not None and digest.hexdigest() == before.batch.digest

@@ -183,7 +183,7 @@ def _merge_to(open_table: OpenTable, steps: Steps, warm: Warm | None, last: int 
             open_table.log.applied = newest.applied
             return None
         base, versions = open_table.evaluable(newest, version)
-        pending = pending_of(versions, base_context.shape.arrow, base_context.shape.columns)
+        pending = pending_of(versions, base_context.shape.versions, base_context.shape.columns)
         upto = Upto(version, open_table.log.commit_id(version), newest)
         merged = merge_pending(base_context, base, pending, upto, steps=steps, warm=warm)
         if merged is not None:
@@ -206,7 +206,7 @@ def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
     candidates = [version.version for version in versions if mods_of(version.events)]
 
     def fails(last: int) -> Exception | None:
-        pending = pending_of(up_to(versions, last), context.shape.arrow, context.shape.columns)
+        pending = pending_of(up_to(versions, last), context.shape.versions, context.shape.columns)
         try:
             rehearse(context, base, pending, last, steps=steps)
         except NOT_CONTENT:

@@ -54,11 +54,11 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
             open_table.log.refresh()
         open_table.log.check_readable(version)
         base = open_table.base.snapshot_at(version)
-    shape = open_table.shape()
+    shape = open_table.shape_at(version)
     base, versions = open_table.evaluable(base, version)
     if base.foreign is not None or open_table.base.newest is not base.state:
         base, versions = open_table.evaluable(with_files(open_table, base, version), version)
-    pending = pending_of(versions, shape.arrow, shape.columns)
+    pending = pending_of(versions, shape.versions, shape.columns)
     return Snapshot(version, base, case_of(base, pending, shape))
 
 

@@ -13,7 +13,7 @@ from andes_spark.delta.log import read_commit
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW, VERSION
 from andes_spark.law.presence import present_matrix
-from andes_spark.log.mod_files import read_entry
+from andes_spark.log.mod_files import open_entry, read_as, read_entry
 from andes_spark.model.events import SetAside, files_of, mods_of, quarantine_of
 from andes_spark.model.files import Entry, SideFile
 from andes_spark.model.manifest import Manifest
@@ -166,8 +166,10 @@ def mods(open_table: OpenTable, from_version: int, to_version: int | None) -> pa
 
 
 def _raw(open_table: OpenTable, entry: Entry, version: int, case: EvaluationInput) -> pa.Table:
-    rows = read_entry(open_table.storage, entry, table=open_table.table)
     names = case.shape.schema.names
+    columns = [*names, OP, *([PRESENT] if entry.partial else [])]
+    file = open_entry(open_table.storage, entry, table=open_table.table)
+    rows = read_as(file, entry, table=open_table.table, schemas=case.shape.versions, columns=columns)
     present = present_matrix(rows, len(names))
     carried: list[list[str] | None] = [None] * rows.num_rows
     if present is not None:

@@ -105,7 +105,7 @@ def _stream(given: Any, reading: Reading) -> Iterator[pa.Table]:
             raise OptionError(f"{reading.option}: give {ACCEPTED}; this is {_described(given)}", option=reading.option)
         yield reader.schema.empty_table()
         for batch in reader:
-            yield pa.Table.from_batches([batch])
+            yield pa.Table.from_batches([batch], reader.schema)
 
 
 def _of_lazy_frame(frame: pl.LazyFrame) -> Iterator[pa.Table]:

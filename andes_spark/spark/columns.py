@@ -29,6 +29,9 @@ from andes_spark.schema.schema import Schema
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
+_ANALYSIS_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
+"""Loggers of pyspark for analyses that fail, of SQL text and of Columns."""
+
 
 def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tuple[DataFrame, tuple[str, ...]]:
     """The columns of the table that the batch has, and the answers of the conditions, one of ``FLAGS`` each.
@@ -197,19 +200,25 @@ def _resolves(frame: DataFrame, expressions: list[Column]) -> bool:
 
 @contextmanager
 def _analysing() -> Iterator[None]:
-    """Spark 4 logs each analysis that fails, as an error; inside, a failure is an answer."""
+    """Keep Spark 4 from logging an analysis that fails as an error: inside, a failure is an answer.
+
+    Which columns a condition uses can only be asked by leaving one out: a Column does not say.
+    """
     try:
         from pyspark.logger import PySparkLogger
     except ImportError:
         yield
         return
-    # By pyspark's own function: a logger of this name that is not of its class breaks its error handling.
-    logger = PySparkLogger.getLogger("SQLQueryContextLogger")
-    silent, logger.disabled = logger.disabled, True
+    # By pyspark's own function: a logger of such a name that is not of its class breaks its error handling.
+    loggers = [PySparkLogger.getLogger(name) for name in _ANALYSIS_LOGGERS]
+    disabled = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
         yield
     finally:
-        logger.disabled = silent
+        for logger, before in zip(loggers, disabled, strict=True):
+            logger.disabled = before
 
 
 def _check_columns(

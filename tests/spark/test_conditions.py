@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -214,3 +215,25 @@ def test_columns_of_the_conditions_alone_are_dropped_others_refused_before_any_j
     spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
     spark.sparkContext.setLocalProperty("spark.job.description", None)
     assert table.version == 3
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_condition_on_a_column_that_is_not_stored_logs_no_error(spark, tmp_path, as_text):
+    from pyspark.logger import PySparkLogger
+    from pyspark.sql import functions as F
+
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    loggers = [PySparkLogger.getLogger(name) for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger")]
+    frame = spark.createDataFrame(table_of(simple_rows(), SIMPLE, Op=["D"] * 12))
+    table = create(tmp_path / "t")
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        assert table.apply(frame, apply_as_deletes="Op = 'D'" if as_text else F.col("Op") == "D").deletes == 12
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    assert records == []
+    assert not any(logger.disabled for logger in loggers)

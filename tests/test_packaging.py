@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.environments import BARE, WITH_SPARK
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.slow
@@ -65,7 +67,8 @@ def test_every_requirement_has_both_bounds_or_is_exact(metadata):
 
 def test_the_extra_for_spark_pins_the_newest_supported_pair(metadata):
     spark = [line.split(";")[0].strip() for line in requirements(metadata) if 'extra == "spark"' in line]
-    assert sorted(spark) == ["delta-spark==4.4.0", "pyspark==4.2.0"]
+    # mapInArrow and toArrow of pyspark ask for pandas, which pyspark itself does not require.
+    assert sorted(spark) == ["delta-spark==4.4.0", "pandas<3,>=2.2", "pyspark==4.2.0"]
 
 
 def test_license_and_python_version(metadata):
@@ -107,3 +110,32 @@ except MissingPackageError as error:
     said = run(sys.executable, "-S", "-c", code, cwd=tmp_path, PYTHONPATH=str(wheel))
     assert said.startswith("pyspark ")
     assert "pip install 'andes_spark[spark]'" in said
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An environment with the wheel and what it requires, and the output of the program for it."""
+    folder = tmp_path_factory.mktemp("bare")
+    run(sys.executable, "-m", "venv", "venv", cwd=folder)
+    python = folder / "venv" / "bin" / "python"
+    install(python, str(wheel))
+    return python, run(str(python), "-c", BARE, cwd=folder)
+
+
+def install(python: Path, requirement: str) -> None:
+    run(
+        str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement,
+        cwd=python.parent, HOME=os.path.expanduser("~"),
+    )  # fmt: skip
+
+
+def test_everything_but_spark_works_with_what_the_bare_wheel_requires(bare):
+    assert bare[1].splitlines()[-1] == "done"
+
+
+def test_everything_with_spark_works_with_what_the_extra_requires(bare, wheel, jars_dir, tmp_path):
+    # The same environment: what it had without the extra was tried before.
+    install(bare[0], f"{wheel}[spark]")
+    environ = {"JAVA_HOME": os.environ.get("JAVA_HOME", ""), "HOME": str(tmp_path)}
+    said = run(str(bare[0]), "-c", WITH_SPARK, str(jars_dir), cwd=tmp_path, **environ)
+    assert said.splitlines()[-1] == "done"

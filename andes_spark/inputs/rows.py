@@ -94,8 +94,7 @@ def _stream(given: Any, reading: Reading) -> Iterator[pa.Table]:
         if isinstance(given, pa.RecordBatchReader):
             reader = given
         elif _is_a(given, "pyarrow", "Dataset"):
-            # One fragment at a time, without threads: those read ahead as far as whole files.
-            reader = given.scanner(batch_readahead=1, fragment_readahead=1, use_threads=False).to_reader()
+            reader = _scanner(given).to_reader()
         elif hasattr(given, "__arrow_c_stream__"):
             reader = pa.RecordBatchReader.from_stream(given)
         elif hasattr(given, "__arrow_c_array__"):
@@ -106,6 +105,16 @@ def _stream(given: Any, reading: Reading) -> Iterator[pa.Table]:
         yield reader.schema.empty_table()
         for batch in reader:
             yield pa.Table.from_batches([batch], reader.schema)
+
+
+def _scanner(dataset: Any) -> Any:
+    """A scanner of a pyarrow Dataset that reads one fragment at a time, and of a Parquet file no row group ahead."""
+    from pyarrow import dataset as datasets
+
+    if not isinstance(getattr(dataset, "format", None), datasets.ParquetFileFormat):
+        return dataset.scanner(batch_readahead=1, fragment_readahead=1, use_threads=False)
+    options = datasets.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
+    return dataset.scanner(batch_readahead=1, fragment_readahead=1, use_threads=False, fragment_scan_options=options)
 
 
 def _of_lazy_frame(frame: pl.LazyFrame) -> Iterator[pa.Table]:

@@ -17,7 +17,7 @@ from andes_spark import ModTable, Settings
 
 form, verb, folder = sys.argv[1:]
 MIB = 1024 * 1024
-BATCHES, ROWS = 24, 50_000
+BATCHES, ROWS = 32, 50_000
 SCHEMA = pa.schema([("id", pa.int64()), ("seq", pa.int64()), ("name", pa.string())])
 
 def batch(number):
@@ -93,6 +93,6 @@ def test_a_stream_many_times_the_byte_budget_is_never_whole_in_memory(form, verb
     )
     assert done.returncode == 0, done.stderr[-3000:]
     grown, pool = map(int, done.stdout.split())
-    # 84 MiB of rows and a budget of 8 MiB; allocators keep some of what was freed.
+    # 112 MiB of rows and a budget of 8 MiB; allocators keep some of what was freed.
     assert pool < 60
-    assert grown < 120
+    assert grown < 170

@@ -45,8 +45,8 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
     applied = open_table.base.snapshot().applied
     raise VersionExpiredError(
         f"{open_table.table}: version {version} can no longer be read: {len(first_gone)} files of the base that it "
-        f"needs are gone, such as {first_gone[0]}, as after Delta's VACUUM, and every older state of the base has lost files "
-        f"too. Versions from {applied} on can be read, and the mods of this one are in the log: see mods()",
+        f"needs are gone, such as {first_gone[0]}, as after Delta's VACUUM, and every older state of the base has "
+        f"lost files too. Versions from {applied} on can be read, and the mods of this one are in the log: see mods()",
         table=open_table.table,
         version=version,
     )

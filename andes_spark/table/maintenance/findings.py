@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import TypeVar
 
 import pyarrow as pa
 
-from andes_spark.errors import AndesError, FileDamagedError, NotFoundError
+from andes_spark.errors import AndesError, FileDamagedError, LogDamagedError, NotFoundError
+from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import check_page_index
+
+T = TypeVar("T")
 
 
 class Findings:
@@ -24,23 +28,41 @@ class Findings:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self._named: set[str] = set()
+        self._compared: set[str] = set()
         self.missing: list[str] = []
         self.files = 0
         self.rows = 0
 
     def check(self, function: Callable[[], object]) -> None:
-        """Run a check; an error of the library that it raises leaves its message here."""
+        """Run a check; an error of the library that it raises leaves its message here, once for each file."""
+        self.get(function)
+
+    def get(self, function: Callable[[], T]) -> T | None:
+        """Run a function as ``check`` does, and return its result; None if it failed."""
         try:
-            function()
+            return function()
         except AndesError as error:
-            self.problems.append(error.message)
+            path = _path_of(error)
+            if path is None or path not in self._named:
+                self.problems.append(error.message)
+            if path is not None:
+                self._named.add(path)
+                if path in self.missing:
+                    self.missing.remove(path)
+            return None
+
+    def is_named(self, path: str) -> bool:
+        """Whether a problem names a file."""
+        return path in self._named
 
     def checksum(self, storage: Storage, path: str, sha256: str) -> None:
-        """Compare a whole file with the SHA-256 that was committed.
+        """Compare a whole file with the SHA-256 that was committed, once however many versions name it."""
+        if path not in self._compared:
+            self._compared.add(path)
+            self.check(lambda: self._compare(storage, path, sha256))
 
-        Raises:
-            FileDamagedError: it is missing, or is another.
-        """
+    def _compare(self, storage: Storage, path: str, sha256: str) -> None:
         data = storage.find(path)
         self.files += 1
         if data is None:
@@ -68,3 +90,11 @@ class Findings:
                 table=storage.url,
                 path=path,
             ) from error
+
+
+def _path_of(error: AndesError) -> str | None:
+    """The file that an error is about: a manifest where it names a version of the log."""
+    path = getattr(error, "path", None)
+    if path is None and isinstance(error, LogDamagedError) and error.version is not None and error.applied is None:
+        return manifest_path(error.version)
+    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -21,11 +20,11 @@ from andes_spark.law.order import above
 from andes_spark.law.rows import content_hashes
 from andes_spark.log.pending import Pending, pending_of
 from andes_spark.log.sampling import bucket_bounds
-from andes_spark.model.events import files_of
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.merge_record import no_record
 from andes_spark.table.maintenance.findings import Findings
-from andes_spark.table.maintenance.verify_past import check_past
+from andes_spark.table.maintenance.verify_log import check_log
+from andes_spark.table.maintenance.verify_past import check_past, newest_entry
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import alive_rows, gone_rows
 
@@ -63,36 +62,25 @@ def verify(open_table: OpenTable) -> VerifyResult:
     """Verify a table; see ``ModTable.verify``. Work above the byte budget is done a range of keys at a time."""
     found = Findings()
     # The base first: while others write, it must not contain more than the log that is read.
-    snapshots: list[BaseSnapshot] = []
-    found.check(lambda: snapshots.append(open_table.base.snapshot()))
-    head = open_table.log.refresh()
-    manifests: list[Manifest] = []
-    found.check(lambda: manifests.extend(open_table.log.manifests(0, head)))
-    if not snapshots or not manifests:
-        return VerifyResult(head, -1, 0, 0, tuple(found.problems))
-    base = snapshots[0]
+    base = found.get(open_table.base.snapshot)
+    found.check(open_table.log.refresh)
+    head = open_table.log.head
+    manifests = check_log(open_table, head, found)
+    if base is None:
+        check_past(open_table, newest_entry(open_table.storage), (), found)
+        return VerifyResult(head, -1, found.files, found.rows, tuple(found.problems), tuple(found.missing))
     if base.foreign is not None:
         found.problems.append(base.foreign.error(open_table.table).message)
-    for path, sha256 in _stored(manifests):
-        found.check(lambda path=path, sha256=sha256: found.checksum(open_table.storage, path, sha256))  # type: ignore[misc]
     for path, file in base.state.files.items():
         if file.footer is not None:
             found.check(lambda path=path, mark=file.footer: found.page_index(open_table.storage, path, mark))  # type: ignore[misc]
     if base.applied > head:
         found.check(lambda: open_table.log.pending(base.applied, head))
-    else:
+    elif manifests is not None:
         found.check(lambda: _compare(open_table, manifests, base, found))
-    compared = base.state.files if base.applied <= head else ()
+    compared = base.state.files if base.applied <= head and manifests is not None else ()
     check_past(open_table, base.version, compared, found)
     return VerifyResult(head, base.applied, found.files, found.rows, tuple(found.problems), tuple(found.missing))
-
-
-def _stored(manifests: list[Manifest]) -> Iterator[tuple[str, str]]:
-    for manifest in manifests:
-        for entry in files_of(manifest.events):
-            yield entry.path, entry.sha256
-        for ledger in manifest.roll_up.ledger if manifest.roll_up else []:
-            yield ledger.path, ledger.sha256
 
 
 def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapshot, found: Findings) -> None:
@@ -135,30 +123,44 @@ def _compare_bucket(
     done: Evaluation | None = None
     if expected.pending.rows:
         locate = local_locator(storage, shape, settings.threads)
-        done = evaluate(storage, expected, locate=locate, bounds=bounds)
-    gone = gone_rows(storage, expected, done, settings)
-    wanted, stored = Digest(), Digest()
-    names = list(shape.schema.names)
-    for file in () if expected.erased else expected.files:
-        rows = _within(alive_rows(storage, file, shape, names, gone.get(file.number)), bounds)
-        wanted.add(content_hashes(rows, shape.schema))
-    if done is not None:
-        wanted.add(content_hashes(done.rows, shape.schema))
-    keys = []
+        done = found.get(lambda: evaluate(storage, expected, locate=locate, bounds=bounds))
+    evaluated = done is not None or not expected.pending.rows
+    wanted = found.get(lambda: _expected_rows(open_table, expected, done, bounds)) if evaluated else None
+    stored = Digest()
+    keys: list[pa.Table] = []
     for file in actual.files:
-        rows = _within(alive_rows(storage, file, shape, names, None), bounds)
+        rows = found.get(lambda file=file: alive_rows(storage, file, shape, shape.schema.names, None))  # type: ignore[misc]
+        if rows is None:
+            wanted = None
+            continue
+        rows = _within(rows, bounds)
         stored.add(content_hashes(rows, shape.schema))
         keys.append(rows.select(list(shape.columns.key)))
     found.rows += stored.rows
     _check_keys(keys, shape.columns.key, found)
-    if (wanted.total, wanted.rows) != (stored.total, stored.rows):
+    if wanted is not None and (wanted.total, wanted.rows) != (stored.total, stored.rows):
         within = f" for keys {bounds.low} to {bounds.high}" if bounds else ""
         found.problems.append(
             f"{open_table.table}: the base has {stored.rows} rows{within}, the log gives {wanted.rows}, "
             "and they are not the same rows"
         )
-    if shape.columns.sequence:
-        _check_tombstones(open_table, expected, actual, done, bounds, found)
+    if shape.columns.sequence and evaluated:
+        found.check(lambda: _check_tombstones(open_table, expected, actual, done, bounds, found))
+
+
+def _expected_rows(
+    open_table: OpenTable, expected: EvaluationInput, done: Evaluation | None, bounds: KeyRange | None
+) -> Digest:
+    """Digest of the rows that the log gives: those left of the origin, and those that mods write."""
+    shape, storage = expected.shape, open_table.storage
+    gone = gone_rows(storage, expected, done, open_table.settings)
+    digest = Digest()
+    for file in () if expected.erased else expected.files:
+        rows = _within(alive_rows(storage, file, shape, shape.schema.names, gone.get(file.number)), bounds)
+        digest.add(content_hashes(rows, shape.schema))
+    if done is not None:
+        digest.add(content_hashes(done.rows, shape.schema))
+    return digest
 
 
 def _check_keys(parts: list[pa.Table], key: tuple[str, ...], found: Findings) -> None:

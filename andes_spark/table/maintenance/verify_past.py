@@ -7,7 +7,7 @@ from collections.abc import Collection
 from andes_spark.base.files import OpenFile, TableShape
 from andes_spark.base.snapshots import read_record
 from andes_spark.delta.log import read_commit
-from andes_spark.delta.paths import entry_path
+from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.state import Commit, DataFile
 from andes_spark.delta.vectors import VectorDescriptor, load_vector
 from andes_spark.errors import LogDamagedError
@@ -31,6 +31,12 @@ def check_past(open_table: OpenTable, newest: int, compared: Collection[str], fo
     past = _Past(open_table.storage, open_table.shape(), set(compared), found)
     for version in range(newest + 1):
         found.check(lambda version=version: past.check_entry(open_table, version))  # type: ignore[misc]
+
+
+def newest_entry(storage: Storage) -> int:
+    """Version of the newest entry of the Delta log, by a listing; -1 if there is none."""
+    names = (info.path.removeprefix(f"{LOG_FOLDER}/") for info in storage.list(LOG_FOLDER))
+    return max((int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit()), default=-1)
 
 
 class _Past:
@@ -58,7 +64,7 @@ class _Past:
         record = read_record(self._storage, open_table.table_id, applied, open_table.log.commit_id(applied))
         for file in (*record.tombstones, *record.quarantined):
             if self._first(file.path):
-                self._found.check(lambda file=file: self._found.checksum(self._storage, file.path, file.sha256))  # type: ignore[misc]
+                self._found.checksum(self._storage, file.path, file.sha256)
 
     def _check_files(self, commit: Commit) -> None:
         for add in commit.of_kind("add"):
@@ -86,6 +92,6 @@ class _Past:
     def _is_there(self, path: str) -> bool:
         there = self._storage.size(path) is not None
         self._found.files += there
-        if not there and path not in self._found.missing:
+        if not there and path not in self._found.missing and not self._found.is_named(path):
             self._found.missing.append(path)
         return there

@@ -59,7 +59,10 @@ def table_command(function: Command) -> Command:
 @table_command
 def status(path: str, output: Output, storage_options: dict[str, str] | None) -> None:
     """Show a table at a glance: versions, rows, files, what is pending."""
-    output.document(plain(ModTable.open(path, storage_options=storage_options).status()))
+    found = ModTable.open(path, storage_options=storage_options).status()
+    output.document(plain(found))
+    if found.stopped is not None:
+        output.warning(f"merges stop: {found.stopped}")
 
 
 @table.command()

@@ -7,12 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 from andes_spark import ModTable, Settings
+from andes_spark.cli.app import andes
 from andes_spark.delta.log import create_entry, load_state
 from andes_spark.errors import ForeignWriteError, UnsupportedTableError
 from andes_spark.log.lease import read_note
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.open import open_storage
 
 
 def rows(*values: tuple[int, int]) -> pa.Table:
@@ -206,3 +209,14 @@ def test_columns_whose_comment_changes_are_the_same_columns() -> None:
     schema["fields"][0]["metadata"]["comment"] = "the key"
     theirs(storage, "CHANGE COLUMN", metadata_of(storage, schemaString=json.dumps(schema)))
     check_going_on(storage, table)
+
+
+def test_the_command_line_warns_of_merges_that_stop(tmp_path) -> None:
+    table = ModTable.create(tmp_path / "t", "id BIGINT, seq BIGINT", primary_key=["id"], sequence_by=["seq"])
+    table.apply(rows((1, 1)))
+    storage: Any = open_storage(table.url)
+    theirs(storage, "SET TBLPROPERTIES", with_property(storage, "delta.appendOnly", "true"))
+    result = CliRunner().invoke(andes, ["table", "status", table.url])
+    assert result.exit_code == 0
+    assert "Warning: merges stop:" in result.stderr
+    assert "appendOnly" in result.stderr

@@ -108,8 +108,8 @@ def fold_files(
     if first == 0:
         rows = rows.filter(pl.col(OP) == int(Op.DELETE))
     if watermark is not None:
-        mine = [pl.col(name) for name in shape.columns.sequence]
-        rows = rows.filter(above(mine, [pl.lit(value) for value in watermark]))
+        sequence = [pl.col(name) for name in shape.columns.sequence]
+        rows = rows.filter(above(sequence, [pl.lit(value) for value in watermark]))
     folded = [_write(storage, rows, shape, version)] if rows.height else []
     return [*files[:first], *folded]
 
@@ -142,9 +142,9 @@ def _read(
     storage: Storage, file: SideFile, shape: TableShape, bounds: KeyRange | None, cache: KeyCache | None
 ) -> pl.DataFrame:
     """Rows of one file, all or those within bounds."""
-    held = cache.find(file.path, 0) if cache is not None and bounds is None else None
-    if held is not None and held.frame is not None:
-        return held.frame
+    cached = cache.find(file.path, 0) if cache is not None and bounds is None else None
+    if cached is not None and cached.frame is not None:
+        return cached.frame
     opened = open_entry(storage, file, table=shape.table)
     groups = None if bounds is None else bounds.row_groups(opened)
     columns = [*shape.columns.narrow, OP]

@@ -111,7 +111,7 @@ STEPS: dict[str, tuple[Fail, str]] = {
     "lease put": (failing_request("put", LEASE_PATH), "taking the merge lease"),
     "lease release": (failing_request("put", LEASE_PATH, after_merge=True), "releasing the merge lease"),
     "compaction": (failing_function("compact"), "compacting"),
-    "progress of compaction": (failing_progress("pack files"), "compacting"),
+    "progress of compaction": (failing_progress("compact files"), "compacting"),
     "checkpoint": (failing_function("write_checkpoint"), "writing a checkpoint"),
     "progress of checkpoint": (failing_progress("checkpoint"), "writing a checkpoint"),
     "newer versions": (newer_version_fails, "merging newer versions"),

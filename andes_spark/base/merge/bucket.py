@@ -180,8 +180,8 @@ class TruncateJob:
         sequence = self.shape.columns.sequence
         frame = pl.from_arrow(opened.read(list(sequence)))
         assert isinstance(frame, pl.DataFrame)
-        mine = [pl.col(name) for name in sequence]
-        alive = frame.select(above(mine, [pl.lit(value) for value in self.watermark]).alias("alive"))
+        columns = [pl.col(name) for name in sequence]
+        alive = frame.select(above(columns, [pl.lit(value) for value in self.watermark]).alias("alive"))
         gone = np.flatnonzero(~alive["alive"].to_numpy())
         return file.number, serialize(from_positions(gone)) if len(gone) else b""
 

@@ -53,11 +53,11 @@ def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> Compac
     if not groups or base.foreign is not None or base.unwritable is not None:
         return CompactResult()
     begun = time.perf_counter()
-    with steps.step("pack files"):
+    with steps.step("compact files"):
         job = RewriteJob(context.storage, context.shape, context.writer(base), data_change=False)
         parts = [[(file, BitMap64()) for file in group.files] for group in groups]
         executor = context.executor_for(file.file for group in groups for file in group.files)
-        written = executor.map(job, parts, step="pack files")
+        written = executor.map(job, parts, step="compact files")
         adds = [action for result in written for action in result]
         now = time.time_ns() // 1_000_000
         old = [file.file for group in groups for file in group.files]
@@ -105,14 +105,14 @@ def choose(files: Sequence[NumberedFile], settings: Settings) -> list[Group]:
 
 
 def _groups(files: Sequence[NumberedFile], most: int) -> Iterator[Group]:
-    """Files in groups of at most so many bytes: a group is held in memory while it is written anew."""
-    held: list[NumberedFile] = []
+    """Files in groups of at most ``most`` bytes: a group is held in memory while it is written anew."""
+    members: list[NumberedFile] = []
     for file in files:
-        if held and sum(each.file.size for each in held) + file.file.size > most:
-            yield Group(tuple(held))
-            held = []
-        held.append(file)
-    yield Group(tuple(held))
+        if members and sum(each.file.size for each in members) + file.file.size > most:
+            yield Group(tuple(members))
+            members = []
+        members.append(file)
+    yield Group(tuple(members))
 
 
 def _within(groups: Iterable[Group], budget: int) -> Iterator[Group]:

@@ -168,18 +168,18 @@ def _write(
 
 def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
     """Rows that are gone, by number of the file."""
-    found: dict[int, BitMap64] = {}
+    rows: dict[int, BitMap64] = {}
     for result in results:
         for number, data in result.deleted.items():
-            found[number] = found.get(number, BitMap64()) | deserialize(data)
+            rows[number] = rows.get(number, BitMap64()) | deserialize(data)
     if not case.pending.truncates or case.erased or case.new_watermark is None:
-        return found
+        return rows
     job = TruncateJob(context.storage, context.shape, case.new_watermark)
     executor = context.executor_for(each.file for each in case.files)
     for number, data in executor.map(job, case.files, step="find truncated rows"):
         if data:
-            found[number] = found.get(number, BitMap64()) | deserialize(data)
-    return found
+            rows[number] = rows.get(number, BitMap64()) | deserialize(data)
+    return rows
 
 
 def _whole(case: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[NumberedFile]:
@@ -201,10 +201,10 @@ def _touched(case: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Number
 def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, BitMap64]:
     """Rows of touched files that were gone before, by path."""
     vectors = {each.path: each.file.vector for each in touched if each.file.vector is not None}
-    found = {path: context.keys.find_vector(path, vector) for path, vector in vectors.items()}
-    held = {path: vector for path, vector in found.items() if vector is not None}
-    missing = {path: vector for path, vector in vectors.items() if path not in held}
-    return held | load_vectors(context.storage, missing)
+    cached = {path: context.keys.find_vector(path, vector) for path, vector in vectors.items()}
+    in_memory = {path: vector for path, vector in cached.items() if vector is not None}
+    missing = {path: vector for path, vector in vectors.items() if path not in in_memory}
+    return in_memory | load_vectors(context.storage, missing)
 
 
 def _mark(context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Action]:
@@ -249,10 +249,14 @@ def _record(
     context: BaseContext, base: BaseSnapshot, case: EvaluationInput, results: Iterable[BucketResult], upto: Upto
 ) -> MergeRecord:
     """Create the merge record of a version, or take the one that another merge has made."""
-    mark = case.new_watermark
-    mine = [result.tombstones for result in results if result.tombstones is not None]
+    watermark = case.new_watermark
+    new_tombstones = [result.tombstones for result in results if result.tombstones is not None]
     tombstones = fold_files(
-        context.storage, [*base.record.tombstones, *mine], context.shape, version=upto.version, watermark=mark
+        context.storage,
+        [*base.record.tombstones, *new_tombstones],
+        context.shape,
+        version=upto.version,
+        watermark=watermark,
     )
     quarantined = [result.quarantined for result in results if result.quarantined is not None]
     set_aside = fold_quarantined(
@@ -263,7 +267,7 @@ def _record(
         table_id=context.table_id,
         version=upto.version,
         commit_id=upto.commit_id,
-        truncates=_quoted(mark, context.shape),
+        truncates=_quoted(watermark, context.shape),
         tombstones=tombstones,
         quarantined=set_aside,
     )
@@ -271,7 +275,7 @@ def _record(
     if stands is not record:
         used = {file.path for file in (*stands.tombstones, *stands.quarantined)}
         known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
-        written = {file.path for file in (*mine, *tombstones, *quarantined, *set_aside)}
+        written = {file.path for file in (*new_tombstones, *tombstones, *quarantined, *set_aside)}
         context.storage.delete(sorted(written - used - known))
     return stands
 
@@ -369,5 +373,5 @@ def drop_files(context: BaseContext, changes: Iterable[Action], base: BaseSnapsh
     files = [DataFile.from_add(change["add"]) for change in changes if "add" in change]
     live = base.state.files.values()
     known = {file.location for file in live} | {file.vector.file_path for file in live if file.vector is not None}
-    mine = {file.location for file in files} | {file.vector.file_path for file in files if file.vector is not None}
-    context.storage.delete(sorted(path for path in mine - known if path is not None))
+    added = {file.location for file in files} | {file.vector.file_path for file in files if file.vector is not None}
+    context.storage.delete(sorted(path for path in added - known if path is not None))

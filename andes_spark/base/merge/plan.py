@@ -99,8 +99,8 @@ class _DistributedScan:
 
     def __call__(self, files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
         groups = file_groups(files, 4 * self.executor.slots)
-        found = self.executor.map(LocateJob(self.storage, self.shape, keys), groups, step="locate rows")
-        return [frame for frames in found for frame in frames]
+        located = self.executor.map(LocateJob(self.storage, self.shape, keys), groups, step="locate rows")
+        return [frame for frames in located for frame in frames]
 
 
 def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedFile]]:

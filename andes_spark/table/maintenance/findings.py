@@ -1,4 +1,4 @@
-"""What a verification has found so far."""
+"""Findings of a verification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Findings:
-    """Collects what the checks of one verification find.
+    """Findings of the checks of one verification, each file named once.
 
     Attributes:
         problems: what is wrong.

@@ -33,7 +33,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What a verification found.
+    """Result of a verification.
 
     Attributes:
         version: newest version of the log.
@@ -60,30 +60,32 @@ class VerifyResult:
 
 def verify(open_table: OpenTable) -> VerifyResult:
     """Verify a table; see ``ModTable.verify``. Work above the byte budget is done a range of keys at a time."""
-    found = Findings()
+    findings = Findings()
     # The base first: while others write, it must not contain more than the log that is read.
-    base = found.get(open_table.base.snapshot)
-    found.check(open_table.log.refresh)
+    base = findings.get(open_table.base.snapshot)
+    findings.check(open_table.log.refresh)
     head = open_table.log.head
-    manifests = check_log(open_table, head, found)
+    manifests = check_log(open_table, head, findings)
     if base is None:
-        check_past(open_table, newest_entry(open_table.storage), (), found)
-        return VerifyResult(head, -1, found.files, found.rows, tuple(found.problems), tuple(found.missing))
+        check_past(open_table, newest_entry(open_table.storage), (), findings)
+        return VerifyResult(head, -1, findings.files, findings.rows, tuple(findings.problems), tuple(findings.missing))
     if base.foreign is not None:
-        found.problems.append(base.foreign.error(open_table.table).message)
+        findings.problems.append(base.foreign.error(open_table.table).message)
     for path, file in base.state.files.items():
         if file.footer is not None:
-            found.check(lambda path=path, mark=file.footer: found.page_index(open_table.storage, path, mark))  # type: ignore[misc]
+            findings.check(lambda path=path, mark=file.footer: findings.page_index(open_table.storage, path, mark))  # type: ignore[misc]
     if base.applied > head:
-        found.check(lambda: open_table.log.pending(base.applied, head))
+        findings.check(lambda: open_table.log.pending(base.applied, head))
     elif manifests is not None:
-        found.check(lambda: _compare(open_table, manifests, base, found))
+        findings.check(lambda: _compare(open_table, manifests, base, findings))
     compared = base.state.files if base.applied <= head and manifests is not None else ()
-    check_past(open_table, base.version, compared, found)
-    return VerifyResult(head, base.applied, found.files, found.rows, tuple(found.problems), tuple(found.missing))
+    check_past(open_table, base.version, compared, findings)
+    return VerifyResult(
+        head, base.applied, findings.files, findings.rows, tuple(findings.problems), tuple(findings.missing)
+    )
 
 
-def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapshot, found: Findings) -> None:
+def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapshot, findings: Findings) -> None:
     """Compare the base with the law's evaluation of all mods from the origin on."""
     shape = open_table.shape()
     origin = manifests[0].origin
@@ -93,7 +95,7 @@ def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapsho
     expected = case_of(start, pending_of(versions, shape.versions, shape.columns), shape)
     actual = case_of(base, Pending((), ()), shape)
     for bounds in _bounds(open_table, expected, actual):
-        _compare_bucket(open_table, expected, actual, bounds, found)
+        _compare_bucket(open_table, expected, actual, bounds, findings)
 
 
 def _bounds(open_table: OpenTable, expected: EvaluationInput, actual: EvaluationInput) -> list[KeyRange | None]:
@@ -116,36 +118,43 @@ def _bounds(open_table: OpenTable, expected: EvaluationInput, actual: Evaluation
 
 
 def _compare_bucket(
-    open_table: OpenTable, expected: EvaluationInput, actual: EvaluationInput, bounds: KeyRange | None, found: Findings
+    open_table: OpenTable,
+    expected: EvaluationInput,
+    actual: EvaluationInput,
+    bounds: KeyRange | None,
+    findings: Findings,
 ) -> None:
     shape = expected.shape
     storage, settings = open_table.storage, open_table.settings
     done: Evaluation | None = None
     if expected.pending.rows:
         locate = local_locator(storage, shape, settings.threads)
-        done = found.get(lambda: evaluate(storage, expected, locate=locate, bounds=bounds))
+        done = findings.get(lambda: evaluate(storage, expected, locate=locate, bounds=bounds))
     evaluated = done is not None or not expected.pending.rows
-    wanted = found.get(lambda: _expected_rows(open_table, expected, done, bounds)) if evaluated else None
+    logged = findings.get(lambda: _expected_rows(open_table, expected, done, bounds)) if evaluated else None
     stored = Digest()
     keys: list[pa.Table] = []
     for file in actual.files:
-        rows = found.get(lambda file=file: alive_rows(storage, file, shape, shape.schema.names, None))  # type: ignore[misc]
+        rows = findings.get(lambda file=file: alive_rows(storage, file, shape, shape.schema.names, None))  # type: ignore[misc]
         if rows is None:
-            wanted = None
+            logged = None
             continue
         rows = _within(rows, bounds)
         stored.add(content_hashes(rows, shape.schema))
         keys.append(rows.select(list(shape.columns.key)))
-    found.rows += stored.rows
-    _check_keys(keys, shape.columns.key, found)
-    if wanted is not None and (wanted.total, wanted.rows) != (stored.total, stored.rows):
+    findings.rows += stored.rows
+    _check_keys(keys, shape.columns.key, findings)
+    if logged is not None and (logged.total, logged.rows) != (
+        stored.total,
+        stored.rows,
+    ):
         within = f" for keys {bounds.low} to {bounds.high}" if bounds else ""
-        found.problems.append(
-            f"{open_table.table}: the base has {stored.rows} rows{within}, the log gives {wanted.rows}, "
+        findings.problems.append(
+            f"{open_table.table}: the base has {stored.rows} rows{within}, the log gives {logged.rows}, "
             "and they are not the same rows"
         )
     if shape.columns.sequence and evaluated:
-        found.check(lambda: _check_tombstones(open_table, expected, actual, done, bounds, found))
+        findings.check(lambda: _check_tombstones(open_table, expected, actual, done, bounds, findings))
 
 
 def _expected_rows(
@@ -163,14 +172,14 @@ def _expected_rows(
     return digest
 
 
-def _check_keys(parts: list[pa.Table], key: tuple[str, ...], found: Findings) -> None:
+def _check_keys(parts: list[pa.Table], key: tuple[str, ...], findings: Findings) -> None:
     if not parts:
         return
     frame = pl.from_arrow(pa.concat_tables(parts))
     assert isinstance(frame, pl.DataFrame)
     twice = frame.filter(frame.is_duplicated())
     if twice.height:
-        found.problems.append(f"keys that the base has more than once: {twice.unique().head(_SHOWN).to_dicts()}")
+        findings.problems.append(f"keys that the base has more than once: {twice.unique().head(_SHOWN).to_dicts()}")
 
 
 def _check_tombstones(
@@ -179,27 +188,27 @@ def _check_tombstones(
     actual: EvaluationInput,
     done: Evaluation | None,
     bounds: KeyRange | None,
-    found: Findings,
+    findings: Findings,
 ) -> None:
     shape = expected.shape
     stored = read_tombstones(open_table.storage, actual.tombstones, shape, bounds=bounds)
-    wanted = stored.clear()
+    logged = stored.clear()
     if done is not None:
         names = dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True))
-        wanted = done.deleted.select(*shape.columns.key, *(pl.col(a).alias(b) for a, b in names.items()))
+        logged = done.deleted.select(*shape.columns.key, *(pl.col(a).alias(b) for a, b in names.items()))
     mark = actual.watermark
     if mark is not None:
-        mine = [pl.col(name) for name in shape.columns.tombstone_sequence()]
-        higher = above(mine, [pl.lit(value) for value in mark])
-        stored, wanted = stored.filter(higher), wanted.filter(higher)
+        sequence = [pl.col(name) for name in shape.columns.tombstone_sequence()]
+        higher = above(sequence, [pl.lit(value) for value in mark])
+        stored, logged = stored.filter(higher), logged.filter(higher)
     if mark != expected.new_watermark:
-        found.problems.append(
+        findings.problems.append(
             f"{open_table.table}: the merge record's truncate watermark is {mark}, "
             f"the log gives {expected.new_watermark}"
         )
-    if stored.height != wanted.height or stored.join(wanted, on=wanted.columns, how="anti").height:
-        found.problems.append(
-            f"{open_table.table}: the merge record has {stored.height} tombstones, the log gives {wanted.height}, "
+    if stored.height != logged.height or stored.join(logged, on=logged.columns, how="anti").height:
+        findings.problems.append(
+            f"{open_table.table}: the merge record has {stored.height} tombstones, the log gives {logged.height}, "
             "and they are not the same"
         )
 

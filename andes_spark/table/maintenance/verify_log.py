@@ -12,7 +12,7 @@ from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.open_table import OpenTable
 
 
-def check_log(open_table: OpenTable, head: int, found: Findings) -> list[Manifest] | None:
+def check_log(open_table: OpenTable, head: int, findings: Findings) -> list[Manifest] | None:
     """Check manifests 0 to ``head`` and the checksums of their files; what is wrong with one hides no other.
 
     Returns:
@@ -21,17 +21,17 @@ def check_log(open_table: OpenTable, head: int, found: Findings) -> list[Manifes
     manifests: list[Manifest] = []
     before: str | None = None
     for version in range(head + 1):
-        data = found.get(partial(_read, open_table, version))
+        data = findings.get(partial(_read, open_table, version))
         manifest = None
         if data is not None:
-            manifest = found.get(partial(decode_manifest, data, table=open_table.table, version=version))
+            manifest = findings.get(partial(decode_manifest, data, table=open_table.table, version=version))
         if manifest is not None:
             manifests.append(manifest)
             if before is not None and manifest.previous != before:
-                found.check(partial(_refuse_chain, open_table, version))
+                findings.check(partial(_refuse_chain, open_table, version))
         before = None if data is None else digest_of(data)
     for manifest in manifests:
-        _check_files(open_table, manifest, found)
+        _check_files(open_table, manifest, findings)
     return manifests if len(manifests) == head + 1 else None
 
 
@@ -56,8 +56,8 @@ def _refuse_chain(open_table: OpenTable, version: int) -> None:
     )
 
 
-def _check_files(open_table: OpenTable, manifest: Manifest, found: Findings) -> None:
+def _check_files(open_table: OpenTable, manifest: Manifest, findings: Findings) -> None:
     for entry in files_of(manifest.events):
-        found.checksum(open_table.storage, entry.path, entry.sha256)
+        findings.checksum(open_table.storage, entry.path, entry.sha256)
     for ledger in manifest.roll_up.ledger if manifest.roll_up else []:
-        found.checksum(open_table.storage, ledger.path, ledger.sha256)
+        findings.checksum(open_table.storage, ledger.path, ledger.sha256)

@@ -16,21 +16,21 @@ from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.open_table import OpenTable
 
 
-def check_past(open_table: OpenTable, newest: int, compared: Collection[str], found: Findings) -> None:
+def check_past(open_table: OpenTable, newest: int, compared: Collection[str], findings: Findings) -> None:
     """Check Delta versions 0 to ``newest``, the merge records that they are of, and the files that they add.
 
-    Data files and deletion vectors that are gone are no problem of the newest state: a VACUUM that was told a
+    Data files and deletion vectors that are gone are no problem of the newest state: a VACUUM with a
     retention takes them. They are listed as missing.
 
     Args:
         open_table: the table.
         newest: Delta version up to which the base was compared.
         compared: paths of data files that were read for that comparison.
-        found: takes what is wrong or missing.
+        findings: takes what is wrong or missing.
     """
-    past = _Past(open_table.storage, open_table.shape(), set(compared), found)
+    past = _Past(open_table.storage, open_table.shape(), set(compared), findings)
     for version in range(newest + 1):
-        found.check(lambda version=version: past.check_entry(open_table, version))  # type: ignore[misc]
+        findings.check(lambda version=version: past.check_entry(open_table, version))  # type: ignore[misc]
 
 
 def newest_entry(storage: Storage) -> int:
@@ -42,11 +42,11 @@ def newest_entry(storage: Storage) -> int:
 class _Past:
     """The files seen so far, each checked once."""
 
-    def __init__(self, storage: Storage, shape: TableShape, seen: set[str], found: Findings) -> None:
+    def __init__(self, storage: Storage, shape: TableShape, seen: set[str], findings: Findings) -> None:
         self._storage = storage
         self._shape = shape
         self._seen = seen
-        self._found = found
+        self._findings = findings
 
     def check_entry(self, open_table: OpenTable, version: int) -> None:
         commit = read_commit(self._storage, version)
@@ -57,22 +57,22 @@ class _Past:
             )
         applied = commit.txns.get(open_table.table_id, 0)
         if applied and self._first(f"record {applied}"):
-            self._found.check(lambda: self._check_record(open_table, applied))
+            self._findings.check(lambda: self._check_record(open_table, applied))
         self._check_files(commit)
 
     def _check_record(self, open_table: OpenTable, applied: int) -> None:
         record = read_record(self._storage, open_table.table_id, applied, open_table.log.commit_id(applied))
         for file in (*record.tombstones, *record.quarantined):
             if self._first(file.path):
-                self._found.checksum(self._storage, file.path, file.sha256)
+                self._findings.checksum(self._storage, file.path, file.sha256)
 
     def _check_files(self, commit: Commit) -> None:
         for add in commit.of_kind("add"):
             file = DataFile.from_add(add)
             if self._first(file.location):
-                self._found.check(lambda file=file: self._check_data(file))  # type: ignore[misc]
+                self._findings.check(lambda file=file: self._check_data(file))  # type: ignore[misc]
             if file.vector is not None and self._first(file.vector.unique_id):
-                self._found.check(lambda vector=file.vector: self._check_vector(vector))  # type: ignore[misc]
+                self._findings.check(lambda vector=file.vector: self._check_vector(vector))  # type: ignore[misc]
 
     def _check_data(self, file: DataFile) -> None:
         if self._is_there(file.location):
@@ -91,7 +91,7 @@ class _Past:
 
     def _is_there(self, path: str) -> bool:
         there = self._storage.size(path) is not None
-        self._found.files += there
-        if not there and path not in self._found.missing and not self._found.is_named(path):
-            self._found.missing.append(path)
+        self._findings.files += there
+        if not there and path not in self._findings.missing and not self._findings.is_named(path):
+            self._findings.missing.append(path)
         return there

@@ -124,8 +124,9 @@ def _counts(winners: Winners, decision: Decision, unchanged: int) -> MergeCounts
         deleted=decision.deleted.height,
         unchanged=unchanged,
         late=decision.late.height + winners.late,
-        superseded=winners.superseded,
+        superseded=winners.superseded + decision.beaten.height,
         ties=winners.ties + decision.ties - unchanged,
+        ties_with_deletes=winners.ties_with_deletes + decision.beaten.height,
     )
 
 

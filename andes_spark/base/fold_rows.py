@@ -131,7 +131,7 @@ def _chains(case: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset: i
     start = np.where(exists, ranks.base, ranks.graves)
     first = mods.unique(subset=_KEY, keep="first", maintain_order=True)
     truncate_rank = int(np.max(ranks.truncates, initial=NONE))
-    return _Keys(first, chain, Start(exists, start, source), ranks.buried, truncate_rank)
+    return _Keys(first, chain, Start(exists, start, source, ranks.buried & ~exists), ranks.buried, truncate_rank)
 
 
 @dataclass(frozen=True)
@@ -285,6 +285,8 @@ def _counts(
         unchanged=int((upserted & same).sum()),
         folded=int((fate == Fate.FOLDED).sum()),
         late=int((fate == Fate.LATE).sum()),
-        superseded=int((fate == Fate.SUPERSEDED).sum()),
+        superseded=int(((fate == Fate.SUPERSEDED) | (fate == Fate.BEATEN)).sum()),
+        ties=int((fate == Fate.BEATEN).sum()),
+        ties_with_deletes=int((fate == Fate.BEATEN).sum()),
         quarantined=int(((fate == Fate.QUARANTINED_LATE) | (fate == Fate.QUARANTINED_NO_ROW)).sum()),
     )

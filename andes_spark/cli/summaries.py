@@ -75,7 +75,7 @@ def _merged(result: MergeResult) -> str:
     text = f"merge: the base contains version {result.applied}: {_counts(result.counts, vars(result.counts))}"
     if result.compaction.files_removed:
         text += f"; {result.compaction.files_removed} small files packed into {result.compaction.files_added}"
-    return text
+    return text if result.warning is None else f"{text}\nwarning: {result.warning}"
 
 
 def _counts(counts: Counts | MergeCounts, names: Iterable[str]) -> str:

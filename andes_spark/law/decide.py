@@ -16,6 +16,7 @@ from andes_spark.model.mod import OP, Op
 LATE = "_andes_late"
 EQUAL = "_andes_equal"
 BURIED = "_andes_buried"
+BEATEN = "_andes_beaten"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Decision:
         updated: upserts that replace a row of the base.
         equal: upserts at the same sequence as their base row: unchanged if all columns are equal, else updated.
         deleted: deletes that hold, with or without a row.
-        late: winners that lose.
+        late: winners that lose to a greater sequence.
+        beaten: upserts at the sequence of a delete of their key, which holds.
         cleared: upserts that hold and whose key has a tombstone.
         ties: upserts at the sequence of their base row.
     """
@@ -37,12 +39,13 @@ class Decision:
     equal: pl.DataFrame
     deleted: pl.DataFrame
     late: pl.DataFrame
+    beaten: pl.DataFrame
     cleared: pl.DataFrame
 
     @property
     def ties(self) -> int:
-        """Upserts that met a base row of the same sequence."""
-        return self.equal.height
+        """Upserts that met a base row or a delete of the same sequence."""
+        return self.equal.height + self.beaten.height
 
 
 def decide(winners: pl.DataFrame, columns: KeyColumns, *, located: pl.DataFrame, tombstones: pl.DataFrame) -> Decision:
@@ -64,6 +67,7 @@ def decide(winners: pl.DataFrame, columns: KeyColumns, *, located: pl.DataFrame,
     buried: pl.Expr = pl.lit(False)
     late: pl.Expr = pl.lit(False)
     same: pl.Expr = pl.lit(False)
+    beaten: pl.Expr = pl.lit(False)
     if columns.sequence:
         base = [pl.col(name) for name in columns.base_sequence()]
         late = above(base, mine).fill_null(False)
@@ -72,9 +76,11 @@ def decide(winners: pl.DataFrame, columns: KeyColumns, *, located: pl.DataFrame,
             rows = rows.join(tombstones, on=columns.key, how="left", maintain_order="left", nulls_equal=False)
             grave = [pl.col(name) for name in columns.tombstone_sequence()]
             buried = grave[0].is_not_null()
-            late = late | (above(grave, mine) | equal(grave, mine)).fill_null(False)
-    rows = rows.with_columns(late.alias(LATE), same.alias(EQUAL), buried.alias(BURIED))
-    holds = rows.filter(~pl.col(LATE))
+            deleted_here = equal(grave, mine).fill_null(False)
+            beaten = deleted_here & (pl.col(OP) == int(Op.UPSERT)) & ~late
+            late = late | above(grave, mine).fill_null(False) | (deleted_here & ~beaten)
+    rows = rows.with_columns(late.alias(LATE), same.alias(EQUAL), buried.alias(BURIED), beaten.alias(BEATEN))
+    holds = rows.filter(~pl.col(LATE) & ~pl.col(BEATEN))
     upserts = holds.filter(pl.col(OP) == int(Op.UPSERT))
     has_row = pl.col(BASE_ROW).is_not_null()
     return Decision(
@@ -83,6 +89,7 @@ def decide(winners: pl.DataFrame, columns: KeyColumns, *, located: pl.DataFrame,
         equal=upserts.filter(has_row & pl.col(EQUAL)),
         deleted=holds.filter(pl.col(OP) == int(Op.DELETE)),
         late=rows.filter(pl.col(LATE)),
+        beaten=rows.filter(pl.col(BEATEN)),
         cleared=upserts.filter(pl.col(BURIED)),
     )
 

@@ -36,6 +36,8 @@ class Fate(enum.IntEnum):
     """A partial mod below its key's sequence."""
     QUARANTINED_NO_ROW = 5
     """A partial mod for a row that does not exist, without all required columns."""
+    BEATEN = 6
+    """A full upsert at the sequence of a delete, which holds."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,13 @@ class Start:
         exists: whether the key has a row.
         rank: rank of its row's sequence, else of its tombstone or the watermark, else -1.
         source: number of the row that its values stand in, else -1.
+        deleted: whether the rank is that of a tombstone; None: of none.
     """
 
     exists: Bools
     rank: Ints
     source: Ints
+    deleted: Bools | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class _State:
         self.source = np.repeat(np.where(start.exists, start.source, NONE)[:, None], columns, axis=1)
         self.sequence_source = np.where(start.exists, start.source, NONE)
         self.last = np.full(len(start.rank), NONE, np.int64)
+        self.deleted = np.zeros(len(start.rank), np.bool_) if start.deleted is None else start.deleted.copy()
         self.resets = np.zeros(len(start.rank), np.int64)
         self.effect = np.full(mods, NONE, np.int64)
         self.fate = np.full(mods, Fate.SUPERSEDED, np.int64)
@@ -146,6 +151,8 @@ def _apply(state: _State, chain: Chain, mods: Ints, required: Bools) -> None:
     # A truncate removes what is at or below it, so it beats a row of its own sequence as a delete does.
     late = ~on_time & ~truncate
     state.fate[mods[late]] = np.where(partial[late], Fate.QUARANTINED_LATE, Fate.LATE)
+    beaten = late & ~partial & (op == Op.UPSERT) & state.deleted[key] & (rank == state.rank[key])
+    state.fate[mods[beaten]] = Fate.BEATEN
     no_row = on_time & partial & ~state.exists[key] & ~chain.present[mods][:, required].all(axis=1)
     state.fate[mods[no_row]] = Fate.QUARANTINED_NO_ROW
     took = on_time & ~no_row
@@ -154,6 +161,7 @@ def _apply(state: _State, chain: Chain, mods: Ints, required: Bools) -> None:
     _empty(state, key[took & (truncate | (op == Op.DELETE))])
     _write(state, chain, mods[took & (op == Op.UPSERT)])
     state.rank[key[took]] = rank[took]
+    state.deleted[key[took]] = op[took] == Op.DELETE
     real = took & ~truncate
     state.effect[mods[real]] = state.resets[key[real]]
     state.last[key[took]] = np.where(truncate[took], NONE, mods[took])

@@ -32,7 +32,9 @@ class Winners:
         rows: one mod per key, full rows only, sorted by key.
         folds: all mods of the keys that have a partial mod, sorted by key.
         superseded: mods that another pending mod beats.
-        ties: those of them that were upserts at the same sequence as an upsert of a later version.
+        ties: those of them that were upserts at the same sequence as an upsert of a later version, or as a delete of
+            an earlier one.
+        ties_with_deletes: those of them that met a delete.
         late: greatest mods of their keys at or below a truncate.
     """
 
@@ -41,6 +43,7 @@ class Winners:
     superseded: int
     ties: int
     late: int
+    ties_with_deletes: int = 0
 
 
 def pick_winners(
@@ -69,12 +72,12 @@ def pick_winners(
     ordered = mods.sort([*columns.key, *order], maintain_order=True)
     beaten = ordered.select(same_key_as_next(columns.key).alias("beaten"))["beaten"]
     superseded = int(beaten.sum())
-    ties = _ties(ordered, columns) if superseded and columns.sequence else 0
+    ties, with_deletes = _ties(ordered, columns) if superseded and columns.sequence else (0, 0)
     rows = ordered.filter(~beaten) if superseded else ordered
     alive = rows.filter(outlives(columns, truncates, watermark))
     dead = rows.height - alive.height
     if columns.sequence:
-        return Winners(alive, folds, superseded, ties, dead)
+        return Winners(alive, folds, superseded, ties, dead, with_deletes)
     return Winners(alive, folds, superseded + dead, 0, 0)
 
 
@@ -97,7 +100,12 @@ def greatest(truncates: tuple[TruncateEvent, ...], watermark: tuple[Any, ...] | 
     return max(bounds, default=None)
 
 
-def _ties(ordered: pl.DataFrame, columns: KeyColumns) -> int:
-    upsert = pl.col(OP) == int(Op.UPSERT)
-    tie = same_key_as_next(columns.narrow) & upsert & upsert.shift(-1)
-    return int(ordered.select(tie.fill_null(False).sum()).item())
+def _ties(ordered: pl.DataFrame, columns: KeyColumns) -> tuple[int, int]:
+    """Upserts that an upsert of their sequence beats, or an earlier delete; and those of the latter kind."""
+    tie = same_key_as_next(columns.narrow) & (pl.col(OP) == int(Op.UPSERT))
+    deleted = pl.col(OP).shift(-1) == int(Op.DELETE)
+    with_delete = tie & deleted & (pl.col(VERSION) > pl.col(VERSION).shift(-1))
+    upserts, deletes = ordered.select(
+        (tie & ~deleted).fill_null(False).sum().alias("upserts"), with_delete.fill_null(False).sum().alias("deletes")
+    ).row(0)
+    return int(upserts) + int(deletes), int(deletes)

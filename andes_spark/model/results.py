@@ -32,7 +32,7 @@ class Step:
 
 @dataclass(frozen=True)
 class MergeCounts:
-    """What became of committed mods: each is in exactly one of these, but for ``ties``, counted beside them.
+    """What became of committed mods: each is in exactly one of these, but for ties, counted beside them.
 
     Attributes:
         inserted: upserts that made a row.
@@ -42,11 +42,12 @@ class MergeCounts:
         unchanged: upserts equal to the row in all columns, sequence included.
         folded: partial mods that the row shows, but for its last.
         late: mods below what their key already had.
-        superseded: mods that another mod of the same merge beats.
+        superseded: mods that another mod of the same merge beats, or a delete of their own sequence.
         quarantined: mods that the law sets aside: late partials, and partials without a row.
         discarded: mods of versions that were set aside.
-        ties: upserts that met another upsert of their key and sequence from an earlier version; an equal one that is
-            merged already counts as unchanged instead.
+        ties: upserts that met an upsert or delete of their key and sequence from an earlier version; one that equals
+            an upsert that is merged already counts as unchanged instead.
+        ties_with_deletes: those of ``ties`` that met a delete: it holds, and the upsert is superseded.
     """
 
     inserted: int = 0
@@ -60,6 +61,7 @@ class MergeCounts:
     quarantined: int = 0
     discarded: int = 0
     ties: int = 0
+    ties_with_deletes: int = 0
 
     def plus(self, other: MergeCounts) -> MergeCounts:
         """Both together."""
@@ -68,7 +70,7 @@ class MergeCounts:
     @property
     def mods(self) -> int:
         """All mods counted."""
-        return int(sum(getattr(self, each.name) for each in fields(self))) - self.ties
+        return int(sum(getattr(self, each.name) for each in fields(self))) - self.ties - self.ties_with_deletes
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,18 @@ class MergeResult:
     steps: tuple[Step, ...] = ()
     error: BaseException | None = None
     advisory: tuple[AdvisoryFailure, ...] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader of the result should not miss; None if there is nothing."""
+        count = self.counts.ties_with_deletes
+        if not count:
+            return None
+        return (
+            f"{count} upsert{'s' if count > 1 else ''} at the very sequence of a delete of the same key in an earlier "
+            "batch: the delete holds and the row is gone; send both in one batch with tie_break_by, or with sequences "
+            "that differ"
+        )
 
     def __getattr__(self, name: str) -> Any:
         # Only asked for names that the dataclass does not have.

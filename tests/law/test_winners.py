@@ -47,11 +47,11 @@ def won(rows: pl.DataFrame) -> list[int]:
         ([(1, 5, U, 1), (1, 6, U, 2)], 1, 0),
         ([(1, 6, U, 1), (1, 5, U, 2)], 0, 0),
         ([(1, 5, U, 1), (1, 5, U, 2)], 1, 1),
-        ([(1, 5, D, 1), (1, 5, U, 2)], 0, 0),
+        ([(1, 5, D, 1), (1, 5, U, 2)], 0, 1),
         ([(1, 5, U, 1), (1, 5, D, 2)], 1, 0),
         ([(1, 5, D, 1), (1, 5, D, 2)], 1, 0),
         ([(1, 5, U, 1), (1, 5, U, 2), (1, 5, U, 3)], 2, 2),
-        ([(1, 5, U, 1), (1, 5, U, 3), (1, 5, D, 2)], 2, 1),
+        ([(1, 5, U, 1), (1, 5, U, 3), (1, 5, D, 2)], 2, 2),
     ],
 )
 def test_the_greatest_mod_of_a_key_wins_in_any_order(rows: list[Any], winner: int, ties: int) -> None:
@@ -104,7 +104,7 @@ def test_no_mods_have_no_winners() -> None:
         (D, 5, None, "deleted"),
         (D, 6, None, "late"),
         (U, None, 4, "inserted"),
-        (U, None, 5, "late"),
+        (U, None, 5, "beaten"),
         (U, None, 6, "late"),
         (D, None, 4, "deleted"),
         (D, None, 5, "late"),
@@ -119,10 +119,10 @@ def test_a_winner_against_its_row_and_its_tombstone(op: int, base: int | None, t
         located = row.cast(dict(located.schema))  # type: ignore[arg-type]
     tombstones = pl.DataFrame({"k": [1, 7], ONE.tombstone_sequence()[0]: [99, tomb]}).drop_nulls()
     found = decide(winners, ONE, located=located, tombstones=tombstones)
-    kinds = ("inserted", "updated", "equal", "deleted", "late")
+    kinds = ("inserted", "updated", "equal", "deleted", "late", "beaten")
     assert {each: getattr(found, each).height for each in kinds} == {each: int(each == kind) for each in kinds}
     assert found.cleared.height == (kind == "inserted" and tomb is not None)
-    assert found.ties == (kind == "equal")
+    assert found.ties == (kind in ("equal", "beaten"))
 
 
 def test_a_base_row_whose_sequence_was_not_read_is_lower() -> None:

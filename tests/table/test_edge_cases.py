@@ -226,6 +226,28 @@ def test_edge_11_an_unavailable_value_keeps_the_old_one_and_needs_a_row(merge: b
     )
 
 
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("merge", [True, False])
+def test_edge_02_an_insert_at_the_sequence_of_a_delete_in_an_earlier_batch_is_a_tie(merge: bool, partial: bool) -> None:
+    """The delete holds, whatever is merged when; the result says so, since a feed of one time stamp loses the row."""
+    table = create()
+    send(table, row(1, 4, "x"), row(2, 5, "y"))
+    if partial:  # the keys are folded
+        table.apply(pa.table({"id": [1, 2], "lsn": [4, 5], "a": ["p", "p"]}), column_list="a", merge=False)
+    send(table, row(1, 5, op="D"), merge=merge)
+    send(table, row(1, 5, "again"), merge=False)
+    result = table.merge()
+    assert shown(table) == {2: "p" if partial else "y"}
+    assert (result.late, result.counts.ties_with_deletes) == (0, 1)
+    assert result.superseded >= 1
+    assert "1 upsert at the very sequence of a delete" in str(result.warning)
+    # The other way about the delete is what was meant.
+    send(table, row(2, 5, op="D"), merge=False)
+    assert table.merge().warning is None
+    send(table, row(2, 5, op="D"), merge=False)
+    assert table.merge().counts.late == 1  # the same delete again
+
+
 @pytest.mark.parametrize("merge", [True, False])
 def test_edge_12_a_truncate_is_a_watermark(merge: bool) -> None:
     table = create()

@@ -34,9 +34,6 @@ from andes_spark.model.results import MergeCounts
 from andes_spark.run.executor import LocalExecutor
 from andes_spark.storage.interface import Storage
 
-_FEW_SEARCHES = 10_000
-"""Keys times files: a millisecond."""
-
 Locator = Callable[[Sequence[NumberedFile], Wanted], list[pl.DataFrame]]
 """Finds wanted keys in files of the base: in this process, or in tasks."""
 
@@ -45,10 +42,7 @@ def local_locator(storage: Storage, shape: TableShape, threads: int, cache: KeyC
     """A locator that scans files with threads of this process, and keeps keys in a cache if there is one."""
 
     def run(files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
-        unknown = sum(cache is None or cache.layout(file.path) is None for file in files)
-        # To start threads takes longer than to look for a few keys in what is in memory.
-        few = unknown <= 1 and keys.keys.height * len(files) <= _FEW_SEARCHES
-        return LocalExecutor(1 if few else threads).map(
+        return LocalExecutor(threads).map(
             lambda file: locating.locate(storage, file, keys, shape, cache=cache), files, step="locate"
         )
 

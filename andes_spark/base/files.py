@@ -111,7 +111,7 @@ class OpenFile:
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of rows in the file."""
         return int(self.starts[-1])
 
     def group_ranges(self, column: str) -> list[tuple[int, Any, Any]]:

@@ -41,9 +41,9 @@ def wanted(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool = F
     lowest = None
     if skips:
         lowest = _comparable(winners[sequence[0]].min(), shape.arrow.field(sequence[0]).type)
-    unread = winners.select(sequence).clear(1)
-    unread.columns = shape.columns.base_sequence()
-    return Wanted(keys, _integers(keys, shape), lowest, unread)
+    no_sequence = winners.select(sequence).clear(1)
+    no_sequence.columns = shape.columns.base_sequence()
+    return Wanted(keys, _integers(keys, shape), lowest, no_sequence)
 
 
 def locate(
@@ -87,8 +87,8 @@ def concat_located(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl
     Raises:
         DuplicateKeyError: two live rows share a key; some other writer broke the base.
     """
-    found = pl.concat([no_located(shape.columns, winners), *(part for part in parts if part.height)])
-    twice = found.filter(pl.col(WINNER).is_duplicated())
+    located = pl.concat([no_located(shape.columns, winners), *(part for part in parts if part.height)])
+    twice = located.filter(pl.col(WINNER).is_duplicated())
     if twice.height:
         keys = winners[sorted(set(twice[WINNER].to_list()))[:10]].select(shape.columns.key).to_dicts()
         raise DuplicateKeyError(
@@ -97,7 +97,7 @@ def concat_located(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl
             table=shape.table,
             keys=keys,
         )
-    return found
+    return located
 
 
 def _with_sequence(
@@ -107,7 +107,7 @@ def _with_sequence(
     if not sequence:
         return frame
     if _all_lower(file, keys, shape):
-        return frame.hstack([column.new_from_index(0, frame.height) for column in keys.unread.get_columns()])
+        return frame.hstack([column.new_from_index(0, frame.height) for column in keys.no_sequence.get_columns()])
     values = pl.from_arrow(opened.read_at(list(sequence), frame[BASE_ROW].to_numpy()))
     assert isinstance(values, pl.DataFrame)
     values.columns = shape.columns.base_sequence()
@@ -132,7 +132,7 @@ def _comparable(value: Any, kind: pa.DataType) -> int | str | None:
 def _groups(layout: Layout, keys: Wanted, shape: TableShape) -> list[int]:
     """Row groups whose range of the first key column holds a wanted value."""
     first = keys.keys[shape.columns.key[0]]
-    # A call into polars for each group of each file would take longer than the search.
+    # Numbers are searched without a call into polars for each group of each file.
     ordered = keys.integers if keys.integers is not None and first.dtype.is_integer() else first
     return [group for group, low, high in layout.ranges if low is None or _holds(ordered, low, high)]
 
@@ -149,12 +149,12 @@ def _holds(ordered: Ints | pl.Series, low: Any, high: Any) -> bool:
 
 
 def _among(rows: Ints, ascending: Ints) -> npt.NDArray[np.bool_]:
-    """Which rows are among some; many times as fast as ``np.isin``, which would hash what is sorted already."""
+    """Which rows are among some sorted ones; ``np.isin`` would hash what is sorted already."""
     if len(ascending) == 0:
         return np.zeros(len(rows), np.bool_)
     at = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)
-    found: npt.NDArray[np.bool_] = ascending[at] == rows
-    return found
+    among: npt.NDArray[np.bool_] = ascending[at] == rows
+    return among
 
 
 def _integers(keys: pl.DataFrame, shape: TableShape) -> Ints | None:

@@ -25,7 +25,7 @@ SYSTEM_IDS = {OP: 2_000_000_001, PRESENT: 2_000_000_002}
 
 
 class Op(enum.IntEnum):
-    """Operation of a mod, as stored in ``_andes_op``."""
+    """Operation of a mod, as stored in ``_andes_op``; 3 is reserved (feature ``columnSequences``)."""
 
     UPSERT = 0
     DELETE = 1

@@ -100,7 +100,7 @@ def watermark_of(record: MergeRecord, shape: TableShape) -> tuple[object, ...] |
     return max(sequences, default=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Snapshot:
     """A version pinned: the base that a read starts from, and what is pending on it.
 
@@ -113,6 +113,10 @@ class Snapshot:
     version: int
     base: BaseSnapshot
     case: EvaluationInput
+
+    def __repr__(self) -> str:
+        pending = f"{self.case.pending.rows} pending mods"
+        return f"<Snapshot: version {self.version}, Delta version {self.base.version}, {pending}>"
 
     @property
     def merged(self) -> bool:

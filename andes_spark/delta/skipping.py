@@ -45,9 +45,10 @@ def may_hold(
     """
     try:
         tree = json.loads(condition.meta.serialize(format="json"))
-        return _Skipping(files, schema, partition_columns).flags(tree).tolist()
+        flags = _Skipping(files, schema, partition_columns).flags(tree)
     except (RecursionError, pl.exceptions.PolarsError):
         return [True] * len(files)
+    return [bool(flag) for flag in flags]
 
 
 class _Skipping:
@@ -80,7 +81,7 @@ class _Skipping:
         function, inputs = body["function"], body["input"]
         kind, inner = next(iter(function.items())) if isinstance(function, dict) else (function, None)
         if kind == "Sql" and isinstance(inner, dict) and "Binary" in inner and len(inputs) == 2:
-            return self._comparison(inner["Binary"], *inputs, _sql_binary)
+            return self._comparison(inner["Binary"], inputs[0], inputs[1], _sql_binary)
         if isinstance(inner, dict) and inner.get("IsIn") == {"nulls_equal": False} and len(inputs) == 2:
             return self._membership(*inputs)
         if isinstance(inner, dict) and "IsBetween" in inner and len(inputs) == 3:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from andes_spark.errors import LogDamagedError
 from andes_spark.model import documents, events, features, files
 from andes_spark.model.definition import Definition, check_definition
+from andes_spark.model.display import moment, time_text
 from andes_spark.model.documents import Document
 from andes_spark.model.events import Event, PendingVersion
 from andes_spark.model.files import LedgerFile
@@ -118,6 +119,9 @@ class Manifest(Document, frozen=True):
     epoch: int = 0
     floor: int = 0
     checksum: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Manifest: version {self.version}, {self.operation}, {time_text(moment(self.time))}>"
 
     @property
     def pending(self) -> PendingVersion:

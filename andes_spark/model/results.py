@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from andes_spark.model.manifest import Counts
+from andes_spark.model.display import Displayed, count_text, counts_text, moment, size_text, time_text
+from andes_spark.model.manifest import COUNTED, Batch, Counts, Manifest
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ class AdvisoryFailure:
     consequence: str
 
 
-@dataclass(frozen=True)
-class MergeResult:
+@dataclass(frozen=True, repr=False)
+class MergeResult(Displayed):
     """What a merge did.
 
     Attributes:
@@ -148,9 +151,25 @@ class MergeResult:
             return getattr(self.counts, name)
         raise AttributeError(name)
 
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        if self.status == "failed":
+            return f"failed, the next merge takes the mods: {self.error}"
+        if self.status == "skipped":
+            return "skipped, another merge is under way and takes the mods along"
+        if self.status == "nothing":
+            return f"nothing was pending, the base contains version {self.applied}"
+        text = f"the base contains version {self.applied}: {counts_text(vars(self.counts), none='no mods')}"
+        removed, added = self.compaction.files_removed, self.compaction.files_added
+        return f"{text}; {count_text(removed, 'files')} rewritten as {added:,}" if removed else text
 
-@dataclass(frozen=True)
-class ApplyResult:
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        return {"merge": self.summary(), **_afterwards(self.advisory), "took": spent_text(self.steps)}
+
+
+@dataclass(frozen=True, repr=False)
+class ApplyResult(Displayed):
     """What an apply did.
 
     Attributes:
@@ -168,6 +187,18 @@ class ApplyResult:
     merge: MergeResult | None = None
     steps: tuple[Step, ...] = ()
     advisory: tuple[AdvisoryFailure, ...] = ()
+
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        counts = {name: getattr(self.counts, name) for name in COUNTED}
+        text = f"version {self.version}: {counts_text(counts, none='no mods')}"
+        return f"applied before, as {text}" if self.replayed else text
+
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        merged = {} if self.merge is None else {"merge": self.merge.summary()}
+        steps = self.steps if self.merge is None else (*self.steps, *self.merge.steps)
+        return {"apply": self.summary(), **merged, **_afterwards(self.advisory), "took": spent_text(steps)}
 
     @property
     def received(self) -> int:
@@ -198,3 +229,117 @@ class ApplyResult:
     def quarantined(self) -> int:
         """Bad mods set aside."""
         return self.counts.quarantined
+
+
+@dataclass(frozen=True, repr=False)
+class HistoryEntry(Displayed):
+    """A version of the log.
+
+    Attributes:
+        version: number of the version.
+        time: of its commit, UTC.
+        operation: verb that made it.
+        counts: rows of the batch.
+        batch: source, id and digest of the batch, if it has an id.
+        job: name of the job that made it, if it has one.
+        commit_id: UUID of the commit.
+    """
+
+    version: int
+    time: datetime.datetime
+    operation: str
+    counts: Counts
+    batch: Batch | None
+    job: str | None
+    commit_id: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> HistoryEntry:
+        """What a manifest says of its version."""
+        time = moment(manifest.time)
+        assert time is not None
+        return cls(
+            manifest.version,
+            time,
+            manifest.operation,
+            manifest.counts,
+            manifest.batch,
+            manifest.writer.get("job"),
+            manifest.commit_id,
+        )
+
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        return f"version {self.version}, {self.operation}, {time_text(self.time)}: {self._counts()}"
+
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        batch = {} if self.batch is None else {"batch": f"{self.batch.source} {self.batch.id.partition(':')[2]}"}
+        job = {} if self.job is None else {"job": self.job}
+        return {
+            "version": str(self.version),
+            "time": time_text(self.time),
+            "operation": self.operation,
+            "rows": self._counts(),
+            **batch,
+            **job,
+        }
+
+    def _counts(self) -> str:
+        return counts_text({name: getattr(self.counts, name) for name in COUNTED}, none="none")
+
+
+@dataclass(frozen=True, repr=False)
+class MergeEntry(Displayed):
+    """A merge of the base.
+
+    Attributes:
+        delta_version: of the base, that the merge made.
+        time: of its commit, UTC; None where the entry does not say.
+        from_version, to_version: versions of the log that it folded in.
+        counts: of mods, by what became of them; its fields can be read on the entry itself.
+    """
+
+    delta_version: int
+    time: datetime.datetime | None
+    from_version: int
+    to_version: int
+    counts: MergeCounts
+
+    def __getattr__(self, name: str) -> Any:
+        # Only asked for names that the dataclass does not have.
+        if name in MergeCounts.__dataclass_fields__:
+            return getattr(self.counts, name)
+        raise AttributeError(name)
+
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        versions = f"versions {self.from_version} to {self.to_version}"
+        return f"{versions}, {time_text(self.time)}: {counts_text(vars(self.counts), none='no mods')}"
+
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        return {
+            "delta_version": str(self.delta_version),
+            "time": time_text(self.time),
+            "versions": f"{self.from_version} to {self.to_version}",
+            "mods": counts_text(vars(self.counts), none="none"),
+        }
+
+
+def spent_text(steps: Iterable[Step]) -> str:
+    """Time, requests, bytes and Spark jobs of some steps together."""
+    done = list(steps)
+    spent = [
+        f"{sum(step.seconds for step in done):.2f} s",
+        count_text(sum(step.requests for step in done), "requests"),
+        f"{size_text(sum(step.bytes_written for step in done))} written",
+    ]
+    jobs = sum(step.spark_jobs for step in done)
+    return ", ".join([*spent, *([count_text(jobs, "Spark jobs")] if jobs else [])])
+
+
+def _afterwards(failures: Iterable[AdvisoryFailure]) -> dict[str, str]:
+    """Failures of steps after a commit, as a field for people."""
+    told = [f"{failure.step} failed, {failure.consequence}: {failure.error}" for failure in failures]
+    return {"afterwards": "\n".join(told)} if told else {}

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from andes_spark.errors import OptionError, TableExistsError
 from andes_spark.log.log import Log
+from andes_spark.model.display import Listing, fields_html
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import (
@@ -23,7 +24,7 @@ from andes_spark.model.options import (
     VersionOptions,
     require,
 )
-from andes_spark.model.results import ApplyResult, MergeResult
+from andes_spark.model.results import ApplyResult, HistoryEntry, MergeEntry, MergeResult
 from andes_spark.run.steps import Progress
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
@@ -60,6 +61,18 @@ class ModTable:
 
     def __repr__(self) -> str:
         return f"ModTable({self.url!r}, version={self._open_table.log.head})"
+
+    def _repr_html_(self) -> str:
+        # What is in memory: to show a table must not ask the store.
+        definition = self._open_table.definition
+        lists = {"primary key": self.primary_key, "sequence by": self.sequence_by}
+        fields = {
+            "version": str(self._open_table.log.head),
+            **{name: ", ".join(names) for name, names in lists.items() if names},
+            "merge": definition.merge,
+            "columns": "\n".join(self.schema.select([name]).to_ddl() for name in self.schema.names),
+        }
+        return fields_html(f"ModTable {self.url}", fields)
 
     @classmethod
     def create(
@@ -424,11 +437,11 @@ class ModTable:
         """The table at a glance, from its logs alone."""
         return reports.status(self._open_table)
 
-    def history(self, *, limit: int | None = None) -> list[Manifest]:
+    def history(self, *, limit: int | None = None) -> Listing[HistoryEntry]:
         """Versions, newest first."""
         return reports.history(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
 
-    def merges(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+    def merges(self, *, limit: int | None = None) -> Listing[MergeEntry]:
         """Merges of the base, newest first, with what each did."""
         return reports.merges(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
 

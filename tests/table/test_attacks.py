@@ -173,7 +173,7 @@ def test_attack_04_a_delete_of_an_absent_key_leaves_a_tombstone(merge: bool) -> 
     send(table, (1, 90, "D"), merge=merge)
     send(table, (1, 80, "late"), merge=False)
     assert shown(table) == {}
-    assert table.merge().late + sum(each["superseded"] for each in table.merges()) == 1
+    assert table.merge().late + sum(each.superseded for each in table.merges()) == 1
     assert shown(table) == {}
     assert table.status().tombstones == 1
 

@@ -79,7 +79,7 @@ def test_edge_02_a_tie_across_batches_is_decided_alike_however_batches_are_merge
     for value in ("x", "y"):
         send(table, row(1, 5, value), merge=merge)
     assert shown(table) == {1: "y"}  # between upserts the later version
-    assert sum(each["ties"] for each in table.merges()) == 1
+    assert sum(each.ties for each in table.merges()) == 1
 
 
 def test_edge_03_several_sequence_columns_order_as_a_tuple() -> None:
@@ -146,7 +146,7 @@ def test_edge_07_late_mods_lose_against_rows_and_tombstones(merge: bool) -> None
     send(table, row(1, 9, "x"), row(2, 9, op="D"), row(3, 9, "x"), merge=merge)
     send(table, row(1, 8, op="D"), row(2, 8, "back"), row(3, 8, "back"), merge=merge)
     assert shown(table) == {1: "x", 3: "x"}
-    assert sum(each["late"] + each["superseded"] for each in table.merges()) == 3
+    assert sum(each.late + each.superseded for each in table.merges()) == 3
 
 
 @pytest.mark.parametrize("merge", [True, False])

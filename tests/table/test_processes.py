@@ -88,7 +88,7 @@ def test_racing_writers_and_mergers_lose_nothing(tmp_path: Path) -> None:
     assert len(rows) == len(expected)
     assert {row["id"]: row["lsn"] for row in rows} == expected
     names = [each.name for each in fields(MergeCounts) if not each.name.startswith("ties")]
-    assert sum(each[name] for each in table.merges() for name in names) == WRITERS * BATCHES * 3
+    assert sum(getattr(each, name) for each in table.merges() for name in names) == WRITERS * BATCHES * 3
     checked = table.verify()
     assert checked.ok, checked.problems
 

@@ -20,6 +20,7 @@ from andes_spark.law.order import above
 from andes_spark.law.rows import content_hashes
 from andes_spark.log.pending import Pending, pending_of
 from andes_spark.log.sampling import bucket_bounds
+from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.merge_record import no_record
 from andes_spark.table.maintenance.findings import Findings
@@ -31,8 +32,8 @@ from andes_spark.table.verbs.read import alive_rows, gone_rows
 _SHOWN = 10
 
 
-@dataclass(frozen=True)
-class VerifyResult:
+@dataclass(frozen=True, repr=False)
+class VerifyResult(Displayed):
     """Result of a verification.
 
     Attributes:
@@ -56,6 +57,20 @@ class VerifyResult:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
+
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        found = "nothing is wrong" if self.ok else count_text(len(self.problems), "problems")
+        return f"{found}; version {self.version}, {count_text(self.files, 'files')}, {count_text(self.rows, 'rows')}"
+
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        fields = {
+            "problems": "\n".join(self.problems) or "none",
+            "version": f"{self.version}; the base contains version {self.applied}",
+            "checked": f"{count_text(self.files, 'files')}, {count_text(self.rows, 'rows')} of the base",
+        }
+        return fields | ({"missing": "\n".join(self.missing)} if self.missing else {})
 
 
 def verify(open_table: OpenTable) -> VerifyResult:

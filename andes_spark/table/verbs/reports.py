@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from andes_spark.base.evaluation import EvaluationInput
+from andes_spark.base.evaluation import EvaluationInput, Snapshot
 from andes_spark.base.merge.bucket import QUARANTINED_SCHEMA
 from andes_spark.delta.log import read_commit
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW, VERSION
 from andes_spark.law.presence import present_matrix
 from andes_spark.log.mod_files import open_entry, read_as, read_entry
+from andes_spark.model.display import (
+    Displayed,
+    Listing,
+    count_text,
+    counts_text,
+    moment,
+    size_text,
+    span_text,
+    time_text,
+)
 from andes_spark.model.events import SetAside, files_of, mods_of, quarantine_of
 from andes_spark.model.files import Entry, SideFile
-from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OP, PRESENT
+from andes_spark.model.results import HistoryEntry, MergeCounts, MergeEntry
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import evaluated, pin
@@ -25,10 +38,14 @@ from andes_spark.table.verbs.read import evaluated, pin
 SET_ASIDE = "set aside with its version"
 """Reason that ``quarantined`` gives for mods of a version that was set aside."""
 
+_RECENT = 20
+"""Versions, and entries of the Delta log, among which the last apply and the last merge are looked for."""
+_BATCHES = frozenset({"apply", "load", "truncate"})
 
-@dataclass(frozen=True)
-class Status:
-    """A table at a glance.
+
+@dataclass(frozen=True, repr=False)
+class Status(Displayed):
+    """A table at a glance; times are UTC, sizes bytes.
 
     Attributes:
         table: URL.
@@ -36,6 +53,9 @@ class Status:
         version: newest version of the log.
         applied: version that the base contains.
         pending_versions, pending_mods, pending_bytes: what the base does not contain yet.
+        pending_since: commit of the oldest pending version; None if nothing is pending.
+        last_apply, last_merge: None where none of the newest versions is one.
+        log_bytes, mod_bytes: all that lies below ``_andes``, and the files of mods among it.
         rows: rows of the base; None where its statistics do not say.
         files, bytes: live files of the base.
         deleted_rows: rows of those files that are marked as deleted.
@@ -55,6 +75,11 @@ class Status:
     pending_versions: int
     pending_mods: int
     pending_bytes: int
+    pending_since: datetime.datetime | None
+    last_apply: datetime.datetime | None
+    last_merge: datetime.datetime | None
+    log_bytes: int
+    mod_bytes: int
     rows: int | None
     files: int
     bytes: int
@@ -70,15 +95,63 @@ class Status:
     merge: str
     schema: str
 
+    @property
+    def pending_age(self) -> datetime.timedelta | None:
+        """Time since the oldest pending version was committed, by the clock of this machine."""
+        return None if self.pending_since is None else datetime.datetime.now(datetime.UTC) - self.pending_since
+
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        warning = "" if self.foreign is None else "MERGES ARE STOPPED by a foreign write; "
+        return f"{warning}{self.table}, version {self.version}, {self._rows()}, {self._pending()} pending"
+
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        counts = {"tombstones": self.tombstones, "quarantined": self.quarantined}
+        lists = {"sequence by": self.sequence_by, "partition by": self.partition_by}
+        return {
+            **self._stopped(),
+            "table": self.table,
+            "version": f"{self.version}, last apply {time_text(self.last_apply)}",
+            "base": f"contains version {self.applied}, last merge {time_text(self.last_merge)}",
+            "pending": self._pending(),
+            "rows": self._rows(),
+            "files": f"{count_text(self.files, 'files')} of the base, {size_text(self.bytes)}",
+            "log": f"{size_text(self.log_bytes)}, of these {size_text(self.mod_bytes)} of mods",
+            **{name: f"{count:,}" for name, count in counts.items() if count},
+            "primary key": ", ".join(self.primary_key),
+            **{name: ", ".join(names) for name, names in lists.items() if names},
+            "merge": self.merge,
+            "schema": self.schema,
+        }
+
+    def _stopped(self) -> dict[str, str]:
+        if self.foreign is None:
+            return {}
+        reason = f"Delta version {self.foreign} of another writer changed the base; reads do not show it"
+        return {"MERGES ARE STOPPED": reason}
+
+    def _pending(self) -> str:
+        if not self.pending_versions:
+            return "nothing"
+        age = "" if self.pending_age is None else f", for {span_text(self.pending_age)}"
+        counts = {"versions": self.pending_versions, "mods": self.pending_mods}
+        return f"{counts_text(counts, none='')}, {size_text(self.pending_bytes)}{age}"
+
+    def _rows(self) -> str:
+        known = "an unknown number of rows" if self.rows is None else count_text(self.rows, "rows")
+        return f"{known}, {self.deleted_rows:,} more marked as deleted" if self.deleted_rows else known
+
 
 def status(open_table: OpenTable) -> Status:
-    """Read the status from logs alone; no data file is opened."""
+    """Read the status from logs and a listing of ``_andes``; no data file is opened."""
     snapshot = pin(open_table, None)
     files = snapshot.base.state.files.values()
     live = [file.live_records for file in files]
     record = snapshot.base.record
     definition = open_table.definition
     obstacle = open_table.base.obstacle(snapshot.base)
+    sizes = _sizes(open_table)
     return Status(
         table=open_table.table,
         table_id=open_table.table_id,
@@ -87,6 +160,11 @@ def status(open_table: OpenTable) -> Status:
         pending_versions=snapshot.version - snapshot.base.applied,
         pending_mods=snapshot.case.pending.rows + snapshot.case.pending.truncate_rows,
         pending_bytes=snapshot.case.pending.bytes,
+        pending_since=_pending_since(open_table, snapshot),
+        last_apply=_last_apply(open_table, snapshot.version),
+        last_merge=next((each.time for each in _merges(open_table, snapshot.base.version, _RECENT)), None),
+        log_bytes=sum(sizes.values()),
+        mod_bytes=sizes.get("mods", 0),
         rows=None if None in live else sum(each for each in live if each is not None),
         files=len(live),
         bytes=sum(file.size for file in files),
@@ -104,34 +182,61 @@ def status(open_table: OpenTable) -> Status:
     )
 
 
-def history(open_table: OpenTable, *, limit: int | None = None) -> list[Manifest]:
-    """Manifests, newest first."""
+def _pending_since(open_table: OpenTable, snapshot: Snapshot) -> datetime.datetime | None:
+    if snapshot.version <= snapshot.base.applied:
+        return None
+    return moment(open_table.log.manifest(snapshot.base.applied + 1).time)
+
+
+def _last_apply(open_table: OpenTable, head: int) -> datetime.datetime | None:
+    """The time of the newest version that brought a batch, if it is among the newest."""
+    for version in range(head, max(-1, head - _RECENT), -1):
+        manifest = open_table.log.manifest(version)
+        if manifest.operation in _BATCHES:
+            return moment(manifest.time)
+    return None
+
+
+def _sizes(open_table: OpenTable) -> dict[str, int]:
+    """Bytes of the files below ``_andes``, by folder."""
+    sizes: dict[str, int] = {}
+    for info in open_table.storage.list("_andes"):
+        folder = info.path.split("/")[1]
+        sizes[folder] = sizes.get(folder, 0) + info.size
+    return sizes
+
+
+def history(open_table: OpenTable, *, limit: int | None = None) -> Listing[HistoryEntry]:
+    """Versions, newest first."""
     head = open_table.log.refresh()
     first = 0 if limit is None else max(0, head - limit + 1)
-    return list(reversed(open_table.log.manifests(first, head)))
+    return Listing(HistoryEntry.of(manifest) for manifest in reversed(open_table.log.manifests(first, head)))
 
 
-def merges(open_table: OpenTable, *, limit: int | None = None) -> list[dict[str, Any]]:
-    """Merges of the base, newest first: Delta version, time, range of versions, counts."""
-    found: list[dict[str, Any]] = []
-    for version in range(open_table.base.snapshot().version, 0, -1):
-        if limit is not None and len(found) >= limit:
-            break
+def merges(open_table: OpenTable, *, limit: int | None = None) -> Listing[MergeEntry]:
+    """Merges of the base, newest first."""
+    newest = open_table.base.snapshot().version
+    return Listing(itertools.islice(_merges(open_table, newest, newest), limit))
+
+
+def _merges(open_table: OpenTable, newest: int, entries: int) -> Iterator[MergeEntry]:
+    """Merges among the newest entries of the Delta log, newest first."""
+    for version in range(newest, max(0, newest - entries), -1):
         commit = read_commit(open_table.storage, version)
-        if commit is None or not open_table.base.is_merge(commit):
-            continue
-        info = commit.commit_info or {}
-        parameters = info.get("operationParameters", {})
-        found.append(
-            {
-                "delta_version": version,
-                "time": info.get("timestamp"),
-                "from_version": int(parameters.get("andes_from", -1)) + 1,
-                "to_version": int(parameters.get("andes_to", -1)),
-                **{name: int(value) for name, value in info.get("operationMetrics", {}).items()},
-            }
-        )
-    return found
+        if commit is not None and open_table.base.is_merge(commit):
+            yield _merge_entry(version, commit.commit_info or {})
+
+
+def _merge_entry(version: int, info: Mapping[str, Any]) -> MergeEntry:
+    parameters, metrics = info.get("operationParameters", {}), info.get("operationMetrics", {})
+    names = MergeCounts.__dataclass_fields__
+    return MergeEntry(
+        delta_version=version,
+        time=moment(info.get("timestamp")),
+        from_version=int(parameters.get("andes_from", -1)) + 1,
+        to_version=int(parameters.get("andes_to", -1)),
+        counts=MergeCounts(**{name: int(value) for name, value in metrics.items() if name in names}),
+    )
 
 
 def mods_schema(case: EvaluationInput) -> pa.Schema:

@@ -190,7 +190,9 @@ class VersionExpiredError(NotFoundError):
 
 
 class TableExistsError(AndesError):
-    """The folder already holds a table."""
+    """The folder already holds a table, or other files: ``paths`` are some of them."""
+
+    paths: tuple[str, ...] | None = None
 
 
 class BadModsError(AndesError):

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from difflib import get_close_matches
 from typing import Any, cast
 
 import click
@@ -17,6 +17,8 @@ from andes_spark.cli.table_writes import apply, create, merge, set_aside
 from andes_spark.errors import AndesError, OptionError
 
 OK, FAILURE, USAGE, RETRYABLE = 0, 1, 2, 75
+_NEAR = 0.8
+"""Likeness of an option's name from which it is offered in place of an unknown one."""
 
 
 class Andes(click.Group):
@@ -30,6 +32,9 @@ class Andes(click.Group):
             except AndesError as error:
                 _output(ctx).error(error)
                 ctx.exit(exit_code(error))
+            except click.NoSuchOption as error:
+                error.possibilities = get_close_matches(error.option_name, error.possibilities or [], cutoff=_NEAR)
+                raise
 
 
 def exit_code(error: AndesError) -> int:
@@ -40,7 +45,7 @@ def exit_code(error: AndesError) -> int:
 
 
 @click.group(cls=Andes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(version("andes_spark"), prog_name="andes", message="%(prog)s %(version)s")
+@click.version_option(package_name="andes_spark", prog_name="andes", message="%(prog)s %(version)s")
 def andes() -> None:
     """Keyed tables on Delta Lake: apply upserts and deletes, merge them, read the result.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import io
-import json
 from typing import Any
 
 import polars as pl
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from andes_spark.cli.plain import plain
+from andes_spark.cli.plain import to_json
 from andes_spark.model.values import python_rows
 
 _YEARS = (datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31, 23, 59, 59, 999999))
@@ -36,11 +35,6 @@ def _lines(rows: pa.Table) -> str:
     buffer = io.BytesIO()
     frame.select(_json_column(name, dtype) for name, dtype in frame.schema.items()).write_ndjson(buffer)
     return buffer.getvalue().decode()
-
-
-def to_json(content: Any) -> str:
-    """One line of JSON, with exact values; see ``plain``."""
-    return json.dumps(plain(content), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _is_columnar(column: pa.ChunkedArray) -> bool:

@@ -15,6 +15,9 @@ from andes_spark.model.options import Declared, Options, declared_options, defau
 
 Command = Callable[..., Any]
 
+FORMATS = ("parquet", "csv", "json", "ndjson")
+"""Formats of files that commands read."""
+
 
 def flags(kind: type[Options], *, without: Collection[str] = ()) -> Callable[[Command], Command]:
     """Give a command a flag for each option of a verb; it is called with their values by name.

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
-import pyarrow as pa
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from andes_spark.cli.json_lines import json_lines, to_json
-from andes_spark.cli.plain import plain, rows_of
+from andes_spark.cli.wording import worded
 from andes_spark.errors import AndesError
+from andes_spark.model.display import Displayed, fields_text, table_text, wrapped
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Form = Literal["text", "json"]
 Row = Mapping[str, Any]
 
-_PIPE_WIDTH = 10_000
 _WIDE = 40
 """Characters of a cell in text; JSON is never cut."""
 
@@ -51,6 +49,13 @@ class Output:
         else:
             self.fields(content)
 
+    def result(self, result: Displayed, content: Row) -> None:
+        """Print a result: ``content`` as a JSON document, or what it says for people."""
+        if self.is_json:
+            self._line(content)
+        else:
+            self.say(fields_text(result.details(), width=screen_width(sys.stdout)), wrap=False)
+
     def rows(self, rows: Iterable[Row], *, columns: Sequence[str], title: str | None = None) -> None:
         """Print rows: one JSON document for each line, or a table with these columns."""
         if self.is_json:
@@ -61,6 +66,11 @@ class Output:
 
     def batches(self, batches: Iterable[pa.RecordBatch], *, columns: Sequence[str]) -> None:
         """Print rows of Arrow: JSON lines as they come, or a table of all of them."""
+        import pyarrow as pa
+
+        from andes_spark.cli.json_lines import json_lines
+        from andes_spark.cli.plain import rows_of
+
         if not self.is_json:
             self.table((row for batch in batches for row in rows_of(pa.Table.from_batches([batch]))), columns=columns)
             return
@@ -71,81 +81,95 @@ class Output:
         self, rows: Iterable[Row], *, columns: Sequence[str], title: str | None = None, wide: int = _WIDE
     ) -> None:
         """Print rows as a table for people; cells are cut to ``wide`` characters."""
-        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-        body = [[_cell(row.get(name), wide) for name in columns] for row in rows]
-        for index, name in enumerate(columns):
-            numeric = any(isinstance(cells[index][1], int | float) for cells in body)
-            table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-        for cells in body:
-            table.add_row(*(text for text, _ in cells))
-        console = _console(stderr=False)
-        console.print(table)
+        body = [[row.get(name) for name in columns] for row in rows]
+        right = [name for name, *cells in zip(columns, *body, strict=True) if any(map(_is_number, cells))]
+        texts = [[_cell(value, wide) for value in cells] for cells in body]
+        if title is not None:
+            self.say(title)
+        width = screen_width(sys.stdout)
+        self.say(table_text([_cell(name, wide) for name in columns], texts, right=right, width=width), wrap=False)
 
     def fields(self, content: Row) -> None:
-        """Print names and values line by line, for people."""
-        width = max(map(len, content), default=0)
-        for name, value in content.items():
-            self.say(f"{name:<{width}}  {_shown(value)}")
+        """Print names and values line by line, for people; what is not there is left out."""
+        shown = {name: _shown(value) for name, value in content.items() if value is not None}
+        self.say(fields_text(shown, width=screen_width(sys.stdout)), wrap=False)
 
-    def say(self, text: str) -> None:
-        """Print a line of text to stdout."""
-        click.echo(text)
+    def say(self, text: str, *, wrap: bool = True) -> None:
+        """Print text to stdout."""
+        click.echo(wrapped(text, screen_width(sys.stdout)) if wrap else text)
 
     def note(self, text: str) -> None:
-        """Print a line that is no result to stderr."""
-        click.echo(text, err=True)
+        """Print text that is no result to stderr."""
+        click.echo(text if self.is_json else wrapped(text, screen_width(sys.stderr)), err=True)
 
     def warning(self, text: str) -> None:
         """Print a warning to stderr."""
+        text = worded(text)
         self._told({"warning": text}, f"Warning: {text}")
 
     def error(self, error: AndesError) -> None:
         """Print an error of the library to stderr: its class, message and fields."""
-        content = {"error": type(error).__name__, "message": error.message, "retryable": error.retryable}
+        message = worded(error.message)
+        content = {"error": type(error).__name__, "message": message, "retryable": error.retryable}
         # The message of an error has what people need; fields are for programs.
-        self._told({**content, **error.fields}, f"Error: {error.message} [{type(error).__name__}]")
+        self._told({**content, **error.fields}, f"Error: {message} [{type(error).__name__}]")
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[str], None]]:
         """Show steps on stderr while something runs, if that is a terminal; yields what takes their names."""
-        console = _console(stderr=True)
-        if not console.is_terminal:
+        if not sys.stderr.isatty():
             yield _ignore
             return
-        with console.status(Text(what)) as status:
+        from rich.console import Console
+        from rich.text import Text
+
+        with Console(stderr=True, highlight=False, emoji=False).status(Text(what)) as status:
             yield lambda step: status.update(Text(f"{what}: {step}"))
 
     def _told(self, content: Row, text: str) -> None:
-        self.note(to_json(content) if self.is_json else text)
+        self.note(_to_json(content) if self.is_json else text)
 
     def _line(self, content: Row) -> None:
-        click.echo(to_json(content))
+        click.echo(_to_json(content))
+
+
+def screen_width(file: Any) -> int | None:
+    """Columns of the screen that a file is, or that ``COLUMNS`` says; None for a pipe, which has no width."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return int(columns)
+    return shutil.get_terminal_size().columns if file.isatty() else None
+
+
+def _to_json(content: Row) -> str:
+    from andes_spark.cli.plain import to_json
+
+    return to_json(content)
 
 
 def _ignore(_: str) -> None:
     """The progress of a command that nobody watches."""
 
 
-def _console(*, stderr: bool) -> Console:
-    file = sys.stderr if stderr else sys.stdout
-    # A pipe has no width: a table that is folded would be of no use to anybody.
-    return Console(file=file, width=None if file.isatty() else _PIPE_WIDTH, highlight=False, emoji=False)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:
-    value = plain(value)
     if value is None:
         return "NULL"
+    if isinstance(value, str):
+        return value
+    from andes_spark.cli.plain import plain
+
+    value = plain(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(value) or "-"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _to_json(value)
 
 
-def _cell(value: Any, wide: int) -> tuple[Text, Any]:
+def _cell(value: Any, wide: int) -> str:
     text = "".join(each if each.isprintable() else "·" for each in _shown(value))
-    if len(text) > wide:
-        text = text[: wide - 1] + "…"
-    style = "dim" if value is None else ""
-    return Text(text, style=style), None if isinstance(value, bool) else value
+    return text if len(text) <= wide else text[: wide - 1] + "…"

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -49,6 +50,11 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     return str(value)
+
+
+def to_json(content: Any) -> str:
+    """One line of JSON, with exact values; see ``plain``."""
+    return json.dumps(plain(content), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:

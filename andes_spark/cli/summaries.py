@@ -1,36 +1,20 @@
-"""Results in a few lines for people; JSON output has all of them."""
+"""What commands print of results that need more than their own few lines; JSON output has all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from andes_spark.cli.output import Output
 from andes_spark.cli.plain import plain
-from andes_spark.model.manifest import COUNTED, Counts, Manifest
-from andes_spark.model.results import ApplyResult, MergeCounts, MergeResult, Step
+from andes_spark.model.display import size_text
+from andes_spark.model.manifest import Manifest
+from andes_spark.model.results import ApplyResult, HistoryEntry
 from andes_spark.table.maintenance.set_aside import SetAsideResult
 
 
-def apply_summary(result: ApplyResult, *, dry_run: bool = False) -> str:
-    """What an apply did, or would do: version, counts, the merge that followed."""
-    first = f"version {result.version}: {_counts(result.counts, COUNTED)}"
-    if result.replayed:
-        return f"nothing to do: applied before, as {first}"
-    if dry_run:
-        return f"would become {first}"
-    lines = [first]
-    steps = list(result.steps)
-    if result.merge is not None:
-        lines.append(_merged(result.merge))
-        steps += result.merge.steps
-    return "\n".join([*lines, _spent(steps)])
-
-
-def merge_summary(result: MergeResult) -> str:
-    """What a merge did."""
-    return "\n".join([_merged(result), _spent(result.steps)])
+def apply_summary(result: ApplyResult) -> str:
+    """What an apply would do."""
+    return f"nothing to do: {result.summary()}" if result.replayed else f"would become {result.summary()}"
 
 
 def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
@@ -42,49 +26,32 @@ def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
 
 
 def show_manifest(output: Output, manifest: Manifest) -> None:
-    """A manifest: as it is stored for programs, its fields and a table of its files for people."""
+    """A manifest: as it is stored for programs, what it says and a table of its files for people."""
     content = plain(manifest)
     if output.is_json:
         output.document(content)
         return
-    events = content.pop("events", [])
-    content["time"] = iso_time(manifest.time)
-    output.fields(content)
-    files = [{"event": event["type"], **file} for event in events for file in event.pop("files", [])]
-    for event in events:
-        if len(event) > 1:
-            output.fields({event.pop("type"): event})
+    events = content.get("events", [])
+    others: dict[str, Any] = {
+        f"event {event['type']}": {name: value for name, value in event.items() if name not in ("type", "files")}
+        for event in events
+        if set(event) - {"type", "files"}
+    }
+    output.fields(
+        {
+            **HistoryEntry.of(manifest).details(),
+            "commit id": manifest.commit_id,
+            "previous": manifest.previous,
+            "features": manifest.reader_features + manifest.writer_features or None,
+            **others,
+            "definition": None if manifest.definition is None else "set by this version",
+            "roll-up": None if manifest.roll_up is None else "repeats what is pending",
+        }
+    )
+    files = [{"event": event["type"], **file} for event in events for file in event.get("files", [])]
     if files:
-        columns = ["event", "rows", "upserts", "deletes", "truncates", "partial", "bytes", "path"]
-        output.table([{name: file.get(name, 0) for name in columns} for file in files], columns=columns, wide=100)
-
-
-def iso_time(milliseconds: int) -> str:
-    """A time of the log, milliseconds since 1970, in UTC."""
-    text: str = plain(datetime.fromtimestamp(milliseconds / 1000, UTC))
-    return text
-
-
-def _merged(result: MergeResult) -> str:
-    if result.status == "failed":
-        return f"merge: failed, the next one takes the mods: {result.error}"
-    if result.status == "skipped":
-        return "merge: skipped, another one is under way and takes the mods along"
-    if result.status == "nothing":
-        return f"merge: nothing was pending, the base contains version {result.applied}"
-    text = f"merge: the base contains version {result.applied}: {_counts(result.counts, vars(result.counts))}"
-    if result.compaction.files_removed:
-        text += f"; {result.compaction.files_removed} small files packed into {result.compaction.files_added}"
-    return text if result.warning is None else f"{text}\nwarning: {result.warning}"
-
-
-def _counts(counts: Counts | MergeCounts, names: Iterable[str]) -> str:
-    found: dict[str, Any] = {name: getattr(counts, name) for name in names}
-    return ", ".join(f"{value} {name}" for name, value in found.items() if value) or "no mods"
-
-
-def _spent(steps: Iterable[Step]) -> str:
-    done = list(steps)
-    seconds, requests = sum(step.seconds for step in done), sum(step.requests for step in done)
-    written, jobs = sum(step.bytes_written for step in done), sum(step.spark_jobs for step in done)
-    return f"{seconds:.2f} s, {requests} requests, {written:,} bytes written" + (f", {jobs} Spark jobs" if jobs else "")
+        output.say("")
+        columns = ["event", "rows", "upserts", "deletes", "truncates", "partial", "size", "path"]
+        columns = [name for name in columns if any(file.get(name) for file in files) or name == "size"]
+        rows = [{**dict.fromkeys(columns, 0), **file, "size": size_text(file["bytes"])} for file in files]
+        output.table(rows, columns=columns, wide=200)

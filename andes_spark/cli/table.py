@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import pyarrow as pa
 
 from andes_spark.cli.options import flags, pairs
 from andes_spark.cli.output import Form, Output
-from andes_spark.cli.plain import plain
-from andes_spark.cli.summaries import iso_time, show_manifest
+from andes_spark.model.display import Listing
 from andes_spark.model.manifest import COUNTED, Counts
 from andes_spark.model.options import ModsOptions, ReadOptions, VersionOptions
-from andes_spark.table.mod_table import ModTable
+from andes_spark.model.results import MergeCounts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from andes_spark.table.mod_table import ModTable
 
 _SHOWN = 20
 
@@ -55,14 +58,21 @@ def table_command(function: Command) -> Command:
     return command
 
 
+def opened(path: str, storage_options: dict[str, str] | None, **more: Any) -> ModTable:
+    """Open a table; what that needs is loaded only then, so that help and errors of usage come at once."""
+    from andes_spark.table.mod_table import ModTable
+
+    return ModTable.open(path, storage_options=storage_options, **more)
+
+
 @table.command()
 @table_command
 def status(path: str, output: Output, storage_options: dict[str, str] | None) -> None:
     """Show a table at a glance: versions, rows, files, what is pending."""
-    found = ModTable.open(path, storage_options=storage_options).status()
-    output.document(plain(found))
-    if found.stopped is not None:
-        output.warning(f"merges stop: {found.stopped}")
+    from andes_spark.cli.plain import plain
+
+    found = opened(path, storage_options).status()
+    output.result(found, plain(found))
 
 
 @table.command()
@@ -71,25 +81,18 @@ def status(path: str, output: Output, storage_options: dict[str, str] | None) ->
 @click.option("--merges", is_flag=True, help="Show the merges of the base instead.")
 def history(path: str, output: Output, storage_options: dict[str, str] | None, limit: int, merges: bool) -> None:
     """Show the newest versions and what made them."""
-    opened = ModTable.open(path, storage_options=storage_options)
-    if merges:
-        found = [{**plain(each), "time": iso_time(each["time"])} for each in opened.merges(limit=limit)]
-        output.rows(found, columns=list(found[0]) if found else ["delta_version"])
-        return
-    columns = ["version", "time", "operation", "received", "upserts", "deletes", "truncates", "quarantined", "job"]
-    manifests = opened.history(limit=limit)
-    rows = [
-        {
-            "version": each.version,
-            "time": iso_time(each.time),
-            "operation": each.operation,
-            **counts_of(each.counts),
-            "batch": plain(each.batch),
-            "job": each.writer.get("job"),
-        }
-        for each in manifests
-    ]
-    output.rows(rows, columns=columns)
+    from andes_spark.cli.plain import plain
+
+    chosen = opened(path, storage_options)
+    found: Listing[Any] = chosen.merges(limit=limit) if merges else chosen.history(limit=limit)
+    if output.is_json:
+        for entry in found:
+            output.document({**plain(entry), **counts_of(entry.counts)})
+    elif found:
+        rows = [entry.details() for entry in found]
+        output.table(rows, columns=list(dict.fromkeys(name for row in rows for name in row)), wide=80)
+    else:
+        output.note("nothing was merged yet" if merges else "no versions")
 
 
 @table.command()
@@ -97,8 +100,10 @@ def history(path: str, output: Output, storage_options: dict[str, str] | None, l
 @flags(VersionOptions)
 def manifest(path: str, output: Output, storage_options: dict[str, str] | None, version: int | None) -> None:
     """Show the manifest of a version: its files, counts and checksums."""
-    opened = ModTable.open(path, storage_options=storage_options)
-    show_manifest(output, opened.manifest(opened.version if version is None else version))
+    from andes_spark.cli.summaries import show_manifest
+
+    chosen = opened(path, storage_options)
+    show_manifest(output, chosen.manifest(chosen.version if version is None else version))
 
 
 def _limit(function: Command) -> Command:
@@ -114,8 +119,7 @@ def quarantined(
     path: str, output: Output, storage_options: dict[str, str] | None, version: int | None, limit: int | None
 ) -> None:
     """Show the mods that were set aside, with the reason."""
-    opened = ModTable.open(path, storage_options=storage_options)
-    show_rows(output, opened.quarantined(version=version).to_reader(), limit)
+    show_rows(output, opened(path, storage_options).quarantined(version=version).to_reader(), limit)
 
 
 @table.command()
@@ -131,17 +135,18 @@ def mods(
     limit: int | None,
 ) -> None:
     """Show the raw log: every mod of some versions as committed."""
-    opened = ModTable.open(path, storage_options=storage_options)
-    show_rows(output, opened.mods(from_version, to_version).to_reader(), limit)
+    show_rows(output, opened(path, storage_options).mods(from_version, to_version).to_reader(), limit)
 
 
 @table.command()
 @table_command
 def verify(path: str, output: Output, storage_options: dict[str, str] | None) -> None:
     """Check all that is stored: chain, checksums, unique keys, base against log. Exits with 1 if it finds fault."""
+    from andes_spark.cli.plain import plain
+
     with output.progress("verify"):
-        result = ModTable.open(path, storage_options=storage_options).verify()
-    output.document({"ok": result.ok, **plain(result)})
+        result = opened(path, storage_options).verify()
+    output.result(result, {"ok": result.ok, **plain(result)})
     if not result.ok:
         click.get_current_context().exit(1)
 
@@ -166,13 +171,14 @@ def read(
     if spark:
         rows = _by_spark(path, storage_options, options).to_reader()
     else:
-        rows = ModTable.open(path, storage_options=storage_options).to_batches(**vars(options))
+        rows = opened(path, storage_options).to_batches(**vars(options))
     show_rows(output, rows, limit)
 
 
-def counts_of(counts: Counts) -> dict[str, int]:
+def counts_of(counts: Counts | MergeCounts) -> dict[str, int]:
     """All counts by name; the log leaves out those that are 0."""
-    return {name: getattr(counts, name) for name in COUNTED}
+    names = COUNTED if isinstance(counts, Counts) else vars(counts)
+    return {name: getattr(counts, name) for name in names}
 
 
 def show_rows(output: Output, rows: pa.RecordBatchReader, limit: int | None) -> None:
@@ -230,7 +236,7 @@ def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOp
 
     s3 = path.startswith(("s3://", "s3a://"))
     session = spark_session("andes table read", s3=s3, config=s3a_settings(storage_options or {}))
-    frame = ModTable.open(path, storage_options=storage_options, spark=session).read(version=options.version)
+    frame = opened(path, storage_options, spark=session).read(version=options.version)
     if options.filter is not None:
         frame = frame.where(options.filter)
     if options.columns is not None:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from andes_spark.cli.dry_run import DryRun
-from andes_spark.cli.inputs import read_schema_file
-from andes_spark.cli.options import flags, values
+from andes_spark.cli.options import FORMATS, flags, values
 from andes_spark.cli.output import Output
-from andes_spark.cli.plain import plain
-from andes_spark.cli.summaries import apply_summary, merge_summary, set_aside_summary
 from andes_spark.cli.table import counts_of, table_command
 from andes_spark.errors import OptionError
-from andes_spark.feeds import wal2json
-from andes_spark.inputs.files import FORMATS, FileRows
-from andes_spark.inputs.locations import files_at, is_on_s3
-from andes_spark.log.log import Log
-from andes_spark.model.manifest import manifest_path
 from andes_spark.model.options import ApplyOptions, CreateOptions, declared_options, defaults, flag_of
-from andes_spark.schema.schema import Schema
-from andes_spark.settings import Settings
-from andes_spark.storage.open import open_storage
-from andes_spark.table.mod_table import ModTable
-from andes_spark.table.open_table import OpenTable
-from andes_spark.table.verbs.due import is_due
+
+if TYPE_CHECKING:
+    from andes_spark.schema.schema import Schema
 
 Options = dict[str, str] | None
 _FILE = click.Path(exists=True, dir_okay=False)
@@ -40,6 +28,10 @@ def dry_run(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, given: dict[str, Any]) -> Schema:
+    from andes_spark.cli.inputs import read_schema_file
+    from andes_spark.feeds import wal2json
+    from andes_spark.schema.schema import Schema
+
     if sum(each is not None for each in (schema, schema_file, feed)) > 1:
         raise OptionError("give one of --schema, --schema-file and --feed", option="schema")
     if schema is not None:
@@ -69,6 +61,12 @@ def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, g
 @dry_run
 def create(path: str, output: Output, storage_options: Options, dry_run: bool, **given: Any) -> None:
     """Create a table, empty or with rows."""
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.feeds import wal2json
+    from andes_spark.model.manifest import manifest_path
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+
     schema = _columns_of(given["schema"], given["schema_file"], given["feed"], given)
     options = values(CreateOptions, given)
     if given["feed"] is not None:
@@ -120,6 +118,12 @@ def apply(
     FILES are files, globs and folders, on disk or S3, of Parquet, CSV with a header, or JSON lines. Prints one result
     for each batch.
     """
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.cli.plain import plain
+    from andes_spark.cli.summaries import apply_summary
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+
     with output.progress("apply") as step:
         storage = open_storage(path, options=storage_options)
         opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
@@ -135,18 +139,24 @@ def apply(
             content = {**plain(result), "counts": counts_of(result.counts)}
             if dry_run:
                 content["dry_run"] = True
-            output.document(content, text=apply_summary(result, dry_run=dry_run))
+                output.document(content, text=apply_summary(result))
+            else:
+                output.result(result, content)
 
 
 def _one(files: tuple[str, ...], storage_options: Options, given: dict[str, Any]) -> Iterator[_Batch]:
     if given["feed_table"] is not None:
         raise OptionError("--feed-table goes with --format wal2json", option="feed_table")
+    from andes_spark.inputs.files import FileRows
+
     rows = FileRows(files, given["form_of_files"], _input_options(files[0], storage_options))
     yield _Batch(rows, values(ApplyOptions, given))
 
 
 def _input_options(path: str, storage_options: Options) -> Options:
     """Storage options for input files: those of the command if the files are on S3."""
+    from andes_spark.inputs.locations import is_on_s3
+
     return storage_options if is_on_s3(path) else None
 
 
@@ -156,6 +166,9 @@ _FOR_FEEDS = ("max_quarantined", "strict_replay", "merge", "job")
 def _feed(
     files: tuple[str, ...], schema: Schema, keys: tuple[str, ...], sequence: tuple[str, ...], given: dict[str, Any]
 ) -> Iterator[_Batch]:
+    from andes_spark.feeds import wal2json
+    from andes_spark.inputs.locations import files_at
+
     default = defaults(ApplyOptions)
     chosen = values(ApplyOptions, given)
     wrong = [name for name, value in chosen.items() if name not in _FOR_FEEDS and value != default[name]]
@@ -204,6 +217,14 @@ def _free(name: str, schema: Schema) -> str:
 @dry_run
 def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry_run: bool) -> None:
     """Fold pending mods into the base, in one Delta commit."""
+    from andes_spark.cli.plain import plain
+    from andes_spark.log.log import Log
+    from andes_spark.settings import Settings
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+    from andes_spark.table.open_table import OpenTable
+    from andes_spark.table.verbs.due import is_due
+
     settings = Settings()
     storage = open_storage(path, options=storage_options)
     with output.progress("merge") as step:
@@ -219,7 +240,7 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
             output.document({"status": "not due", "applied": opened.status().applied})
         else:
             result = opened.merge()
-            output.document(plain(result), text=merge_summary(result))
+            output.result(result, plain(result))
 
 
 @click.command("set-aside")
@@ -228,6 +249,12 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
 @dry_run
 def set_aside(path: str, output: Output, storage_options: Options, version: int, dry_run: bool) -> None:
     """Take the mods of a committed version that is not merged out of the table."""
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.cli.plain import plain
+    from andes_spark.cli.summaries import set_aside_summary
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+
     storage = open_storage(path, options=storage_options)
     with output.progress("set aside") as step:
         opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)

@@ -72,10 +72,7 @@ def gallop(storage: Storage) -> int:
         return storage.size(manifest_path(version)) is not None
 
     if not exists(0):
-        raise NoSuchTableError(
-            f"{storage.url}: no table of andes_spark here; check the path, or create one with ModTable.create",
-            table=storage.url,
-        )
+        raise _no_table(storage)
     low, step = 0, 1
     while exists(low + step):
         low += step
@@ -104,3 +101,14 @@ def hinted_is_gone(table: str, version: int) -> LogDamagedError:
         table=table,
         version=version,
     )
+
+
+def _no_table(storage: Storage) -> NoSuchTableError:
+    if next(storage.list("_delta_log"), None) is None:
+        text = "there is no table of andes_spark here; check the path, or create the table"
+    else:
+        text = (
+            "this is a Delta table without a log of mods, which this release cannot open; create a table in another "
+            "folder, with the rows of this one as data"
+        )
+    return NoSuchTableError(f"{storage.url}: {text}", table=storage.url)

@@ -247,6 +247,9 @@ class CreateOptions(Options):
     if_not_exists: bool = option(
         FLAG, False, help="Open the table that is there already, if it has the same keys and sequence columns."
     )
+    allow_existing_files: bool = option(
+        FLAG, False, help="Create the table in a folder that holds other files; they stay as they are."
+    )
     partition_by: tuple[str, ...] = option(NAMES, (), help="Columns by which the base's files are laid out.")
     merge: str = option(
         TEXT, "always", help='When mods are merged: "always" (by each apply), "manual", or a staleness ("15 minutes").'

@@ -39,7 +39,7 @@ def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Stora
 
         return S3Storage(url, options or {})
     if scheme not in (None, "file"):
-        near = get_close_matches(scheme or "", ["s3", "s3a", "file"], n=1, cutoff=0.5)
+        near = get_close_matches(scheme or "", ["s3", "s3a", "file"], n=1, cutoff=0.75)
         hint = f" Did you mean {near[0]}://?" if near else ""
         raise OptionError(
             f"Tables on {scheme}:// are not supported: use a path, file:///path or s3://bucket/folder.{hint}",

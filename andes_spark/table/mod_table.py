@@ -85,6 +85,7 @@ class ModTable:
         text_sequence: bool = False,
         data: Any = None,
         if_not_exists: bool = False,
+        allow_existing_files: bool = False,
         partition_by: str | Sequence[str] = (),
         merge: str = "always",
         lateness: str = "30 days",
@@ -109,6 +110,7 @@ class ModTable:
             text_sequence: accept sequence columns of text, ordered byte by byte, where ``'10'`` comes before ``'9'``.
             data: rows of an initial load, written straight to the base; their keys must be unique.
             if_not_exists: open the table that is there already, if its keys are the same.
+            allow_existing_files: create the table in a folder that holds other files; they stay as they are.
             partition_by: columns by which the base's files are laid out.
             merge: ``"always"`` (each apply ends merged), ``"manual"``, or a staleness such as ``"15 minutes"``.
             lateness: how long the sequences of deleted keys are remembered at least.
@@ -124,7 +126,7 @@ class ModTable:
 
         Raises:
             OptionError: names, keys or options that cannot be used, all at once.
-            TableExistsError: there is a table already.
+            TableExistsError: there is a table already, or the folder holds other files.
             DuplicateKeyError, BadModsError, SchemaMismatchError: ``data`` cannot be loaded.
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
@@ -134,6 +136,7 @@ class ModTable:
             sequence_by=sequence_by,
             text_sequence=text_sequence,
             if_not_exists=if_not_exists,
+            allow_existing_files=allow_existing_files,
             partition_by=partition_by,
             merge=merge,
             lateness=lateness,

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from andes_spark.cli.app import Andes
 from andes_spark.cli.output import Output
-from andes_spark.cli.summaries import apply_summary, merge_summary
+from andes_spark.cli.summaries import apply_summary
 from andes_spark.errors import BadModsError, StorageFullError, ThrottledError
 from andes_spark.model.manifest import Counts
 from andes_spark.model.results import ApplyResult, CompactResult, MergeCounts, MergeResult, Step
@@ -58,17 +58,17 @@ def test_errors_carry_their_fields_in_json(capsys):
 def test_summaries():
     counts = Counts(received=4, upserts=3, deletes=1)
     done = ApplyResult(7, counts, merge=MERGED, steps=(STEP,))
-    assert apply_summary(done).splitlines() == [
-        "version 7: 4 received, 3 upserts, 1 deletes",
-        "merge: the base contains version 7: 2 inserted, 1 late; 3 small files packed into 1",
-        "0.50 s, 6 requests, 4,096 bytes written, 2 Spark jobs",
+    assert str(done).splitlines() == [
+        "apply  version 7: 4 received, 3 upserts, 1 delete",
+        "merge  the base contains version 7: 2 inserted, 1 late; 3 files rewritten as 1",
+        "took   0.50 s, 6 requests, 4.0 KiB written, 2 Spark jobs",
     ]
     assert apply_summary(replace(done, replayed=True)).startswith("nothing to do: applied before, as version 7")
-    assert apply_summary(done, dry_run=True) == "would become version 7: 4 received, 3 upserts, 1 deletes"
+    assert apply_summary(done) == "would become version 7: 4 received, 3 upserts, 1 delete"
     failed = MergeResult("failed", 6, -1, error=StorageFullError("no space"))
-    assert "the next one takes the mods: no space" in apply_summary(replace(done, merge=failed))
-    assert "under way" in merge_summary(MergeResult("skipped", 6, -1))
-    assert "nothing was pending" in merge_summary(MergeResult("nothing", 6, 8))
+    assert "the next merge takes the mods: no space" in str(replace(done, merge=failed))
+    assert "under way" in str(MergeResult("skipped", 6, -1))
+    assert "nothing was pending" in str(MergeResult("nothing", 6, 8))
 
 
 class Terminal(io.StringIO):

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from andes_spark.cli.json_lines import to_json
-from andes_spark.cli.plain import plain
+from andes_spark.cli.plain import plain, to_json
 from andes_spark.errors import SchemaMismatchError
 from andes_spark.inputs.json_lines import parsed
 from andes_spark.model.manifest import Counts

@@ -17,7 +17,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from andes_spark.cli.app import andes
-from andes_spark.cli.json_lines import json_lines, to_json
+from andes_spark.cli.json_lines import json_lines
+from andes_spark.cli.plain import to_json
 from andes_spark.model.values import python_rows
 from andes_spark.settings import Settings
 from andes_spark.storage.disk import DiskStorage
@@ -54,7 +55,7 @@ def read(monkeypatch, *arguments: str) -> tuple[list[str], str, int]:
 
 def test_twenty_rows_take_one_file(folder, monkeypatch):
     lines, note, opened = read(monkeypatch)
-    assert (len(lines), opened) == (24, 1)
+    assert (len(lines), opened) == (22, 1)
     assert "--limit" in note
 
 
@@ -80,7 +81,7 @@ def test_json_has_all_rows_and_no_note(folder, monkeypatch):
 
 def test_exactly_twenty_rows_have_no_note(folder, monkeypatch):
     lines, note, _ = read(monkeypatch, "--filter", "id < 20")
-    assert (len(lines), note) == (24, "")
+    assert (len(lines), note) == (22, "")
 
 
 def list_of(pairs: dict[str, int]) -> list[tuple[str, int]]:

@@ -90,7 +90,7 @@ def test_status_tells_ages_and_sizes(table):
 
 
 def test_a_foreign_write_is_shown_first(table):
-    status = replace(table.status(), foreign=9)
+    status = replace(table.status(), foreign=9, stopped="Delta version 9 changed rows")
     assert str(status).splitlines()[0].startswith("MERGES ARE STOPPED  Delta version 9")
     assert "MERGES ARE STOPPED" in repr(status)
 

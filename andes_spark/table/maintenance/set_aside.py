@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from andes_spark.errors import OptionError
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
+from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.events import SetAside, mods_of
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.options import INTEGER, require
 from andes_spark.table.open_table import OpenTable
 
 
-@dataclass(frozen=True)
-class SetAsideResult:
+@dataclass(frozen=True, repr=False)
+class SetAsideResult(Displayed):
     """What setting a version aside did.
 
     Attributes:
@@ -28,6 +29,16 @@ class SetAsideResult:
     committed: int
     mods: int
     repeated: bool = False
+
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        before = "before, " if self.repeated else ""
+        mods = count_text(self.mods, "mods")
+        return f"version {self.version} was set aside {before}by version {self.committed}: {mods}"
+
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        return {"set aside": self.summary()}
 
 
 def set_aside(open_table: OpenTable, version: int) -> SetAsideResult:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import polars as pl
@@ -41,6 +42,9 @@ from andes_spark.table.sessions import input_options
 _FOREVER = "interval 36500 days"
 _INDEXED = 32
 _DEFINITION = "andes_definition"
+_FILES_LOOKED_AT = 100
+_FILES_NAMED = 3
+_OURS = re.compile(r"(_andes/.*|_delta_log/.*|part-[0-9a-f-]{36}\.zstd\.parquet)", re.DOTALL)
 
 
 def read_schema(given: Any) -> Schema:
@@ -121,17 +125,27 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
     )
 
 
-def create_table(storage: Storage, definition: Definition, settings: Settings, *, data: Any = None) -> Log:
+def create_table(
+    storage: Storage,
+    definition: Definition,
+    settings: Settings,
+    *,
+    data: Any = None,
+    allow_existing_files: bool = False,
+) -> Log:
     """Create a table, with rows if there are any; returns its log.
 
     Raises:
         ClockError: this machine's clock is far from the store's; nothing stays behind.
-        TableExistsError: the folder holds a table, a Delta table that is not ours, or an unfinished load.
+        TableExistsError: the folder holds a table, a Delta table that is not ours, an unfinished load,
+            or other files that are not allowed.
         DuplicateKeyError, BadModsError, SchemaMismatchError: rows that cannot be loaded; nothing stays behind.
     """
     if storage.size(manifest_path(0)) is not None:
         raise exists(storage)
     unfinished = _unfinished(storage, definition, loads=data is not None)
+    if unfinished is None and not allow_existing_files:
+        _refuse_other_files(storage)
     if data is not None and not is_spark(data):
         data = _begun(storage, definition, settings, data)
     log = Log(storage, settings)
@@ -163,8 +177,7 @@ def create_table(storage: Storage, definition: Definition, settings: Settings, *
 def exists(storage: Storage) -> TableExistsError:
     """The error for a folder that holds a table already."""
     return TableExistsError(
-        f"{storage.url}: there is a table here already; open it with ModTable.open, or pass if_not_exists=True "
-        "(--if-not-exists on the command line)",
+        f"{storage.url}: there is a table here already; open it, or pass if_not_exists=True",
         table=storage.url,
     )
 
@@ -186,6 +199,24 @@ def _refuse_remains(storage: Storage, *, begun: bool) -> None:
         "manifests; restore them, or delete the folder",
         table=storage.url,
         path=manifest_path(0),
+    )
+
+
+def _refuse_other_files(storage: Storage) -> None:
+    """Refuse a folder with files of others; one page of a listing shows some.
+
+    Data files as this library names them are left alone: a load that was interrupted leaves them behind.
+    """
+    first = islice(storage.list(), _FILES_LOOKED_AT)
+    others = [info.path for info in first if not _OURS.fullmatch(info.path)]
+    if not others:
+        return
+    named = ", ".join(others[:_FILES_NAMED]) + (", ..." if len(others) > _FILES_NAMED else "")
+    raise TableExistsError(
+        f"{storage.url}: the folder holds files that are no part of a table ({named}); choose an empty folder, or pass "
+        "allow_existing_files=True",
+        table=storage.url,
+        paths=tuple(others[:_FILES_NAMED]),
     )
 
 
@@ -223,8 +254,8 @@ def _unfinished(storage: Storage, definition: Definition, *, loads: bool) -> str
     parameters = {} if entry is None else (entry.commit_info or {}).get("operationParameters", {})
     if entry is not None and _DEFINITION not in parameters:
         raise TableExistsError(
-            f"{storage.url}: there is a Delta table here that has no log of mods, so it is no table of this "
-            "library; choose another folder",
+            f"{storage.url}: there is a Delta table here that has no log of mods, and this release cannot make it one "
+            "in place; create the table in another folder, with the rows of this one as data",
             table=storage.url,
         )
     _refuse_remains(storage, begun=entry is not None)

@@ -102,7 +102,7 @@ class Status(Displayed):
 
     def summary(self) -> str:
         """See ``Displayed``."""
-        warning = "" if self.foreign is None else "MERGES ARE STOPPED by a foreign write; "
+        warning = "" if self.stopped is None else "MERGES ARE STOPPED; "
         return f"{warning}{self.table}, version {self.version}, {self._rows()}, {self._pending()} pending"
 
     def details(self) -> dict[str, str]:
@@ -126,10 +126,7 @@ class Status(Displayed):
         }
 
     def _stopped(self) -> dict[str, str]:
-        if self.foreign is None:
-            return {}
-        reason = f"Delta version {self.foreign} of another writer changed the base; reads do not show it"
-        return {"MERGES ARE STOPPED": reason}
+        return {} if self.stopped is None else {"MERGES ARE STOPPED": self.stopped}
 
     def _pending(self) -> str:
         if not self.pending_versions:

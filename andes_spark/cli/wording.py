@@ -1,0 +1,56 @@
+"""Messages of the library in the words of the command line: options by their flags, verbs by their commands."""
+
+from __future__ import annotations
+
+import re
+
+from andes_spark.model.options import (
+    ApplyOptions,
+    CreateOptions,
+    Declared,
+    HistoryOptions,
+    ModsOptions,
+    Options,
+    ReadOptions,
+    VersionOptions,
+    declared_options,
+    flag_of,
+)
+
+_CLASSES: tuple[type[Options], ...] = (
+    CreateOptions,
+    ApplyOptions,
+    ReadOptions,
+    ModsOptions,
+    HistoryOptions,
+    VersionOptions,
+)
+_VERBS = re.compile(r"(?<![\w.])(?:ModTable\.)?(apply|create|history|manifest|merge|mods|read|status|verify)\(\)")
+
+
+def worded(message: str) -> str:
+    """A message in which options and verbs of Python have the names that they have on the command line."""
+    message = _OPTION.sub(_flag, message)
+    return _VERBS.sub(r"andes table \1", message)
+
+
+def _declared() -> dict[str, Declared]:
+    return {name: declared for kind in _CLASSES for name, declared in declared_options(kind).items()}
+
+
+_DECLARED = _declared()
+_OPTION = re.compile(
+    r"(?<![\w\"'`./-])(?P<name>"
+    + "|".join(map(re.escape, sorted(_DECLARED, key=len, reverse=True)))
+    + r")(?P<value>=(?:True|False|\"[^\"]*\"|\w+))?(?![\w\"'`./=-])"
+)
+
+
+def _flag(match: re.Match[str]) -> str:
+    name, value = match["name"], match["value"]
+    if value is None and "_" not in name:
+        return match[0]  # a word of English as well
+    flag = flag_of(name, _DECLARED[name])
+    if value == "=False":
+        return f"--no-{flag[2:]}"
+    return flag if value in (None, "=True") else f"{flag} {value[1:]}"

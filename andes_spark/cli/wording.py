@@ -53,4 +53,4 @@ def _flag(match: re.Match[str]) -> str:
     flag = flag_of(name, _DECLARED[name])
     if value == "=False":
         return f"--no-{flag[2:]}"
-    return flag if value in (None, "=True") else f"{flag} {value[1:]}"
+    return flag if value in (None, "=True") else f"{flag} {value[1:].strip(chr(34))}"

@@ -150,9 +150,11 @@ class ModTable:
         definition = define(read_schema(schema), options)
         try:
             with about(storage.url):
-                log = create_table(storage, definition, chosen, data=data)
-        except TableExistsError:
-            if not options.if_not_exists:
+                log = create_table(
+                    storage, definition, chosen, data=data, allow_existing_files=options.allow_existing_files
+                )
+        except TableExistsError as error:
+            if not options.if_not_exists or error.paths:
                 raise
             log = Log.open(storage, chosen)
             there = log.definition

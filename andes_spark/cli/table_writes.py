@@ -63,6 +63,7 @@ def create(path: str, output: Output, storage_options: Options, dry_run: bool, *
     """Create a table, empty or with rows."""
     from andes_spark.cli.dry_run import DryRun
     from andes_spark.feeds import wal2json
+    from andes_spark.inputs.files import FileRows
     from andes_spark.model.manifest import manifest_path
     from andes_spark.storage.open import open_storage
     from andes_spark.table.mod_table import ModTable

@@ -28,8 +28,13 @@ _CLASSES: tuple[type[Options], ...] = (
 _VERBS = re.compile(r"(?<![\w.])(?:ModTable\.)?(apply|create|history|manifest|merge|mods|read|status|verify)\(\)")
 
 
+_PYTHON_ONLY = re.compile(r"[,;]? or give (?:it as )?a (?:Spark Column|polars expression)[^;.]*")
+_SET_ASIDE = re.compile(r"set_aside\(version=(\d+)\)(?: \(andes table set-aside\))?")
+
+
 def worded(message: str) -> str:
     """A message in which options and verbs of Python have the names that they have on the command line."""
+    message = _SET_ASIDE.sub(r"andes table set-aside TABLE \1", _PYTHON_ONLY.sub("", message))
     message = _OPTION.sub(_flag, message)
     return _VERBS.sub(r"andes table \1", message)
 

@@ -161,7 +161,7 @@ def test_read_by_spark(spark, orders):
 
 def test_the_guides_name_every_command_and_only_options_that_exist():
     text = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-    lines = re.findall(r"andes table (\w+)((?:[^\n`\\]|\\\n)*)", text)
+    lines = re.findall(r"andes table ([\w-]+)((?:[^\n`\\]|\\\n)*)", text)
     assert {name for name, _ in lines} == set(table.commands)
     for name, rest in lines:
         known = {option for each in table.commands[name].params for option in (*each.opts, *each.secondary_opts)}

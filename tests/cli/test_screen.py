@@ -156,6 +156,8 @@ def test_messages_are_in_the_words_of_the_command_line(orders, arguments):
         ("send it through apply()", "send it through andes table apply"),
         ("the file batch_id.csv, a column 'primary_key'", "the file batch_id.csv, a column 'primary_key'"),
         ("properties", "properties"),
+        ("set_aside(version=2) (andes table set-aside) takes it out", "andes table set-aside TABLE 2 takes it out"),
+        ("compute a column first, or give a polars expression in Python", "compute a column first"),
     ],
 )
 def test_options_have_the_names_of_their_flags(python, command_line):
@@ -204,3 +206,10 @@ def test_a_wrong_option_loads_nothing_heavy():
 def test_status_loads_no_engine_that_it_does_not_need(orders):
     modules, _ = loaded_by("table", "status", str(Path(orders).absolute()))
     assert not modules & {"deltalake", "obstore", "rich", "pandas", "boto3", "pyspark", "sqlglot"}
+
+
+def test_formats_of_files_are_those_of_the_library():
+    from andes_spark.cli import options
+    from andes_spark.inputs import files
+
+    assert options.FORMATS == files.FORMATS

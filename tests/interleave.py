@@ -316,7 +316,7 @@ class World:
     def _rewound(self, table: ModTable) -> bool:
         """Whether a merge started from an older state than the newest: mods are counted by both merges then."""
         merges = table.merges()
-        return any(later["from_version"] <= earlier["to_version"] for later, earlier in itertools.pairwise(merges))
+        return any(later.from_version <= earlier.to_version for later, earlier in itertools.pairwise(merges))
 
 
 UNKNOWN: list[Mod] = []

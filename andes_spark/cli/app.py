@@ -33,8 +33,8 @@ class Andes(click.Group):
                 _output(ctx).error(error)
                 ctx.exit(exit_code(error))
             except click.NoSuchOption as error:
-                error.possibilities = get_close_matches(error.option_name, error.possibilities or [], cutoff=_NEAR)
-                raise
+                near = get_close_matches(error.option_name, error.possibilities or [], cutoff=_NEAR)
+                raise click.NoSuchOption(error.option_name, error.message, near, error.ctx) from None
 
 
 def exit_code(error: AndesError) -> int:

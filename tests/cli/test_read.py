@@ -119,8 +119,9 @@ def test_json_lines_are_the_values_of_each_row(data):
         column = pa.array(data.draw(st.lists(st.none() | values, min_size=size, max_size=size)), kind)
         columns[name] = column.view(pa.date32()) if name == "far" else column
     rows = pa.table(columns)
-    lines = "".join(map(json_lines, rows.to_batches())).splitlines(keepends=True)
-    assert all(line.endswith("\n") for line in lines)
+    text = "".join(map(json_lines, rows.to_batches()))
+    assert text == "" or text.endswith("\n")
+    lines = text.split("\n")[:-1]
     expected = [json.loads(to_json(row)) for row in python_rows(rows)]
     assert [json.loads(line) for line in lines] == expected
 

@@ -73,6 +73,8 @@ def status(path: str, output: Output, storage_options: dict[str, str] | None) ->
 
     found = opened(path, storage_options).status()
     output.result(found, plain(found))
+    if found.stopped is not None:
+        output.warning(f"merges stop: {found.stopped}")
 
 
 @table.command()

@@ -165,7 +165,12 @@ class MergeResult(Displayed):
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
-        return {"merge": self.summary(), **_afterwards(self.advisory), "took": spent_text(self.steps)}
+        return {
+            "merge": self.summary(),
+            **_warned(self),
+            **_afterwards(self.advisory),
+            "took": spent_text(self.steps),
+        }
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,7 +201,7 @@ class ApplyResult(Displayed):
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
-        merged = {} if self.merge is None else {"merge": self.merge.summary()}
+        merged = {} if self.merge is None else {"merge": self.merge.summary(), **_warned(self.merge)}
         steps = self.steps if self.merge is None else (*self.steps, *self.merge.steps)
         return {"apply": self.summary(), **merged, **_afterwards(self.advisory), "took": spent_text(steps)}
 
@@ -337,6 +342,11 @@ def spent_text(steps: Iterable[Step]) -> str:
     ]
     jobs = sum(step.spark_jobs for step in done)
     return ", ".join([*spent, *([count_text(jobs, "Spark jobs")] if jobs else [])])
+
+
+def _warned(merge: MergeResult) -> dict[str, str]:
+    """The warning of a merge, as a field for people."""
+    return {} if merge.warning is None else {"WARNING": merge.warning}
 
 
 def _afterwards(failures: Iterable[AdvisoryFailure]) -> dict[str, str]:

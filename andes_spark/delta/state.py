@@ -201,8 +201,8 @@ class Commit:
     @property
     def commit_id(self) -> str | None:
         """Identifies the attempt that made the commit, if its writer says so."""
-        found = (self.commit_info or {}).get("txnId")
-        return found if isinstance(found, str) else None
+        commit_id = (self.commit_info or {}).get("txnId")
+        return commit_id if isinstance(commit_id, str) else None
 
     @property
     def previous(self) -> str | None:
@@ -226,8 +226,3 @@ class Commit:
     def changes_metadata(self) -> bool:
         """Whether schema or properties may have changed."""
         return any(kind == "metaData" for kind, _ in self.actions)
-
-    @property
-    def changes_protocol(self) -> bool:
-        """Whether the protocol may have changed."""
-        return any(kind == "protocol" for kind, _ in self.actions)

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 MAGIC = 1681511377
 FILE_VERSION = b"\x01"
 
-INLINE_BYTES = 256
-"""Serialized size up to which a vector goes into the log: about a hundred scattered rows of a file."""
-
 _ENCODED_UUID = 20
 _MAX_POSITION = (1 << 63) - 1
 
@@ -98,19 +95,19 @@ class VectorDescriptor:
             )
         try:
             offset = value.get("offset")
-            found = cls(
+            descriptor = cls(
                 kind,
                 str(value["pathOrInlineDv"]),
                 None if kind == "i" else int(offset or 0),
                 int(value["sizeInBytes"]),
                 int(value["cardinality"]),
             )
-            found.file_path  # noqa: B018 - decodes the name
+            descriptor.file_path  # noqa: B018 - decodes the name
         except (KeyError, TypeError, ValueError) as error:
             raise LogDamagedError(f"a deletion vector that cannot be read: {error}") from error
-        if found.size < 0 or found.cardinality < 0 or (found.offset or 0) < 0:
-            raise LogDamagedError(f"a deletion vector with a negative size: {found}")
-        return found
+        if descriptor.size < 0 or descriptor.cardinality < 0 or (descriptor.offset or 0) < 0:
+            raise LogDamagedError(f"a deletion vector with a negative size: {descriptor}")
+        return descriptor
 
 
 def unique_id(value: Mapping[str, Any] | None) -> str | None:
@@ -192,10 +189,10 @@ def load_vectors(storage: Storage, descriptors: Mapping[str, VectorDescriptor]) 
     by_file: defaultdict[str | None, list[str]] = defaultdict(list)
     for key, descriptor in descriptors.items():
         by_file[descriptor.file_path].append(key)
-    found: dict[str, BitMap64] = {}
+    bitmaps: dict[str, BitMap64] = {}
     for path, keys in by_file.items():
         if path is None or len(keys) == 1:
-            found.update((key, load_vector(storage, descriptors[key])) for key in keys)
+            bitmaps.update((key, load_vector(storage, descriptors[key])) for key in keys)
             continue
         with _of_table(storage):
             content = storage.find(path)
@@ -205,13 +202,13 @@ def load_vectors(storage: Storage, descriptors: Mapping[str, VectorDescriptor]) 
                 descriptor = descriptors[key]
                 begin = descriptor.offset or 0
                 block = content[begin : begin + descriptor.size + 8]
-                found[key] = _decode(_checked(block, descriptor, path), descriptor, path)
-    return found
+                bitmaps[key] = _decode(_checked(block, descriptor, path), descriptor, path)
+    return bitmaps
 
 
 @contextmanager
 def _of_table(storage: Storage) -> Iterator[None]:
-    """Say of which table the vector is that an error inside is about."""
+    """Add the table to an error about a vector."""
     try:
         yield
     except FileDamagedError as error:
@@ -219,18 +216,15 @@ def _of_table(storage: Storage) -> Iterator[None]:
         raise FileDamagedError(f"{storage.url}: {error.message}", **fields) from error
 
 
-def write_vectors(
-    storage: Storage, vectors: Mapping[str, BitMap64], *, inline_bytes: int = INLINE_BYTES
-) -> dict[str, VectorDescriptor]:
-    """Store vectors, small ones inline and the others packed into one new file.
+def write_vectors(storage: Storage, vectors: Mapping[str, BitMap64]) -> dict[str, VectorDescriptor]:
+    """Store vectors, packed into one new file; none inline, since Delta's VACUUM fails at those.
 
     Args:
         storage: the table's folder.
         vectors: by data file (any key serves); none empty.
-        inline_bytes: serialized size up to which a vector becomes part of its descriptor.
 
     Returns:
-        A descriptor for every key. The file, if one was needed, is durable.
+        A descriptor for every key. The file is durable.
     """
     descriptors: dict[str, VectorDescriptor] = {}
     name = uuid.uuid4()
@@ -241,9 +235,6 @@ def write_vectors(
         if not bitmap:
             raise ValueError(f"an empty deletion vector for {key!r}")
         data = serialize(bitmap)
-        if len(data) <= inline_bytes:
-            descriptors[key] = VectorDescriptor("i", z85.encode(data), None, len(data), len(bitmap))
-            continue
         descriptors[key] = VectorDescriptor("u", encoded, offset, len(data), len(bitmap))
         parts += [struct.pack(">I", len(data)), data, struct.pack(">I", zlib.crc32(data))]
         offset += len(data) + 8

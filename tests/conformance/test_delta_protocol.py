@@ -155,7 +155,7 @@ class Table:
             partition_values=values,
         )
 
-    def delete(self, keys: set[int], *, inline_bytes: int = vectors.INLINE_BYTES) -> None:
+    def delete(self, keys: set[int]) -> None:
         """Delete rows by deletion vectors, in one commit."""
         state = self.state
         new = {}
@@ -165,7 +165,7 @@ class Table:
             if len(hit):
                 old = vectors.load_vector(self.storage, file.vector) if file.vector else None
                 new[location] = vectors.from_positions(hit) | old if old else vectors.from_positions(hit)
-        written = vectors.write_vectors(self.storage, new, inline_bytes=inline_bytes)
+        written = vectors.write_vectors(self.storage, new)
         entry = [
             actions.commit_info("DELETE", timestamp_ms=now(), commit_id="c", read_version=state.version),
             actions.txn("andes:test", state.version + 1),
@@ -274,7 +274,7 @@ def test_all_readers_agree_on_what_we_write(spark, tmp_path, partition_columns):
     check_readers(spark, table)
 
     table.delete(set(range(7, 500, 3)) | {1002, 2005})
-    table.delete(set(range(1100, 1300)), inline_bytes=0)
+    table.delete(set(range(1100, 1300)))
     assert {f.vector.storage_type for f in table.state.files.values() if f.vector} == {"i", "u"}
     check_readers(spark, table)
 
@@ -318,7 +318,7 @@ def test_delta_goes_on_with_a_table_that_we_wrote(spark, tmp_path):
     assert write_checkpoint(table.storage, table.state, now_ms=time.time_ns() // 1_000_000)
     check_readers(spark, table)
     bins = [info.path for info in table.storage.list() if info.path.endswith(".bin")]
-    table.delete(set(range(1100, 1200)), inline_bytes=0)
+    table.delete(set(range(1100, 1200)))
     spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
     try:
         spark.sql(f"VACUUM {url} RETAIN 0 HOURS")

@@ -436,13 +436,13 @@ def test_a_commit():
     for version in range(5):
         found = delta_log.read_commit(storage, version)
         assert found is not None
-        flags.append((found.data_change, found.changes_metadata, found.changes_protocol, found.commit_id))
+        flags.append((found.data_change, found.changes_metadata, found.commit_id))
     assert flags == [
-        (False, True, True, None),
-        (False, False, False, "c1"),
-        (False, False, False, None),
-        (True, False, False, None),
-        (False, False, True, None),
+        (False, True, None),
+        (False, False, "c1"),
+        (False, False, None),
+        (True, False, None),
+        (False, False, None),
     ]
     assert delta_log.read_commit(storage, 5) is None
 

@@ -66,11 +66,11 @@ def test_positions_round_trip(found):
     assert vectors.deserialize(vectors.serialize(bitmap)) == bitmap
 
 
-@given(st.dictionaries(st.text(max_size=5), positions, max_size=6), st.sampled_from([0, 60, 10**6]))
-def test_written_vectors_are_read_again(found, inline_bytes):
+@given(st.dictionaries(st.text(max_size=5), positions, max_size=6))
+def test_written_vectors_are_read_again(found):
     storage = MemoryStorage()
     bitmaps = {key: BitMap64(rows) for key, rows in found.items()}
-    descriptors = vectors.write_vectors(storage, bitmaps, inline_bytes=inline_bytes)
+    descriptors = vectors.write_vectors(storage, bitmaps)
     assert descriptors.keys() == bitmaps.keys()
     assert vectors.load_vectors(storage, descriptors) == bitmaps
     for key, descriptor in descriptors.items():
@@ -78,13 +78,22 @@ def test_written_vectors_are_read_again(found, inline_bytes):
         assert again == descriptor
         assert vectors.load_vector(storage, again) == bitmaps[key]
         assert again.unique_id == vectors.unique_id(descriptor.to_json())
-    assert len(list(storage.list())) == any(d.storage_type == "u" for d in descriptors.values())
+    assert {descriptor.storage_type for descriptor in descriptors.values()} <= {"u"}
+    assert len(list(storage.list())) == bool(descriptors)
+
+
+@given(positions)
+def test_vectors_that_others_wrote_inline_are_read(found):
+    bitmap = BitMap64(found)
+    data = vectors.serialize(bitmap)
+    inline = VectorDescriptor("i", z85.encode(data), None, len(data), len(bitmap))
+    assert vectors.load_vectors(MemoryStorage(), {"f": inline}) == {"f": bitmap}
 
 
 def test_the_layout_of_a_file():
     storage = MemoryStorage()
     a, b = BitMap64([1]), BitMap64(range(10, 2000, 3))
-    descriptors = vectors.write_vectors(storage, {"a": a, "b": b}, inline_bytes=0)
+    descriptors = vectors.write_vectors(storage, {"a": a, "b": b})
     path = file_path(descriptors["a"])
     assert path == descriptors["b"].file_path
     data_a, data_b = vectors.serialize(a), vectors.serialize(b)
@@ -125,7 +134,7 @@ def test_an_empty_vector_is_refused():
 def test_a_damaged_file_is_noticed(damage, together):
     storage = MemoryStorage()
     whole = {"a": BitMap64([1, 5]), "b": BitMap64([7])}
-    descriptors = vectors.write_vectors(storage, whole, inline_bytes=0)
+    descriptors = vectors.write_vectors(storage, whole)
     path = file_path(descriptors["a"])
     storage.put(path, damage(storage.get(path)))
     with pytest.raises(FileDamagedError) as failure:
@@ -136,7 +145,7 @@ def test_a_damaged_file_is_noticed(damage, together):
 @pytest.mark.parametrize("together", [False, True])
 def test_a_missing_file_is_noticed(together):
     storage = MemoryStorage()
-    descriptors = vectors.write_vectors(storage, {"a": BitMap64([1]), "b": BitMap64([2])}, inline_bytes=0)
+    descriptors = vectors.write_vectors(storage, {"a": BitMap64([1]), "b": BitMap64([2])})
     storage.delete([file_path(descriptors["a"])])
     with pytest.raises(FileDamagedError, match="missing"):
         load_all(storage, descriptors, together)

@@ -217,8 +217,7 @@ def _mark(context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap
     whole = {each.number for each in removed}
     kept = {each.path: each for each in touched if each.number not in whole}
     marked = {path: gone[each.number] | dead.get(path, BitMap64()) for path, each in kept.items()}
-    # None inline: Delta's VACUUM fails at a vector that is no file (MatchError of VacuumCommand in Delta 4.4).
-    descriptors = write_vectors(context.storage, marked, inline_bytes=0)
+    descriptors = write_vectors(context.storage, marked)
     for path, descriptor in descriptors.items():
         context.keys.put_vector(path, descriptor, marked[path])
         result.append(actions.remove(kept[path].file, timestamp_ms=now))

@@ -190,7 +190,11 @@ class VersionExpiredError(NotFoundError):
 
 
 class TableExistsError(AndesError):
-    """The folder already holds a table, or other files: ``paths`` are some of them."""
+    """The folder already holds a table, or other files: ``paths`` are some of them.
+
+    Attributes:
+        paths: some of the files in it.
+    """
 
     paths: tuple[str, ...] | None = None
 

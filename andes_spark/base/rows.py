@@ -60,7 +60,7 @@ class RowWriter:
         if len(parts) < 2:
             return [self._write_file(storage, values, piece, data_change) for values, piece in parts]
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(lambda each: self._write_file(storage, each[0], each[1], data_change), parts))
+            return list(pool.map(lambda part: self._write_file(storage, part[0], part[1], data_change), parts))
 
     def _partitions(self, rows: pa.Table) -> Iterator[tuple[dict[str, str | None], pa.Table]]:
         if rows.num_rows == 0:

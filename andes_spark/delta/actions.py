@@ -49,7 +49,7 @@ def commit_info(
     Args:
         operation: such as ``MERGE``.
         timestamp_ms: milliseconds since 1970.
-        commit_id: identifies this attempt; found again as ``Commit.commit_id``.
+        commit_id: identifies this attempt; read again as ``Commit.commit_id``.
         parameters: values are stored as JSON text, as Delta does.
         metrics: stored as text.
         read_version: the version that the commit was planned on.

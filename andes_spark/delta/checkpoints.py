@@ -82,12 +82,12 @@ class Finder:
 
     def complete(self) -> list[Checkpoint]:
         """The complete ones, newest first; of one version the one with the fewest parts first."""
-        found = []
+        checkpoints = []
         for (version, parts), paths in sorted(self._parts.items(), key=lambda item: (-item[0][0], item[0][1])):
             # A multi-part checkpoint with a missing part must be ignored (protocol).
             if all(part in paths for part in range(1, parts + 1)):
-                found.append(Checkpoint(version, tuple(paths[part] for part in range(1, parts + 1))))
-        return found
+                checkpoints.append(Checkpoint(version, tuple(paths[part] for part in range(1, parts + 1))))
+        return checkpoints
 
 
 def read_hint(storage: Storage) -> int | None:
@@ -178,8 +178,8 @@ def _parsed_stats(file: pq.ParquetFile) -> list[dict[str, Any] | None]:
     columns = (file.schema.column(index) for index in range(len(file.schema.names)))
     int96 = {column.path for column in columns if column.physical_type == "INT96"}
     adds = file.read(columns=["add.path", "add.stats_parsed"], use_threads=False).column("add").drop_null()
-    found = pc.struct_field(adds, "stats_parsed")
-    parsed: list[dict[str, Any] | None] = found.cast(_zoned(found.type, "add.stats_parsed", int96)).to_pylist()
+    structs = pc.struct_field(adds, "stats_parsed")
+    parsed: list[dict[str, Any] | None] = structs.cast(_zoned(structs.type, "add.stats_parsed", int96)).to_pylist()
     return parsed
 
 

@@ -143,33 +143,33 @@ def obstacles(state: DeltaState) -> list[Obstacle]:
         schema = json.loads(state.metadata.schema_json)
     except (ValueError, RecursionError) as error:
         raise LogDamagedError(f"the schema in the log is not JSON: {error}", version=state.version) from error
-    found = [*_of_protocol(state), *_of_format(state)]
+    obstacles = [*_of_protocol(state), *_of_format(state)]
     for name, value in state.metadata.configuration.items():
-        found += _of_property(name, str(value))
+        obstacles += _of_property(name, str(value))
     for column, metadata in _column_metadata(schema):
-        found += _of_column(column, metadata)
+        obstacles += _of_column(column, metadata)
     try:
         Schema.from_json_value(schema)
     except OptionError as error:
         raise LogDamagedError(f"the schema in the log is malformed: {error}", version=state.version) from error
     except UnsupportedTableError as error:
-        found.append(Obstacle(error.feature or "a column type", f"{error.message}; {_RESTORE}", True, error.column))
-    return found
+        obstacles.append(Obstacle(error.feature or "a column type", f"{error.message}; {_RESTORE}", True, error.column))
+    return obstacles
 
 
-def refusal(found: Iterable[Obstacle], *, reading: bool = False) -> UnsupportedTableError | None:
+def refusal(obstacles: Iterable[Obstacle], *, reading: bool = False) -> UnsupportedTableError | None:
     """The error that names the features in use; None if there are none.
 
     Args:
-        found: obstacles.
+        obstacles: of ``obstacles``.
         reading: whether the table is only read.
     """
-    chosen = [each for each in found if each.reading or not reading]
+    chosen = [obstacle for obstacle in obstacles if obstacle.reading or not reading]
     if not chosen:
         return None
     first = chosen[0]
     verb = "read" if reading else "write"
-    parts = [f"{each.feature}, which this release cannot {verb}: {each.what}" for each in chosen]
+    parts = [f"{obstacle.feature}, which this release cannot {verb}: {obstacle.what}" for obstacle in chosen]
     fields: dict[str, Any] = {"feature": first.feature}
     if first.column is not None:
         fields["column"] = first.column

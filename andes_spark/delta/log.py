@@ -83,9 +83,9 @@ class _Replay:
         self.commit_id = None if previous is None else previous.commit_id
 
     @classmethod
-    def from_checkpoint(cls, found: checkpoints.Checkpoint, contents: checkpoints.Contents) -> _Replay:
+    def from_checkpoint(cls, checkpoint: checkpoints.Checkpoint, contents: checkpoints.Contents) -> _Replay:
         replay = cls()
-        replay.version = found.version
+        replay.version = checkpoint.version
         replay.txns = dict(contents.txns)
         replay.domains = dict(contents.domains)
         replay.parts = contents.parts
@@ -97,9 +97,9 @@ class _Replay:
                 file = DataFile.from_add(add)
                 replay.files[file.location] = file
         except (KeyError, TypeError, ValueError, LogDamagedError) as error:
-            raise _bad_checkpoint(found, f"an action cannot be read: {error!r}") from error
+            raise _bad_checkpoint(checkpoint, f"an action cannot be read: {error!r}") from error
         if len(replay.files) != len(contents.adds):
-            raise _bad_checkpoint(found, "it has two adds for one path")
+            raise _bad_checkpoint(checkpoint, "it has two adds for one path")
         return replay
 
     def apply(self, commit: Commit) -> None:
@@ -228,7 +228,7 @@ def _load(storage: Storage, version: int | None) -> DeltaState:
 
 def _build(storage: Storage, listing: _Listing, version: int | None) -> DeltaState:
     complete = listing.finder.complete()
-    newest = max([*listing.entries, *(found.version for found in complete)], default=None)
+    newest = max([*listing.entries, *(checkpoint.version for checkpoint in complete)], default=None)
     if newest is None:
         raise _nothing(storage, listing, version)
     target = newest if version is None else version
@@ -247,11 +247,11 @@ def _build(storage: Storage, listing: _Listing, version: int | None) -> DeltaSta
 def _from_newest(storage: Storage, complete: list[checkpoints.Checkpoint], listing: _Listing, target: int) -> _Replay:
     """The newest checkpoint that can be read, or an empty state if the entries begin at 0."""
     failure: FileDamagedError | None = None
-    for found in complete:
-        if found.version > target:
+    for checkpoint in complete:
+        if checkpoint.version > target:
             continue
         try:
-            return _Replay.from_checkpoint(found, checkpoints.read(storage, found))
+            return _Replay.from_checkpoint(checkpoint, checkpoints.read(storage, checkpoint))
         except FileDamagedError as error:
             failure = failure or error
     if failure is not None and 0 not in listing.entries:
@@ -307,8 +307,8 @@ def _no_version(storage: Storage, version: int, newest: int) -> NoSuchVersionErr
     )
 
 
-def _bad_checkpoint(found: checkpoints.Checkpoint, what: str) -> FileDamagedError:
-    path = found.paths[0]
+def _bad_checkpoint(checkpoint: checkpoints.Checkpoint, what: str) -> FileDamagedError:
+    path = checkpoint.paths[0]
     return FileDamagedError(f"checkpoint {path}: {what}; delete it if the log entries below it still exist", path=path)
 
 

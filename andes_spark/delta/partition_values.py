@@ -5,14 +5,10 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from andes_spark.errors import LogDamagedError, OptionError, UnsupportedTableError
 from andes_spark.schema.schema import DataType, Decimal, Primitive, simple_string
-
-if TYPE_CHECKING:
-    pass
-
 
 _INTEGERS = frozenset({"byte", "short", "integer", "long"})
 

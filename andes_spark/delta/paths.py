@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from andes_spark.errors import LogDamagedError, UnsupportedTableError
-
-if TYPE_CHECKING:
-    pass
-
 
 LOG_FOLDER = "_delta_log"
 

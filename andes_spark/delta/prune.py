@@ -96,13 +96,13 @@ def file_ranges(
     """The range of a column in each file; None where no file has one."""
     read = _partition_bounds(name, type_) if name in partition_columns else _file_bounds(name, type_)
     ranges = [] if read is None else [read(file) for file in files]
-    return None if all(each == _UNBOUNDED for each in ranges) else ranges
+    return None if all(bounds == _UNBOUNDED for bounds in ranges) else ranges
 
 
 def _extremes(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The least and the greatest value."""
-    found = pc.min_max(column)
-    return pa.chunked_array([pa.array([found["min"], found["max"]], column.type)])
+    extremes = pc.min_max(column)
+    return pa.chunked_array([pa.array([extremes["min"], extremes["max"]], column.type)])
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -144,8 +144,8 @@ def _partition_bound(text: str | None, type_: DataType) -> ColumnRange:
     if value is None:
         return _UNBOUNDED
     arrow = pa.chunked_array([pa.array([value], to_arrow(type_))])
-    found = _sorted_values(arrow, type_)[0]
-    return found, found
+    bound = _sorted_values(arrow, type_)[0]
+    return bound, bound
 
 
 def _ordered(type_: DataType) -> bool:

@@ -16,19 +16,19 @@ _SEAL = re.compile(rb'"andes_spark\.sha256":"([0-9a-f]{64})"')
 
 def sealed(version: int, entry: bytes) -> bytes:
     """The entry with its seal, if its first line has :data:`TAG` set to :data:`BLANK`; else as it is."""
-    found = _find(entry)
-    if found is None:
+    match = _find(entry)
+    if match is None:
         return entry
-    return entry[: found.start(1)] + _seal(version, entry).encode() + entry[found.end(1) :]
+    return entry[: match.start(1)] + _seal(version, entry).encode() + entry[match.end(1) :]
 
 
 def is_intact(version: int, entry: bytes) -> bool | None:
     """Whether an entry is what was sealed as this version; None if it has no seal."""
-    found = _find(entry)
-    if found is None:
+    match = _find(entry)
+    if match is None:
         return None
-    blank = entry[: found.start(1)] + BLANK.encode() + entry[found.end(1) :]
-    return found[1].decode() == _seal(version, blank)
+    blank = entry[: match.start(1)] + BLANK.encode() + entry[match.end(1) :]
+    return match[1].decode() == _seal(version, blank)
 
 
 def _find(entry: bytes) -> re.Match[bytes] | None:

@@ -166,7 +166,7 @@ def _series(ranges: Sequence[ColumnRange], type_: DataType) -> tuple[pl.Series, 
     """Least and greatest values of files, of the type that rows have; None where they are none of that type."""
     kind = to_arrow(type_)
     try:
-        low, high = (pl.Series(_values([each[side] for each in ranges], kind)) for side in (0, 1))
+        low, high = (pl.Series(_values([bounds[side] for bounds in ranges], kind)) for side in (0, 1))
     except (pa.ArrowInvalid, OverflowError, ValueError):
         return None
     return None if low.null_count() == high.null_count() == len(ranges) else (low, high)

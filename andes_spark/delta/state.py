@@ -207,8 +207,8 @@ class Commit:
     @property
     def previous(self) -> str | None:
         """Commit id of the entry before, if the writer names it."""
-        found = ((self.commit_info or {}).get("tags") or {}).get(PREVIOUS_TAG)
-        return found if isinstance(found, str) else None
+        previous = ((self.commit_info or {}).get("tags") or {}).get(PREVIOUS_TAG)
+        return previous if isinstance(previous, str) else None
 
     @property
     def txns(self) -> dict[str, int]:

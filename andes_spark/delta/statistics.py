@@ -76,9 +76,9 @@ def indexed_columns(
     paths = [path for path in _schema_paths(schema) if path[0] not in partition_columns]
     names = configuration.get("delta.dataSkippingStatsColumns")
     if names is not None:
-        wanted = [tuple(part.lower() for part in name) for name in _multipart_names(names)]
+        listed = [tuple(part.lower() for part in name) for name in _multipart_names(names)]
         folded = ((path, tuple(part.lower() for part in path)) for path in paths)
-        return frozenset(path for path, low in folded if any(low[: len(name)] == name for name in wanted))
+        return frozenset(path for path, low in folded if any(low[: len(name)] == name for name in listed))
     count = configuration.get("delta.dataSkippingNumIndexedCols", str(DEFAULT_INDEXED))
     try:
         limit = int(count)

@@ -1,7 +1,7 @@
 """Deletion vectors: the rows of a data file that are no longer part of the table.
 
 Format: the Delta protocol, "Deletion Vectors" and "Deletion Vector Format". A vector is a 64-bit Roaring
-bitmap of row positions in the portable form, behind a magic number (both little-endian), held inline in the
+bitmap of row positions in the portable form, behind a magic number (both little-endian), inline in the
 log or, with its size and CRC-32 (big-endian), in a file that several vectors share.
 """
 
@@ -177,7 +177,7 @@ def load_vector(storage: Storage, descriptor: VectorDescriptor) -> BitMap64:
 
 
 def load_vectors(storage: Storage, descriptors: Mapping[str, VectorDescriptor]) -> dict[str, BitMap64]:
-    """Read many vectors, each file that several of them share only once.
+    """Read many vectors, a file that several of them share only once.
 
     Args:
         storage: the table's folder.

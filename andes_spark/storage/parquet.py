@@ -149,29 +149,27 @@ def _group_rows(table: pa.Table) -> int:
 
 
 def compact_encodings(table: pa.Table) -> dict[str, str]:
-    """Encodings for files that are read by this library alone, by column.
+    """Encodings for files that are read by this library alone, by column: smaller, and written faster, than plain ones.
 
-    A sixth smaller than Parquet's plain ones with zstd and written twice as fast, as measured on 500,000 mods of
-    eight mixed columns, sorted by key. Strings that repeat, by a sample, are left to a dictionary.
+    Strings that repeat, by a sample, are left to a dictionary.
     """
-    found = {}
+    encodings = {}
     for field in table.schema:
         kind = field.type
         as_integer = pa.types.is_decimal(kind) and kind.precision <= _INTEGER_DIGITS
         if as_integer or pa.types.is_integer(kind) or pa.types.is_temporal(kind):
-            found[field.name] = "DELTA_BINARY_PACKED"
+            encodings[field.name] = "DELTA_BINARY_PACKED"
         elif pa.types.is_float32(kind) or pa.types.is_float64(kind):
-            found[field.name] = "BYTE_STREAM_SPLIT"
+            encodings[field.name] = "BYTE_STREAM_SPLIT"
         elif (pa.types.is_string(kind) or pa.types.is_binary(kind)) and not _repeats(table[field.name]):
-            found[field.name] = "DELTA_BYTE_ARRAY"
-    return found
+            encodings[field.name] = "DELTA_BYTE_ARRAY"
+    return encodings
 
 
 def readable_encodings(table: pa.Table) -> dict[str, str]:
     """Encodings for files that any engine reads, by column: strings that hardly repeat get no dictionary.
 
-    Parquet writers build one for each row group before they give it up: a tenth (one string column in eight) to a
-    quarter (three) of the time of writing, and up to a twelfth of the bytes, as measured on 2.5 million rows.
+    Parquet writers build one for each row group before they give it up.
     """
     return {
         field.name: "PLAIN"

@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 from pyroaring import BitMap64
 
-from andes_spark.delta import actions, paths, vectors
+from andes_spark.delta import actions, paths, vectors, z85
 from andes_spark.delta import checkpoints as checkpoint
 from andes_spark.delta import log as delta_log
 from andes_spark.delta.checkpoint_writer import retention_ms, write_checkpoint
@@ -58,9 +58,10 @@ def storage(tmp_path: Path) -> DiskStorage:
     delta_log.create_entry(storage, 0, start)
     delta_log.create_entry(storage, 1, [*adds, actions.txn("andes:x", 7)])
     state = delta_log.load_state(storage)
-    written = vectors.write_vectors(
-        storage, {"f 0": BitMap64([1, 2]), "f 1": BitMap64(range(0, 5000, 3)), "f 2": BitMap64([9])}
-    )
+    written = vectors.write_vectors(storage, {"f 0": BitMap64([1, 2]), "f 1": BitMap64(range(0, 5000, 3))})
+    # As other writers may have it.
+    inline = vectors.serialize(BitMap64([9]))
+    written["f 2"] = vectors.VectorDescriptor("i", z85.encode(inline), None, len(inline), 1)
     entry = [actions.commit_info("MERGE", timestamp_ms=1, commit_id="c"), actions.txn("andes:x", 8)]
     for location, descriptor in written.items():
         entry.append(actions.remove(state.files[location], timestamp_ms=1))

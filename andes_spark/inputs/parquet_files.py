@@ -1,4 +1,7 @@
-"""Parquet files of others as rows, a few thousand at a time."""
+"""Parquet files of others as rows, a few thousand at a time.
+
+Times stored as INT96, which Spark writes by default and which say no zone, are moments in UTC, as Spark reads them.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ def read(file: InputFile, part_bytes: int) -> Iterator[pa.Table]:
     with file.reading("Parquet"):
         # Through a buffer: else the column chunks of a whole row group are in memory.
         parquet = pq.ParquetFile(file.open(), buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us")
-        yield _plain(parquet.schema_arrow.empty_table())
+        schema = _schema(parquet)
+        yield schema.empty_table()
         for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata, part_bytes)):
-            yield _plain(pa.Table.from_batches([batch]))
+            yield pa.Table.from_batches([batch]).cast(schema)
 
 
 def schema_of(file: InputFile) -> Schema:
@@ -32,7 +36,7 @@ def schema_of(file: InputFile) -> Schema:
         UnsupportedTableError: a type that cannot be stored.
     """
     with file.reading("Parquet"):
-        schema = pq.ParquetFile(file.open(), coerce_int96_timestamp_unit="us").schema_arrow
+        schema = _schema(pq.ParquetFile(file.open(), coerce_int96_timestamp_unit="us"))
     return Schema.from_arrow(schema)
 
 
@@ -42,5 +46,13 @@ def _batch_rows(metadata: pq.FileMetaData, part_bytes: int) -> int:
     return max(1, min(_BATCH_ROWS, part_bytes // (4 * max(1, row_bytes))))
 
 
-def _plain(table: pa.Table) -> pa.Table:
-    return table.replace_schema_metadata(None)
+def _schema(parquet: pq.ParquetFile) -> pa.Schema:
+    """The columns, without metadata."""
+    columns = (parquet.schema.column(number) for number in range(len(parquet.schema)))
+    moments = {column.path for column in columns if column.physical_type == "INT96"}
+    return pa.schema(
+        [
+            field.with_type(pa.timestamp("us", "UTC")) if field.name in moments else field.remove_metadata()
+            for field in parquet.schema_arrow
+        ]
+    )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from andes_spark.errors import OptionError
+
+Metrics = Callable[[str, float, Mapping[str, str]], object]
+"""Called with the name, the value and the labels of each metric when a verb ends."""
 
 MIB = 1024 * 1024
 _LEAST = {
@@ -39,6 +44,8 @@ class Settings:
             that replaced a third of 5 million rows: 0.1 rewrote 2.0 times the table's bytes, 0.2 1.1 times, and
             Spark reads the result as fast.
         compact_bytes: bytes of files that one merge may write anew to keep reads fast; 0 packs nothing.
+        metrics: called with name, value and labels of each metric when a verb ends, on the caller's thread. It stays
+            in this process: settings that travel to tasks have none.
     """
 
     byte_budget: int = 512 * MIB
@@ -53,6 +60,7 @@ class Settings:
     compact_files: int = 4
     compact_dead_ratio: float = 0.2
     compact_bytes: int = 512 * MIB
+    metrics: Metrics | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no work can be done with.
@@ -60,10 +68,23 @@ class Settings:
         Raises:
             OptionError: ``option`` names the first.
         """
-        for field in fields(self):
+        if self.metrics is not None and not callable(self.metrics):
+            raise OptionError(
+                f"Settings: metrics is a function of name, value and labels, and {self.metrics!r} was given",
+                option="metrics",
+            )
+        for field in (each for each in fields(self) if each.name != "metrics"):
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
             kinds = (int, float) if field.type == "float" else (int,)
             if not isinstance(value, kinds) or isinstance(value, bool) or not value >= least:
                 raise OptionError(
                     f"Settings: {field.name} is a number, {least} or more, and {value!r} was given", option=field.name
                 )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "metrics"}
+        return (_settings, (values,))
+
+
+def _settings(values: dict[str, Any]) -> Settings:
+    return Settings(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import uuid
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ from andes_spark.model.manifest import (
     manifest_path,
 )
 from andes_spark.storage.put_once import put_once
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def commit(
         if winner.commit_id == draft.commit_id:
             _leave_hint(log, advisory)
             return winner
+        _LOGGER.debug("%s: version %d was committed by another writer first", log.table, manifest.version)
         known = log.head
         log.refresh()
         log.check_writable()

@@ -32,6 +32,11 @@ class Step:
     sync_seconds: float = 0.0
     spark_jobs: int = 0
 
+    def plus(self, other: Step) -> Step:
+        """The sum of two runs of one step."""
+        numbers = [each.name for each in fields(self) if each.name != "name"]
+        return Step(self.name, **{name: getattr(self, name) + getattr(other, name) for name in numbers})
+
 
 @dataclass(frozen=True)
 class MergeCounts:
@@ -184,6 +189,7 @@ class ApplyResult(Displayed):
         merge: what the merge that followed did; None where none was due, or a replay left nothing to merge.
         steps: where time and requests went.
         advisory: steps after the commit that failed, a failed merge among them; the batch is applied.
+        conflicts: versions of other writers that took the number of this one, so that the commit was tried again.
     """
 
     version: int
@@ -192,6 +198,7 @@ class ApplyResult(Displayed):
     merge: MergeResult | None = None
     steps: tuple[Step, ...] = ()
     advisory: tuple[AdvisoryFailure, ...] = ()
+    conflicts: int = 0
 
     def summary(self) -> str:
         """See ``Displayed``."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from andes_spark.model.results import Step
 from andes_spark.storage.interface import Storage
+
+_LOGGER = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 """Called with the name of each step as it begins."""
@@ -31,7 +34,7 @@ class Steps:
         self._storage = storage
         self._progress = progress
         self._spark_jobs = spark_jobs or (lambda: 0)
-        self._done: list[Step] = []
+        self._done: dict[str, Step] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -41,19 +44,20 @@ class Steps:
         begun, before, jobs = time.perf_counter(), self._storage.counts.snapshot(), self._spark_jobs()
         yield
         spent = self._storage.counts.minus(before)
-        self._done.append(
-            Step(
-                name,
-                time.perf_counter() - begun,
-                requests=spent.requests,
-                bytes_read=spent.bytes_read,
-                bytes_written=spent.bytes_written,
-                sync_seconds=spent.sync_seconds,
-                spark_jobs=self._spark_jobs() - jobs,
-            )
+        step = Step(
+            name,
+            time.perf_counter() - begun,
+            requests=spent.requests,
+            bytes_read=spent.bytes_read,
+            bytes_written=spent.bytes_written,
+            sync_seconds=spent.sync_seconds,
+            spark_jobs=self._spark_jobs() - jobs,
         )
+        _LOGGER.debug("%s: %s: %.3f s, %d requests", self._storage.url, name, step.seconds, step.requests)
+        earlier = self._done.get(name)
+        self._done[name] = step if earlier is None else earlier.plus(step)
 
     @property
     def done(self) -> tuple[Step, ...]:
-        """Steps so far, in order."""
-        return tuple(self._done)
+        """Steps so far, in the order in which they began first; repeated ones are one."""
+        return tuple(self._done.values())

@@ -26,6 +26,7 @@ from andes_spark.model.options import (
 )
 from andes_spark.model.results import ApplyResult, HistoryEntry, MergeEntry, MergeResult
 from andes_spark.run.steps import Progress
+from andes_spark.run.telemetry import observed
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
@@ -34,6 +35,7 @@ from andes_spark.table.about import about
 from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify
+from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.verbs import reports
@@ -108,7 +110,7 @@ class ModTable:
             primary_key: names of the key columns; never null, compared exactly.
             sequence_by: columns that order the mods of one key. Without them the order of arrival decides.
             text_sequence: accept sequence columns of text, ordered byte by byte, where ``'10'`` comes before ``'9'``.
-            data: rows of an initial load, written straight to the base; their keys must be unique.
+            data: rows of an initial load, as ``apply`` takes them, written straight to the base; keys must be unique.
             if_not_exists: open the table that is there already, if its keys are the same.
             allow_existing_files: create the table in a folder that holds other files; they stay as they are.
             partition_by: columns by which the base's files are laid out.
@@ -149,10 +151,11 @@ class ModTable:
             schema, data = schema_of(data, chosen, storage)
         definition = define(read_schema(schema), options)
         try:
-            with about(storage.url):
+            with about(storage.url), observed("create", storage, chosen.metrics) as report:
                 log = create_table(
                     storage, definition, chosen, data=data, allow_existing_files=options.allow_existing_files
                 )
+                report.version, report.rows = 0, {"upserts": log.manifest(0).counts.upserts}
         except TableExistsError as error:
             if not options.if_not_exists or error.paths:
                 raise
@@ -238,7 +241,9 @@ class ModTable:
         DataFrame (one that evaluates it), and for merges above the byte budget.
 
         Args:
-            mods: Spark, polars or pandas DataFrame, pyarrow Table or RecordBatchReader.
+            mods: Spark, polars or pandas DataFrame, LazyFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset,
+                DuckDB relation or other Arrow stream, list of dicts, or path, glob or folder of Parquet, CSV or JSON
+                lines files, or a list of these. Streams and Parquet files are read within the byte budget.
             apply_as_deletes: condition that makes a row a delete: a SQL expression, a Spark Column for Spark
                 DataFrames, a polars expression for all else. A delete needs key and sequence only.
             apply_as_upserts: condition that makes a row an upsert; by default each row that meets no other is.
@@ -294,7 +299,7 @@ class ModTable:
                 merge=merge,
                 job=job,
             )
-            return apply_batch(self._open_table, mods, options)
+            return observe(self._open_table, "apply", lambda: apply_batch(self._open_table, mods, options))
 
     def merge(self) -> MergeResult:
         """Fold pending mods into the base, in one Delta commit; what ``read`` shows does not change.
@@ -305,7 +310,7 @@ class ModTable:
             ForeignWriteError: another writer changed rows of the base.
             CommitConflictError: other merges were first, too often.
         """
-        return run_merge(self._open_table)
+        return observe(self._open_table, "merge", lambda: run_merge(self._open_table))
 
     def set_aside(self, version: int) -> SetAsideResult:
         """Take the mods of a committed version out of the table: they take no part from a new version on.
@@ -321,7 +326,7 @@ class ModTable:
             NoSuchVersionError: it was never committed.
             OptionError: it is merged, or holds no mods.
         """
-        return set_aside(self._open_table, version)
+        return observe(self._open_table, "set aside", lambda: set_aside(self._open_table, version))
 
     def read(self, *, version: int | None = None) -> DataFrame:
         """The rows as a Spark DataFrame: the newest ones, or those of a version. Pinned when called.
@@ -336,9 +341,14 @@ class ModTable:
         from andes_spark.spark.reads import read_snapshot
 
         open_table = self._open_table
-        snapshot = pin(open_table, ReadOptions.checked(version=version).version)
-        open_table.begin("read", snapshot.version)
-        return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
+        pinned = ReadOptions.checked(version=version).version
+
+        def frame() -> DataFrame:
+            snapshot = pin(open_table, pinned)
+            open_table.begin("read", snapshot.version)
+            return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
+
+        return observe(open_table, "read", frame)
 
     def create_view(self, name: str, *, version: int | None = None) -> None:
         """Register ``read(version)`` as a temporary view for Spark SQL; pinned when called.
@@ -376,7 +386,8 @@ class ModTable:
             OptionError: unknown columns, or a filter that cannot be evaluated.
             NoSuchVersionError, VersionExpiredError: no such version, or no longer.
         """
-        return self.to_batches(columns=columns, filter=filter, version=version, limit=limit).read_all()
+        batches = self.to_batches(columns=columns, filter=filter, version=version, limit=limit)
+        return observe(self._open_table, "read", batches.read_all)
 
     def to_batches(
         self,
@@ -466,7 +477,7 @@ class ModTable:
 
         Reads all files; raises nothing for what it finds, see the result.
         """
-        return verify(self._open_table)
+        return observe(self._open_table, "verify", lambda: verify(self._open_table))
 
 
 def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any) -> Storage:

@@ -228,9 +228,10 @@ class OpenTable:
     def begin(self, verb: str, version: int) -> Steps:
         """A fresh collection of steps for an operation; Spark jobs are named by it from here on."""
         self._verb, self._version = verb, version
-        return Steps(self.storage, self.progress, self._spark_jobs)
+        return Steps(self.storage, self.progress, self.spark_jobs)
 
-    def _spark_jobs(self) -> int:
+    def spark_jobs(self) -> int:
+        """Number of Spark jobs run so far for this table."""
         return 0 if self._executor is None else self._executor.jobs
 
 

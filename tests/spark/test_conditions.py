@@ -223,8 +223,12 @@ def test_a_condition_on_a_column_that_is_not_stored_logs_no_error(spark, tmp_pat
     from pyspark.sql import functions as F
 
     records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.addFilter(lambda record: records.append(record) is None)
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    handler = Handler()
     loggers = [PySparkLogger.getLogger(name) for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger")]
     frame = spark.createDataFrame(table_of(simple_rows(), SIMPLE, op=["D"] * 12)).withColumnRenamed("op", "Op")
     table = create(tmp_path / "t")

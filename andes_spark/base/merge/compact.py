@@ -7,6 +7,7 @@ race costs nothing but the work.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import uuid
@@ -24,6 +25,8 @@ from andes_spark.delta.state import DataFile
 from andes_spark.model.results import CompactResult
 from andes_spark.run.steps import Steps
 from andes_spark.settings import Settings
+
+_LOGGER = logging.getLogger(__name__)
 
 _SMALLEST = 64 * 1024
 _CLASS_FACTOR = 4
@@ -53,6 +56,13 @@ def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> Compac
     if not groups or base.foreign is not None or base.unwritable is not None:
         return CompactResult()
     begun = time.perf_counter()
+    for group in groups:
+        _LOGGER.debug(
+            "%s: compacting %d files of %d bytes",
+            context.shape.table,
+            len(group.files),
+            sum(file.file.size for file in group.files),
+        )
     with steps.step("compact files"):
         job = RewriteJob(context.storage, context.shape, context.writer(base), data_change=False)
         parts = [[(file, BitMap64()) for file in group.files] for group in groups]

@@ -68,6 +68,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         merge=merge,
         steps=steps.done,
         advisory=advisory.report("the batch is applied"),
+        conflicts=attempt.conflicts,
     )
 
 
@@ -89,7 +90,11 @@ def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
 
 
 class _Attempt:
-    """The commit of a batch that is written; whatever refuses it deletes its files."""
+    """The commit of a batch that is written; whatever refuses it deletes its files.
+
+    Attributes:
+        conflicts: versions of other writers that took the number of this one.
+    """
 
     def __init__(
         self, open_table: OpenTable, part: Part, plan: BatchPlan, options: ApplyOptions, advisory: Advisory
@@ -98,6 +103,7 @@ class _Attempt:
         self._part = part
         self._plan = plan
         self._advisory = advisory
+        self.conflicts = 0
         self._batch_id, self._batch = options.batch_id, None
         if options.batch_id is not None:
             self._batch = Batch(
@@ -150,7 +156,7 @@ class _Attempt:
                     open_table.log,
                     self._draft,
                     clock=clock,
-                    admit=self._admit,
+                    admit=self._admit_winner,
                     roll_up=open_table.roll_up,
                     advisory=self._advisory,
                     head_checked=True,
@@ -167,6 +173,10 @@ class _Attempt:
             if before is not None:
                 return before
         return None
+
+    def _admit_winner(self, manifest: Manifest) -> Manifest | None:
+        self.conflicts += 1
+        return self._admit(manifest)
 
     def _admit(self, manifest: Manifest) -> Manifest | None:
         if manifest.definition is not None:

@@ -1,0 +1,38 @@
+"""Verbs of an open table as operators see them: what a result says of rows and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from andes_spark.model.results import ApplyResult, MergeResult
+from andes_spark.run.telemetry import Report, observed
+from andes_spark.table.open_table import OpenTable
+
+T = TypeVar("T")
+
+
+def observe(open_table: OpenTable, verb: str, function: Callable[[], T]) -> T:
+    """Run a verb, logged and measured; returns its result."""
+    with observed(verb, open_table.storage, open_table.settings.metrics, spark_jobs=open_table.spark_jobs) as report:
+        result = function()
+        report.version = open_table.log.head
+        _fill(report, result)
+    return result
+
+
+def _fill(report: Report, result: Any) -> None:
+    if isinstance(result, ApplyResult):
+        report.version = result.version
+        report.rows = {} if result.replayed else msgspec.structs.asdict(result.counts)
+        report.conflicts = result.conflicts
+        report.advisory_failures = len(result.advisory)
+        result = result.merge
+    if isinstance(result, MergeResult):
+        report.merged_mods = {each.name: getattr(result.counts, each.name) for each in fields(result.counts)}
+    if isinstance(result, pa.Table):
+        report.rows = {"read": result.num_rows}

@@ -241,9 +241,9 @@ class ModTable:
         DataFrame (one that evaluates it), and for merges above the byte budget.
 
         Args:
-            mods: Spark, polars or pandas DataFrame, LazyFrame, pyarrow Table, RecordBatch, RecordBatchReader or Dataset,
-                DuckDB relation or other Arrow stream, list of dicts, or path, glob or folder of Parquet, CSV or JSON
-                lines files, or a list of these. Streams and Parquet files are read within the byte budget.
+            mods: Spark, polars or pandas DataFrame, LazyFrame, pyarrow Table, RecordBatch, RecordBatchReader or
+                Dataset, DuckDB relation or other Arrow stream, list of dicts, or path, glob or folder of Parquet, CSV
+                or JSON lines files, or a list of these. Streams and Parquet files are read within the byte budget.
             apply_as_deletes: condition that makes a row a delete: a SQL expression, a Spark Column for Spark
                 DataFrames, a polars expression for all else. A delete needs key and sequence only.
             apply_as_upserts: condition that makes a row an upsert; by default each row that meets no other is.

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-import msgspec
 import pyarrow as pa
 
+from andes_spark.model.manifest import COUNTED
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.run.telemetry import Report, observed
 from andes_spark.table.open_table import OpenTable
@@ -28,7 +28,7 @@ def observe(open_table: OpenTable, verb: str, function: Callable[[], T]) -> T:
 def _fill(report: Report, result: Any) -> None:
     if isinstance(result, ApplyResult):
         report.version = result.version
-        report.rows = {} if result.replayed else msgspec.structs.asdict(result.counts)
+        report.rows = {} if result.replayed else {kind: getattr(result.counts, kind) for kind in COUNTED}
         report.conflicts = result.conflicts
         report.advisory_failures = len(result.advisory)
         result = result.merge

@@ -22,6 +22,7 @@ RANK = {
     "schema": 1,
     "settings": 1,
     "model": 2,
+    "sql": 2,
     "law": 3,
     "storage": 3,
     "delta": 4,
@@ -222,8 +223,14 @@ def loaded_by(code: str) -> set[str]:
 
 def test_importing_the_package_loads_next_to_nothing():
     loaded = loaded_by("import andes_spark")
-    heavy = {"pyspark", "py4j", "delta", "boto3", "botocore", "polars", "pyarrow", "deltalake", "obstore"}
+    heavy = {"pyspark", "py4j", "delta", "boto3", "botocore", "polars", "pyarrow", "deltalake", "obstore", "sqlglot"}
     assert not loaded & heavy
+
+
+def test_the_parser_of_sql_is_loaded_by_the_first_text():
+    loaded = loaded_by("import andes_spark.cli.app, andes_spark.table.verbs.apply, andes_spark.table.verbs.read")
+    assert "andes_spark.sql.text" in loaded
+    assert "sqlglot" not in loaded
 
 
 def test_importing_all_modules_loads_neither_pyspark_nor_boto3():

@@ -22,7 +22,7 @@ from andes_spark.model.mod import OP
 from andes_spark.run.executor import Executor
 from andes_spark.run.steps import Steps
 from andes_spark.schema.differences import refuse_repeated
-from andes_spark.schema.names import refuse_reserved, resolve
+from andes_spark.schema.names import refuse_reserved
 from andes_spark.storage.interface import Storage
 
 InMemory = dict[str, pa.Table]
@@ -125,7 +125,7 @@ class ArrowRows:
         refuse_repeated(rows.column_names)
         names = rows.column_names
         spelled = table_names(names, plan)
-        used = {resolve(name, names) for name in self.conditions.columns()} | self.tie_break.columns(names)
+        used = self.conditions.columns(names) | self.tie_break.columns(names)
         stored = {*spelled, listing_column(names, plan)}
         condition_only = [name for name in names if name in used and name not in stored]
         dropped = dropped_columns(names, spelled, plan, used=condition_only)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import decimal
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,29 @@ from andes_spark.delta.prune import file_ranges
 from andes_spark.delta.state import DataFile
 from andes_spark.schema.arrow_types import to_arrow
 from andes_spark.schema.schema import DataType, Schema
+from andes_spark.sql import tree
+from andes_spark.sql.polars_expression import polars_expression
 
 Flags = npt.NDArray[np.bool_]
 
 _MIRRORED = {"Eq": "Eq", "Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq"}
+_MIRRORED_SIGNS: dict[str, str] = {"=": "=", "<=>": "<=>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_REACHES: dict[str, tuple[tree.Comparison | None, tree.Comparison | None]] = {
+    "=": ("<=", ">="),
+    "<=>": ("<=", ">="),
+    "<": ("<", None),
+    "<=": ("<=", None),
+    ">": (None, ">"),
+    ">=": (None, ">="),
+}
+"""How the least and the greatest value of a file must compare with a constant that one of its values compares with."""
 _DIGITS = decimal.Context(prec=100)
 _MOST_VALUES = 1_000
 """Values of an IN; of more, only the least and the greatest are looked at."""
 
 
 def may_hold(
-    files: Sequence[DataFile], schema: Schema, partition_columns: Sequence[str], condition: pl.Expr
+    files: Sequence[DataFile], schema: Schema, partition_columns: Sequence[str], condition: tree.Node | pl.Expr
 ) -> list[bool]:
     """For each file, whether it may hold a row for which the condition is true.
 
@@ -41,24 +53,87 @@ def may_hold(
         files: of the table.
         schema: of the table.
         partition_columns: its partition columns.
-        condition: over columns of the table.
+        condition: over columns of the table, the tree of a SQL text or an expression of polars.
     """
+    bounds = _Bounds(files, schema, partition_columns)
+    if not isinstance(condition, pl.Expr):
+        return _of_text(condition, bounds).tolist()
     try:
-        tree = json.loads(condition.meta.serialize(format="json"))
-        flags = _Skipping(files, schema, partition_columns).flags(tree)
+        return _Skipping(bounds).flags(json.loads(condition.meta.serialize(format="json"))).tolist()
     except (RecursionError, pl.exceptions.PolarsError):
         return [True] * len(files)
-    return [bool(flag) for flag in flags]
 
 
-class _Skipping:
-    """The bounds of the columns that a condition uses, read once each."""
+class _Bounds:
+    """The least and greatest values of files in the columns that a condition uses, read once each."""
 
     def __init__(self, files: Sequence[DataFile], schema: Schema, partition_columns: Sequence[str]) -> None:
         self._files = files
         self._schema = schema
         self._partition_columns = partition_columns
-        self._bounds: dict[str, tuple[pl.Series, pl.Series] | None] = {}
+        self._columns: dict[str, tuple[pl.Series, pl.Series] | None] = {}
+
+    def of(self, name: str) -> tuple[pl.Series, pl.Series] | None:
+        """Those of a column; None where no file has any."""
+        if name not in self._columns:
+            type_ = self._schema.field(name).type
+            ranges = file_ranges(self._files, name, type_, self._partition_columns)
+            self._columns[name] = None if ranges is None else _series(ranges, type_)
+        return self._columns[name]
+
+    def all_files(self) -> Flags:
+        """Every file."""
+        return np.ones(len(self._files), np.bool_)
+
+
+def _of_text(node: tree.Node, bounds: _Bounds) -> Flags:
+    """Whether each file may hold a row for which a node of a text's tree is true."""
+    match node:
+        case tree.And(operands):
+            return np.logical_and.reduce([_of_text(operand, bounds) for operand in operands])
+        case tree.Or(operands):
+            return np.logical_or.reduce([_of_text(operand, bounds) for operand in operands])
+        case tree.Compare(comparison, tree.Value() as left, right):
+            return _of_values(_MIRRORED_SIGNS.get(comparison, ""), right, [left], bounds)
+        case tree.Compare(comparison, left, tree.Value() as right):
+            return _of_values(comparison, left, [right], bounds)
+        case tree.In(operand, values):
+            if len(values) <= _MOST_VALUES:
+                return _of_values("=", operand, values, bounds)
+            ordered = sorted(values, key=lambda value: value.value)
+            least = _of_values(">=", operand, ordered[:1], bounds)
+            return least & _of_values("<=", operand, ordered[-1:], bounds)
+    return bounds.all_files()
+
+
+def _of_values(comparison: str, side: tree.Node, values: Sequence[tree.Value], bounds: _Bounds) -> Flags:
+    """Whether each file may hold a value of a column that compares so with one of some constants."""
+    column = side
+    while isinstance(column, tree.As):  # wider numbers, in the same order
+        column = column.operand
+    if not isinstance(column, tree.Reference) or len(column.path) > 1 or comparison not in _REACHES or not values:
+        return bounds.all_files()
+    name = column.path[0]
+    found = bounds.of(name)
+    if found is None or any(value.value is None for value in values):
+        return bounds.all_files()
+    frames = [pl.DataFrame({name: bound}) for bound in found]
+    flags = ~bounds.all_files()
+    for value in values:
+        reached = bounds.all_files()
+        for frame, sign in zip(frames, _REACHES[comparison], strict=True):
+            if sign is not None:
+                answers = frame.select(polars_expression(tree.Compare(sign, side, value)).alias("answer"))["answer"]
+                reached &= answers.fill_null(True).to_numpy().astype(np.bool_)
+        flags |= reached
+    return flags
+
+
+class _Skipping:
+    """The nodes of an expression as polars writes it down."""
+
+    def __init__(self, bounds: _Bounds) -> None:
+        self._bounds = bounds
 
     def flags(self, node: Any) -> Flags:
         """Whether each file may hold a row for which a node of the condition is true."""
@@ -75,37 +150,35 @@ class _Skipping:
             return self.flags(body["left"]) & self.flags(body["right"])
         if operator == "Or":
             return self.flags(body["left"]) | self.flags(body["right"])
-        return self._comparison(operator, body["left"], body["right"], _binary)
+        return self._comparison(operator, body["left"], body["right"])
 
     def _function(self, body: Any) -> Flags:
         function, inputs = body["function"], body["input"]
-        kind, inner = next(iter(function.items())) if isinstance(function, dict) else (function, None)
-        if kind == "Sql" and isinstance(inner, dict) and "Binary" in inner and len(inputs) == 2:
-            return self._comparison(inner["Binary"], inputs[0], inputs[1], _sql_binary)
+        inner = next(iter(function.values())) if isinstance(function, dict) else None
         if isinstance(inner, dict) and inner.get("IsIn") == {"nulls_equal": False} and len(inputs) == 2:
             return self._membership(*inputs)
         if isinstance(inner, dict) and "IsBetween" in inner and len(inputs) == 3:
             value, least, greatest = inputs
-            return self._comparison("GtEq", value, least, _binary) & self._comparison("LtEq", value, greatest, _binary)
+            return self._comparison("GtEq", value, least) & self._comparison("LtEq", value, greatest)
         return self._all()
 
-    def _comparison(self, operator: str, left: Any, right: Any, build: Callable[[str, Any, Any], Any]) -> Flags:
+    def _comparison(self, operator: str, left: Any, right: Any) -> Flags:
         if "Column" in right:
             left, right, operator = right, left, _MIRRORED.get(operator, "")
         if operator not in _MIRRORED or "Column" not in left or not _is_constant(right):
             return self._all()
-        bounds = self._bounds_of(left["Column"])
+        bounds = self._bounds.of(left["Column"])
         if bounds is None:
             return self._all()
         flags = self._all()
         if operator in ("Eq", "Lt", "LtEq"):
-            flags &= _answers(bounds[0], build("Lt" if operator == "Lt" else "LtEq", {"Column": "bound"}, right))
+            flags &= _answers(bounds[0], _binary("Lt" if operator == "Lt" else "LtEq", {"Column": "bound"}, right))
         if operator in ("Eq", "Gt", "GtEq"):
-            flags &= _answers(bounds[1], build("Gt" if operator == "Gt" else "GtEq", {"Column": "bound"}, right))
+            flags &= _answers(bounds[1], _binary("Gt" if operator == "Gt" else "GtEq", {"Column": "bound"}, right))
         return flags
 
     def _membership(self, column: Any, values: Any) -> Flags:
-        bounds = self._bounds_of(column["Column"]) if "Column" in column and _is_constant(values) else None
+        bounds = self._bounds.of(column["Column"]) if "Column" in column and _is_constant(values) else None
         if bounds is None:
             return self._all()
         listed = pl.select(_expression(values).alias("values"))["values"]
@@ -118,23 +191,12 @@ class _Skipping:
             flags |= _reaches(bounds, value, value, listed.dtype)
         return flags
 
-    def _bounds_of(self, name: str) -> tuple[pl.Series, pl.Series] | None:
-        if name not in self._bounds:
-            type_ = self._schema.field(name).type
-            ranges = file_ranges(self._files, name, type_, self._partition_columns)
-            self._bounds[name] = None if ranges is None else _series(ranges, type_)
-        return self._bounds[name]
-
     def _all(self) -> Flags:
-        return np.ones(len(self._files), np.bool_)
+        return self._bounds.all_files()
 
 
 def _binary(operator: str, left: Any, right: Any) -> Any:
     return {"BinaryExpr": {"left": left, "op": operator, "right": right}}
-
-
-def _sql_binary(operator: str, left: Any, right: Any) -> Any:
-    return {"Function": {"input": [left, right], "function": {"Sql": {"Binary": operator}}}}
 
 
 def _is_constant(node: Any) -> bool:

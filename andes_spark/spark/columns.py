@@ -7,24 +7,23 @@ are made of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 
 from andes_spark.batch.columns import dropped_columns, listing_column, table_names
 from andes_spark.batch.conditions import FLAGS
 from andes_spark.batch.plan import BatchPlan
-from andes_spark.batch.sql_text import check_sql
-from andes_spark.batch.sql_types import check_types, types_of
 from andes_spark.batch.ties import TIE
 from andes_spark.errors import OptionError, UnsupportedTableError
-from andes_spark.model.options import ApplyOptions
+from andes_spark.model.options import TEXT, ApplyOptions, require
+from andes_spark.schema import types as dt
 from andes_spark.schema.differences import differences, refuse_repeated
 from andes_spark.schema.names import refuse_reserved, resolve
 from andes_spark.schema.schema import Schema
+from andes_spark.sql.text import Bound, SqlText
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -46,35 +45,44 @@ def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tup
     names = frame.columns
     refuse_reserved(names, plan.table)
     refuse_repeated(names)
-    given = {option: _condition(option, getattr(options, option), frame) for option in FLAGS}
-    conditions = {option: condition for option, condition in given.items() if condition is not None}
-    ties = _ties(frame, options)
-    expressions = [*conditions.values(), *ties.values()]
+    texts, columns = _texts(options, frame), _columns(options)
+    ties, tie_names = _ties(frame, options)
     spelled = table_names(names, plan)
     known = {*spelled, listing_column(names, plan)}
-    extra = [name for name in names if name not in known]
-    used = tuple(name for name in extra if expressions and not _resolves(frame.drop(name), expressions))
+    in_texts = {*tie_names, *(name for bound in texts.values() for name in bound.columns)}
+    expressions = [*columns.values(), *ties.values()]
+    used = tuple(
+        name
+        for name in names
+        if name not in known and (name in in_texts or (expressions and not _resolves(frame.drop(name), expressions)))
+    )
     dropped = dropped_columns(names, spelled, plan, used=used)
-    columns = [*_told_as_text(frame, used, dropped), *_resolved(frame, ties)]
+    conditions = {**{option: _expression(option, bound.spark) for option, bound in texts.items()}, **columns}
+    kept = [*_told_as_text(frame, used, dropped), *_resolved(frame, ties)]
     selected = frame
     if conditions:
-        selected = _beside(frame, columns, conditions)
+        selected = _beside(frame, kept, conditions)
     elif ties or dropped:
-        selected = frame.select(*columns)
+        selected = frame.select(*kept)
     _check_columns(frame, plan, spelled, without={*used, *dropped}, may_lack=bool(conditions))
     return selected, used
 
 
-def _ties(frame: DataFrame, options: ApplyOptions) -> dict[str, Column]:
-    """The values that order mods of one key at one sequence, by the names of their columns."""
-    ties = {}
-    for number, each in enumerate(options.tie_break_by):
-        name = resolve(each, frame.columns) if isinstance(each, str) else None
-        tie = quoted(name) if name is not None else _condition("tie_break_by", each, frame)
-        if tie is None:
-            raise OptionError("tie_break_by: None is no column", option="tie_break_by")
-        ties[f"{TIE}{number}"] = tie
-    return ties
+def _ties(frame: DataFrame, options: ApplyOptions) -> tuple[dict[str, Column], set[str]]:
+    """The values that order mods of one key at one sequence, by the names of their columns; columns in their texts."""
+    ties: dict[str, Column] = {}
+    used: set[str] = set()
+    for number, given in enumerate(options.tie_break_by):
+        name = resolve(given, frame.columns) if isinstance(given, str) else None
+        if name is not None:
+            ties[f"{TIE}{number}"] = quoted(name)
+        elif isinstance(given, str):
+            bound = _bound("tie_break_by", given, _fields(frame), is_condition=False)
+            ties[f"{TIE}{number}"] = _expression("tie_break_by", bound.spark)
+            used |= bound.columns
+        else:
+            ties[f"{TIE}{number}"] = _column("tie_break_by", given)
+    return ties, used
 
 
 def _resolved(frame: DataFrame, ties: dict[str, Column]) -> list[Column]:
@@ -125,40 +133,69 @@ def _told_as_text(frame: DataFrame, used: tuple[str, ...], dropped: list[str]) -
     ]
 
 
-def _condition(option: str, given: Any, frame: DataFrame) -> Column | None:
-    from pyspark.errors import ParseException
-    from pyspark.sql import Column
-    from pyspark.sql import functions as F
+def _texts(options: ApplyOptions, frame: DataFrame) -> dict[str, Bound]:
+    """Conditions that are SQL text, judged by the types of the DataFrame's columns."""
+    texts = {option: text for option in FLAGS if isinstance(text := getattr(options, option), str)}
+    fields = _fields(frame) if texts else {}
+    return {option: _bound(option, text, fields) for option, text in texts.items()}
 
-    if given is None or isinstance(given, Column):
-        return given
-    if not isinstance(given, str):
+
+def _fields(frame: DataFrame) -> dict[str, Any]:
+    """Types of the columns as Spark's JSON has them."""
+    return {field["name"]: field["type"] for field in frame.schema.jsonValue()["fields"]}
+
+
+def _bound(option: str, given: str, fields: Mapping[str, Any], *, is_condition: bool = True) -> Bound:
+    require(option, given, TEXT)
+    text = SqlText.read(option, given, instead="a Spark Column")
+    names = text.resolve(fields)
+    if names.missing:
+        raise OptionError(
+            f"{option}: it cannot be resolved: the batch has no columns {sorted(names.missing)}",
+            option=option,
+            column=min(names.missing),
+        )
+    types = {name: _type_of(option, name, fields[name]) for name in names.found.values()}
+    return text.bind(names, types, is_condition=is_condition)
+
+
+def _type_of(option: str, name: str, json_type: Any) -> dt.DataType | None:
+    if json_type == "void":
+        return None
+    try:
+        return dt.type_from_json(json_type, column=name)
+    except UnsupportedTableError as error:
+        raise OptionError(
+            f"{option}: it uses {name!r}, which a text cannot: {error.message}", option=option, column=name
+        ) from error
+
+
+def _columns(options: ApplyOptions) -> dict[str, Column]:
+    """Conditions that are Columns of Spark."""
+    given = {option: getattr(options, option) for option in FLAGS}
+    return {option: _column(option, each) for option, each in given.items() if not isinstance(each, str | None)}
+
+
+def _column(option: str, given: Any) -> Column:
+    from pyspark.sql import Column
+
+    if not isinstance(given, Column):
         raise OptionError(
             f"{option}: give a SQL expression or a Spark Column with a Spark DataFrame, not {type(given).__name__}",
             option=option,
         )
-    check_sql(option, given)
-    _check_types(option, given, frame)
+    return given
+
+
+def _expression(option: str, text: str) -> Column:
+    from pyspark.errors import ParseException
+    from pyspark.sql import functions as F
+
     try:
         with _analysing():
-            return F.expr(given)
+            return F.expr(text)
     except ParseException as error:
         raise _unresolved(option, error) from error
-
-
-def _check_types(option: str, text: str, frame: DataFrame) -> None:
-    """Refuse here what is refused of Arrow data; what polars cannot read is left to Spark."""
-    try:
-        expression = pl.sql_expr(text)
-    except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError):
-        return
-    names = set(expression.meta.root_names())
-    fields = [field for field in frame.schema.jsonValue()["fields"] if field["name"] in names]
-    try:
-        used = Schema.from_json(json.dumps({"type": "struct", "fields": fields})).to_arrow()
-    except UnsupportedTableError:
-        return
-    check_types(option, expression, types_of(used))
 
 
 def _beside(frame: DataFrame, columns: list[Column | str], conditions: dict[str, Column]) -> DataFrame:

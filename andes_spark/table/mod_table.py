@@ -377,7 +377,7 @@ class ModTable:
 
         Args:
             columns: names of the columns wanted; None for all.
-            filter: SQL expression that polars evaluates, or a polars expression. Files that can hold no such row,
+            filter: SQL expression, or a polars expression. Files that can hold no such row,
                 by the base's statistics, are not read.
             version: None for the newest.
             limit: rows at most, any of them; no file is read once there are so many.

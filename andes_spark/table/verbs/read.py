@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
@@ -18,9 +16,7 @@ from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, c
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.merge.bucket import TruncateJob
 from andes_spark.base.merge.plan import BUCKET_BYTES, estimate, row_width
-from andes_spark.batch.conditions import parsed
-from andes_spark.batch.row_wise import check_row_wise
-from andes_spark.batch.sql_types import check_types, types_of, with_doubles
+from andes_spark.batch.condition import Condition, condition_of
 from andes_spark.delta.skipping import may_hold
 from andes_spark.delta.vectors import deserialize, from_positions, load_vector, to_positions
 from andes_spark.errors import OptionError
@@ -75,7 +71,7 @@ class Selection:
 
     names: tuple[str, ...]
     used: tuple[str, ...]
-    condition: pl.Expr | None
+    condition: Condition | None
     limit: int | None
 
 
@@ -99,11 +95,8 @@ def _selection(shape: TableShape, options: ReadOptions) -> Selection:
     unknown = sorted(set(names) - set(shape.schema.names))
     if unknown:
         raise OptionError(f"{shape.table}: no columns {unknown}", table=shape.table, column=unknown[0])
-    condition = _condition(options.filter)
-    roots = _roots(condition, shape)
-    if condition is not None and isinstance(options.filter, str):
-        used = dict.fromkeys(condition.meta.root_names())
-        check_types("filter", condition, types_of(pa.schema([shape.arrow.field(name) for name in used])))
+    condition = condition_of("filter", options.filter)
+    roots = _columns_of(condition, shape)
     selection = Selection(tuple(names), tuple(dict.fromkeys([*names, *roots])), condition, options.limit)
     _filtered(shape.arrow.empty_table(), condition)  # refuses what cannot be evaluated before a file is read
     return selection
@@ -185,11 +178,13 @@ def _base_parts(
         yield from alive_groups(storage, file, case.shape, selection.used, gone.get(file.number))
 
 
-def _files_for(case: EvaluationInput, condition: pl.Expr | None) -> list[NumberedFile]:
+def _files_for(case: EvaluationInput, condition: Condition | None) -> list[NumberedFile]:
     """Files of the base that may hold rows for which a condition is true."""
     if condition is None:
         return list(case.files)
-    flags = may_hold([each.file for each in case.files], case.shape.schema, case.shape.partition_by, condition)
+    flags = may_hold(
+        [each.file for each in case.files], case.shape.schema, case.shape.partition_by, condition.form(case.shape.arrow)
+    )
     return list(itertools.compress(case.files, flags))
 
 
@@ -275,41 +270,21 @@ def _without(data: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
     return data.filter(pa.array(keep))
 
 
-def _condition(given: Any) -> pl.Expr | None:
-    if given is None or isinstance(given, pl.Expr):
-        return given if given is None else check_row_wise("filter", given)
-    if isinstance(given, str):
-        return parsed("filter", given)
-    raise OptionError(f"filter is a SQL expression or a polars expression, not {type(given).__name__}", option="filter")
-
-
-def _roots(condition: pl.Expr | None, shape: TableShape) -> list[str]:
+def _columns_of(condition: Condition | None, shape: TableShape) -> list[str]:
     if condition is None:
         return []
-    roots = condition.meta.root_names()
-    unknown = sorted(set(roots) - set(shape.schema.names))
-    if unknown:
+    names = condition.columns(shape.schema.names)
+    if names.missing:
         raise OptionError(
-            f"{shape.table}: filter uses unknown columns {unknown}",
+            f"{shape.table}: filter uses unknown columns {sorted(names.missing)}",
             table=shape.table,
             option="filter",
-            column=unknown[0],
+            column=min(names.missing),
         )
-    return roots
+    return list(dict.fromkeys(names.found.values()))
 
 
-def _filtered(rows: pa.Table, condition: pl.Expr | None) -> pa.Table:
+def _filtered(rows: pa.Table, condition: Condition | None) -> pa.Table:
     if condition is None:
         return rows
-    used = {name: with_doubles(rows[name]) for name in condition.meta.root_names()}
-    frame = pl.from_arrow(pa.table(used)) if used else pl.DataFrame(height=rows.num_rows)
-    assert isinstance(frame, pl.DataFrame)
-    try:
-        mask = frame.select(condition.alias("keep"))["keep"]
-    except pl.exceptions.PolarsError as error:
-        raise OptionError(f"filter: it cannot be evaluated: {error}", option="filter") from error
-    if mask.dtype != pl.Boolean:
-        raise OptionError(f"filter: it gives {mask.dtype}, not a condition", option="filter")
-    if mask.len() == 1 and rows.num_rows != 1:
-        mask = mask.new_from_index(0, rows.num_rows)
-    return rows.filter(mask.fill_null(False).to_arrow())
+    return rows.filter(condition.answers(rows).fill_null(False).to_arrow())

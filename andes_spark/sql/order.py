@@ -1,0 +1,89 @@
+"""The order of words and signs in a text.
+
+sqlglot takes more than SQL has, and drops what it does not understand: a plus before a value, a comma before a
+parenthesis, the name in ``name . 5``, an AND that BETWEEN lacks. A text that it read passes here only if values and
+operators take turns, so that nothing in it was dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sqlglot import Token, TokenType
+
+from andes_spark.sql.refusal import Source, shortened
+
+_SIGNS = {
+    TokenType.STRING: "s",
+    TokenType.NUMBER: "0",
+    TokenType.HEX_STRING: "s",
+    TokenType.NULL: "c",
+    TokenType.TRUE: "c",
+    TokenType.FALSE: "c",
+    TokenType.L_PAREN: "(",
+    TokenType.R_PAREN: ")",
+    TokenType.COMMA: ",",
+    TokenType.DOT: ".",
+    TokenType.DASH: "-",
+    TokenType.NOT: "!",
+    TokenType.IN: "i",
+    TokenType.ESCAPE: "e",
+    TokenType.IS: "I",
+    TokenType.DISTINCT: "D",
+    TokenType.FROM: "F",
+    TokenType.CASE: "C",
+    TokenType.WHEN: "W",
+    TokenType.THEN: "T",
+    TokenType.ELSE: "L",
+    TokenType.END: "E",
+    **dict.fromkeys((TokenType.BETWEEN, TokenType.LIKE), "l"),
+    **dict.fromkeys((TokenType.AND, TokenType.OR, TokenType.PLUS, TokenType.STAR), "o"),
+    **dict.fromkeys((TokenType.EQ, TokenType.NEQ, TokenType.NULLSAFE_EQ), "o"),
+    **dict.fromkeys((TokenType.LT, TokenType.LTE, TokenType.GT, TokenType.GTE), "o"),
+}
+"""A letter for each word and sign that a text may have; ``n`` stands for names."""
+
+_TYPES = frozenset({TokenType.DATE, TokenType.TIMESTAMPTZ, TokenType.TIMESTAMPLTZ, TokenType.TIMESTAMPNTZ})
+_NAME = re.compile(r"[^\W\d]\w*")
+
+# What is written in several words, as one letter: NOT IN, IS DISTINCT FROM, IS NOT NULL, LIKE x ESCAPE y, a.b, .5.
+_MERGED = (
+    (re.compile(r"!(?=[il])"), ""),
+    (re.compile(r"I!?DF"), "o"),
+    (re.compile(r"I!?[cn]"), "p"),
+    (re.compile(r"ses"), "s"),
+    (re.compile(r"n(?:\.n)+"), "n"),
+    (re.compile(r"(?<![ns0c)Ep.])\.0"), "0"),
+)
+_VALUE = r"(?:[-!(]|n\(|CW?)*[ns0c][)pE]*"
+_ORDER = re.compile(rf"{_VALUE}(?:(?:[ol,WTL-]|i\(){_VALUE})*")
+
+
+def check_order(source: Source, tokens: Sequence[Token]) -> None:
+    """Refuse a text in which values and operators do not take turns.
+
+    Raises:
+        OptionError: ``option``, ``value``.
+    """
+    letters = "".join(_letter(source, tokens, at) for at in range(len(tokens)))
+    for pattern, letter in _MERGED:
+        letters = pattern.sub(letter, letters)
+    if not _ORDER.fullmatch(letters):
+        raise source.error(
+            f"{shortened(source.text)!r} is not a SQL expression: values and operators do not take turns"
+        )
+
+
+def _letter(source: Source, tokens: Sequence[Token], at: int) -> str:
+    token = tokens[at]
+    written = source.text[token.start : token.end + 1]
+    if at and written[:1].isdigit() and token.token_type is not TokenType.NUMBER:
+        return ""  # the letters behind a number, which sqlglot makes a cast of
+    if at and tokens[at - 1].token_type is TokenType.DOT and _NAME.fullmatch(written):
+        return "n"
+    if token.token_type in _TYPES and at + 1 < len(tokens) and tokens[at + 1].token_type is TokenType.STRING:
+        return ""
+    if token.token_type in _SIGNS:
+        return _SIGNS[token.token_type]
+    return "n" if token.token_type is TokenType.IDENTIFIER or _NAME.fullmatch(written) else "?"

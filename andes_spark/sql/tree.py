@@ -1,0 +1,175 @@
+"""The tree of a text: each node has one kind of values, operands have the kinds that their node asks for.
+
+Conversions are nodes of their own (:class:`As`), so that what writes the tree decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from andes_spark.schema import types as dt
+from andes_spark.sql.kinds import BOOLEAN, Exact, Kind
+
+Comparison = Literal["=", "<>", "<", "<=", ">", ">=", "<=>"]
+Operation = Literal["+", "-", "*"]
+Function = Literal["length", "lower", "upper"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A constant.
+
+    Attributes:
+        value: str, bool, bytes or float as the kind says; the integer of an exact number without its scale; days,
+            and microseconds, since 1970; None for NULL.
+    """
+
+    kind: Kind
+    value: Any
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column, or a field within structs.
+
+    Attributes:
+        path: the names, as the columns have them.
+        type: of the last of them; None for a column that holds nothing but NULL.
+    """
+
+    kind: Kind
+    path: tuple[str, ...]
+    type: dt.DataType | None
+
+
+@dataclass(frozen=True)
+class As:
+    """A number of another kind: with more digits after the point, or as a double."""
+
+    kind: Kind
+    operand: Node
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A sum or a difference of two values of one kind and scale, or a product."""
+
+    kind: Kind
+    operation: Operation
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A comparison of two values of one kind."""
+
+    comparison: Comparison
+    left: Node
+    right: Node
+
+    kind = BOOLEAN
+
+
+@dataclass(frozen=True)
+class And:
+    """Conditions joined by AND."""
+
+    operands: tuple[Node, ...]
+
+    kind = BOOLEAN
+
+
+@dataclass(frozen=True)
+class Or:
+    """Conditions joined by OR."""
+
+    operands: tuple[Node, ...]
+
+    kind = BOOLEAN
+
+
+@dataclass(frozen=True)
+class Not:
+    """The opposite of a condition; NULL stays NULL."""
+
+    operand: Node
+
+    kind = BOOLEAN
+
+
+@dataclass(frozen=True)
+class IsNull:
+    """Whether a value is NULL."""
+
+    operand: Node
+
+    kind = BOOLEAN
+
+
+@dataclass(frozen=True)
+class In:
+    """Whether a value is one of several constants of its kind, at least one.
+
+    Attributes:
+        or_null: NULL is among them: a value that is none of the others gives NULL.
+    """
+
+    operand: Node
+    values: tuple[Value, ...]
+    or_null: bool
+
+    kind = BOOLEAN
+
+
+@dataclass(frozen=True)
+class Like:
+    """Whether a text matches a pattern of LIKE.
+
+    Attributes:
+        escape: character before which ``%`` and ``_`` stand for themselves; None for none.
+    """
+
+    operand: Node
+    pattern: str
+    escape: str | None
+
+    kind = BOOLEAN
+
+
+@dataclass(frozen=True)
+class Case:
+    """The value of the first condition that is true, else another."""
+
+    kind: Kind
+    branches: tuple[tuple[Node, Node], ...]
+    otherwise: Node
+
+
+@dataclass(frozen=True)
+class Coalesce:
+    """The first value that is not NULL."""
+
+    kind: Kind
+    operands: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of one text."""
+
+    kind: Kind
+    function: Function
+    operand: Node
+
+
+Node: TypeAlias = (
+    Value | Reference | As | Arithmetic | Compare | And | Or | Not | IsNull | In | Like | Case | Coalesce | Call
+)
+
+
+def exact(node: Node) -> Exact:
+    """The range of a node that is an exact number."""
+    assert isinstance(node.kind, Exact)
+    return node.kind

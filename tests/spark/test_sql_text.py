@@ -1,0 +1,161 @@
+"""Thousands of random texts: Spark SQL as it is written for them and polars give the same, and so does the text itself.
+
+The text itself is what a caller of ``read().where(text)`` gives to Spark, in ANSI mode as by default; arithmetic is
+compared there on small numbers, since Spark fails at overflows that the tree avoids.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from andes_spark.batch.condition import condition_of
+from andes_spark.errors import OptionError
+from andes_spark.sql.text import SqlText
+from tests.sql.random_texts import SCHEMA, Texts, rows
+
+TEXTS = 6_000
+TYPES = {field.name: field.type for field in SCHEMA.fields}
+ARITHMETIC = re.compile(r"[*+]|-\s*[^\d\s.]|[\w`)]\s*-|length", re.I)
+LARGE = re.compile(r"\d{3}|1e")
+TEXTS_IN_QUOTES = re.compile(r"'[^']*'")
+
+
+def bound_as_spark_sql(text: str) -> str:
+    read = SqlText.read("filter", text)
+    return read.bind(read.resolve(list(TYPES)), TYPES).spark
+
+
+@contextmanager
+def settings(spark, **values: str) -> Iterator[None]:
+    names = {key: "spark.sql." + key.replace("__", ".") for key in values}
+    before = {name: spark.conf.get(name, None) for name in names.values()}
+    for key, value in values.items():
+        spark.conf.set(names[key], value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            spark.conf.unset(name) if value is None else spark.conf.set(name, value)
+
+
+def by_spark(spark, table: pa.Table, expressions: Sequence[str]) -> list[list[bool | None]]:
+    frame = spark.createDataFrame(table).coalesce(1)
+    answers: list[list[bool | None]] = []
+    for start in range(0, len(expressions), 250):
+        part = expressions[start : start + 250]
+        found = frame.selectExpr(*(f"{expression} AS c{number}" for number, expression in enumerate(part))).toArrow()
+        answers += [column.to_pylist() for column in found.columns]
+    return answers
+
+
+def by_polars(table: pa.Table, text: str) -> list[bool | None]:
+    condition = condition_of("filter", text)
+    assert condition is not None
+    return condition.answers(table).to_list()
+
+
+def is_calculated(text: str) -> bool:
+    return bool(ARITHMETIC.search(TEXTS_IN_QUOTES.sub("", text)))
+
+
+def is_accepted(text: str) -> bool:
+    try:
+        read = SqlText.read("filter", text)
+        names = read.resolve(list(TYPES))
+        return not names.missing and bool(read.bind(names, TYPES))
+    except OptionError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def accepted() -> list[str]:
+    author = Texts(random.Random(20_260_131))
+    return [text for text in (author.text() for _ in range(TEXTS)) if is_accepted(text)]
+
+
+def test_random_texts_give_the_same_in_both_engines(spark, accepted):
+    assert len(accepted) > 0.8 * TEXTS
+    wild = rows(random.Random(1), 60)
+    tame = rows(random.Random(2), 40, tame=True)
+    calculated = [text for text in accepted if is_calculated(text)]
+    small = [text for text in calculated if not LARGE.search(TEXTS_IN_QUOTES.sub("", text))]
+    plain = [text for text in accepted if not is_calculated(text)]
+    assert min(len(calculated), len(small), len(plain)) > 0.05 * TEXTS
+    wrong = []
+    runs = [
+        ("written", wild, accepted, [bound_as_spark_sql(text) for text in accepted]),
+        ("the text itself", wild, plain, plain),
+        ("the text itself", tame, small, small),
+    ]
+    for name, table, texts, expressions in runs:
+        for text, answers in zip(texts, by_spark(spark, table, expressions), strict=True):
+            expected = by_polars(table, text)
+            if answers != expected:
+                row = next(at for at, pair in enumerate(zip(answers, expected, strict=True)) if pair[0] != pair[1])
+                wrong.append((name, text, bound_as_spark_sql(text), answers[row], expected[row], row))
+    assert not wrong, f"{len(wrong)} texts: " + "\n".join(map(str, wrong[:20]))
+
+
+def test_texts_with_a_word_too_few_or_too_many_are_read_as_spark_reads_them_or_refused(spark):
+    author = Texts(random.Random(42))
+    wild = rows(random.Random(5), 40)
+    texts = [text for text in (author.damaged() for _ in range(6_000)) if not is_calculated(text) and is_accepted(text)]
+    assert len(texts) > 300
+    # All at once: Spark would name the one that it cannot read.
+    wrong = [
+        text for text, found in zip(texts, by_spark(spark, wild, texts), strict=True) if found != by_polars(wild, text)
+    ]
+    assert wrong == []
+
+
+def differing(spark, table: pa.Table, texts: list[str]) -> list[str]:
+    answers = by_spark(spark, table, [bound_as_spark_sql(text) for text in texts])
+    return [text for text, found in zip(texts, answers, strict=True) if found != by_polars(table, text)]
+
+
+def test_generated_code_gives_the_same(spark, accepted):
+    with settings(spark, codegen__wholeStage="true", codegen__factoryMode="CODEGEN_ONLY"):
+        assert differing(spark, rows(random.Random(3), 60), accepted[:100]) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("ansi__enabled", "false"),
+        ("session__timeZone", "America/Los_Angeles"),
+        ("timestampType", "TIMESTAMP_NTZ"),
+        ("caseSensitive", "true"),
+        ("parser__escapedStringLiterals", "true"),
+        ("legacy__consecutiveStringLiterals__enabled", "true"),
+        ("decimalOperations__allowPrecisionLoss", "false"),
+        ("legacy__exponentLiteralAsDecimal__enabled", "true"),
+    ],
+)
+def test_settings_of_the_session_change_nothing(spark, accepted, setting, value):
+    with settings(spark, **{setting: value}):
+        assert differing(spark, rows(random.Random(4), 20), accepted[:300]) == []
+
+
+def test_every_character_has_the_same_case_and_length(spark, tmp_path):
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    around = [
+        f"{before}{each}{after}"
+        for before, after in (("", ""), ("a", ""), ("", "a"), ("a", "b"))
+        for each in characters
+    ]
+    pq.write_table(pa.table({"s": around}), tmp_path / "s.parquet")
+    calls = ("lower(s)", "upper(s)", "length(s)")
+    found = spark.read.parquet(str(tmp_path / "s.parquet")).selectExpr("s", *(f"{c} AS `{c}`" for c in calls)).toArrow()
+    for call in calls:
+        condition = condition_of("filter", f"{call} = `{call}`")
+        assert condition is not None
+        different = pc.filter(found["s"], pc.invert(condition.answers(found).to_arrow())).to_pylist()
+        assert different == [], call

@@ -56,12 +56,15 @@ def may_hold(
         condition: over columns of the table, the tree of a SQL text or an expression of polars.
     """
     bounds = _Bounds(files, schema, partition_columns)
-    if not isinstance(condition, pl.Expr):
-        return _of_text(condition, bounds).tolist()
     try:
-        return _Skipping(bounds).flags(json.loads(condition.meta.serialize(format="json"))).tolist()
+        flags = _of_text(condition, bounds) if not isinstance(condition, pl.Expr) else _of_expression(condition, bounds)
     except (RecursionError, pl.exceptions.PolarsError):
-        return [True] * len(files)
+        flags = bounds.all_files()
+    return [bool(flag) for flag in flags]
+
+
+def _of_expression(condition: pl.Expr, bounds: _Bounds) -> Flags:
+    return _Skipping(bounds).flags(json.loads(condition.meta.serialize(format="json")))
 
 
 class _Bounds:
@@ -90,9 +93,9 @@ def _of_text(node: tree.Node, bounds: _Bounds) -> Flags:
     """Whether each file may hold a row for which a node of a text's tree is true."""
     match node:
         case tree.And(operands):
-            return np.logical_and.reduce([_of_text(operand, bounds) for operand in operands])
+            return _joined(np.logical_and, operands, bounds)
         case tree.Or(operands):
-            return np.logical_or.reduce([_of_text(operand, bounds) for operand in operands])
+            return _joined(np.logical_or, operands, bounds)
         case tree.Compare(comparison, tree.Value() as left, right):
             return _of_values(_MIRRORED_SIGNS.get(comparison, ""), right, [left], bounds)
         case tree.Compare(comparison, left, tree.Value() as right):
@@ -104,6 +107,11 @@ def _of_text(node: tree.Node, bounds: _Bounds) -> Flags:
             least = _of_values(">=", operand, ordered[:1], bounds)
             return least & _of_values("<=", operand, ordered[-1:], bounds)
     return bounds.all_files()
+
+
+def _joined(join: np.ufunc, operands: Sequence[tree.Node], bounds: _Bounds) -> Flags:
+    flags: Flags = join.reduce([_of_text(operand, bounds) for operand in operands])
+    return flags
 
 
 def _of_values(comparison: str, side: tree.Node, values: Sequence[tree.Value], bounds: _Bounds) -> Flags:

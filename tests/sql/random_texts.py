@@ -15,13 +15,13 @@ from andes_spark.schema.schema import Schema
 
 SCHEMA = Schema.from_ddl(
     """i8 tinyint, i16 smallint, i32 int, i64 bigint, d1 decimal(10,2), d2 decimal(38,10), d3 decimal(38,0),
-    d4 decimal(5,5), d5 decimal(12,0), f32 float, f64 double, s string, u string, `a b` string, p boolean, q boolean,
+    d4 decimal(5,5), d5 decimal(12,0), f32 float, f64 double, s string, u string, `a-b` string, p boolean, q boolean,
     day date, dag date, at timestamp, bt timestamp, nt timestamp_ntz, mt timestamp_ntz, x binary, y binary,
     st struct<k: float, T: string, n: struct<z: bigint, at: timestamp>>, ar array<int>, m map<string, int>"""
 )
 COLUMNS = {
     "number": ["i8", "i16", "i32", "i64", "d1", "d2", "d3", "d4", "d5", "f32", "f64", "st.k", "st.n.z", "I32"],
-    "text": ["s", "u", "`a b`", "st.T", "ST.t"],
+    "text": ["s", "u", "`a-b`", "st.T", "ST.t"],
     "boolean": ["p", "q", "P"],
     "date": ["day", "dag"],
     "time": ["at", "bt", "st.n.at"],
@@ -89,7 +89,7 @@ def _cell(rnd: random.Random, name: str, tame: bool) -> Any:
         return [("a", 1)][: rnd.randint(0, 1)]
     if name in ("p", "q"):
         return rnd.random() < 0.5
-    if name in ("s", "u", "a b"):
+    if name in ("s", "u", "a-b"):
         return rnd.choice(_SPECIAL["text"])
     if name in ("x", "y"):
         return rnd.choice(_SPECIAL["bytes"])

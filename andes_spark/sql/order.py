@@ -84,6 +84,9 @@ def _letter(source: Source, tokens: Sequence[Token], at: int) -> str:
         return "n"
     if token.token_type in _TYPES and at + 1 < len(tokens) and tokens[at + 1].token_type is TokenType.STRING:
         return ""
+    if token.token_type is TokenType.NUMBER and at and tokens[at - 1].token_type is TokenType.DOT:
+        # Only without a space is it one number to Spark.
+        return "0" if tokens[at - 1].end + 1 == token.start else "?"
     if token.token_type in _SIGNS:
         return _SIGNS[token.token_type]
     return "n" if token.token_type is TokenType.IDENTIFIER or _NAME.fullmatch(written) else "?"

@@ -236,6 +236,7 @@ BAD = {
             "i NOTNULL",
             "i ISNULL",
             "dec = l . 5BD",
+            "dec = . 5",
             "i = 1;",
         ),
         "not a SQL expression: values and operators do not take turns",

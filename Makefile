@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself: see scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test explore bench check format clean
+.PHONY: help setup demo test wheel explore bench check format clean
 ARGS ?=
 
 help: ## Show the targets
@@ -21,6 +21,9 @@ explore: setup ## Compare thousands of random interleavings with the oracle; mak
 
 bench: setup ## Measure side by side with Delta's MERGE; ARGS goes to the benchmark
 	@scripts/run.sh python -m benchmarks $(ARGS)
+
+wheel: setup ## Build the wheel into dist/
+	@scripts/run.sh python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 check: setup ## Check format, lint and types
 	@scripts/run.sh ruff format --check .

@@ -27,4 +27,4 @@ submit "$folder/orders" "$feed" --feed-table public.orders --primary-key order_i
 submit "$folder/customers" "$feed" --feed-table public.customers --primary-key region --primary-key code \
     --source shop --changes-per-batch 100 --compare-with tests/data/customers.final.parquet --view customers \
     --sql "SELECT region, count(*) AS customers FROM customers GROUP BY region ORDER BY region"
-printf '\nThe tables are in %s; open one with ModTable.open, or: andes table status %s/orders\n' "$folder" "$folder"
+printf '\nThe tables are in %s; open one with ModTable.open in Python, or look at it by: .venv/bin/andes table status %s/orders\n' "$folder" "$folder"

@@ -54,7 +54,7 @@ def plain(value: Any) -> Any:
 
 def to_json(content: Any) -> str:
     """One line of JSON, with exact values; see ``plain``."""
-    return json.dumps(plain(content), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(plain(content), ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:

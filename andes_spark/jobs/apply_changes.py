@@ -14,7 +14,6 @@ from rich.table import Table
 
 from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
-from andes_spark.model.documents import encode
 from andes_spark.model.options import COUNT, NAME, NAMES, TEXT, Options, declared_options, defaults, flag_of, option
 from andes_spark.model.results import ApplyResult
 from andes_spark.schema.schema import Schema
@@ -59,7 +58,7 @@ def run(job: ApplyChanges, spark: SparkSession, console: Console) -> bool:
     table = _open(job, spark)
     console.print(f"\n[bold]{table.url}[/bold] from {job.feed_table}, key {', '.join(job.primary_key)}")
     _show_batches(job, table, console)
-    _show_manifest(table, console)
+    _show_status(table, console)
     table.create_view(job.view)
     if job.sql is not None:
         console.print(f"\n[bold]{job.sql}[/bold]")
@@ -128,10 +127,8 @@ def _cells(result: ApplyResult, batch_id: str) -> list[str]:
     ]
 
 
-def _show_manifest(table: ModTable, console: Console) -> None:
-    manifest = table.manifest(table.version)
-    console.print(f"\n[bold]manifest of version {manifest.version}[/bold]")
-    console.print_json(encode(manifest).decode())
+def _show_status(table: ModTable, console: Console) -> None:
+    console.print(str(table.status()), highlight=False)
 
 
 def _show_rows(frame: DataFrame, console: Console) -> None:

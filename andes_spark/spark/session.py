@@ -124,7 +124,7 @@ def require_delta(spark: SparkSession) -> None:
 def _defaults(*, local: bool, s3: bool) -> dict[str, str]:
     settings = {
         CATALOG: DELTA_CATALOG,
-        "spark.ui.showConsoleProgress": "true",
+        "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         # With a limit of bytes, Spark measures all columns anew for each row that it hands to Python, half the time
         # that this takes. So many rows at once stay below Arrow's 2 GiB for a column up to rows of 2 MiB.

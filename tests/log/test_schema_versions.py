@@ -104,6 +104,15 @@ def test_the_raw_log_is_read_as_the_schema_in_force() -> None:
     assert [mod["_andes_columns"] for mod in mods if mod["_andes_columns"]] == [["id", "lsn", "a"], ["id", "lsn", "c"]]
 
 
+def test_keys_in_memory_are_of_one_schema() -> None:
+    storage = MemoryStorage()
+    table = ModTable.create(storage, OLD, primary_key=["id"], sequence_by=["lsn"], merge="manual")
+    before = table._open_table.base_context().keys
+    assert table._open_table.base_context().keys is before
+    with_new_schema(table)
+    assert table._open_table.base_context().keys is not before
+
+
 def test_a_roll_up_carries_all_schemas() -> None:
     storage, table = two_schemas()
     for lsn in range(12):

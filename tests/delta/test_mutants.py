@@ -14,8 +14,18 @@ from pyroaring import BitMap64
 
 from andes_spark import ModTable
 from andes_spark.base import rows as base_rows
-from andes_spark.base.merge import bucket, compact, merge, rewrite
-from andes_spark.delta import actions, bounds, checkpoint_writer, entries, paths, prune, statistics, vectors
+from andes_spark.base.merge import bucket, merge, rewrite
+from andes_spark.delta import (
+    actions,
+    bounds,
+    checkpoint_writer,
+    entries,
+    partition_values,
+    paths,
+    prune,
+    statistics,
+    vectors,
+)
 from andes_spark.errors import AndesError
 from andes_spark.log import ledger
 from andes_spark.storage.disk import DiskStorage
@@ -114,7 +124,7 @@ def vector_off_by_one(patch: Patch) -> None:
 
 def vector_without_the_old_rows(patch: Patch) -> None:
     """A new vector forgets the rows of the one before."""
-    true = merge.load_vectors
+    true = vectors.load_vectors
     patch.setattr(merge, "load_vectors", lambda *args: dict.fromkeys(true(*args), BitMap64()))
 
 
@@ -145,7 +155,7 @@ def checkpoint_without_vectors(patch: Patch) -> None:
 
 def partition_value_of_another_file(patch: Patch) -> None:
     """Partition values are cut off."""
-    true = base_rows.partition_value
+    true = partition_values.partition_value
 
     def value(*args: Any) -> str | None:
         text = true(*args)
@@ -161,13 +171,13 @@ def dead_rows_live_again(patch: Patch) -> None:
 
 def compaction_loses_a_file(patch: Patch) -> None:
     """A compaction removes files and adds one less than it wrote."""
-    true = compact.RewriteJob.__call__
-    patch.setattr(compact.RewriteJob, "__call__", lambda self, files: true(self, files)[:-1])
+    true = rewrite.RewriteJob.__call__
+    patch.setattr(rewrite.RewriteJob, "__call__", lambda self, files: true(self, files)[:-1])
 
 
 def bound_excludes_itself(patch: Patch) -> None:
     """A file whose greatest key is the one looked for is left out."""
-    true = prune.column_range
+    true = bounds.column_range
 
     def column_range(*args: Any) -> Any:
         low, high = true(*args)

@@ -16,7 +16,7 @@ from andes_spark.law.order import table_order
 from andes_spark.schema.arrow_types import whole
 
 ROWS_A_PIECE = 10_000
-"""With fewer on average, rows are sorted: each piece costs about a tenth of a millisecond."""
+"""Average rows of a piece below which rows are sorted instead; figures in ``benchmarks/decisions.md``."""
 
 
 def ordered(rows: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -29,7 +29,7 @@ def sorted_pieces(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
     """Rows sorted by the named columns, in pieces that follow each other.
 
     Sorted files that a task of Spark reads in an order of its own are runs of some hundred thousand rows: these are
-    cut where another one goes on. To compare neighbours takes a twentieth of the time of a sort.
+    cut where another one goes on, which takes less time than a sort.
     """
     pieces = merged_runs(rows, names)
     if pieces is not None:

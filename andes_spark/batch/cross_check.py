@@ -102,7 +102,7 @@ def _repeats(mods: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _of_one_word(mods: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Mods without those whose normalized key no other one has; takes a twentieth of the time that tuples take."""
+    """Mods without those whose normalized key no other one has, a cheap test before tuples are compared."""
     columns = [mods[name].to_arrow() for name in names]
     found = normalizer(columns)
     if found is None:

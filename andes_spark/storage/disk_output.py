@@ -11,7 +11,7 @@ from andes_spark.storage.interface import OutputFile, Requests
 
 
 def make_durable(handle: int, counts: Requests) -> None:
-    """Makes a file or a folder durable, and counts the seconds."""
+    """Make a file or a folder durable, and counts the seconds."""
     start = time.perf_counter()
     try:
         os.fsync(handle)
@@ -20,7 +20,7 @@ def make_durable(handle: int, counts: Requests) -> None:
 
 
 def write_all(handle: int, data: memoryview) -> None:
-    """Writes all bytes, in as many calls as it takes."""
+    """Write all bytes, in as many calls as it takes."""
     while data:
         data = data[os.write(handle, data) :]
 

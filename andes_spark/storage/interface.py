@@ -94,20 +94,20 @@ class Requests:
         self._values: dict[str, float] = asdict(Tally())
 
     def add(self, kind: Kind, times: int = 1, *, read: int = 0, written: int = 0) -> None:
-        """Counts ``times`` requests of a kind with the bytes that they moved."""
+        """Count ``times`` requests of a kind with the bytes that they moved."""
         with self._lock:
             self._values[kind] += times
             self._values["bytes_read"] += read
             self._values["bytes_written"] += written
 
     def add_bytes(self, *, read: int = 0, written: int = 0) -> None:
-        """Counts bytes of a request that is already counted."""
+        """Count bytes of a request that is already counted."""
         with self._lock:
             self._values["bytes_read"] += read
             self._values["bytes_written"] += written
 
     def add_sync(self, seconds: float) -> None:
-        """Adds time spent in fsync."""
+        """Add time spent in fsync."""
         with self._lock:
             self._values["sync_seconds"] += seconds
 
@@ -139,18 +139,18 @@ class OutputFile(ABC):
 
     @abstractmethod
     def _append(self, data: memoryview) -> None:
-        """Takes the next bytes; the view is only valid during the call."""
+        """Take the next bytes; the view is only valid during the call."""
 
     @abstractmethod
     def _finish(self) -> None:
-        """Makes the object durable and visible."""
+        """Make the object durable and visible."""
 
     @abstractmethod
     def _discard(self) -> None:
-        """Gives up: as little as possible stays behind. Never raises."""
+        """Give up: as little as possible stays behind. Never raises."""
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Appends bytes (anything with a contiguous buffer, Arrow's included) and returns their number.
+        """Append bytes (anything with a contiguous buffer, Arrow's included) and return their number.
 
         Raises:
             OptionError: the file is closed.
@@ -170,7 +170,7 @@ class OutputFile(ABC):
         return view.nbytes
 
     def close(self) -> None:
-        """Makes the object durable. Does nothing on a file that is closed or aborted already.
+        """Make the object durable. Does nothing on a file that is closed or aborted already.
 
         Raises:
             StorageError: the store failed; the file is aborted.
@@ -185,7 +185,7 @@ class OutputFile(ABC):
         self._state = "closed"
 
     def abort(self) -> None:
-        """Drops the file: no reader will see it. Does nothing on a closed file."""
+        """Drop the file: no reader will see it. Does nothing on a closed file."""
         if self._state == "open":
             self._state = "aborted"
             self._discard()
@@ -280,14 +280,14 @@ class Storage(Protocol):
         """Size and time of the object, or None if there is none."""
 
     def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
-        """Writes an object, replacing one that exists: for advisory files only.
+        """Write an object, replacing one that exists: for advisory files only.
 
         Readers see the old or the new bytes, never a mixture. With ``sync=False`` they may for an instant see
         nothing, and a crash may lose both.
         """
 
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
-        """Creates the object, whole and durable, unless the name is taken.
+        """Create the object, whole and durable, unless the name is taken.
 
         Raises:
             StorageError: the store refused; nothing was created.
@@ -295,7 +295,7 @@ class Storage(Protocol):
         """
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Deletes objects; missing ones are fine. All paths are checked before the first is deleted."""
+        """Delete objects; missing ones are fine. All paths are checked before the first is deleted."""
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """Objects below a folder, at any depth, in the order of their paths (by code point).
@@ -307,7 +307,7 @@ class Storage(Protocol):
         """
 
     def open_input(self, path: str) -> pa.NativeFile:
-        """Opens an object for random access, as a source for ``pyarrow.parquet``.
+        """Open an object for random access, as a source for ``pyarrow.parquet``.
 
         Several threads may read from it by ``read_at``.
 
@@ -316,7 +316,7 @@ class Storage(Protocol):
         """
 
     def open_output(self, path: str) -> OutputFile:
-        """Starts a new object, whose name must be unique: it is no race and replaces nothing.
+        """Start a new object, whose name must be unique: it is no race and replaces nothing.
 
         Where writes are deferred (``scheduler``), ``close`` may return before the object exists for others. This
         object of ``Storage`` waits for it before it reads it or creates anything by ``put_if_absent``; ``list`` may
@@ -325,7 +325,7 @@ class Storage(Protocol):
 
 
 def check_path(path: str) -> str:
-    """Returns a path inside a table's folder unchanged, or refuses it.
+    """Return a path inside a table's folder unchanged, or refuse it.
 
     Spaces, quotes, ``%`` and letters of any script are fine and are taken as they are, never decoded.
 
@@ -360,7 +360,7 @@ def _path_fault(path: object) -> str | None:
 
 
 def check_folder(prefix: str) -> str:
-    """Returns the folder of a ``list`` call without its final slash; empty means everything.
+    """Return the folder of a ``list`` call without its final slash; empty means everything.
 
     Raises:
         OptionError: see ``check_path``.

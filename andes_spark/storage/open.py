@@ -18,7 +18,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Storage:
-    """Opens the store of a table's folder. Nothing is read, written or connected to yet.
+    """Open the store of a table's folder. Nothing is read, written or connected to yet.
 
     Args:
         url: a path (taken as it is, a relative one made absolute), a ``file:`` URL (percent-decoded), or

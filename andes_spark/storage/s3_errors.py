@@ -69,7 +69,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """Reads an error of obstore."""
+        """Read an error of obstore."""
         shown, _, debug = str(error).rpartition("\n\nDebug source:\n")
         shown = shown or str(error)
         statuses = _STATUS.findall(debug)

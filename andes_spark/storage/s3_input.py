@@ -46,7 +46,7 @@ class RangeReader:
         self._closed = False
 
     def read(self, size: int | None = -1) -> memoryview:
-        """Reads from the position on; fewer bytes only at the end. The view must not be changed."""
+        """Read from the position on; fewer bytes only at the end. The view must not be changed."""
         with self._lock:
             start = self._position
             wanted = self._size - start if size is None or size < 0 else size
@@ -55,7 +55,7 @@ class RangeReader:
             return data
 
     def read_at(self, start: int, size: int) -> memoryview:
-        """Reads at an offset and leaves the position alone."""
+        """Read at an offset and leaves the position alone."""
         start = min(max(start, 0), self._size)
         end = min(start + max(size, 0), self._size)
         if start == end:
@@ -83,7 +83,7 @@ class RangeReader:
         return block[: end - start]
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves the position and returns it."""
+        """Move the position and returns it."""
         with self._lock:
             base = (0, self._position, self._size)[whence]
             if base + offset < 0:

@@ -52,7 +52,7 @@ class S3Options:
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> S3Options:
-        """Checks options by name and form.
+        """Check options by name and form.
 
         Raises:
             OptionError: an unknown name, a wrong value, or half a pair of credentials. No message holds a

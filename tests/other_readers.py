@@ -149,7 +149,8 @@ def random_table(path: Path, seed: int, *, partitioned: bool, checkpoint: bool) 
         storage = DiskStorage(str(path))
         state = load_state(storage)
         assert write_checkpoint(storage, state, now_ms=time.time_ns() // 1_000_000)
-        storage.delete([entry_path(number) for number in range(state.version + 1)])
+        # Delta itself asks for the entry of the newest version beside its checkpoint.
+        storage.delete([entry_path(number) for number in range(state.version)])
     left = {key: row for key, row in {**rows, **fresh}.items() if key not in gone}
     return UnicodeTable(table.url, left, chance)
 

@@ -73,6 +73,13 @@ def by_replays(_: Path) -> None:
         assert (again.version, again.replayed) == (number, True)
 
 
+def by_microseconds(_: Path) -> None:
+    """A file of one time of day is kept for that time."""
+    for number in range(50):
+        time = datetime.datetime(2024, 2, 29) + datetime.timedelta(microseconds=1_234_567 * number)
+        assert test_prune.paths({"ntz": [time]}, [test_prune.written("f", {"ntz": [time]})]) == "f"
+
+
 def integer_maximum_too_low(patch: Patch) -> None:
     """The greatest integer of a file is one less."""
     true = statistics._extremes
@@ -246,7 +253,7 @@ MUTANTS: dict[Callable[[Patch], None], Detector] = {
     bound_excludes_itself: lambda _: test_prune.test_a_file_that_holds_a_key_is_never_pruned(),
     missing_statistics_are_pruned: lambda _: test_prune.test_one_sided_bounds(),
     rounded_decimals: lambda _: test_prune.test_a_file_that_holds_a_key_is_never_pruned(),
-    truncated_times: lambda _: test_prune.test_a_file_that_holds_a_key_is_never_pruned(),
+    truncated_times: by_microseconds,
     forgotten_batch: by_replays,
     retention_of_no_time: by_replays,
 }
@@ -262,6 +269,6 @@ def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch
     logging.getLogger(__name__).info("found: %s", caught.value)
 
 
-@pytest.mark.parametrize("detector", [by_log_rules, by_replays])
+@pytest.mark.parametrize("detector", [by_log_rules, by_microseconds, by_replays])
 def test_nothing_is_found_without_a_mistake(detector: Detector, tmp_path: Path) -> None:
     detector(tmp_path)

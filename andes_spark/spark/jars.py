@@ -101,15 +101,15 @@ def installed_spark() -> str:
 
 def pinned(name: str) -> list[Jar]:
     """Return the jars of one set of ``jars.txt``, such as ``"delta-4.4"``."""
-    found = []
+    listed = []
     for line in (resources.files(__package__) / "jars.txt").read_text("utf-8").splitlines():
         if line.startswith("#"):
             continue
         owner, coordinates, sha256 = line.split()
         if owner == name:
             group, artifact, version = coordinates.split(":")
-            found.append(Jar(group, artifact, version, sha256))
-    return found
+            listed.append(Jar(group, artifact, version, sha256))
+    return listed
 
 
 def _choose(table: Sequence[tuple[str, str]], spark_version: str, what: str) -> str:
@@ -212,21 +212,21 @@ def _ivy() -> Path:
     import pyspark
 
     home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
-    found = sorted((home / "jars").glob("ivy-*.jar"))
-    if not found:
+    candidates = sorted((home / "jars").glob("ivy-*.jar"))
+    if not candidates:
         raise MissingPackageError(f"{home}/jars holds no ivy-*.jar; is this a whole Spark?", package="ivy")
-    return found[-1]
+    return candidates[-1]
 
 
 def _java() -> str:
     home = os.environ.get("JAVA_HOME")
-    found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
-    if found is None:
+    java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+    if java is None:
         where = f"JAVA_HOME={home}" if home else "PATH"
         raise MissingPackageError(
             f"Java was not found in {where}: install Java 17 or 21 and set JAVA_HOME", package="java"
         )
-    return found
+    return java
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

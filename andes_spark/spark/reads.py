@@ -163,8 +163,8 @@ def _without(executor: SparkExecutor, overlay: Overlay, base: DataFrame, keys: p
     data = blocks(keys) if in_blocks else keys
     kind = block_type() if in_blocks else struct_type(overlay, keys.column_names)
     deliver = _shipped if data.num_rows > LOCAL_ROWS else _frame
-    found = F.broadcast(deliver(executor, data, kind))
-    return without_blocks(base, found, keys.column_names[0]) if in_blocks else _without_keys(base, found)
+    replaced = F.broadcast(deliver(executor, data, kind))
+    return without_blocks(base, replaced, keys.column_names[0]) if in_blocks else _without_keys(base, replaced)
 
 
 def _without_keys(base: DataFrame, keys: DataFrame) -> DataFrame:
@@ -182,8 +182,8 @@ def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> D
 
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                mine = picks[number * picks.height // tasks : (number + 1) * picks.height // tasks]
-                rows = read_rows(storage, pending, mine, table=table, columns=names)
+                share = picks[number * picks.height // tasks : (number + 1) * picks.height // tasks]
+                rows = read_rows(storage, pending, share, table=table, columns=names)
                 yield from rows.combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
 
     return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, struct_type(overlay, names))

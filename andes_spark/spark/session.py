@@ -63,18 +63,18 @@ def spark_session(
             _require_class(active, S3A_CLASS, "hadoop-aws")
         return active
     running = _jvm_runs()
-    wanted = {name: str(value) for name, value in (config or {}).items()}
+    asked = {name: str(value) for name, value in (config or {}).items()}
     if master is not None:
-        wanted["spark.master"] = master
-    given = _submitted(running) | wanted
-    _check_catalog(given)
-    local = _is_local(given)
-    defaults = {name: value for name, value in _defaults(local=local, s3=s3).items() if name not in given}
-    settings = {**defaults, **wanted, EXTENSIONS: _with_delta(given)}
+        asked["spark.master"] = master
+    configured = _submitted(running) | asked
+    _check_catalog(configured)
+    local = _is_local(configured)
+    defaults = {name: value for name, value in _defaults(local=local, s3=s3).items() if name not in configured}
+    settings = {**defaults, **asked, EXTENSIONS: _with_delta(configured)}
     if not running:
-        settings["spark.jars"] = _with_jars(given, version, s3=s3, cache_dir=cache_dir)
+        settings["spark.jars"] = _with_jars(configured, version, s3=s3, cache_dir=cache_dir)
         if local:
-            settings[JAVA_OPTIONS] = _with_quiet_logs(given)
+            settings[JAVA_OPTIONS] = _with_quiet_logs(configured)
             # Workers would otherwise run the first python3 of PATH, which may lack our packages.
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     return _start(app_name, settings, local=local, s3=s3)
@@ -112,9 +112,9 @@ def require_delta(spark: SparkSession) -> None:
     if spark.conf.get(CATALOG, "") != DELTA_CATALOG:
         missing[CATALOG] = DELTA_CATALOG
     if missing:
-        wanted = ", ".join(f"{name}={value}" for name, value in missing.items())
+        settings = ", ".join(f"{name}={value}" for name, value in missing.items())
         raise OptionError(
-            f"this Spark session cannot do Delta; stop it and start it again with {wanted},"
+            f"this Spark session cannot do Delta; stop it and start it again with {settings},"
             " or let andes_spark.spark_session() start one",
             settings=missing,
         )
@@ -126,7 +126,7 @@ def _defaults(*, local: bool, s3: bool) -> dict[str, str]:
         CATALOG: DELTA_CATALOG,
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        # With a limit of bytes, Spark measures all columns anew for each row that it hands to Python, half the time
+        # With a limit of bytes, Spark measures all columns anew for each row that it hands to Python, most of the time
         # that this takes. So many rows at once stay below Arrow's 2 GiB for a column up to rows of 2 MiB.
         "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
@@ -153,41 +153,41 @@ def _submitted(running: bool) -> dict[str, str]:
     return dict(SparkConf().getAll())
 
 
-def _check_catalog(given: Mapping[str, str]) -> None:
-    found = given.get(CATALOG, DELTA_CATALOG)
-    if found != DELTA_CATALOG:
+def _check_catalog(configured: Mapping[str, str]) -> None:
+    catalog = configured.get(CATALOG, DELTA_CATALOG)
+    if catalog != DELTA_CATALOG:
         raise OptionError(
-            f"{CATALOG} is {found}; Delta needs {DELTA_CATALOG}: give the other catalog a name of its own",
+            f"{CATALOG} is {catalog}; Delta needs {DELTA_CATALOG}: give the other catalog a name of its own",
             option="config",
             settings={CATALOG: DELTA_CATALOG},
         )
 
 
-def _is_local(given: Mapping[str, str]) -> bool:
-    if "spark.master" in given:
-        return given["spark.master"].startswith("local")
+def _is_local(configured: Mapping[str, str]) -> bool:
+    if "spark.master" in configured:
+        return configured["spark.master"].startswith("local")
     # Nobody named a master: Spark's own configuration may, if there is one besides pyspark's.
     return not any(os.environ.get(name) for name in ("MASTER", "SPARK_CONF_DIR", "SPARK_HOME"))
 
 
-def _with_delta(given: Mapping[str, str]) -> str:
-    found = _split(given.get(EXTENSIONS, ""))
-    return ",".join(found if DELTA_EXTENSION in found else [*found, DELTA_EXTENSION])
+def _with_delta(configured: Mapping[str, str]) -> str:
+    extensions = _split(configured.get(EXTENSIONS, ""))
+    return ",".join(extensions if DELTA_EXTENSION in extensions else [*extensions, DELTA_EXTENSION])
 
 
-def _with_jars(given: Mapping[str, str], version: str, *, s3: bool, cache_dir: str | Path | None) -> str:
-    found = _split(given.get("spark.jars", ""))
-    names = [path.rsplit("/", 1)[-1] for path in found]
-    wanted: list[Path] = []
+def _with_jars(configured: Mapping[str, str], version: str, *, s3: bool, cache_dir: str | Path | None) -> str:
+    paths = _split(configured.get("spark.jars", ""))
+    names = [path.rsplit("/", 1)[-1] for path in paths]
+    added: list[Path] = []
     if not any("delta-spark" in name for name in names):
-        wanted += jars.delta_jars(version, cache_dir=cache_dir)
+        added += jars.delta_jars(version, cache_dir=cache_dir)
     if s3 and not any("hadoop-aws" in name for name in names):
-        wanted += jars.s3a_jars(version, cache_dir=cache_dir)
-    return ",".join([*found, *(path.as_uri() for path in wanted)])
+        added += jars.s3a_jars(version, cache_dir=cache_dir)
+    return ",".join([*paths, *(path.as_uri() for path in added)])
 
 
-def _with_quiet_logs(given: Mapping[str, str]) -> str:
-    options = given.get(JAVA_OPTIONS, "")
+def _with_quiet_logs(configured: Mapping[str, str]) -> str:
+    options = configured.get(JAVA_OPTIONS, "")
     if "log4j" in options:
         return options
     with resources.as_file(resources.files(__package__) / "log4j2.properties") as path:

@@ -80,8 +80,8 @@ class SparkExecutor:
             return []
         payload: bytes = cloudpickle.dumps((function, work))  # type: ignore[no-untyped-call]
         frame = self.spark.range(0, len(work), 1, len(work)).mapInArrow(_task(payload), result_type())
-        found = {part: pickle.loads(data) for _, part, data in self.collect(frame, step=step)}
-        return [found[number] for number in range(len(work))]
+        results = {part: pickle.loads(data) for _, part, data in self.collect(frame, step=step)}
+        return [results[number] for number in range(len(work))]
 
     def collect(self, frame: DataFrame, *, step: str, undo: Callable[[list[Row]], None] | None = None) -> list[Row]:
         """Rows of a frame of :func:`result_type`. Runs one Spark job; raises as :meth:`map`.
@@ -93,10 +93,10 @@ class SparkExecutor:
         """
         with self.described(step):
             try:
-                found = frame.collect()
+                collected = frame.collect()
             except Exception as error:
                 raise task_error(error, step, self._table) from error
-        rows = [(str(kind), int(part), bytes(payload)) for kind, part, payload in found]
+        rows = [(str(kind), int(part), bytes(payload)) for kind, part, payload in collected]
         failed = [row for row in rows if row[0] in ("error", "missing")]
         if failed:
             if undo is not None:

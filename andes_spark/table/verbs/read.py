@@ -227,8 +227,8 @@ def truncated_rows(storage: Storage, case: EvaluationInput, settings: Settings) 
     if not case.pending.truncates or case.erased or case.new_watermark is None:
         return {}
     job = TruncateJob(storage, case.shape, case.new_watermark)
-    found = LocalExecutor(settings.threads).map(job, case.files, step="find truncated rows")
-    return {number: deserialize(data) for number, data in found if data}
+    bitmaps = LocalExecutor(settings.threads).map(job, case.files, step="find truncated rows")
+    return {number: deserialize(data) for number, data in bitmaps if data}
 
 
 def _add_rows(gone: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:

@@ -323,16 +323,16 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
 
 def _by_law(open_table: OpenTable, files: list[SideFile], case: EvaluationInput) -> list[tuple[str, int, int, str]]:
     """(path, version, row, reason) of mods that the law set aside, merged and pending."""
-    found: list[tuple[str, int, int, str]] = []
+    refused: list[tuple[str, int, int, str]] = []
     for file in files:
         rows = read_entry(open_table.storage, file, table=open_table.table, columns=QUARANTINED_SCHEMA.names)
-        found += [(each["path"], each["version"], each["row"], each["reason"]) for each in rows.to_pylist()]
+        refused += [(each["path"], each["version"], each["row"], each["reason"]) for each in rows.to_pylist()]
     done = evaluated(open_table.storage, case, open_table.settings, columns=case.shape.columns.key)
     if done is not None:
         for row in done.quarantined.to_dicts():
             path = case.pending.files[row[FILE]].entry.path
-            found.append((path, row[VERSION], row[ROW], row["reason"]))
-    return found
+            refused.append((path, row[VERSION], row[ROW], row["reason"]))
+    return refused
 
 
 def _law_rows(

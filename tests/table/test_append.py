@@ -125,7 +125,7 @@ def test_appends_go_on_whatever_became_of_the_base(base: str) -> None:
     assert ModTable.open(storage).apply(rows((1, 1, "x")), batch_id=("s", 1)).replayed
 
 
-@pytest.mark.parametrize("base", ["no Delta log", "a broken entry", "changeDataFeed"])
+@pytest.mark.parametrize("base", ["no Delta log", "a broken entry", "delta.constraints.positive"])
 def test_a_merge_that_the_base_does_not_allow_is_a_result_of_the_append(base: str) -> None:
     storage = MemoryStorage()
     fill(create(storage, merge="always"), 1, 2)

@@ -92,7 +92,11 @@ class Finder:
 
 def read_hint(storage: Storage) -> int | None:
     """The version that ``_last_checkpoint`` names; None if it is missing or makes no sense."""
-    data = storage.find(HINT_PATH)
+    return hinted_version(storage.find(HINT_PATH))
+
+
+def hinted_version(data: bytes | None) -> int | None:
+    """The version that the bytes of ``_last_checkpoint`` name; None if there are none or they make no sense."""
     if data is None:
         return None
     try:

@@ -7,17 +7,16 @@ never repaired: what is illegal by the protocol is an error that names the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from andes_spark.delta import checkpoints, vectors
+from andes_spark.delta import checkpoints
 from andes_spark.delta.entries import bad_entry, create_entry, parse_commit, read_commit
-from andes_spark.delta.paths import LOG_FOLDER, decode_path, entry_path
-from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol, RemovedFiles
+from andes_spark.delta.paths import LOG_FOLDER
+from andes_spark.delta.replay import Replay
+from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol
 from andes_spark.errors import (
     FileDamagedError,
-    ForeignWriteError,
-    LogDamagedError,
     NoSuchTableError,
     NoSuchVersionError,
     UnsupportedTableError,
@@ -66,107 +65,6 @@ def load_state(storage: Storage, *, version: int | None = None, previous: DeltaS
     return _load(storage, version)
 
 
-class _Replay:
-    """A state under construction."""
-
-    def __init__(self, previous: DeltaState | None = None) -> None:
-        self.version = -1 if previous is None else previous.version
-        self.protocol = None if previous is None else previous.protocol
-        self.metadata = None if previous is None else previous.metadata
-        self.files: dict[str, DataFile] = {} if previous is None else dict(previous.files)
-        self.txns: dict[str, int] = {} if previous is None else dict(previous.txns)
-        self.domains: dict[str, Mapping[str, Any]] = {} if previous is None else dict(previous.domains)
-        removed = RemovedFiles() if previous is None else previous.removed
-        self.parts = removed.parts
-        self.recent = dict(removed.recent)
-        self.unwritten_actions = previous is not None and previous.unwritten_actions
-        self.commit_id = None if previous is None else previous.commit_id
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: checkpoints.Checkpoint, contents: checkpoints.Contents) -> _Replay:
-        replay = cls()
-        replay.version = checkpoint.version
-        replay.txns = dict(contents.txns)
-        replay.domains = dict(contents.domains)
-        replay.parts = contents.parts
-        replay.unwritten_actions = contents.other_actions
-        try:
-            replay.protocol = Protocol.from_action(contents.protocol)
-            replay.metadata = Metadata.from_action(contents.metadata)
-            for add in contents.adds:
-                file = DataFile.from_add(add)
-                replay.files[file.location] = file
-        except (KeyError, TypeError, ValueError, LogDamagedError) as error:
-            raise _bad_checkpoint(checkpoint, f"an action cannot be read: {error!r}") from error
-        if len(replay.files) != len(contents.adds):
-            raise _bad_checkpoint(checkpoint, "it has two adds for one path")
-        return replay
-
-    def apply(self, commit: Commit) -> None:
-        if None not in (commit.previous, self.commit_id) and commit.previous != self.commit_id:
-            raise _overwritten(self.version)
-        self.version, self.commit_id = commit.version, commit.commit_id
-        try:
-            # The actions of an entry have no order: a file whose vector changes is removed and added.
-            for removed in commit.of_kind("remove"):
-                self._remove(removed)
-            for added in commit.of_kind("add"):
-                self._add(added)
-            for kind, value in commit.actions:
-                match kind:
-                    case "protocol":
-                        self.protocol = Protocol.from_action(value)
-                    case "metaData":
-                        self.metadata = Metadata.from_action(value)
-                    case "txn":
-                        self.txns[str(value["appId"])] = int(value["version"])
-                    case "domainMetadata":
-                        self.domains |= {str(value.get("domain")): value}
-                        self.unwritten_actions = True
-                    case "add" | "remove" | "commitInfo" | "cdc":
-                        pass
-                    case _:
-                        self.unwritten_actions = True
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise bad_entry(commit.version, f"an action cannot be read: {error!r}") from error
-        except LogDamagedError as error:
-            raise bad_entry(commit.version, error.message) from error
-
-    def _remove(self, value: Mapping[str, Any]) -> None:
-        location = decode_path(value["path"])
-        self.recent[str(value["path"]), _vector_id(value)] = value
-        live = self.files.get(location)
-        # A removal names a file together with its vector: another vector is another logical file.
-        if live is not None and _vector_id(live.add) == _vector_id(value):
-            del self.files[location]
-
-    def _add(self, value: dict[str, Any]) -> None:
-        file = DataFile.from_add(value)
-        live = self.files.get(file.location)
-        if live is not None and _vector_id(live.add) != _vector_id(value):
-            raise LogDamagedError(f"{file.path} gets another deletion vector without losing the old one")
-        self.files[file.location] = file
-
-    def state(self) -> DeltaState:
-        if self.protocol is None or self.metadata is None:
-            raise bad_entry(self.version, "no entry up to it has a protocol and metadata")
-        return DeltaState(
-            self.version,
-            self.protocol,
-            self.metadata,
-            self.files,
-            self.txns,
-            domains=self.domains,
-            removed=RemovedFiles(self.parts, self.recent),
-            unwritten_actions=self.unwritten_actions,
-            commit_id=self.commit_id,
-        )
-
-
-def _vector_id(action: Mapping[str, Any]) -> str | None:
-    return vectors.unique_id(action.get("deletionVector"))
-
-
 def _refresh(storage: Storage, previous: DeltaState, version: int | None) -> DeltaState:
     if version == previous.version:
         return previous
@@ -182,7 +80,7 @@ def _refresh(storage: Storage, previous: DeltaState, version: int | None) -> Del
         raise _no_version(storage, version, previous.version + len(commits))
     if not commits:
         return previous
-    replay = _Replay(previous)
+    replay = Replay(previous)
     for commit in commits:
         replay.apply(commit)
     return replay.state()
@@ -244,19 +142,19 @@ def _build(storage: Storage, listing: _Listing, version: int | None) -> DeltaSta
     return replay.state()
 
 
-def _from_newest(storage: Storage, complete: list[checkpoints.Checkpoint], listing: _Listing, target: int) -> _Replay:
+def _from_newest(storage: Storage, complete: list[checkpoints.Checkpoint], listing: _Listing, target: int) -> Replay:
     """The newest checkpoint that can be read, or an empty state if the entries begin at 0."""
     failure: FileDamagedError | None = None
     for checkpoint in complete:
         if checkpoint.version > target:
             continue
         try:
-            return _Replay.from_checkpoint(checkpoint, checkpoints.read(storage, checkpoint))
+            return Replay.from_checkpoint(checkpoint, checkpoints.read(storage, checkpoint))
         except FileDamagedError as error:
             failure = failure or error
     if failure is not None and 0 not in listing.entries:
         raise failure
-    return _Replay()
+    return Replay()
 
 
 def _read_commits(storage: Storage, versions: range) -> Iterable[Commit]:
@@ -304,18 +202,4 @@ def _no_version(storage: Storage, version: int, newest: int) -> NoSuchVersionErr
         f"{storage.url} has no Delta version {version}: the newest is {newest}",
         version=version,
         newest=newest,
-    )
-
-
-def _bad_checkpoint(checkpoint: checkpoints.Checkpoint, what: str) -> FileDamagedError:
-    path = checkpoint.paths[0]
-    return FileDamagedError(f"checkpoint {path}: {what}; delete it if the log entries below it still exist", path=path)
-
-
-def _overwritten(version: int) -> ForeignWriteError:
-    path = entry_path(version)
-    return ForeignWriteError(
-        f"log entry {path}: another writer put its own in the place of the one that the next entry was built on; "
-        "restore the first one",
-        delta_version=version,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from andes_spark.delta.features import obstacles, refusal
-from andes_spark.delta.log import load_state, read_commit
+from andes_spark.delta.log import load_state
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import AndesError, ForeignWriteError, UnsupportedTableError
 from andes_spark.storage.interface import Storage
@@ -65,6 +65,7 @@ def find_foreign(
     checked: int,
     known: ForeignChange | None,
     is_merge: Callable[[Commit], bool],
+    commit: Callable[[int], Commit | None],
 ) -> ForeignChange | None:
     """Look for a foreign change among the commits above our last merge, or above what was looked at before.
 
@@ -74,26 +75,27 @@ def find_foreign(
         checked: version up to which commits were looked at before; -1 for none.
         known: the foreign change that was found then.
         is_merge: whether a commit is a merge of ours, which is made on a state without a foreign change only.
+        commit: gives an entry of the log; None if it does not exist.
     """
     commits: list[Commit] = []
     for version in range(state.version, checked, -1):
-        commit = read_commit(storage, version)
-        if commit is None:
+        entry = commit(version)
+        if entry is None:
             break
-        if is_merge(commit):
+        if is_merge(entry):
             known = None
             break
-        commits.append(commit)
-    if not any(_may_be_foreign(commit) for commit in commits):
+        commits.append(entry)
+    if not any(_may_be_foreign(entry) for entry in commits):
         return known
     foreign = known
     before = load_state(storage, version=commits[-1].version - 1)
-    for commit in reversed(commits):
-        after = load_state(storage, version=commit.version, previous=before)
+    for entry in reversed(commits):
+        after = load_state(storage, version=entry.version, previous=before)
         if foreign is not None:
-            foreign = _after(foreign, commit, after)
-        elif _may_be_foreign(commit):
-            foreign = _judge(commit, before, after)
+            foreign = _after(foreign, entry, after)
+        elif _may_be_foreign(entry):
+            foreign = _judge(entry, before, after)
         before = after
     return foreign
 

@@ -5,18 +5,24 @@ Which versions of the log a Delta version contains is said by the ``txn`` action
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from andes_spark.base.foreign import ForeignChange, find_foreign
+from andes_spark.delta.checkpoints import HINT_PATH
 from andes_spark.delta.features import obstacles, refusal
+from andes_spark.delta.hinted import HintedState
 from andes_spark.delta.log import load_state, read_commit
 from andes_spark.delta.paths import entry_path
+from andes_spark.delta.replay import advanced
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import AndesError, ForeignWriteError, LogDamagedError, UnsupportedTableError
-from andes_spark.log.lease import read_note
+from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.log.log import Log
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path, no_record
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import Asked
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,26 @@ class BaseSnapshot:
         return self.state.version
 
 
+@dataclass(frozen=True)
+class _ColdAnswers:
+    """Answers under way that lead to the newest state: the note of the last merge, and ``_last_checkpoint``."""
+
+    note: Asked[MergeNote]
+    checkpoint: Asked[bytes | None]
+
+
+@dataclass(frozen=True)
+class _WarmAnswers:
+    """Answers under way: the entry after a version, and that version's own where it was not read back yet."""
+
+    version: int
+    following: Asked[Commit | None]
+    unread: Asked[Commit | None] | None
+
+
+_Answers = _ColdAnswers | _WarmAnswers
+
+
 class Base:
     """The base of one table, with what was read of it. Not safe for use by several threads at once."""
 
@@ -56,33 +82,120 @@ class Base:
         self._unwritable: UnsupportedTableError | None = None
         self._applied: dict[int, int] = {0: 0}
         self._newest_record: MergeRecord | None = None
+        self._asked_record: tuple[str, Asked[MergeRecord]] | None = None
+        self._asked: _Answers | None = None
+        self._unread: Commit | None = None
+
+    def ask(self) -> None:
+        """Ask for what the next :meth:`snapshot` needs, beside other requests."""
+        ask, storage = self._storage.scheduler.ask, self._storage
+        if self._asked is not None:
+            return
+        if self._state is None:
+            self._asked = _ColdAnswers(ask(read_note, storage), ask(storage.find, HINT_PATH))
+        else:
+            version = self._state.version
+            unread = None if self._unread is None else ask(read_commit, storage, version)
+            self._asked = _WarmAnswers(version, ask(read_commit, storage, version + 1), unread)
 
     def snapshot(self) -> BaseSnapshot:
-        """The newest state of the base that holds the log's rows and nothing else; a warm call asks once.
+        """The newest state of the base that holds the log's rows and nothing else; a warm call takes one round.
 
         Raises:
             UnsupportedTableError: a feature that keeps this library from reading the base, with no state before it.
             ForeignWriteError: our last merge was overwritten by another writer.
             LogDamagedError: the merge record is missing.
         """
-        state = load_state(self._storage, previous=self._state)
-        if self._state is None:
-            self._check_last_merge(state.version)
+        self.ask()
+        asked, self._asked = self._asked, None
+        if isinstance(asked, _ColdAnswers) and self._state is None:
+            state, commit = self._load(asked)
+        else:
+            state, commit = self._refreshed(asked), partial(read_commit, self._storage)
         if state.version > self._checked:
             self._foreign = find_foreign(
-                self._storage, state, checked=self._checked, known=self._foreign, is_merge=self.is_merge
+                self._storage,
+                state,
+                checked=self._checked,
+                known=self._foreign,
+                is_merge=self.is_merge,
+                commit=commit,
             )
             self._unwritable = None if self._foreign is not None else self._obstacles(state)
             self._checked = state.version
         self._state = state
+        return self.in_memory()
+
+    def in_memory(self) -> BaseSnapshot:
+        """The base as it was found or advanced last, without a request; as :meth:`snapshot` where nothing was read."""
+        if self._state is None:
+            return self.snapshot()
         if self._foreign is None:
-            return self._of(state, None, self._unwritable)
+            return self._of(self._state, None, self._unwritable)
         return self._of(self._foreign.before, self._foreign, None)
 
     @property
     def newest(self) -> DeltaState | None:
         """The newest state that was read, foreign changes included; None before the first read."""
         return self._state
+
+    def advance(self, commit: Commit, record: MergeRecord | None = None) -> None:
+        """Take in a commit of ours that was just created on the newest state: what was written need not be asked for.
+
+        Delta's own writers may overwrite an entry in a race, so it is read once before anything later is built on it:
+        by the next :meth:`snapshot`.
+
+        Args:
+            commit: the entry.
+            record: the merge record that belongs to it; None where it merges nothing.
+        """
+        if self._state is None or self._state.version != commit.version - 1:
+            return
+        self._state = advanced(self._state, commit)
+        self._checked, self._unread, self._asked = commit.version, commit, None
+        if record is not None:
+            self._newest_record = record
+            self._applied[commit.version] = record.version
+
+    def _refreshed(self, asked: _Answers | None) -> DeltaState:
+        """The newest state, from the one in memory."""
+        state = self._state
+        if state is None:
+            return load_state(self._storage)
+        fits = isinstance(asked, _WarmAnswers) and asked.version == state.version
+        warm = asked if isinstance(asked, _WarmAnswers) and fits else None
+        if self._unread is not None:
+            unread = warm.unread if warm is not None else None
+            self._check_unread(read_commit(self._storage, state.version) if unread is None else unread.result())
+        if warm is not None and warm.following.result() is None:
+            return state
+        return load_state(self._storage, previous=state)
+
+    def _check_unread(self, stored: Commit | None) -> None:
+        """Compare our last entry with what stands in its place now."""
+        written, self._unread = self._unread, None
+        if written is None or (stored is not None and stored.commit_id == written.commit_id):
+            return
+        # What is in memory never was; the log still has all mods.
+        self._state, self._checked, self._foreign, self._newest_record = None, -1, None, None
+        self._applied = {0: 0}
+        raise overwritten(self._storage.url, written.version)
+
+    def _load(self, asked: _ColdAnswers) -> tuple[DeltaState, Callable[[int], Commit | None]]:
+        """The newest state where none was read before, and what reads entries of it."""
+        note = asked.note.result()
+        hinted = HintedState(self._storage, asked.checkpoint.result(), note.delta_version or 0)
+        self._ask_record(note)
+        state = hinted.state()
+        self._check_last_merge(note, hinted.commit, state.version)
+        return state, hinted.commit
+
+    def _ask_record(self, note: MergeNote) -> None:
+        """Ask for the merge record that the note leads to, where the log in memory tells its name."""
+        commit_id = None if not note.applied else self._log.known_commit_id(note.applied)
+        if note.applied and commit_id is not None:
+            record = self._storage.scheduler.ask(read_record, self._storage, self._table_id, note.applied, commit_id)
+            self._asked_record = (commit_id, record)
 
     def snapshot_at(self, version: int) -> BaseSnapshot:
         """The newest state of the base that contains no version above ``version``."""
@@ -127,7 +240,11 @@ class Base:
             return no_record(self._table_id)
         commit_id = self._log.commit_id(applied)
         if self._newest_record is None or self._newest_record.commit_id != commit_id:
-            self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
+            asked, self._asked_record = self._asked_record, None
+            if asked is not None and asked[0] == commit_id:
+                self._newest_record = asked[1].result()
+            else:
+                self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
         return self._newest_record
 
     def _obstacles(self, state: DeltaState) -> UnsupportedTableError | None:
@@ -168,23 +285,27 @@ class Base:
             self._applied[each] = self._applied[version]
         return self._applied[delta_version]
 
-    def _check_last_merge(self, newest: int) -> None:
+    def _check_last_merge(self, note: MergeNote, commit: Callable[[int], Commit | None], newest: int) -> None:
         """Compare our last merge, as its writer left it behind, with the entry that stands there now."""
-        note = read_note(self._storage)
         if note.delta_version is None:
             return
-        commit = read_commit(self._storage, note.delta_version)
-        if commit is None and newest >= note.delta_version:
+        stored = commit(note.delta_version)
+        if stored is None and newest >= note.delta_version:
             # Delta's log cleanup removes entries below a checkpoint.
             return
-        if commit is None or commit.commit_id != note.commit_id:
-            raise ForeignWriteError(
-                f"{self._storage.url}: Delta version {note.delta_version} was a merge of ours and is now another "
-                "writer's commit: Delta's writers must not run while a merge does; restore "
-                f"{entry_path(note.delta_version)}",
-                table=self._storage.url,
-                delta_version=note.delta_version,
-            )
+        if stored is None or stored.commit_id != note.commit_id:
+            raise overwritten(self._storage.url, note.delta_version)
+
+
+def overwritten(table: str, delta_version: int) -> ForeignWriteError:
+    """The error for an entry of ours that another writer has overwritten."""
+    return ForeignWriteError(
+        f"{table}: Delta version {delta_version} was a merge of ours and is now another "
+        "writer's commit: Delta's writers must not run while a merge does; restore "
+        f"{entry_path(delta_version)}",
+        table=table,
+        delta_version=delta_version,
+    )
 
 
 def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -> MergeRecord:

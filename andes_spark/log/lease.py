@@ -18,6 +18,7 @@ import msgspec
 
 from andes_spark.errors import AndesError
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import Asked
 
 LEASE_PATH = "_andes/merging.json"
 LEASE_MS = 2 * 60 * 1000
@@ -72,10 +73,16 @@ class MergeLease:
         self._lease_ms = lease_ms
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._asked: Asked[MergeNote] | None = None
+
+    def ask(self) -> None:
+        """Ask for the note that :meth:`is_held_elsewhere` looks at, beside other requests."""
+        self._asked = self._storage.scheduler.ask(read_note, self._storage)
 
     def is_held_elsewhere(self) -> bool:
         """Whether another merge seems to be under way: its note is fresh, and its process, if it is here, lives."""
-        note = read_note(self._storage)
+        asked, self._asked = self._asked, None
+        note = read_note(self._storage) if asked is None else asked.result()
         if note.owner is None or note.until is None or note.until < self._clock():
             return False
         host, _, rest = note.owner.partition(":")

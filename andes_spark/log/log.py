@@ -234,14 +234,21 @@ class Log:
         """
         if version > self.head and version > self.refresh():
             raise self._lost(version)
-        if version not in self._known:
-            roll_up = self.manifest(self.last_roll_up).roll_up
-            told = {} if roll_up is None else {each.version: each.commit_id for each in roll_up.pending}
-            if roll_up is not None:
-                told[roll_up.applied] = roll_up.applied_commit_id
-            if version in told:
-                return told[version]
-        return self.manifest(version).commit_id
+        known = self.known_commit_id(version)
+        if known is None:
+            self.manifest(self.last_roll_up)
+            known = self.known_commit_id(version)
+        return known or self.manifest(version).commit_id
+
+    def known_commit_id(self, version: int) -> str | None:
+        """The commit id of a version, where it is in memory; None where it would have to be asked for."""
+        if version in self._known:
+            return self._known[version][0].commit_id
+        roll_up = self._known[self.last_roll_up][0].roll_up if self.last_roll_up in self._known else None
+        if roll_up is None:
+            return None
+        told = {pending.version: pending.commit_id for pending in roll_up.pending}
+        return {**told, roll_up.applied: roll_up.applied_commit_id}.get(version)
 
     def take(self, version: int, data: bytes, *, decoded: Manifest | None = None) -> Manifest:
         """Learn the manifest that stands at ``head + 1``, just committed (and decoded) or just read."""

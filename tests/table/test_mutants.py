@@ -81,8 +81,8 @@ def record_after_the_commit(patch: Patch) -> None:
     def record(context: merge.BaseContext, *args: Any) -> Any:
         return true_record(replace(context, storage=Later(context.storage)), *args)  # type: ignore[arg-type]
 
-    def delta_commit(context: merge.BaseContext, base: Any, changes: Any, record: Any, counts: Any) -> Any:
-        done = true_delta_commit(context, base, changes, record, counts)
+    def delta_commit(context: merge.BaseContext, base: Any, upto: Any, changes: Any, record: Any, counts: Any) -> Any:
+        done = true_delta_commit(context, base, upto, changes, record, counts)
         context.storage.put_if_absent(merge_record_path(record.version, record.commit_id), encode(record))
         return done
 
@@ -93,12 +93,12 @@ def record_after_the_commit(patch: Patch) -> None:
 def merge_that_rebases(patch: Patch) -> None:
     """A merge whose Delta version is taken commits the same plan as the next version."""
 
-    def commit_entry(context: merge.BaseContext, version: int, entry: Any, commit_id: str) -> bool:
+    def commit_entry(context: merge.BaseContext, version: int, entry: Any, commit_id: str) -> Any:
         while True:
             create_entry(context.storage, version, entry)
             found = read_commit(context.storage, version)
             if found is not None and found.commit_id == commit_id:
-                return True
+                return found
             version += 1
 
     patch.setattr(merge, "commit_entry", commit_entry)

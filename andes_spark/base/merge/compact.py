@@ -11,7 +11,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyroaring import BitMap64
@@ -21,7 +21,7 @@ from andes_spark.base.merge.merge import BaseContext, commit_entry, drop_files
 from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta import actions
-from andes_spark.delta.state import DataFile
+from andes_spark.delta.state import Commit, DataFile
 from andes_spark.model.results import CompactResult
 from andes_spark.run.steps import Steps
 from andes_spark.settings import Settings
@@ -44,8 +44,16 @@ class Group:
         return sum(each.file.size for each in self.files)
 
 
-def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> CompactResult:
+def compact(
+    context: BaseContext, base: BaseSnapshot, *, steps: Steps, committed: Callable[[Commit], None]
+) -> CompactResult:
     """Rewrite what slows reads, within ``settings.compact_bytes``; nothing to do costs no request.
+
+    Args:
+        context: what the operations on the base work with.
+        base: the newest state of the base.
+        steps: of the operation.
+        committed: called with the Delta entry, if there is one.
 
     Raises:
         AndesError: reading or writing failed; the base is as it was.
@@ -81,9 +89,11 @@ def compact(context: BaseContext, base: BaseSnapshot, *, steps: Steps) -> Compac
             read_version=base.version,
             previous=base.state.commit_id,
         )
-        if not commit_entry(context, base.version + 1, [info, *removes, *adds], commit_id):
+        commit = commit_entry(context, base.version + 1, [info, *removes, *adds], commit_id)
+        if commit is None:
             drop_files(context, adds, base)
             return CompactResult()
+        committed(commit)
     return CompactResult(
         files_removed=len(removes),
         files_added=len(adds),

@@ -29,10 +29,10 @@ from andes_spark.base.tombstones import fold_files
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
 from andes_spark.delta.features import deletion_vectors_enabled
-from andes_spark.delta.log import create_entry, read_commit
-from andes_spark.delta.state import DataFile
+from andes_spark.delta.log import create_entry
+from andes_spark.delta.state import Commit, DataFile
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
-from andes_spark.errors import CommitUnknownError, StorageError
+from andes_spark.errors import CommitUnknownError
 from andes_spark.log.pending import Pending, Warm
 from andes_spark.model.documents import FORMAT, encode
 from andes_spark.model.merge_record import MergeRecord, merge_record_path
@@ -106,16 +106,19 @@ class Merged:
     """A merge that was committed.
 
     Attributes:
-        applied: version of the log that it went up to.
-        delta_version: of its Delta entry.
-        commit_id: of its Delta entry.
+        entry: of the Delta log.
+        record: of the version that it went up to.
         counts: of mods, by what became of them.
     """
 
-    applied: int
-    delta_version: int
-    commit_id: str
+    entry: Commit
+    record: MergeRecord
     counts: MergeCounts
+
+    @property
+    def applied(self) -> int:
+        """Version of the log that it went up to."""
+        return self.record.version
 
 
 def merge_pending(
@@ -133,9 +136,9 @@ def merge_pending(
     case = case_of(base, pending, context.shape)
     results, changes = _write(context, base, case, upto.version, steps, warm)
     with steps.step("write merge record"):
-        _record(context, base, case, results, upto)
+        record = _record(context, base, case, results, upto)
     with steps.step("commit to Delta"):
-        return _commit(context, base, upto, changes, _counts(results, pending))
+        return _commit(context, base, upto, changes, record, _counts(results, pending))
 
 
 def rehearse(context: BaseContext, base: BaseSnapshot, pending: Pending, version: int, *, steps: Steps) -> None:
@@ -316,7 +319,12 @@ def _counts(results: Iterable[BucketResult], pending: Pending) -> MergeCounts:
 
 
 def _commit(
-    context: BaseContext, base: BaseSnapshot, upto: Upto, changes: list[Action], counts: MergeCounts
+    context: BaseContext,
+    base: BaseSnapshot,
+    upto: Upto,
+    changes: list[Action],
+    record: MergeRecord,
+    counts: MergeCounts,
 ) -> Merged | None:
     commit_id = str(uuid.uuid4())
     newest, version = upto.newest, upto.newest.version + 1
@@ -335,14 +343,17 @@ def _commit(
         previous=newest.state.commit_id,
     )
     entry = [info, actions.txn(context.table_id, upto.version), *files]
-    if not commit_entry(context, version, entry, commit_id):
+    commit = commit_entry(context, version, entry, commit_id)
+    if commit is None:
         drop_files(context, changes, base)
         return None
-    return Merged(upto.version, version, commit_id, counts)
+    return Merged(commit, record, counts)
 
 
-def commit_entry(context: BaseContext, version: int, entry: list[Action], commit_id: str) -> bool:
-    """Create a Delta entry and read it back; False if another commit stands there.
+def commit_entry(context: BaseContext, version: int, entry: list[Action], commit_id: str) -> Commit | None:
+    """Create a Delta entry; None if another commit stands there.
+
+    It is read back before anything later is built on it, see ``Base.advance``.
 
     Raises:
         CommitUnknownError: the store does not say.
@@ -355,16 +366,7 @@ def commit_entry(context: BaseContext, version: int, entry: list[Action], commit
             table=context.shape.table,
             delta_version=version,
         )
-    if stands.commit_id != commit_id:
-        return False
-    try:
-        # Delta's own writers may have overwritten the entry in a race.
-        again = read_commit(context.storage, version)
-    except StorageError as error:
-        # It is committed, and read again before anything is built on it.
-        _LOGGER.info("%s: Delta version %d was not read back: %s", context.shape.table, version, error)
-        return True
-    return again is not None and again.commit_id == commit_id
+    return stands if stands.commit_id == commit_id else None
 
 
 def drop_files(context: BaseContext, changes: Iterable[Action], base: BaseSnapshot) -> None:

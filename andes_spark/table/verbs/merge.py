@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from andes_spark.base.merge.compact import compact
 from andes_spark.base.merge.merge import Merged, Upto, merge_pending, rehearse
+from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.errors import (
     ClockError,
@@ -27,12 +29,14 @@ from andes_spark.errors import (
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeLease, MergeNote
 from andes_spark.log.pending import Warm, pending_of, up_to, whole_versions
-from andes_spark.model.events import mods_of
+from andes_spark.model.events import files_of, mods_of
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
 from andes_spark.run.steps import Steps
+from andes_spark.settings import MIB
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import is_due
 
+LONG_BYTES = 64 * MIB
 NOT_CONTENT = (
     ClockError,
     CommitError,
@@ -54,7 +58,7 @@ def merge_after_apply(
         return None
 
     def merge() -> MergeResult | None:
-        return run_merge(open_table, warm=warm) if requested or is_due(open_table) else None
+        return run_merge(open_table, warm=warm, at_head=True) if requested or is_due(open_table) else None
 
     before = len(advisory.failures)
     result = advisory.run("merging it", merge, consequence="the next merge takes it")
@@ -64,8 +68,13 @@ def merge_after_apply(
     return MergeResult("failed", applied=open_table.log.applied, delta_version=-1, error=error)
 
 
-def run_merge(open_table: OpenTable, *, warm: Warm | None = None) -> MergeResult:
+def run_merge(open_table: OpenTable, *, warm: Warm | None = None, at_head: bool = False) -> MergeResult:
     """Merge pending versions; goes on while others are appended, at most ``settings.merge_rounds`` times.
+
+    Args:
+        open_table: the table.
+        warm: mod files that are in memory.
+        at_head: whether the head was looked for, or committed, just now.
 
     Raises:
         MergeBlockedError: a version cannot be merged; it names the version and what to do.
@@ -77,25 +86,42 @@ def run_merge(open_table: OpenTable, *, warm: Warm | None = None) -> MergeResult
     steps = open_table.begin("merge", open_table.log.head)
     advisory = Advisory(open_table.table)
     lease = MergeLease(open_table.storage, open_table.log.clock)
+    consequence = "others may do the same work at the same time"
     with steps.step("read log and base"):
-        consequence = "others may do the same work at the same time"
+        lease.ask()
+        open_table.base.ask()
+        newer = None if at_head else open_table.log.ask_newer()
         if advisory.run("reading the merge lease", lease.is_held_elsewhere, consequence=consequence):
             return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1, steps=steps.done)
         snapshot = open_table.base.snapshot()
         open_table.log.applied = snapshot.applied
-        head = open_table.log.refresh()
+        head = open_table.log.head if newer is None else open_table.log.take_newer(newer)
         if snapshot.applied > head:
+            head = open_table.log.refresh()
             open_table.log.pending(snapshot.applied, head)
         if snapshot.applied >= head:
             return MergeResult("nothing", snapshot.applied, snapshot.version, steps=steps.done)
-    advisory.run("taking the merge lease", lease.acquire, consequence=consequence)
+        is_long = _is_long(open_table, snapshot)
+    if is_long:
+        advisory.run("taking the merge lease", lease.acquire, consequence=consequence)
     rounds: _Rounds | None = None
     try:
-        rounds = _run_rounds(open_table, steps, advisory, warm)
+        rounds = _run_rounds(open_table, snapshot, steps, advisory, warm, told=is_long)
     finally:
         note = None if rounds is None else rounds.note
-        advisory.run("releasing the merge lease", lambda: lease.release(note), consequence=consequence)
+        if is_long or note is not None:
+            release = partial(lease.release, note)
+            scheduler = open_table.storage.scheduler
+            advisory.later(scheduler, "releasing the merge lease", release, consequence=consequence)
     return _result(open_table, rounds, steps, advisory)
+
+
+def _is_long(open_table: OpenTable, snapshot: BaseSnapshot) -> bool:
+    """Whether a merge takes so long that others are told of it: by the bytes that have to be read for it."""
+    keys = open_table.base_context().keys
+    unread = sum(file.size for path, file in snapshot.state.files.items() if keys.layout(path) is None)
+    pending = open_table.log.pending(snapshot.applied, open_table.log.head)
+    return unread + sum(file.arrow_bytes for version in pending for file in files_of(version.events)) > LONG_BYTES
 
 
 @dataclass(frozen=True)
@@ -112,18 +138,23 @@ class _Rounds:
         if self.last is None:
             return None
         return MergeNote(
-            delta_version=self.last.delta_version, commit_id=self.last.commit_id, applied=self.last.applied
+            delta_version=self.last.entry.version, commit_id=self.last.entry.commit_id, applied=self.last.applied
         )
 
 
-def _run_rounds(open_table: OpenTable, steps: Steps, advisory: Advisory, warm: Warm | None) -> _Rounds:
-    """The first round, which may fail, and what follows it, which is advisory."""
-    before = open_table.base.snapshot().version
-    merged = _merge_once(open_table, steps, warm)
+def _run_rounds(
+    open_table: OpenTable, snapshot: BaseSnapshot, steps: Steps, advisory: Advisory, warm: Warm | None, *, told: bool
+) -> _Rounds:
+    """The first round, which may fail, and what follows it, which is advisory.
+
+    Versions that came since are looked for where others were told of this merge, and left theirs to it.
+    """
+    before = snapshot.version
+    merged = _merge_once(open_table, steps, warm, snapshot)
     if merged is None:
         return _Rounds()
     rounds = _compacted(open_table, _Rounds(merged, merged.counts), steps, advisory)
-    for _ in range(open_table.settings.merge_rounds - 1):
+    for _ in range(open_table.settings.merge_rounds - 1 if told else 0):
         newer = advisory.run(
             "merging newer versions",
             lambda: (
@@ -135,31 +166,37 @@ def _run_rounds(open_table: OpenTable, steps: Steps, advisory: Advisory, warm: W
             break
         rounds = replace(rounds, last=newer, counts=rounds.counts.plus(newer.counts))
         rounds = _compacted(open_table, rounds, steps, advisory)
-    advisory.run(
-        "writing a checkpoint",
-        lambda: _write_checkpoint(open_table, steps, before),
-        consequence="the next merge that is due for one tries again",
-    )
+    _checkpoint(open_table, steps, advisory, before)
     return rounds
 
 
 def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> _Rounds:
     done = advisory.run(
         "compacting",
-        lambda: compact(open_table.base_context(), open_table.base.snapshot(), steps=steps),
+        lambda: compact(
+            open_table.base_context(), open_table.base.in_memory(), steps=steps, committed=open_table.base.advance
+        ),
         consequence="reads are slower until a later merge does it",
     )
     return rounds if done is None else replace(rounds, compaction=rounds.compaction.plus(done))
 
 
-def _merge_once(open_table: OpenTable, steps: Steps, warm: Warm | None) -> Merged | None:
+def _merge_once(
+    open_table: OpenTable, steps: Steps, warm: Warm | None, newest: BaseSnapshot | None = None
+) -> Merged | None:
     """One committed merge up to the head; None if nothing is pending.
+
+    Args:
+        open_table: the table.
+        steps: of the operation.
+        warm: mod files that are in memory.
+        newest: the base as it was read just now, the head with it; both are asked for where it is None.
 
     Raises:
         MergeBlockedError: the content of a version cannot be merged.
     """
     try:
-        return _merge_to(open_table, steps, warm)
+        return _merge_to(open_table, steps, warm, newest=newest)
     except NOT_CONTENT:
         raise
     except Exception as error:
@@ -169,13 +206,23 @@ def _merge_once(open_table: OpenTable, steps: Steps, warm: Warm | None) -> Merge
         raise blocked from error
 
 
-def _merge_to(open_table: OpenTable, steps: Steps, warm: Warm | None, last: int | None = None) -> Merged | None:
+def _merge_to(
+    open_table: OpenTable,
+    steps: Steps,
+    warm: Warm | None,
+    last: int | None = None,
+    newest: BaseSnapshot | None = None,
+) -> Merged | None:
     """One committed merge up to a version, by default the head; planned anew as often as another commit is first."""
     base_context = open_table.base_context()
     for _ in range(open_table.settings.commit_attempts):
-        newest = open_table.base.snapshot()
+        if newest is None:
+            open_table.base.ask()
+            newer = open_table.log.ask_newer()
+            newest = open_table.base.snapshot()
+            open_table.log.take_newer(newer)
         open_table.base.require_writable(newest)
-        head = open_table.log.refresh()
+        head = open_table.log.head
         open_table.log.check_writable()
         version = head if last is None else last
         if newest.applied >= version:
@@ -188,7 +235,9 @@ def _merge_to(open_table: OpenTable, steps: Steps, warm: Warm | None, last: int 
         merged = merge_pending(base_context, base, pending, upto, steps=steps, warm=warm)
         if merged is not None:
             open_table.log.applied = version
+            open_table.base.advance(merged.entry, merged.record)
             return merged
+        newest = None
     raise CommitConflictError(
         f"{open_table.table}: other merges were first {open_table.settings.commit_attempts} times; merge again",
         table=open_table.table,
@@ -231,13 +280,21 @@ def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
     )
 
 
-def _write_checkpoint(open_table: OpenTable, steps: Steps, before: int) -> None:
+def _checkpoint(open_table: OpenTable, steps: Steps, advisory: Advisory, before: int) -> None:
     """Write a checkpoint if one has become due since Delta version ``before``."""
     interval = open_table.settings.checkpoint_interval
-    state = open_table.base.snapshot().state
+    state = open_table.base.in_memory().state
     if state.version // interval > before // interval:
-        with steps.step("checkpoint"):
+        consequence = "the next merge that is due for one tries again"
+
+        def write() -> None:
             write_checkpoint(open_table.storage, state, now_ms=open_table.log.clock())
+
+        def begin() -> None:
+            with steps.step("checkpoint"):
+                advisory.later(open_table.storage.scheduler, "writing a checkpoint", write, consequence=consequence)
+
+        advisory.run("writing a checkpoint", begin, consequence=consequence)
 
 
 def _result(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> MergeResult:
@@ -245,13 +302,10 @@ def _result(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advi
         snapshot = open_table.base.snapshot()
         failures = advisory.report("nothing was left to merge")
         return MergeResult("nothing", snapshot.applied, snapshot.version, steps=steps.done, advisory=failures)
-    newest = advisory.run(
-        "reading the base again", open_table.base.snapshot, consequence="the result may name an older Delta version"
-    )
     return MergeResult(
         "merged",
         applied=rounds.last.applied,
-        delta_version=rounds.last.delta_version if newest is None else newest.version,
+        delta_version=open_table.base.in_memory().version,
         counts=rounds.counts,
         compaction=rounds.compaction,
         steps=steps.done,

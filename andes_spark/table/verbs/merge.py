@@ -257,7 +257,7 @@ def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
     def fails(last: int) -> Exception | None:
         pending = pending_of(up_to(versions, last), context.shape.versions, context.shape.columns)
         try:
-            rehearse(context, base, pending, last, steps=steps)
+            rehearse(context, base, pending, last, steps=Steps(open_table.storage))
         except NOT_CONTENT:
             raise
         except Exception as failure:  # noqa: BLE001 - whatever it is, its version is looked for

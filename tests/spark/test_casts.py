@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,12 +32,12 @@ ROWS: list[tuple[Any, ...]] = [
 ]
 
 
-def create(**settings: Any) -> ModTable:
-    return ModTable.create(MemoryStorage(), TABLE, primary_key="id", sequence_by="seq", settings=Settings(**settings))
+def create(path: Path, **settings: Any) -> ModTable:
+    return ModTable.create(str(path), TABLE, primary_key="id", sequence_by="seq", settings=Settings(**settings))
 
 
 @pytest.mark.parametrize("byte_budget", [512 * 1024 * 1024, 0])
-def test_the_same_rows_are_the_same_mods(spark: Any, byte_budget: int) -> None:
+def test_the_same_rows_are_the_same_mods(spark: Any, tmp_path: Path, byte_budget: int) -> None:
     frame = spark.createDataFrame(ROWS, GIVEN).selectExpr("*", "NULL AS none")
     kinds = [pa.string(), pa.float64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us"), pa.int32(), pa.string()]
     names = [*frame.columns]
@@ -43,7 +45,7 @@ def test_the_same_rows_are_the_same_mods(spark: Any, byte_budget: int) -> None:
     arrow = pa.table([*columns, pa.nulls(len(ROWS))], names=names)
     found = []
     for rows in (frame, arrow):
-        table = create() if rows is arrow else create(byte_budget=byte_budget)
+        table = create(tmp_path / str(len(found)), byte_budget=byte_budget)
         result = table.apply(rows, cast=True, time_zone="Europe/Lisbon", max_quarantined=8, batch_id=("s", 1))
         aside = table.quarantined().select(["reason", "column"]).to_pylist()
         digest = table.manifest(result.version).batch
@@ -53,11 +55,11 @@ def test_the_same_rows_are_the_same_mods(spark: Any, byte_budget: int) -> None:
     assert found[0][2].upserts == 2
 
 
-def test_a_frame_of_times_without_a_zone_says_that_the_zone_is_missing(spark: Any) -> None:
-    frame = spark.createDataFrame([(1, 1, NOON)], "id BIGINT, seq DECIMAL(20,0), at TIMESTAMP_NTZ")
+def test_a_frame_of_times_without_a_zone_says_that_the_zone_is_missing(spark: Any, tmp_path: Path) -> None:
+    frame = spark.createDataFrame([(1, Decimal(1), NOON)], "id BIGINT, seq DECIMAL(20,0), at TIMESTAMP_NTZ")
     with pytest.raises(SchemaMismatchError, match="by time_zone"):
-        create().apply(frame, column_list="at")
-    assert create().apply(frame, column_list="at", time_zone="UTC").upserts == 1
+        create(tmp_path / "a").apply(frame, column_list="at")
+    assert create(tmp_path / "b").apply(frame, column_list="at", time_zone="UTC").upserts == 1
 
 
 def test_char_and_varchar_are_text(spark: Any) -> None:

@@ -250,3 +250,19 @@ def test_a_merge_that_another_writer_overwrote_is_noticed(spark, tmp_path):
     assert caught.value.delta_version == 1
     entry.write_bytes(ours)
     assert ModTable.open(table.url).verify().ok
+
+
+def test_old_versions_after_a_vacuum_are_evaluated_from_the_log(spark, tmp_path):
+    table = create(tmp_path / "t", settings=Settings(compact_bytes=0))
+    for number in range(1, 4):
+        table.apply(table_of(simple_rows(0, 6, 100 * number), SIMPLE), merge=True)
+    expected = [table.to_arrow(version=version).sort_by("id").to_pylist() for version in range(4)]
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    files = len(list((tmp_path / "t").glob("*.parquet")))
+    run(spark, "VACUUM {} RETAIN 0 HOURS", table)
+    assert len(list((tmp_path / "t").glob("*.parquet"))) < files
+    for each in (table, ModTable.open(table.url)):
+        for version, rows in enumerate(expected):
+            assert each.to_arrow(version=version).sort_by("id").to_pylist() == rows
+            frame = each.read(version=version)
+            assert sorted(row["seq"] for row in frame.collect()) == sorted(row["seq"] for row in rows)

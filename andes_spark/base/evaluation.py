@@ -83,12 +83,14 @@ def base_rows(
     """Whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
     by_number = {file.number: file for file in files}
     numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
-    parts, order = [], []
+    answers, order = [], []
     for number in np.unique(numbers):
-        mine = np.flatnonzero(numbers == number)
+        picked = np.flatnonzero(numbers == number)
         file = by_number[int(number)]
-        parts.append(OpenFile(storage, file.path, file.file, shape).read_at(columns, rows[mine]))
-        order.append(mine)
+        opened = OpenFile(storage, file.path, file.file, shape)
+        answers.append(storage.scheduler.ask(opened.read_at, columns, rows[picked]))
+        order.append(picked)
+    parts = [answer.result() for answer in answers]
     if not parts:
         return shape.arrow.empty_table().select(list(columns))
     return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))

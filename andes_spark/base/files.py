@@ -82,9 +82,17 @@ class OpenFile:
         self._shape = shape
         self._file = file
         self._path = path
+        self._opened: pq.ParquetFile | None = None
+        self._starts: Ints | None = None
 
-    @cached_property
+    @property
     def _parquet(self) -> pq.ParquetFile:
+        # No cached_property: before Python 3.12 all its instances share one lock, and files open one by one.
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> pq.ParquetFile:
         file, path = self._file, self._path
         try:
             parquet = open_parquet(self._storage, path, footer=file.footer)
@@ -102,12 +110,14 @@ class OpenFile:
             raise self._damaged(f"it has {rows} rows, {file.num_records} were committed")
         return parquet
 
-    @cached_property
+    @property
     def starts(self) -> Ints:
         """Number of the first row of each row group, and of all rows."""
-        metadata = self._parquet.metadata
-        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        return np.cumsum([0, *sizes])
+        if self._starts is None:
+            metadata = self._parquet.metadata
+            sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+            self._starts = np.cumsum([0, *sizes])
+        return self._starts
 
     @property
     def rows(self) -> int:

@@ -22,6 +22,8 @@ from andes_spark.storage.interface import Storage
 
 Ints = npt.NDArray[np.int64]
 
+_KEPT_ROWS = 100_000
+_KEPT_BYTES = 32 * 1024 * 1024
 _VECTOR_BYTES = 1_000
 _CONTAINER_BYTES = 96
 """Measured: 971 bytes for a vector of 5 rows, descriptor and path included, 7,352 for one of 100 in 76 containers."""
@@ -98,6 +100,11 @@ class KeyCache:
             self._vectors = {path: vector for path, vector in self._vectors.items() if path in paths}
             self._size = sum(keys.bytes for keys in self._held.values())
             self._size += sum(_memory(*held) for held in self._vectors.values())
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Whether there is room for any keys at all."""
+        return self._limit > 0
 
     def layout(self, path: str) -> Layout | None:
         """The layout of a file, if it is kept."""
@@ -189,6 +196,22 @@ def read_keys(
         if cache is not None:
             cache.put(path, group, found[group])
     return [(int(layout.starts[group]), keys) for group, keys in found.items()]
+
+
+def keep_keys(cache: KeyCache, path: str, rows: pa.Table, shape: TableShape) -> None:
+    """Keep the keys of a file that was just written as one row group, so that the next merge need not read them.
+
+    Args:
+        cache: takes them.
+        path: of the file.
+        rows: of the file, in their order.
+        shape: of the table.
+    """
+    # Files of this size have one row group.
+    if cache.keeps_keys and rows.num_rows <= _KEPT_ROWS and rows.nbytes <= _KEPT_BYTES:
+        # Without a range the row group is always searched.
+        cache.put_layout(path, Layout(np.array([0, rows.num_rows], np.int64), [(0, None, None)]))
+        cache.put(path, 0, keys_of(rows.select(list(shape.columns.key)), shape))
 
 
 def keys_of(data: pa.Table, shape: TableShape) -> Keys:

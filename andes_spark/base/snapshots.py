@@ -86,13 +86,17 @@ class Base:
         self._asked: _Answers | None = None
         self._unread: Commit | None = None
 
-    def ask(self) -> None:
-        """Ask for what the next :meth:`snapshot` needs, beside other requests."""
+    def ask(self, note: Asked[MergeNote] | None = None) -> None:
+        """Ask for what the next :meth:`snapshot` needs, beside other requests.
+
+        Args:
+            note: of the last merge, where it was asked for before.
+        """
         ask, storage = self._storage.scheduler.ask, self._storage
         if self._asked is not None:
             return
         if self._state is None:
-            self._asked = _ColdAnswers(ask(read_note, storage), ask(storage.find, HINT_PATH))
+            self._asked = _ColdAnswers(note or ask(read_note, storage), ask(storage.find, HINT_PATH))
         else:
             version = self._state.version
             unread = None if self._unread is None else ask(read_commit, storage, version)

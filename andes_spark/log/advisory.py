@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from andes_spark.model.results import AdvisoryFailure
@@ -31,6 +32,7 @@ class Advisory:
         self._table = table
         self._failures: list[AdvisoryFailure] = []
         self._reported = False
+        self._afterwards: list[Callable[[], None]] = []
 
     @property
     def failures(self) -> tuple[AdvisoryFailure, ...]:
@@ -56,9 +58,9 @@ class Advisory:
             return None
 
     def later(self, scheduler: Scheduler, step: str, function: Callable[[], object], *, consequence: str) -> None:
-        """Run an advisory step once the caller has its answer, where the store is far away; now where it is near.
+        """Run an advisory step at the end of the operation; once the caller has its answer, where the store is far.
 
-        A failure after :meth:`report` is one warning of its own.
+        A failure that comes after :meth:`report` is one warning of its own.
         """
 
         def work() -> None:
@@ -67,14 +69,17 @@ class Advisory:
             if self._reported and len(self._failures) > before:
                 self._warn(self._failures[before:], "what was committed stands")
 
-        scheduler.later(step, work)
+        self._afterwards.append(partial(scheduler.later, step, work))
 
     def report(self, committed: str) -> tuple[AdvisoryFailure, ...]:
-        """Log all failures as one warning.
+        """Begin what was left for later, and log all failures as one warning.
 
         Args:
             committed: what holds in spite of them, such as "the batch is applied".
         """
+        afterwards, self._afterwards = self._afterwards, []
+        for begin in afterwards:
+            begin()
         self._reported = True
         failures = self.failures
         if failures:

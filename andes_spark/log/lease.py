@@ -75,9 +75,9 @@ class MergeLease:
         self._thread: threading.Thread | None = None
         self._asked: Asked[MergeNote] | None = None
 
-    def ask(self) -> None:
-        """Ask for the note that :meth:`is_held_elsewhere` looks at, beside other requests."""
-        self._asked = self._storage.scheduler.ask(read_note, self._storage)
+    def expect(self, note: Asked[MergeNote]) -> None:
+        """Take the note that :meth:`is_held_elsewhere` looks at, which was asked for beside other requests."""
+        self._asked = note
 
     def is_held_elsewhere(self) -> bool:
         """Whether another merge seems to be under way: its note is fresh, and its process, if it is here, lives."""

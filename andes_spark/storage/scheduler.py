@@ -60,7 +60,11 @@ class Scheduler(ABC):
 
     @abstractmethod
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
-        """Begin a request that does not depend on others that are under way; it must be safe beside them."""
+        """Begin a request that does not depend on others that are under way.
+
+        It must be safe beside them, and must not ask for others itself: all threads could wait for requests that have
+        none left.
+        """
 
     @abstractmethod
     def later(self, what: str, function: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ from andes_spark.base.merge.merge import BaseContext
 from andes_spark.base.snapshots import Base, BaseSnapshot
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.clock import StoreClock
-from andes_spark.log.lease import read_note
+from andes_spark.log.lease import MergeLease, read_note
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import Log, NewerVersions, first_rolled, newest
 from andes_spark.log.pending import newest_base
@@ -178,6 +178,14 @@ class OpenTable:
         if batch is not None:
             self.ledger.ask(batch)
         return BeforeCommit(newer, newest_merged)
+
+    def ask_before_merge(self) -> MergeLease:
+        """Ask for what a merge looks at first, beside other requests; the lease of that merge."""
+        lease = MergeLease(self.storage, self.log.clock)
+        note = self.storage.scheduler.ask(read_note, self.storage)
+        lease.expect(note)
+        self.base.ask(note)
+        return lease
 
     def take_before_commit(self, asked: BeforeCommit) -> int:
         """Take what :meth:`ask_before_commit` asked for; return the head.

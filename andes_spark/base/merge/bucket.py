@@ -15,11 +15,12 @@ from andes_spark.base import locator as locating
 from andes_spark.base.evaluate import Locator, evaluate, local_locator
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
-from andes_spark.base.keys import KeyCache
+from andes_spark.base.keys import KeyCache, keep_keys
 from andes_spark.base.match import Wanted
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.tombstones import write_tombstones
 from andes_spark.delta.actions import Action
+from andes_spark.delta.paths import decode_path
 from andes_spark.delta.vectors import from_positions, serialize
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
 from andes_spark.law.keys.ranges import KeyRange
@@ -100,8 +101,11 @@ class BucketJob:
         tombstones = None
         if case.shape.columns.sequence:
             tombstones = write_tombstones(self.storage, done.deleted, done.cleared, case.shape, version=self.version)
+        adds = tuple(self.writer.write(self.storage, done.rows))
+        if cache is not None and len(adds) == 1:
+            keep_keys(cache, decode_path(adds[0]["add"]["path"]), done.rows, case.shape)
         return BucketResult(
-            adds=tuple(self.writer.write(self.storage, done.rows)),
+            adds=adds,
             deleted=_bitmaps(done.replaced),
             tombstones=tombstones,
             quarantined=self._quarantine(done.quarantined),

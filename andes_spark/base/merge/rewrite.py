@@ -35,14 +35,27 @@ class RewriteJob:
 
     def __call__(self, files: Sequence[tuple[NumberedFile, BitMap64]]) -> list[Action]:
         """Files with the rows, beside their deletion vectors, that are gone; returns the new ``add`` actions."""
-        rows = pa.concat_tables([self._alive(file, gone) for file, gone in files])
-        return self.writer.write(self.storage, ordered(rows, self.shape.columns.key), data_change=self.data_change)
+        ask = self.storage.scheduler.ask
+        # Requests that run beside each other never wait for one another: all are begun here.
+        tables = [ask(self._read, file) for file, _ in files]
+        vectors = [
+            None if file.file.vector is None else ask(load_vector, self.storage, file.file.vector) for file, _ in files
+        ]
+        parts = [
+            _alive(table.result(), gone if vector is None else gone | vector.result())
+            for table, vector, (_, gone) in zip(tables, vectors, files, strict=True)
+        ]
+        rows = ordered(pa.concat_tables(parts), self.shape.columns.key)
+        return self.writer.write(self.storage, rows, data_change=self.data_change)
 
-    def _alive(self, file: NumberedFile, gone: BitMap64) -> pa.Table:
-        data = OpenFile(self.storage, file.path, file.file, self.shape).read(self.shape.schema.names)
-        dead = gone if file.file.vector is None else gone | load_vector(self.storage, file.file.vector)
-        if not dead:
-            return data
-        keep = np.ones(data.num_rows, np.bool_)
-        keep[to_positions(dead)] = False
-        return data.filter(pa.array(keep))
+    def _read(self, file: NumberedFile) -> pa.Table:
+        return OpenFile(self.storage, file.path, file.file, self.shape).read(self.shape.schema.names)
+
+
+def _alive(data: pa.Table, dead: BitMap64) -> pa.Table:
+    """The rows of a file without those that are gone."""
+    if not dead:
+        return data
+    keep = np.ones(data.num_rows, np.bool_)
+    keep[to_positions(dead)] = False
+    return data.filter(pa.array(keep))

@@ -35,6 +35,8 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         plan, head = plan_batch(open_table, options), open_table.log.head
         # What is asked here comes while the batch is written, and is looked at before anything is committed.
         asked = open_table.ask_before_commit(options.batch_id)
+        due = options.merge or (options.merge is None and open_table.definition.merge == "always")
+        lease = open_table.ask_before_merge() if due else None
     settings, in_memory = open_table.settings, dict[str, pa.Table]()
     writer = PartWriter(
         open_table.storage, plan, head, settings.target_file_bytes, settings.threads, options.max_quarantined
@@ -58,7 +60,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         )
         in_memory.clear()
     # Of a replay too: the first apply may have ended between commit and merge.
-    merge = merge_after_apply(open_table, requested=options.merge, warm=in_memory, advisory=advisory)
+    merge = merge_after_apply(open_table, requested=options.merge, warm=in_memory, advisory=advisory, lease=lease)
     if replayed and merge is not None and merge.status == "nothing":
         merge = None
     return ApplyResult(

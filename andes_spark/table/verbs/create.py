@@ -44,7 +44,7 @@ _INDEXED = 32
 _DEFINITION = "andes_definition"
 _FILES_LOOKED_AT = 100
 _FILES_NAMED = 3
-_OURS = re.compile(r"(_andes/.*|_delta_log/.*|part-[0-9a-f-]{36}\.zstd\.parquet)", re.DOTALL)
+_OURS = re.compile(r"(_andes/.*|_andes_clock|_delta_log/.*|part-[0-9a-f-]{36}\.zstd\.parquet)", re.DOTALL)
 
 
 def read_schema(given: Any) -> Schema:

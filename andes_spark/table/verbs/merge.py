@@ -51,14 +51,27 @@ NOT_CONTENT = (
 
 
 def merge_after_apply(
-    open_table: OpenTable, *, requested: bool | None, warm: Warm, advisory: Advisory
+    open_table: OpenTable,
+    *,
+    requested: bool | None,
+    warm: Warm,
+    advisory: Advisory,
+    lease: MergeLease | None = None,
 ) -> MergeResult | None:
-    """Merge after an apply, as the caller or the table's policy says; a failure is part of the result."""
+    """Merge after an apply, as the caller or the table's policy says; a failure is part of the result.
+
+    Args:
+        open_table: the table.
+        requested: what the caller says; None leaves it to the policy.
+        warm: mod files that are in memory.
+        advisory: takes the failure.
+        lease: of ``OpenTable.ask_before_merge``, where that was called while the batch was written.
+    """
     if requested is False:
         return None
 
     def merge() -> MergeResult | None:
-        return run_merge(open_table, warm=warm, at_head=True) if requested or is_due(open_table) else None
+        return run_merge(open_table, warm=warm, at_head=True, lease=lease) if requested or is_due(open_table) else None
 
     before = len(advisory.failures)
     result = advisory.run("merging it", merge, consequence="the next merge takes it")
@@ -68,13 +81,16 @@ def merge_after_apply(
     return MergeResult("failed", applied=open_table.log.applied, delta_version=-1, error=error)
 
 
-def run_merge(open_table: OpenTable, *, warm: Warm | None = None, at_head: bool = False) -> MergeResult:
+def run_merge(
+    open_table: OpenTable, *, warm: Warm | None = None, at_head: bool = False, lease: MergeLease | None = None
+) -> MergeResult:
     """Merge pending versions; goes on while others are appended, at most ``settings.merge_rounds`` times.
 
     Args:
         open_table: the table.
         warm: mod files that are in memory.
         at_head: whether the head was looked for, or committed, just now.
+        lease: of ``OpenTable.ask_before_merge``, where that was called before; None to ask now.
 
     Raises:
         MergeBlockedError: a version cannot be merged; it names the version and what to do.
@@ -85,11 +101,9 @@ def run_merge(open_table: OpenTable, *, warm: Warm | None = None, at_head: bool 
     """
     steps = open_table.begin("merge", open_table.log.head)
     advisory = Advisory(open_table.table)
-    lease = MergeLease(open_table.storage, open_table.log.clock)
+    lease = lease or open_table.ask_before_merge()
     consequence = "others may do the same work at the same time"
     with steps.step("read log and base"):
-        lease.ask()
-        open_table.base.ask()
         newer = None if at_head else open_table.log.ask_newer()
         if advisory.run("reading the merge lease", lease.is_held_elsewhere, consequence=consequence):
             return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1, steps=steps.done)
@@ -104,15 +118,15 @@ def run_merge(open_table: OpenTable, *, warm: Warm | None = None, at_head: bool 
         is_long = _is_long(open_table, snapshot)
     if is_long:
         advisory.run("taking the merge lease", lease.acquire, consequence=consequence)
-    rounds: _Rounds | None = None
     try:
         rounds = _run_rounds(open_table, snapshot, steps, advisory, warm, told=is_long)
-    finally:
-        note = None if rounds is None else rounds.note
-        if is_long or note is not None:
-            release = partial(lease.release, note)
-            scheduler = open_table.storage.scheduler
-            advisory.later(scheduler, "releasing the merge lease", release, consequence=consequence)
+    except BaseException:
+        if is_long:
+            advisory.run("releasing the merge lease", partial(lease.release, None), consequence=consequence)
+        raise
+    if is_long or rounds.note is not None:
+        release, scheduler = partial(lease.release, rounds.note), open_table.storage.scheduler
+        advisory.later(scheduler, "releasing the merge lease", release, consequence=consequence)
     return _result(open_table, rounds, steps, advisory)
 
 

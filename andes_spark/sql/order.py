@@ -2,7 +2,7 @@
 
 sqlglot takes more than SQL has, and drops what it does not understand: a plus before a value, a comma before a
 parenthesis, the name in ``name . 5``, an AND that BETWEEN lacks. A text that it read passes here only if values and
-operators take turns, so that nothing in it was dropped.
+operators take turns, and all values are in its tree, so that nothing in it was dropped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sqlglot import Token, TokenType
+from sqlglot import Token, TokenType, exp
 
 from andes_spark.sql.refusal import Source, shortened
 
@@ -56,23 +56,32 @@ _MERGED = (
     (re.compile(r"n(?:\.n)+"), "n"),
     (re.compile(r"(?<![ns0c)Ep.])\.0"), "0"),
 )
+# Names, but for those of functions and UNKNOWN behind IS, and constants.
+_VALUES = re.compile(r"(?<!I)(?<!I!)n(?!\()|[s0]")
 _VALUE = r"(?:[-!(]|n\(|CW?)*[ns0c][)pE]*"
 _ORDER = re.compile(rf"{_VALUE}(?:(?:[ol,WTL-]|i\(){_VALUE})*")
 
 
-def check_order(source: Source, tokens: Sequence[Token]) -> None:
-    """Refuse a text in which values and operators do not take turns.
+def check_order(source: Source, tokens: Sequence[Token], syntax: exp.Expression) -> None:
+    """Refuse a text in which values and operators do not take turns, or a value of which is not in its tree.
 
     Raises:
         OptionError: ``option``, ``value``.
     """
     letters = "".join(_letter(source, tokens, at) for at in range(len(tokens)))
+    values = len(_VALUES.findall(letters))
     for pattern, letter in _MERGED:
         letters = pattern.sub(letter, letters)
-    if not _ORDER.fullmatch(letters):
+    if not _ORDER.fullmatch(letters) or values != _values_in(syntax):
         raise source.error(
             f"{shortened(source.text)!r} is not a SQL expression: values and operators do not take turns"
         )
+
+
+def _values_in(syntax: exp.Expression) -> int:
+    """Number of names and constants in a tree, without those that sqlglot adds for the letters behind a number."""
+    nodes = syntax.find_all(exp.Identifier, exp.Literal, exp.HexString)
+    return sum(not isinstance(node.parent, exp.DataTypeParam) for node in nodes)
 
 
 def _letter(source: Source, tokens: Sequence[Token], at: int) -> str:

@@ -148,5 +148,5 @@ def _bound(
     except RecursionError as error:
         raise too_deep(text.source) from error
     # Last, since all else is refused by its name.
-    check_order(text.source, text.tokens)
+    check_order(text.source, text.tokens, text.syntax)
     return Bound(node, frozenset(dict(types)))

@@ -237,6 +237,7 @@ BAD = {
             "i ISNULL",
             "dec = l . 5BD",
             "dec = . 5",
+            "coalesce(i, ALL, l) = 1",
             "i = 1;",
         ),
         "not a SQL expression: values and operators do not take turns",

@@ -97,6 +97,8 @@ def _check_words(source: Source, tokens: Sequence[Token]) -> None:
                     "and backticks for columns"
                 )
             unlike += _unlike_word(token, written)
+            if written.lower() == "unknown" and _is_is(tokens[max(at - 2, 0) : at]):
+                raise source.unlike("IS UNKNOWN", "write IS NULL")
             is_function = bool(_NAME.fullmatch(written)) and written.lower() not in _WORDS and _calls(after)
         if is_function and (token.text.lower() not in FUNCTIONS or token.token_type in _QUOTED or _is_dot(before)):
             unlike.append(_UNLIKE_CALLS.get(token.text.lower(), f"{token.text}()"))
@@ -122,6 +124,12 @@ def _unlike_word(token: Token, written: str) -> list[str]:
 
 def _calls(after: Token | None) -> bool:
     return after is not None and after.token_type is TokenType.L_PAREN
+
+
+def _is_is(before: Sequence[Token]) -> bool:
+    """Whether IS or IS NOT stand before a word."""
+    kinds = [token.token_type for token in before]
+    return kinds[-1:] == [TokenType.IS] or kinds == [TokenType.IS, TokenType.NOT]
 
 
 def _is_dot(before: Token | None) -> bool:

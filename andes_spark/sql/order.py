@@ -51,13 +51,13 @@ _NAME = re.compile(r"[^\W\d]\w*")
 _MERGED = (
     (re.compile(r"!(?=[il])"), ""),
     (re.compile(r"I!?DF"), "o"),
-    (re.compile(r"I!?[cn]"), "p"),
+    (re.compile(r"I!?c"), "p"),
     (re.compile(r"ses"), "s"),
     (re.compile(r"n(?:\.n)+"), "n"),
     (re.compile(r"(?<![ns0c)Ep.])\.0"), "0"),
 )
-# Names, but for those of functions and UNKNOWN behind IS, and constants.
-_VALUES = re.compile(r"(?<!I)(?<!I!)n(?!\()|[s0]")
+# Names, but for those of functions, and constants.
+_VALUES = re.compile(r"n(?!\()|[s0]")
 _VALUE = r"(?:[-!(]|n\(|CW?)*[ns0c][)pE]*"
 _ORDER = re.compile(rf"{_VALUE}(?:(?:[ol,WTL-]|i\(){_VALUE})*")
 

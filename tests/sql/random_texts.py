@@ -195,9 +195,7 @@ class Texts:
         return f"{value} {self.choice(['IS NULL', 'is not null'])}"
 
     def _truth(self, depth: int) -> str:
-        return (
-            f"{self.value('boolean', depth)} IS {self.choice(['', 'NOT '])}{self.choice(['TRUE', 'false', 'unknown'])}"
-        )
+        return f"{self.value('boolean', depth)} IS {self.choice(['', 'NOT '])}{self.choice(['TRUE', 'false'])}"
 
     def _joined(self, depth: int) -> str:
         parts = [self.condition(depth - 1) for _ in range(self.rnd.randint(2, 3))]

@@ -10,7 +10,7 @@ from andes_spark.batch.parts import Part
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.prepare import digest_of
 from andes_spark.law.hashing.digest import Digest
-from andes_spark.log.mod_files import as_wanted, read_entry
+from andes_spark.log.mod_files import adapt_rows, read_entry
 from andes_spark.model.mod import OP, PRESENT
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions
 from andes_spark.storage.interface import Storage
@@ -39,7 +39,7 @@ def digest_as(storage: Storage, batch: Part, plan: BatchPlan, schemas: SchemaVer
             return None
         columns = [*wanted.schema.names, OP, *([PRESENT] if entry.partial else [])]
         try:
-            rows = as_wanted(rows, written, wanted, columns)
+            rows = adapt_rows(rows, written, wanted, columns)
         except pa.ArrowInvalid:  # a value that only the wider type has
             return None
         total.merge(digest_of(rows, replace(plan, version=wanted)))

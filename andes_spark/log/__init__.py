@@ -1,1 +1,1 @@
-"""The log: manifests, mod files, the ledger of batch ids; how a version is committed and what is pending."""
+"""The log: manifests, mod files and the ledger of batch ids; commits and pending versions."""

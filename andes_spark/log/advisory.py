@@ -1,9 +1,9 @@
 """Work beside a commit on which no reader depends: hint, merge lease, checkpoint, compaction.
 
-The rule: once something is committed, nothing that follows may make it look refused, or the caller would send it
-again. So no exception of such work leaves this module, whatever its class; the interpreter's own requests to
-stop do. Failures become part of the operation's result, and one record of the logger at level WARNING. They are no
-Python warnings, since under ``-W error`` a warning is an exception.
+After a commit, an error of later work must not reach the caller, who would take the commit for refused and send the
+batch again. So no exception of such work leaves this module, except KeyboardInterrupt, SystemExit and GeneratorExit.
+Failures become part of the operation's result and one log record at level WARNING. They are not Python warnings,
+since under ``-W error`` a warning is an exception.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ class Advisory:
         Args:
             step: a gerund for messages, such as "writing the hint".
             function: the step.
-            consequence: what follows from a failure, for messages.
+            consequence: consequence of a failure, for messages.
         """
         try:
             return function()
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
-            # Panics of native libraries are no Exception.
+            # Panics of native libraries are not subclasses of Exception.
             self._failures.append(AdvisoryFailure(step, error, consequence))
             _LOGGER.debug("%s: %s failed", self._table, step, exc_info=error)
             return None
 
     def later(self, scheduler: Scheduler, step: str, function: Callable[[], object], *, consequence: str) -> None:
-        """Run an advisory step at the end of the operation; once the caller has its answer, where the store is far.
+        """Run an advisory step at the end of the operation; on a remote store, after the caller has its result.
 
-        A failure that comes after :meth:`report` is one warning of its own.
+        A failure after :meth:`report` is logged as a separate warning.
         """
 
         def work() -> None:
@@ -72,10 +72,10 @@ class Advisory:
         self._afterwards.append(partial(scheduler.later, step, work))
 
     def report(self, committed: str) -> tuple[AdvisoryFailure, ...]:
-        """Begin what was left for later, and log all failures as one warning.
+        """Start the steps given to :meth:`later`, and log all failures as one warning.
 
         Args:
-            committed: what holds in spite of them, such as "the batch is applied".
+            committed: the committed result, for messages, such as "the batch is applied".
         """
         afterwards, self._afterwards = self._afterwards, []
         for begin in afterwards:

@@ -1,7 +1,7 @@
-"""The store's clock: what dates a manifest is compared with it first.
+"""Comparison of the writer's clock with the store's, before it dates a manifest.
 
-Times of manifests order versions, and say how long batch ids and tombstones are kept. The clock of one machine
-that is far off would be in the log for good, since time never runs backwards there.
+Times of manifests order versions and limit the retention of batch ids and tombstones. Time never runs backwards in the
+log, so a version with a time far in the future would move all later versions there.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from andes_spark.storage.interface import ObjectInfo, Storage
 TOLERANCE_MS = 5 * 60 * 1000
 _RECHECK_MS = 10 * 60 * 1000
 _DRIFT_MS = 1000
-"""Difference between the machine's clock and its monotonic one from which on it is checked anew."""
+"""Drift between the machine's clock and its monotonic clock that causes another check."""
 PROBE = "_andes_clock"
-"""Object that a create puts to see the time that the store gives it, and deletes again."""
+"""Object that a create puts to read the store's time, and deletes again."""
 
 
 @dataclass(frozen=True)
 class CheckedClock:
-    """A clock that agreed with the store's; only :func:`check_clock` makes one.
+    """A clock that agrees with the store's; made by :func:`check_clock` only.
 
     Attributes:
         now: milliseconds since 1970 UTC.
@@ -38,9 +38,9 @@ class CheckedClock:
 
 
 class StoreClock:
-    """Checks the clock of one process against a store's, and again from time to time.
+    """Periodic check of the clock of one process against a store's.
 
-    Whether this machine's clock is right is no property of a batch: while it runs evenly, it stays so.
+    The result of a check is reused while the clock runs evenly.
 
     Args:
         log: of the table.
@@ -51,7 +51,7 @@ class StoreClock:
         self._checked: tuple[float, int] | None = None
 
     def check(self, *, begun: int, written: str | None = None) -> CheckedClock:
-        """Check the clock as :func:`check_clock` does, if the last check is old or the clock was set since."""
+        """Check the clock as :func:`check_clock` does, if the last check is old or the clock was set after it."""
         ticks, now = time.monotonic(), self._log.clock()
         if self._checked is not None:
             passed_ms = 1000 * (ticks - self._checked[0])
@@ -69,10 +69,10 @@ def check_clock(log: Log, *, begun: int, written: str | None = None) -> CheckedC
     Args:
         log: of the table; refreshed, or of a table that is being created.
         begun: this machine's time before ``written`` was written; a batch may take hours.
-        written: path of a file that this attempt wrote; None where it wrote none, then an object is put.
+        written: path of a file that this attempt wrote; without one, an object is put.
 
     Raises:
-        ClockError: this machine's clock, or the time of the head, is further off than the tolerance.
+        ClockError: this machine's clock, or the time of the head, deviates by more than the tolerance.
     """
     stored = log.storage.info(written) if written is not None else None
     if stored is None:
@@ -105,7 +105,7 @@ def _check_head(log: Log, now: int) -> None:
 
 
 def _probe(log: Log) -> ObjectInfo | None:
-    """An object put just now: the hint where there is a log; the head's manifest where the store shows no other."""
+    """Object put for the check: the hint of an existing log; the head's manifest if the hint is not visible."""
     if log.head < 0:
         return _probe_new(log.storage)
     log.storage.put(HINT, msgspec.json.encode({"version": log.head}), sync=False)

@@ -1,4 +1,4 @@
-"""Committing a version: put-if-absent of the next manifest, and what to do when another writer was first."""
+"""Commit of a version: put-if-absent of the next manifest, and retry after another writer's commit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Draft:
-    """What a version will say, but for its number and its place in the chain."""
+    """Content of a version to be committed, without its number and its place in the chain."""
 
     operation: str
     table_id: str
@@ -48,8 +48,8 @@ class Draft:
 
 
 Admit = Callable[[Manifest], Manifest | None]
-"""Looks at a manifest that was committed since the draft was planned: None lets the draft go on, a manifest
-ends the commit with that one instead (the same batch), an error refuses."""
+"""Check of a manifest that was committed after the draft was planned. None: the commit goes on. A manifest: it is the
+result of the commit (the same batch). An error refuses the commit."""
 
 
 def commit(
@@ -62,26 +62,26 @@ def commit(
     advisory: Advisory | None = None,
     head_checked: bool = False,
 ) -> Manifest:
-    """Commit a draft as the next version; return its manifest, or the one that ``admit`` gave instead.
+    """Commit a draft as the next version; return its manifest, or the one returned by ``admit``.
 
-    A lost race costs one more attempt at the next number. "Already exists" and "unknown" always read the
-    version first and compare commit ids: the winner may be this very attempt, its answer lost.
+    After a lost race, the commit is tried again at the next number. After "already exists" and "unknown" the stored
+    version is read and its commit id compared: it may be this attempt's own, whose answer was lost.
 
     Args:
         log: refreshed at least once; the draft was planned on its head.
-        draft: what to commit.
-        clock: dates the version.
-        admit: asked about each version that came in between.
-        roll_up: makes the roll-up for a version and its time; asked for every 10th version above 0. Only a create,
-            which commits version 0 or nothing, does without.
-        advisory: takes a failure to write the hint; by default it is only logged.
-        head_checked: whether the head in memory was compared with what is stored since the draft was begun.
+        draft: content of the version.
+        clock: clock that dates the version.
+        admit: check of each version that other writers committed in between.
+        roll_up: function that makes the roll-up for a version and its time; called for every 10th version above 0.
+            Needed by all operations but create, which commits version 0 or nothing.
+        advisory: recorder of a failure to write the hint; by default it is only logged.
+        head_checked: whether the head in memory was compared with the stored one after the draft was begun.
 
     Raises:
-        CommitConflictError: lost more often than ``settings.commit_attempts``.
+        CommitConflictError: the race was lost ``settings.commit_attempts`` times.
         UnsupportedTableError: the table has a feature that this release cannot write; ``feature``.
-        CommitUnknownError: the store does not say whether the commit happened; nothing was cleaned up.
-        AndesError: what ``admit`` raised.
+        CommitUnknownError: the store does not answer whether the commit happened; no file was deleted.
+        AndesError: error raised by ``admit``.
     """
     if not head_checked:
         log.check_head()
@@ -89,10 +89,10 @@ def commit(
     for _ in range(log.settings.commit_attempts):
         manifest = _render(log, draft, clock, roll_up)
         data = encode(manifest)
-        # What no reader would take must never be committed.
-        mine = decode_manifest(data, table=log.table, version=manifest.version)
+        # A manifest that readers would refuse must never be committed.
+        decoded = decode_manifest(data, table=log.table, version=manifest.version)
         stands = _put(log, manifest, data)
-        winner = log.take(manifest.version, stands, decoded=mine if stands is data else None)
+        winner = log.take(manifest.version, stands, decoded=decoded if stands is data else None)
         if winner.commit_id == draft.commit_id:
             _leave_hint(log, advisory)
             return winner
@@ -123,7 +123,7 @@ def _leave_hint(log: Log, advisory: Advisory | None) -> None:
 
 
 def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
-    """Put a manifest; return the bytes that stand at its version afterwards."""
+    """Put a manifest; return the bytes stored at its version afterwards."""
     path = manifest_path(manifest.version)
     stands = put_once(log.storage, path, data, seconds=log.settings.commit_seconds)
     if stands is not None:
@@ -167,7 +167,7 @@ def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int,
 
 @cache
 def _library() -> str:
-    """Name and version of this library; to look that up takes longer than to write a manifest."""
+    """Name and version of this library; cached, since the lookup in the package's metadata is slow."""
     return f"andes_spark {metadata.version('andes_spark')}"
 
 

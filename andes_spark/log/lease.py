@@ -1,8 +1,7 @@
-"""The merge lease: a note that a merge is under way, and where the last one ended.
+"""The merge lease: a note with the owner of a running merge, and the end of the last one.
 
-The lease is advisory. It keeps others from doing the same merge at the same time; no commit depends on it, and two
-merges that begin at one moment may both believe that they hold it. Whoever holds it renews it while it works,
-and only the owner's note is cleared at the end.
+The lease is advisory. It keeps other writers from doing the same merge at the same time. No commit depends on it, and
+two merges that begin at the same time may both hold it. The owner renews it during the merge and clears it at the end.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from andes_spark.storage.scheduler import Asked
 LEASE_PATH = "_andes/merging.json"
 LEASE_MS = 2 * 60 * 1000
 RENEWALS = 4
-"""Renewals within the time of one lease."""
+"""Number of renewals within the time of one lease."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,11 +31,11 @@ class MergeNote(msgspec.Struct, omit_defaults=True, frozen=True):
     """Content of the lease's file.
 
     Attributes:
-        owner: host, process and random id of the merge under way; None if there is none.
+        owner: host, process and random id of the running merge; None if none is running.
         until: end of its lease, in milliseconds since 1970.
-        delta_version: of the last merge that ended.
-        commit_id: of that merge's Delta entry.
-        applied: version of the log that it went up to.
+        delta_version: Delta version of the last completed merge.
+        commit_id: commit id of that merge's Delta entry.
+        applied: newest version of the log that it merged.
     """
 
     owner: str | None = None
@@ -47,7 +46,7 @@ class MergeNote(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 def read_note(storage: Storage) -> MergeNote:
-    """The note as it stands; an empty one where there is none, or none that can be read."""
+    """The stored note; an empty one if it is missing or cannot be decoded."""
     data = storage.find(LEASE_PATH)
     if data is None:
         return MergeNote()
@@ -76,11 +75,11 @@ class MergeLease:
         self._asked: Asked[MergeNote] | None = None
 
     def expect(self, note: Asked[MergeNote]) -> None:
-        """Take the note that :meth:`is_held_elsewhere` looks at, which was asked for beside other requests."""
+        """Set the note for :meth:`is_held_elsewhere`, which was requested in parallel with other objects."""
         self._asked = note
 
     def is_held_elsewhere(self) -> bool:
-        """Whether another merge seems to be under way: its note is fresh, and its process, if it is here, lives."""
+        """Whether another merge is running: its lease has not ended, and its process, if on this host, is alive."""
         asked, self._asked = self._asked, None
         note = read_note(self._storage) if asked is None else asked.result()
         if note.owner is None or note.until is None or note.until < self._clock():
@@ -92,13 +91,13 @@ class MergeLease:
         return int(process) != os.getpid() and _is_alive(int(process))
 
     def acquire(self) -> None:
-        """Take the lease, and renew it from a thread of its own until it is released."""
+        """Take the lease, and renew it in a background thread until it is released."""
         self._put(read_note(self._storage))
         self._thread = threading.Thread(target=self._keep, name="andes-merge-lease", daemon=True)
         self._thread.start()
 
     def renew(self) -> bool:
-        """Extend the lease; False if it is another's by now, whose note stays."""
+        """Extend the lease; False if another merge has taken it, whose note is not changed."""
         note = read_note(self._storage)
         if note.owner != self.owner:
             return False
@@ -106,10 +105,10 @@ class MergeLease:
         return True
 
     def release(self, merged: MergeNote | None) -> None:
-        """Give the lease back. Another owner's lease stays as it is.
+        """Release the lease; another owner's lease is not changed.
 
         Args:
-            merged: where this merge ended; None if it committed nothing.
+            merged: end of this merge; None if it committed nothing.
         """
         self._stop.set()
         if self._thread is not None:

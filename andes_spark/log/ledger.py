@@ -1,8 +1,8 @@
-"""The ledger of batch ids: which batches are in the log already.
+"""The ledger: ids of the batches that the log contains.
 
-Batches since the last roll-up are found in the manifests themselves, older ones in ledger files that the
+The ids of batches after the last roll-up are in the manifests, those of older batches in the ledger files that the
 roll-up names: Parquet, sorted by source and id. Files whose newest batch is older than the table's
-``batch_retention`` are left out of the next roll-up; from then on such an id counts as new.
+``batch_retention`` are left out of the next roll-up; after that, such an id counts as new.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LISTED_SOURCES = 32
 
 
 class Ledger:
-    """Looks batch ids up, remembering what it read."""
+    """Lookup of batch ids, with a cache of the ids that were read."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -43,7 +43,7 @@ class Ledger:
         self._asked: dict[str, Asked[pa.Table]] = {}
 
     def ask(self, batch: BatchId) -> None:
-        """Begin to read the files that :meth:`find` will need for a batch, as far as the log was read."""
+        """Begin to read the ledger files that :meth:`find` needs for a batch."""
         if self._find_recent(batch) is None:
             self._asked = {
                 file.path: self._asked.get(file.path) or self._log.storage.scheduler.ask(self._read_file, file)
@@ -52,30 +52,30 @@ class Ledger:
             }
 
     def find(self, batch: BatchId) -> Manifest | None:
-        """The version that applied a batch, as far as the log was read; None when it is new."""
+        """Manifest of the version that applied a batch, up to the head in memory; None if the batch is new."""
         version = self._find_recent(batch)
         if version is None:
             version = self._find_old(batch)
         return None if version is None else self._log.manifest(version)
 
     def roll_up(self, version: int, time: int) -> list[LedgerFile]:
-        """The ledger files for the roll-up at ``version``: those of the last one, and the batches since.
+        """Ledger files for the roll-up at ``version``: those of the last roll-up, and one with the batches after it.
 
         Args:
-            version: of the manifest that carries the roll-up.
-            time: of that manifest; what is older than the retention by then is left out.
+            version: version of the manifest that carries the roll-up.
+            time: time of that manifest; files older than the retention at that time are left out.
         """
         start = self._log.last_roll_up
         manifest = self._log.manifest(start)
         definition = self._log.definition_at(version - 1)
         retention_ms = parse_duration(definition.batch_retention, option="batch_retention").total_seconds() * 1000
         oldest = time - retention_ms
-        files = [each for each in (manifest.roll_up.ledger if manifest.roll_up else []) if each.newest_time >= oldest]
+        files = [file for file in (manifest.roll_up.ledger if manifest.roll_up else []) if file.newest_time >= oldest]
         fresh = _batches(self._log.manifests(start, version - 1))
         if fresh.num_rows == 0:
             return files
         tables, first = [fresh], start
-        # Each file at least twice as large as the one behind it: few files, and each row folded rarely.
+        # Each file is at least twice as large as the next one: there are few files, and rows are seldom rewritten.
         while files and files[-1].rows < 2 * sum(table.num_rows for table in tables):
             last = files.pop()
             tables.append(self._read(last))
@@ -88,7 +88,7 @@ class Ledger:
             if manifest.batch is not None:
                 self._recent[manifest.batch.source, manifest.batch.id] = manifest.version
         self._seen = self._log.head
-        # Older ones are in the files that the roll-up names.
+        # Older ids are in the files that the roll-up names.
         oldest = self._log.last_roll_up
         if self._recent and min(self._recent.values()) < oldest - ROLL_UP_INTERVAL:
             self._recent = {place: version for place, version in self._recent.items() if version >= oldest}
@@ -145,13 +145,13 @@ class Ledger:
 def _batches(manifests: list[Manifest]) -> pa.Table:
     rows = [
         {
-            "source": each.batch.source,
-            "id": each.batch.id,
-            "digest": each.batch.digest,
-            "version": each.version,
-            "time": each.time,
+            "source": manifest.batch.source,
+            "id": manifest.batch.id,
+            "digest": manifest.batch.digest,
+            "version": manifest.version,
+            "time": manifest.time,
         }
-        for each in manifests
-        if each.batch is not None
+        for manifest in manifests
+        if manifest.batch is not None
     ]
     return pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)

@@ -1,6 +1,6 @@
-"""Reading the log: its head, its manifests, what is pending.
+"""Reads of the log: head, manifests, pending versions.
 
-The head is found by probing upwards from ``_andes/hint``, which is advisory; nothing lists the log. Each
+The head is found by probing upwards from ``_andes/hint``, which is advisory; the log is never listed. Each
 manifest names the SHA-256 of the one before it, and every pair that is read is checked.
 """
 
@@ -23,16 +23,16 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked
 
 ROLL_UP_INTERVAL = 10
-"""Each manifest since the last roll-up is read when a table is opened."""
+"""Versions from one roll-up to the next; opening a table reads the manifests after the last roll-up."""
 _KEPT = 100
 _AHEAD = 2
-"""Versions beyond the hint that are asked for at once when a table is opened."""
+"""Number of versions beyond the hint that are requested when a table is opened."""
 _PROBES = 64
-"""Versions that are asked for at once at most."""
+"""Maximum number of versions requested in parallel."""
 _JUMP = 16
-"""Versions that a handle reads one after the other before it goes on from the hint instead."""
+"""Distance of the hint from the head beyond which a handle continues from the hint."""
 _ROLLED_ENTRIES = 1_000
-"""Entries and versions that a roll-up repeats at most, some 300 kilobytes; older ones are in those before it."""
+"""Maximum number of entries and versions in a roll-up; older ones are in the roll-ups before it."""
 
 
 def system_clock() -> int:
@@ -41,30 +41,30 @@ def system_clock() -> int:
 
 
 def first_rolled(applied: int, last: int) -> int:
-    """The version behind which a roll-up looks for pending ones: it has no room for more, however many there are."""
+    """Version after which a roll-up collects pending versions; older ones would exceed its limit."""
     return max(min(applied, last), last - _ROLLED_ENTRIES)
 
 
 def newest(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
-    """The last of some versions, as many as a roll-up repeats."""
+    """The newest versions, up to the limit of a roll-up."""
     room = _ROLLED_ENTRIES
     kept: list[PendingVersion] = []
-    for each in reversed(versions):
-        room -= len(list(files_of(each.events))) + 1
+    for version in reversed(versions):
+        room -= len(list(files_of(version.events))) + 1
         if room < 0:
             break
-        kept.append(each)
+        kept.append(version)
     return kept[::-1]
 
 
 @dataclass(frozen=True)
 class NewerVersions:
-    """Answers of the store that are under way.
+    """Requests for the manifests at and after the head.
 
     Attributes:
-        head: newest version seen when they were asked for.
-        stored_head: its manifest as it is stored now.
-        following: the manifest after it.
+        head: newest version seen at the time of the requests.
+        stored_head: manifest of the head as stored now.
+        following: manifest after it.
     """
 
     head: int
@@ -79,12 +79,12 @@ def _newest_merged(storage: Storage, head: int) -> int:
 
 
 class Log:
-    """The log of one table, with the manifests that were read. Not safe for use by several threads at once.
+    """The log of one table, with a cache of the manifests that were read. Not thread-safe.
 
     Attributes:
         table: the table's URL, for messages.
         head: newest version seen.
-        applied: a version that the base is known to contain, raised by the table.
+        applied: newest version that the base is known to contain; set by the table.
     """
 
     def __init__(self, storage: Storage, settings: Settings, *, clock: Callable[[], int] = system_clock) -> None:
@@ -120,7 +120,7 @@ class Log:
         return self.definition_at(self.head)
 
     def refresh(self) -> int:
-        """Look for versions newer than ``head``; return the head. A warm call asks the store once."""
+        """Look for versions newer than ``head``; return the head. One request if there are none."""
         if self.head < 0:
             hinted = read_hint(self.storage)
             self._start_at(gallop(self.storage) if hinted is None else hinted)
@@ -129,15 +129,15 @@ class Log:
         return self.head
 
     def ask_newer(self) -> NewerVersions:
-        """Ask for the head as it is stored, and for the version after it, beside other requests."""
+        """Request the stored head and the version after it, without waiting for the answers."""
         ask, find = self.storage.scheduler.ask, self.storage.find
         return NewerVersions(self.head, ask(find, manifest_path(self.head)), ask(find, manifest_path(self.head + 1)))
 
     def take_newer(self, newer: NewerVersions) -> int:
-        """Take what :meth:`ask_newer` asked for, and look for what follows it; return the head.
+        """Read the answers to :meth:`ask_newer`, look for later versions, and return the head.
 
         Raises:
-            LogDamagedError: another manifest stands at the head: the table was replaced since it was opened.
+            LogDamagedError: another manifest is stored at the head: the table was replaced after it was opened.
         """
         if newer.head != self.head:
             return self.refresh()
@@ -146,7 +146,7 @@ class Log:
         return self.head
 
     def _take_following(self, count: int, answers: Sequence[bytes | None]) -> None:
-        """Learn the versions after the head, ``count`` of which were asked for, and all that follow them."""
+        """Add the versions after the head, ``count`` of which were requested, and all later ones."""
         while True:
             before = self.head
             versions = range(before + 1, before + 1 + count)
@@ -157,7 +157,7 @@ class Log:
                 break
             hinted = read_hint(self.storage) if count == 1 else None
             if hinted is not None and hinted > self.head + _JUMP:
-                # A handle that was idle for long goes on as one that is opened now.
+                # A handle that was idle for a long time continues like one that is opened now.
                 self._start_at(hinted)
                 return
             count = min(4 * count, _PROBES)
@@ -184,10 +184,10 @@ class Log:
         self._take_following(_AHEAD, answers[version + 1 - first :])
 
     def check_head(self) -> None:
-        """Compare the head in memory with what is stored, before a version is built on it. Asks the store once.
+        """Compare the head in memory with the stored one, before a version is built on it, by one request.
 
         Raises:
-            LogDamagedError: another manifest stands there: the table was replaced since it was opened.
+            LogDamagedError: another manifest is stored there: the table was replaced after it was opened.
         """
         if self.head >= 0:
             self._check_stored(self.storage.find(manifest_path(self.head)))
@@ -204,33 +204,33 @@ class Log:
             )
 
     def check_writable(self) -> None:
-        """Refuse to write to a table of a later release that names what this one cannot write.
+        """Refuse to write to a table with a feature that this release does not know.
 
         Raises:
-            UnsupportedTableError: ``feature`` names it.
+            UnsupportedTableError: the feature is not known; ``feature``.
         """
         if self.head >= 0:
             check_writable(self.manifest(self.head).writer_features, table=self.table, version=self.head)
 
     def ask_newest_merged(self) -> Asked[int]:
-        """Ask for the newest version beyond the head that has a merge record, -1 for none, beside other requests."""
+        """Request the newest version above the head with a merge record (-1: none), without waiting."""
         return self.storage.scheduler.ask(_newest_merged, self.storage, self.head)
 
     def check_not_lost(self, newest_merged: int) -> None:
-        """Compare the head with the merge records, which go up to what the base contains.
+        """Compare the head with the newest merge record.
 
         Raises:
-            LogDamagedError: there is one of a later version: the log has lost manifests.
+            LogDamagedError: the merge record is of a later version: the log has lost manifests.
         """
-        # Others may have committed and merged since the head was read.
+        # Other writers may have committed and merged after the head was read.
         if newest_merged > self.head and newest_merged > self.refresh():
             raise self._lost(newest_merged)
 
     def commit_id(self, version: int) -> str:
-        """The commit id of a version that the base contains; asks the store only where no roll-up in memory tells.
+        """Commit id of a version that the base contains; from memory if the last roll-up has it.
 
         Raises:
-            LogDamagedError: the log has lost it.
+            LogDamagedError: the log has lost that version.
         """
         if version > self.head and version > self.refresh():
             raise self._lost(version)
@@ -241,17 +241,17 @@ class Log:
         return known or self.manifest(version).commit_id
 
     def known_commit_id(self, version: int) -> str | None:
-        """The commit id of a version, where it is in memory; None where it would have to be asked for."""
+        """Commit id of a version, if it is in memory; None if it has to be read."""
         if version in self._known:
             return self._known[version][0].commit_id
         roll_up = self._known[self.last_roll_up][0].roll_up if self.last_roll_up in self._known else None
         if roll_up is None:
             return None
-        told = {pending.version: pending.commit_id for pending in roll_up.pending}
-        return {**told, roll_up.applied: roll_up.applied_commit_id}.get(version)
+        ids = {pending.version: pending.commit_id for pending in roll_up.pending}
+        return {**ids, roll_up.applied: roll_up.applied_commit_id}.get(version)
 
     def take(self, version: int, data: bytes, *, decoded: Manifest | None = None) -> Manifest:
-        """Learn the manifest that stands at ``head + 1``, just committed (and decoded) or just read."""
+        """Add the manifest stored at ``head + 1``, just committed (and decoded) or just read."""
         self._learn(version, data, decoded)
         self.head = max(self.head, version)
         return self._known[version][0]
@@ -265,39 +265,39 @@ class Log:
         """The manifest of a version.
 
         Raises:
-            NoSuchVersionError: above the head or below zero.
-            LogDamagedError: it is missing, or not what the next one says.
+            NoSuchVersionError: the version is above the head or below zero.
+            LogDamagedError: it is missing, or its SHA-256 is not the one in the next manifest.
         """
         return self.manifests(version, version)[0]
 
     def manifests(self, first: int, last: int) -> list[Manifest]:
-        """Manifests ``first`` to ``last``, both included; those not yet read are read side by side."""
+        """Manifests ``first`` to ``last``, both included; those not in memory are read in parallel."""
         if first < 0 or last > self.head:
             raise NoSuchVersionError(
                 f"{self.table}: version {first if first < 0 else last} does not exist; the newest is {self.head}",
                 table=self.table,
                 version=first if first < 0 else last,
             )
-        wanted = [version for version in range(first, last + 1) if version not in self._known]
-        for version, data in zip(wanted, fetch(self.storage, wanted), strict=True):
+        unread = [version for version in range(first, last + 1) if version not in self._known]
+        for version, data in zip(unread, fetch(self.storage, unread), strict=True):
             if data is None:
                 raise hole(self.table, version)
             self._learn(version, data)
         return [self._known[version][0] for version in range(first, last + 1)]
 
     def definition_at(self, version: int) -> Definition:
-        """The definition that holds at a version."""
+        """Definition of the table at a version."""
         start = version - version % ROLL_UP_INTERVAL
         if start not in self._definitions:
             base = self.manifest(start)
-            found = base.definition or (base.roll_up.definition if base.roll_up else None)
-            if found is None:
+            definition = base.definition or (base.roll_up.definition if base.roll_up else None)
+            if definition is None:
                 raise LogDamagedError(
                     f"{self.table}: version {start} carries no definition; restore {manifest_path(start)}",
                     table=self.table,
                     version=start,
                 )
-            self._definitions[start] = found
+            self._definitions[start] = definition
         definition = self._definitions[start]
         for manifest in self.manifests(start, version) if version > start else ():
             definition = manifest.definition or definition
@@ -320,14 +320,14 @@ class Log:
             )
 
     def pending(self, applied: int, version: int) -> list[PendingVersion]:
-        """What versions ``applied + 1`` to ``version`` commit, oldest first, from one roll-up to the one before it.
+        """Pending versions ``applied + 1`` to ``version``, oldest first, read from manifests and roll-ups.
 
         Raises:
-            LogDamagedError: the base contains more than the log: the log has lost versions.
+            LogDamagedError: the base contains a version above the head: the log has lost versions.
         """
         if applied > self.head:
             raise self._lost(applied)
-        found: list[PendingVersion] = []
+        versions: list[PendingVersion] = []
         last = version
         while last > applied:
             start = last - last % ROLL_UP_INTERVAL
@@ -335,11 +335,11 @@ class Log:
             if applied + 1 < start and applied + 1 not in self._known:
                 roll_up = self.manifest(start).roll_up
             first = applied + 1 if roll_up is None else start
-            since = [each.pending for each in self.manifests(first, last)]
-            before = [] if roll_up is None else [each for each in roll_up.pending if each.version > applied]
-            found = [*before, *since, *found]
+            since = [entry.pending for entry in self.manifests(first, last)]
+            before = [] if roll_up is None else [entry for entry in roll_up.pending if entry.version > applied]
+            versions = [*before, *since, *versions]
             last = applied if roll_up is None else min(roll_up.applied, start - 1)
-        return found
+        return versions
 
     def _learn(self, version: int, data: bytes, decoded: Manifest | None = None) -> None:
         manifest = decoded or decode_manifest(data, table=self.table, version=version)

@@ -1,7 +1,7 @@
-"""Files of mods and of quarantined rows: how they are written, named and read back.
+"""Files of mods and of quarantined rows: writing, names and reading.
 
-A mod file holds the columns of its schema, ``_andes_op`` and, where rows may be partial, ``_andes_present``;
-rows are sorted by key, then sequence. Every read verifies checksums, see ``parquet_files``.
+A mod file holds the columns of its schema, ``_andes_op`` and, if rows may be partial, ``_andes_present``;
+rows are sorted by key, then sequence. Every read verifies checksums, see ``storage.parquet``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def stored_schema(version: SchemaVersion, arrow: pa.Schema) -> pa.Schema:
 
 
 def new_path(kind: str, head: int) -> str:
-    """A path that nobody else uses, below ``_andes/<kind>/``; it holds the head seen when it was chosen."""
+    """A unique path below ``_andes/<kind>/``; it holds the head seen when it was chosen."""
     return f"_andes/{kind}/{max(head, 0):020d}-{uuid.uuid4()}.parquet"
 
 
@@ -60,7 +60,7 @@ def write_mods(
         storage: the table's folder.
         table: non-empty; columns of the schema, ``_andes_op`` and maybe ``_andes_present``; sorted by key,
             then sequence, truncates (NULL key) first.
-        head: newest version seen when the batch was begun.
+        head: newest version seen at the start of the batch.
         version: schema of the columns.
         primary_key: names of the key columns.
         sequence_by: names of the sequence columns.
@@ -116,15 +116,15 @@ def write_quarantine(storage: Storage, rows: pa.Table, *, head: int, schema_id: 
 
 
 def arrow_bytes(table: pa.Table) -> int:
-    """Size of rows in memory, of their own part where they are a slice."""
+    """Size of rows in memory; of a slice, only the part that it covers."""
     return int(table.nbytes)
 
 
 def open_entry(storage: Storage, entry: LogFile, *, table: str) -> pq.ParquetFile:
-    """Open a file of the log for reading, its footer verified now and its pages as they are read.
+    """Open a file of the log for reading; verify its footer now and its pages during reads.
 
     Raises:
-        FileDamagedError: it is missing, is no Parquet file, or has another footer than was committed.
+        FileDamagedError: the file is missing, is not Parquet, or its footer differs from the committed one.
     """
     try:
         file = open_parquet(storage, entry.path, footer=entry.footer)
@@ -143,7 +143,7 @@ def read_entry(storage: Storage, entry: LogFile, *, table: str, columns: Sequenc
     """Read columns of a file of the log.
 
     Raises:
-        FileDamagedError: a page checksum is wrong, or a column is not there.
+        FileDamagedError: a page checksum is wrong, or a column is missing.
     """
     file = open_entry(storage, entry, table=table)
     return read_columns(file, entry, table=table, columns=columns)
@@ -157,15 +157,15 @@ def read_columns(
     columns: Sequence[str] | None = None,
     row_groups: Sequence[int] | None = None,
 ) -> pa.Table:
-    """Read columns of an opened file of the log, all row groups or some; errors as :func:`read_entry`."""
+    """Read columns of an opened file of the log, of all or some row groups; errors as in :func:`read_entry`."""
     names = file.schema_arrow.names
     if columns is not None and not set(columns) <= set(names):
         raise _damaged(table, entry, f"it lacks the columns {sorted(set(columns) - set(names))}")
-    wanted = None if columns is None else list(columns)
+    selected = None if columns is None else list(columns)
     try:
         if row_groups is None:
-            return file.read(columns=wanted)
-        return file.read_row_groups(list(row_groups), columns=wanted)
+            return file.read(columns=selected)
+        return file.read_row_groups(list(row_groups), columns=selected)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(table, entry, str(error)) from error
 
@@ -179,35 +179,35 @@ def read_as(
     columns: Sequence[str],
     row_groups: Sequence[int] | None = None,
 ) -> pa.Table:
-    """Read columns of an opened file, written with whatever schema, as those of the schema that is wanted.
+    """Read columns of an opened file, converted from the file's schema to the schema of the read.
 
     Args:
-        file: opened.
-        entry: what was committed of it.
+        file: opened file.
+        entry: committed description of the file.
         table: URL, for messages.
-        schemas: of the table; says which one is wanted.
+        schemas: schemas of the table, with the schema of the read.
         columns: names in that schema, ``_andes_op`` and ``_andes_present``.
-        row_groups: None for all.
+        row_groups: numbers of row groups; None for all.
 
     Raises:
-        FileDamagedError: a page checksum is wrong, or a column is not there.
+        FileDamagedError: a page checksum is wrong, or a column is missing.
     """
     written = schema_of(entry, schemas, table=table)
     if written.id == schemas.current:
         return read_columns(file, entry, table=table, columns=columns, row_groups=row_groups)
     names = [name for name in columns if name not in (OP, PRESENT)]
     stored = [name for name in sources(written, schemas.wanted, names).values() if name is not None]
-    # The operation is read in any case, so that the number of rows is known.
+    # The operation is always read: it gives the number of rows.
     extra = {OP, *columns} - set(names)
     data = read_columns(file, entry, table=table, columns=[*stored, *sorted(extra)], row_groups=row_groups)
-    return as_wanted(data, written, schemas.wanted, columns)
+    return adapt_rows(data, written, schemas.wanted, columns)
 
 
 def schema_of(entry: Entry | SideFile, schemas: SchemaVersions, *, table: str) -> SchemaVersion:
-    """The schema that a file was written with.
+    """Schema of a file.
 
     Raises:
-        FileDamagedError: the table never had it.
+        FileDamagedError: the table has no schema of that id.
     """
     written = schemas.by_id.get(entry.schema_id)
     if written is None:
@@ -215,20 +215,20 @@ def schema_of(entry: Entry | SideFile, schemas: SchemaVersions, *, table: str) -
     return written
 
 
-def as_wanted(data: pa.Table, written: SchemaVersion, wanted: SchemaVersion, columns: Sequence[str]) -> pa.Table:
-    """Rows of one schema as those of another; bitmaps of presence too."""
-    if written.id == wanted.id:
+def adapt_rows(data: pa.Table, written: SchemaVersion, target: SchemaVersion, columns: Sequence[str]) -> pa.Table:
+    """Convert rows, and their bitmaps of presence, from one schema to another."""
+    if written.id == target.id:
         return data.select(list(columns))
-    found = adapted(data, written, wanted, [name for name in columns if name not in (OP, PRESENT)])
+    adapted_columns = adapted(data, written, target, [name for name in columns if name not in (OP, PRESENT)])
     if OP in columns:
-        found[OP] = data[OP]
+        adapted_columns[OP] = data[OP]
     if PRESENT in columns:
-        found[PRESENT] = adapt_present(data[PRESENT], written, wanted)
-    return pa.table({name: found[name] for name in columns})
+        adapted_columns[PRESENT] = adapt_present(data[PRESENT], written, target)
+    return pa.table({name: adapted_columns[name] for name in columns})
 
 
 def key_range(table: pa.Table, primary_key: Sequence[str]) -> FileKeyRange | None:
-    """Range of the keys of rows that are sorted by key; None for no rows, or keys too long to quote."""
+    """Range of the keys of rows sorted by key; None if there are no rows, or keys are too long to quote."""
     if table.num_rows == 0:
         return None
     low = quote([table[name][0] for name in primary_key])
@@ -237,20 +237,20 @@ def key_range(table: pa.Table, primary_key: Sequence[str]) -> FileKeyRange | Non
 
 
 def sequence_range(table: pa.Table, sequence_by: Sequence[str]) -> tuple[list[object] | None, list[object] | None]:
-    """Lexicographic range of the sequences of some rows, quoted; (None, None) where there is none."""
+    """Lexicographic range of the sequences of rows, quoted; (None, None) without rows or sequence columns."""
     if not sequence_by or table.num_rows == 0:
         return None, None
     return quote(_extreme(table, sequence_by, pc.min)), quote(_extreme(table, sequence_by, pc.max))
 
 
 def _extreme(table: pa.Table, columns: Sequence[str], function: object) -> list[pa.Scalar]:
-    found: list[pa.Scalar] = []
+    values: list[pa.Scalar] = []
     for name in columns:
         value = function(table[name])  # type: ignore[operator]
-        found.append(value)
-        if len(found) < len(columns):
+        values.append(value)
+        if len(values) < len(columns):
             table = table.filter(pc.equal(table[name], value))
-    return found
+    return values
 
 
 def _count(ops: npt.NDArray[np.int8], op: Op) -> int:

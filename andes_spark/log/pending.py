@@ -1,4 +1,4 @@
-"""Reading the mods of pending versions: the narrow form that the law decides on, and whole rows of winners."""
+"""Reads of the mods of pending versions: narrow frames, by which the law decides, and whole rows of winners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION, KeyColumns
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.winners import TruncateEvent
-from andes_spark.log.mod_files import as_wanted, open_entry, read_as, read_columns, schema_of
+from andes_spark.log.mod_files import adapt_rows, open_entry, read_as, read_columns, schema_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, Truncate
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import OP, PRESENT, Op
@@ -25,7 +25,7 @@ from andes_spark.storage.interface import Storage
 
 Ints = npt.NDArray[np.int64]
 Warm = Mapping[str, pa.Table]
-"""Mod files by path that are in memory already, as they were written."""
+"""Mod files in memory, by path, with the schema that they were written with."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class PendingFile:
 
 @dataclass(frozen=True)
 class Pending:
-    """What some versions say to the law, oldest first.
+    """Input of the law from some versions, oldest first.
 
     Attributes:
-        files: of mods that take part.
-        truncates: that take part.
+        files: files of mods, without those that were set aside.
+        truncates: truncates, without those that were set aside.
         discarded: number of mods that were set aside with their versions.
-        schemas: of the table, and the one that mods are read as; None where all files have that one.
+        schemas: schemas of the table, with the schema of the read; None if all files have that one.
     """
 
     files: tuple[PendingFile, ...]
@@ -55,16 +55,16 @@ class Pending:
     def read(
         self, file: pq.ParquetFile, entry: Entry, columns: Sequence[str], table: str, row_groups: Sequence[int]
     ) -> pa.Table:
-        """Read columns of an opened file of these as the schema that is wanted."""
+        """Read columns of an opened mod file, in the schema of the read."""
         if self.schemas is None:
             return read_columns(file, entry, table=table, columns=columns, row_groups=row_groups)
         return read_as(file, entry, table=table, schemas=self.schemas, columns=columns, row_groups=row_groups)
 
     def in_memory(self, entry: Entry, rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
-        """Columns of the rows of a file that are in memory as they were written, as the schema that is wanted."""
+        """Columns of a mod file in memory, in the schema of the read."""
         if self.schemas is None:
             return rows.select(list(columns))
-        return as_wanted(rows, schema_of(entry, self.schemas, table=table), self.schemas.wanted, columns)
+        return adapt_rows(rows, schema_of(entry, self.schemas, table=table), self.schemas.wanted, columns)
 
     @property
     def rows(self) -> int:
@@ -88,12 +88,12 @@ class Pending:
 
 
 def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, columns: KeyColumns) -> Pending:
-    """Interpret the events of some versions: the one place that says what each means to the rows.
+    """Interpret the events of versions; no other code defines their meaning for the rows.
 
     Args:
         versions: oldest first.
-        schemas: of the table.
-        columns: its key and sequence.
+        schemas: schemas of the table.
+        columns: key and sequence columns.
     """
     interpreter = _Interpreter(schemas, columns)
     for version in versions:
@@ -103,9 +103,9 @@ def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, colu
 
 
 def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
-    """The newest version that a base may contain for these versions to be evaluated on it; None if any will do.
+    """Newest version that a base may contain to evaluate these versions on it; None for no limit.
 
-    A version that was set aside while a merge took it in is in the base, and in no later snapshot.
+    The base may contain a version that was set aside during a merge; later snapshots do not contain it.
     """
     below = [
         event.version - 1
@@ -117,7 +117,7 @@ def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
 
 
 def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:
-    """Versions that a merge may go up to: all but those from one that was set aside to the one that says so."""
+    """Possible last versions of a merge: all but those from a version set aside to the one that sets it aside."""
     gone = [
         (event.version, version.version)
         for version in versions
@@ -129,13 +129,13 @@ def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:
 
 
 def up_to(versions: Sequence[PendingVersion], last: int) -> list[PendingVersion]:
-    """The versions up to one, without those that any of them sets aside."""
+    """Versions up to ``last``, without those that any of the versions sets aside."""
     gone = {event.version for version in versions for event in version.events if isinstance(event, SetAside)}
     return [version for version in versions if version.version <= last and version.version not in gone]
 
 
 class _Interpreter:
-    """The events of versions, one handler each."""
+    """Interpreter of events, with one handler for each type."""
 
     def __init__(self, schemas: SchemaVersions, columns: KeyColumns) -> None:
         self._schemas = schemas
@@ -157,7 +157,7 @@ class _Interpreter:
             case SetAside():
                 self._set_aside(event.version)
             case Quarantine():
-                pass  # refused at apply: no part of the law
+                pass  # quarantined rows are not part of the law's input
 
     def _set_aside(self, version: int) -> None:
         gone = [file.entry for file in self._files if file.version == version]
@@ -170,7 +170,7 @@ class _Interpreter:
 
 
 def typed_sequence(values: Sequence[object] | None, schema: pa.Schema, columns: KeyColumns) -> tuple[object, ...]:
-    """A sequence that a document quotes, as Python values; empty for none."""
+    """Python values of a sequence in a document; empty if there is none."""
     if not values:
         return ()
     return tuple(
@@ -215,14 +215,14 @@ def _narrow(
 ) -> pl.DataFrame:
     file = pending.files[number]
     entry = file.entry
-    wanted = [*columns.narrow, OP, *([PRESENT] if entry.partial else [])]
-    held = warm.get(entry.path)
-    if held is not None:
-        data, rows = pending.in_memory(entry, held, wanted, table), np.arange(held.num_rows)
+    names = [*columns.narrow, OP, *([PRESENT] if entry.partial else [])]
+    rows_in_memory = warm.get(entry.path)
+    if rows_in_memory is not None:
+        data, rows = pending.in_memory(entry, rows_in_memory, names, table), np.arange(rows_in_memory.num_rows)
     else:
         opened = open_entry(storage, entry, table=table)
         groups = list(range(opened.num_row_groups)) if bounds is None else bounds.row_groups(opened)
-        data = pending.read(opened, entry, wanted, table, groups)
+        data = pending.read(opened, entry, names, table, groups)
         rows = group_rows(opened.metadata, groups)
     frame = pl.from_arrow(data.drop_columns([PRESENT]) if entry.partial else data)
     assert isinstance(frame, pl.DataFrame)
@@ -264,15 +264,15 @@ def read_rows(
     files, rows = picks[FILE].to_numpy(), picks[ROW].to_numpy()
     parts, order = [], []
     for number in np.unique(files) if len(files) else [0]:
-        mine = np.flatnonzero(files == number)
+        places = np.flatnonzero(files == number)
         entry = pending.files[number].entry
-        held = (warm or {}).get(entry.path)
-        if held is not None:
-            parts.append(take(pending.in_memory(entry, held, columns, table), rows[mine]))
+        rows_in_memory = (warm or {}).get(entry.path)
+        if rows_in_memory is not None:
+            parts.append(take(pending.in_memory(entry, rows_in_memory, columns, table), rows[places]))
         else:
             opened = open_entry(storage, entry, table=table)
-            parts.append(_take_rows(opened, pending, entry, rows[mine], table, columns))
-        order.append(mine)
+            parts.append(_take_rows(opened, pending, entry, rows[places], table, columns))
+        order.append(places)
     if len(parts) == 1:
         return parts[0]
     return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
@@ -291,13 +291,13 @@ def read_mods(
     parts, order = [], []
     numbers = picks[FILE].to_numpy()
     for number in np.unique(numbers):
-        mine = np.flatnonzero(numbers == number)
-        wanted = [*columns, *([PRESENT] if pending.files[number].entry.partial else [])]
-        part = read_rows(storage, pending, picks[mine], table=table, columns=wanted, warm=warm)
+        places = np.flatnonzero(numbers == number)
+        names = [*columns, *([PRESENT] if pending.files[number].entry.partial else [])]
+        part = read_rows(storage, pending, picks[places], table=table, columns=names, warm=warm)
         if PRESENT not in part.column_names:
             part = part.append_column(PRESENT, pa.nulls(part.num_rows, pa.binary()))
         parts.append(part)
-        order.append(mine)
+        order.append(places)
     return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
 
 
@@ -315,7 +315,7 @@ def _take_rows(
 
 
 def take(data: pa.Table, rows: Ints) -> pa.Table:
-    """Rows by number; without copying when they are all rows in order."""
+    """Rows by number; without a copy if they are consecutive."""
     if len(rows) == data.num_rows and (len(rows) == 0 or bool((rows == np.arange(len(rows))).all())):
         return data
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):

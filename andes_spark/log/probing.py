@@ -1,4 +1,4 @@
-"""Finding manifests by their names: several at once, up to the first one that does not exist; nothing lists the log."""
+"""Search for manifests by name, several in parallel, up to the first missing one; the log is never listed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HINT = "_andes/hint"
 
 
 def fetch(storage: Storage, versions: Sequence[int]) -> list[bytes | None]:
-    """The bytes of manifests, asked for side by side; None for those that do not exist."""
+    """Read manifests in parallel; None for those that do not exist."""
     answers = [storage.scheduler.ask(storage.find, manifest_path(version)) for version in versions]
     return [answer.result() for answer in answers]
 
@@ -22,19 +22,19 @@ def fetch(storage: Storage, versions: Sequence[int]) -> list[bytes | None]:
 def consecutive(
     storage: Storage, versions: Sequence[int], answers: Sequence[bytes | None]
 ) -> Iterator[tuple[int, bytes]]:
-    """Versions that follow each other and exist, with their bytes, up to the first one that does not.
+    """Yield consecutive versions with their bytes, up to the first missing one.
 
     Args:
         storage: the table's folder.
-        versions: asked for side by side.
-        answers: what came for them.
+        versions: requested versions, ascending.
+        answers: bytes of each, None if missing.
 
     Raises:
         LogDamagedError: a version is missing although a later one exists.
     """
     for index, (version, data) in enumerate(zip(versions, answers, strict=True)):
         if data is None:
-            # Others may have committed while the answers came.
+            # Other writers may have committed between the answers.
             later = any(answer is not None for answer in answers[index + 1 :])
             data = storage.find(manifest_path(version)) if later else None
             if data is None and later:
@@ -45,7 +45,7 @@ def consecutive(
 
 
 def read_hint(storage: Storage) -> int | None:
-    """The version that the hint names; None if there is none that makes sense."""
+    """Version in the hint; None if the hint is missing or cannot be decoded."""
     data = storage.find(HINT)
     if data is None:
         return None
@@ -57,12 +57,12 @@ def read_hint(storage: Storage) -> int | None:
 
 
 def write_hint(storage: Storage, version: int) -> None:
-    """Leave the newest version behind for the next reader; losing this costs requests, never safety."""
+    """Write the newest version for the next reader; without it, opening takes more requests."""
     storage.put(HINT, msgspec.json.encode({"version": version}), sync=False)
 
 
 def gallop(storage: Storage) -> int:
-    """The newest version, without a hint: doubling steps up, then halving steps; about 2 log2(versions) requests.
+    """Find the newest version without a hint, by exponential and binary search: about 2 log2(versions) requests.
 
     Raises:
         NoSuchTableError: there is no manifest 0.
@@ -85,7 +85,7 @@ def gallop(storage: Storage) -> int:
 
 
 def hole(table: str, version: int) -> LogDamagedError:
-    """The error for a version that must exist and does not."""
+    """Error for a missing manifest below the head."""
     return LogDamagedError(
         f"{table}: {manifest_path(version)} is missing, though later versions exist; restore it",
         table=table,
@@ -94,7 +94,7 @@ def hole(table: str, version: int) -> LogDamagedError:
 
 
 def hinted_is_gone(table: str, version: int) -> LogDamagedError:
-    """The error for a hint to a version that does not exist."""
+    """Error for a hint to a missing manifest."""
     return LogDamagedError(
         f"{table}: {HINT} has seen version {version}, but its manifest is gone; restore it "
         f"(if the hint itself is wrong, delete {HINT})",

@@ -1,4 +1,4 @@
-"""Cutting the keys of mods into ranges of about equal weight, from samples of their files."""
+"""Split of the keys of mods into ranges of about equal size, by samples of their files."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def bucket_bounds(
     *,
     table: str,
 ) -> list[KeyRange]:
-    """Cut the keys of pending mods into ranges of about equal weight, by sampling the files.
+    """Split the keys of pending mods into ranges of about equal size, by sampling the files.
 
-    Files of mods are sorted by key, so samples are taken from row groups spread over each.
+    Files of mods are sorted by key, so samples are taken from row groups spread over each file.
     """
     if buckets < 2:
         return [KeyRange(columns.key, tuple(schema.field(name).type for name in columns.key))]
     parts, weights = [], []
-    each = max(2, _SAMPLED_GROUPS // max(1, len(pending.files)))
+    per_file = max(2, _SAMPLED_GROUPS // max(1, len(pending.files)))
     for file in pending.files:
         entry = file.entry
         if entry.rows == entry.truncates:
             continue
         opened = open_entry(storage, entry, table=table)
-        groups = np.unique(np.linspace(0, opened.num_row_groups - 1, each).astype(int)).tolist()
+        groups = np.unique(np.linspace(0, opened.num_row_groups - 1, per_file).astype(int)).tolist()
         keys = pending.read(opened, entry, columns.key, table, groups)
         if entry.truncates:
             keys = keys.drop_null()

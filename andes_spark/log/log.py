@@ -63,12 +63,12 @@ class NewerVersions:
 
     Attributes:
         head: newest version seen at the time of the requests.
-        stored_head: manifest of the head as stored now.
+        stored_head: manifest of the head as stored now; None where it was not requested.
         following: manifest after it.
     """
 
     head: int
-    stored_head: Asked[bytes | None]
+    stored_head: Asked[bytes | None] | None
     following: Asked[bytes | None]
 
 
@@ -128,10 +128,15 @@ class Log:
             self._take_following(1, fetch(self.storage, [self.head + 1]))
         return self.head
 
-    def ask_newer(self) -> NewerVersions:
-        """Request the stored head and the version after it, without waiting for the answers."""
+    def ask_newer(self, *, check_head: bool = True) -> NewerVersions:
+        """Request the version after the head and the stored head, without waiting for the answers.
+
+        Args:
+            check_head: whether a version will be built on the head; reads do without.
+        """
         ask, find = self.storage.scheduler.ask, self.storage.find
-        return NewerVersions(self.head, ask(find, manifest_path(self.head)), ask(find, manifest_path(self.head + 1)))
+        stored_head = ask(find, manifest_path(self.head)) if check_head else None
+        return NewerVersions(self.head, stored_head, ask(find, manifest_path(self.head + 1)))
 
     def take_newer(self, newer: NewerVersions) -> int:
         """Read the answers to :meth:`ask_newer`, look for later versions, and return the head.
@@ -141,7 +146,8 @@ class Log:
         """
         if newer.head != self.head:
             return self.refresh()
-        self._check_stored(newer.stored_head.result())
+        if newer.stored_head is not None:
+            self._check_stored(newer.stored_head.result())
         self._take_following(1, [newer.following.result()])
         return self.head
 

@@ -104,7 +104,7 @@ def run_merge(
     lease = lease or open_table.ask_before_merge()
     consequence = "others may do the same work at the same time"
     with steps.step("read log and base"):
-        newer = None if at_head else open_table.log.ask_newer()
+        newer = None if at_head else open_table.log.ask_newer(check_head=False)
         if advisory.run("reading the merge lease", lease.is_held_elsewhere, consequence=consequence):
             return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1, steps=steps.done)
         snapshot = open_table.base.snapshot()
@@ -232,7 +232,7 @@ def _merge_to(
     for _ in range(open_table.settings.commit_attempts):
         if newest is None:
             open_table.base.ask()
-            newer = open_table.log.ask_newer()
+            newer = open_table.log.ask_newer(check_head=False)
             newest = open_table.base.snapshot()
             open_table.log.take_newer(newer)
         open_table.base.require_writable(newest)

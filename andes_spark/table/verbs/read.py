@@ -29,6 +29,7 @@ from andes_spark.run.executor import LocalExecutor, ahead
 from andes_spark.schema.names import resolve_all
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import Asked
 from andes_spark.table.history.travel import with_files
 from andes_spark.table.open_table import OpenTable
 
@@ -36,15 +37,21 @@ _BATCH_BYTES = 16 * MIB
 
 
 def pin(open_table: OpenTable, version: int | None) -> Snapshot:
-    """Pin a version; the newest for None. The base is read first, then the log.
+    """Pin a version; the newest for None.
+
+    Base and log are asked for at once; where the base contains more than that, the log is asked again.
 
     Raises:
         NoSuchVersionError, VersionExpiredError: as the log says.
         LogDamagedError, FileDamagedError: what is stored is not what was written.
     """
     if version is None:
+        open_table.base.ask()
+        newer = open_table.log.ask_newer(check_head=False)
         base = open_table.base.snapshot()
-        version = open_table.log.refresh()
+        version = open_table.log.take_newer(newer)
+        if base.applied > version:
+            version = open_table.log.refresh()
     else:
         if version > open_table.log.head:
             open_table.log.refresh()
@@ -240,26 +247,33 @@ def alive_rows(
     storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
 ) -> pa.Table:
     """Columns of the rows of a file that are left."""
+    vector = _ask_vector(storage, file)
     data = OpenFile(storage, file.path, file.file, shape).read(columns)
-    return _without(data, _dead_rows(storage, file, gone))
+    return _without(data, _dead_rows(vector, gone))
 
 
 def alive_groups(
     storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
 ) -> Iterator[pa.Table]:
     """As :func:`alive_rows`, a row group at a time."""
+    vector = _ask_vector(storage, file)
     opened = OpenFile(storage, file.path, file.file, shape)
-    dead = _dead_rows(storage, file, gone)
-    for group, (first, last) in enumerate(itertools.pairwise(opened.starts)):
+    starts = opened.starts
+    dead = _dead_rows(vector, gone)
+    for group, (first, last) in enumerate(itertools.pairwise(starts)):
         inside = dead[np.searchsorted(dead, first) : np.searchsorted(dead, last)]
         yield _without(opened.read(columns, [group]), inside - first)
 
 
-def _dead_rows(storage: Storage, file: NumberedFile, gone: BitMap64 | None) -> npt.NDArray[np.int64]:
+def _ask_vector(storage: Storage, file: NumberedFile) -> Asked[BitMap64] | None:
+    """Ask for the deletion vector of a file, if it has one, while the file is opened."""
+    vector = file.file.vector
+    return None if vector is None else storage.scheduler.ask(load_vector, storage, vector)
+
+
+def _dead_rows(vector: Asked[BitMap64] | None, gone: BitMap64 | None) -> npt.NDArray[np.int64]:
     dead = BitMap64() if gone is None else gone
-    if file.file.vector is not None:
-        dead = dead | load_vector(storage, file.file.vector)
-    return to_positions(dead)
+    return to_positions(dead if vector is None else dead | vector.result())
 
 
 def _without(data: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:

@@ -142,13 +142,14 @@ class Status(Displayed):
 
 def status(open_table: OpenTable) -> Status:
     """Read the status from logs and a listing of ``_andes``; no data file is opened."""
+    listed = open_table.storage.scheduler.ask(_sizes, open_table)
     snapshot = pin(open_table, None)
     files = snapshot.base.state.files.values()
     live = [file.live_records for file in files]
     record = snapshot.base.record
     definition = open_table.definition
     obstacle = open_table.base.obstacle(snapshot.base)
-    sizes = _sizes(open_table)
+    sizes = listed.result()
     return Status(
         table=open_table.table,
         table_id=open_table.table_id,

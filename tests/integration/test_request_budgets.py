@@ -1,0 +1,129 @@
+"""Requests of each verb on S3, and the longest chain of them: they repeat exactly, and a change that adds one fails.
+
+The proxy adds a delay, so that requests that begin together are seen together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable, Settings
+from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server
+
+pytestmark = pytest.mark.integration
+DELAY = 0.1
+ROWS = 2_000
+SETTINGS = Settings(compact_bytes=0, checkpoint_interval=1_000)
+
+
+@dataclass
+class Bench:
+    """A table on S3 behind the proxy; ``sequence`` of the newest batch."""
+
+    url: str
+    options: dict[str, str]
+    meter: Meter
+    sequence: int = 0
+
+    def open(self) -> ModTable:
+        return ModTable.open(self.url, storage_options=self.options, settings=SETTINGS)
+
+    def apply(self, table: ModTable, **options: Any) -> None:
+        self.sequence += 1
+        keys = [(7 * self.sequence + 13 * number) % ROWS for number in range(20)]
+        mods = pa.table({"id": sorted(set(keys)), "lsn": [self.sequence] * len(set(keys))})
+        table.apply(mods, batch_id=("s", self.sequence), **options)
+
+    def cost(self, verb: Callable[[], object], *, times: int = 3) -> Cost:
+        """The cost of a verb that costs the same each time.
+
+        On a busy machine a request may begin so late that it seems to follow another: the fewest rounds count.
+        """
+        costs = []
+        for _ in range(times):
+            with self.meter.verb():
+                verb()
+            costs.append(self.meter.cost)
+        return min(costs, key=lambda cost: cost.rounds)
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(s3_server, delay=DELAY) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bench(s3_server: S3Server, proxy: FaultProxy) -> Bench:
+    """A table of two merged versions, the second of which has a deletion vector."""
+    url = f"s3://{s3_server.make_bucket()}/t"
+    data = pa.table({"id": range(ROWS), "lsn": [0] * ROWS})
+    ModTable.create(
+        url, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], data=data,
+        storage_options=s3_server.options, settings=SETTINGS,
+    )  # fmt: skip
+    made = Bench(url, s3_server.options, Meter(proxy))
+    table = made.open()
+    made.apply(table)
+    made.apply(table)
+    made.options = proxy.options
+    return made
+
+
+def test_warm_append(bench: Bench) -> None:
+    table = bench.open()
+    bench.apply(table, merge=False)
+    cost = bench.cost(lambda: bench.apply(table, merge=False))
+    # The head and the version after it beside the mods, then the manifest; the hint follows the answer.
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 2, "PUT": 2}, 2, 1), cost.paths
+
+
+def test_warm_apply_with_its_merge(bench: Bench) -> None:
+    table = bench.open()
+    bench.apply(table)
+    bench.apply(table)
+    cost = bench.cost(lambda: bench.apply(table))
+    # Mods and all questions; manifest; rows and vector; record; Delta entry.
+    assert (cost.kinds, cost.rounds) == ({"GET": 5, "PUT": 6}, 5), cost.paths
+    assert cost.later == 3
+
+
+def test_cold_open(bench: Bench) -> None:
+    cost = bench.cost(bench.open)
+    # The hint, then all manifests since the roll-up and two beyond.
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 6}, 2, 0), cost.paths
+
+
+def test_cold_open_and_append(bench: Bench) -> None:
+    cost = bench.cost(lambda: bench.apply(bench.open(), merge=False), times=1)
+    # Beside the mods: head, next version, list of merge records; then the time that the mods got, and the manifest.
+    assert (cost.kinds, cost.later) == ({"GET": 9, "PUT": 2, "HEAD": 1}, 1), cost.paths
+    assert bench.cost(lambda: bench.apply(bench.open(), merge=False)).rounds == 5
+
+
+def test_cold_open_and_apply_with_its_merge(bench: Bench) -> None:
+    cost = bench.cost(lambda: bench.apply(bench.open()))
+    assert cost.rounds <= 11, cost.paths
+    assert cost.requests <= 30, cost.paths
+
+
+@pytest.mark.parametrize(("verb", "rounds"), [("to_arrow", 6), ("status", 6)])
+def test_cold_reads(bench: Bench, verb: str, rounds: int) -> None:
+    cost = bench.cost(lambda: getattr(bench.open(), verb)())
+    assert cost.rounds <= rounds, cost.paths
+    assert cost.kinds.get("PUT", 0) == 0
+
+
+def test_a_handle_that_was_idle_goes_on_from_the_hint(bench: Bench) -> None:
+    idle, busy = bench.open(), bench.open()
+    for _ in range(60):
+        bench.apply(busy, merge=False)
+    cost = bench.cost(lambda: idle.version, times=1)
+    assert idle.version == busy.version
+    assert cost.rounds <= 4, cost.paths
+    assert cost.requests <= 20, cost.paths

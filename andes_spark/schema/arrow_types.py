@@ -1,8 +1,8 @@
-"""Arrow types for the types of columns, and back: the one place where the two are mapped.
+"""Mapping between the types of columns and Arrow types.
 
 ``to_arrow`` gives exactly one Arrow type for each type. ``from_arrow`` also takes the other encodings in
-which Arrow producers (polars, pandas, DuckDB, files) hand over the same values; ``conform`` brings values
-into the one form. What has no lossless counterpart in Spark is refused by name.
+which Arrow producers (polars, pandas, DuckDB, files) hand over the same values; ``conform`` converts values
+to the type of ``to_arrow``. Types without a lossless counterpart in Spark are refused by name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FROM_ARROW: dict[pa.DataType, dt.Primitive] = {
     pa.large_binary(): dt.BINARY,
     pa.binary_view(): dt.BINARY,
     pa.date64(): dt.DATE,
-    # The next wider ones, as Spark reads them from Parquet.
+    # Unsigned integers become the next wider signed type, as when Spark reads them from Parquet.
     pa.uint8(): dt.SHORT,
     pa.uint16(): dt.INTEGER,
     pa.uint32(): dt.LONG,
@@ -57,19 +57,19 @@ _REFUSED = (
 
 _MOST_BYTES = 2**31 - 1
 
-# How Spark marks the structs that stand for its own types (pyspark.sql.pandas.types).
+# Metadata keys that mark structs as values of Spark types (pyspark.sql.pandas.types).
 _MARKED_STRUCTS = ((b"variant", "variant"), (b"geometry", "geospatial"), (b"geography", "geospatial"))
 
 
 def to_arrow(type_: dt.DataType) -> pa.DataType:
-    """The Arrow type that this library uses for a type, with the child names of Parquet's own convention."""
+    """Return the Arrow type that this library uses for a type, with the child names of Parquet's own convention."""
     match type_:
         case dt.Primitive(name):
             return _TO_ARROW[name]
         case dt.Decimal(precision, scale):
             return pa.decimal128(precision, scale)
-        # Parts of nested values are nullable in Arrow whatever the schema says: below a NULL they have no
-        # value, which Arrow's Parquet writer takes for a NULL. ``conform.nulls_in_required`` looks instead.
+        # Parts of nested values are always nullable in Arrow: below a NULL they have no value, and Arrow's
+        # Parquet writer treats that as a NULL. ``conforming.nulls_in_required`` checks nullability instead.
         case dt.Array(element):
             return pa.list_(pa.field("element", to_arrow(element)))
         case dt.Map(key, value):
@@ -82,19 +82,19 @@ def to_arrow(type_: dt.DataType) -> pa.DataType:
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array, of text or bytes beyond 2 GiB with 64-bit offsets."""
+    """Return a column as one array; text and binary beyond 2 GiB have 64-bit offsets."""
     if column.nbytes > _MOST_BYTES and (pat.is_string(column.type) or pat.is_binary(column.type)):
         column = column.cast(pa.large_string() if pat.is_string(column.type) else pa.large_binary())
     return column.combine_chunks()
 
 
 def is_counted(kind: pa.DataType) -> bool:
-    """Whether values are integers in the end: integers, dates and timestamps."""
+    """Return whether values are stored as integers: integers, dates and timestamps."""
     return bool(pat.is_integer(kind) or pat.is_date32(kind) or pat.is_timestamp(kind))
 
 
 def as_integers(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Integers, dates (days) or timestamps (microseconds) without NULLs as int64."""
+    """Return integers, dates (days) or timestamps (microseconds) without NULLs as int64."""
     if pat.is_date32(column.type):
         column = column.cast(pa.int32())
     elif pat.is_timestamp(column.type):
@@ -104,12 +104,12 @@ def as_integers(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def field_to_arrow(field: dt.Field) -> pa.Field:
-    """The Arrow field of a column. Metadata stays behind: files carry values, the schema carries meaning."""
+    """Return the Arrow field of a column, without its metadata, which only the schema stores."""
     return pa.field(field.name, to_arrow(field.type), field.nullable)
 
 
 def fields_from_arrow(fields: Iterable[pa.Field], *, prefix: str = "") -> tuple[dt.Field, ...]:
-    """Columns of Arrow fields, nullability included.
+    """Return columns for Arrow fields, including nullability.
 
     Raises:
         UnsupportedTableError: a type without a lossless counterpart in Spark; ``feature``, ``column``.
@@ -120,7 +120,7 @@ def fields_from_arrow(fields: Iterable[pa.Field], *, prefix: str = "") -> tuple[
 
 
 def from_arrow(arrow: pa.DataType, *, column: str = "") -> dt.DataType:
-    """The type of an Arrow type. A timestamp with any zone is ``timestamp``, without one ``timestamp_ntz``.
+    """Return the column type of an Arrow type. A timestamp with a zone is ``timestamp``, without one ``timestamp_ntz``.
 
     Raises:
         UnsupportedTableError: no lossless counterpart in Spark; ``feature``, ``column``.
@@ -153,7 +153,7 @@ def from_arrow(arrow: pa.DataType, *, column: str = "") -> dt.DataType:
 
 
 def leaf_paths(fields: Iterable[pa.Field], above: str = "") -> Iterator[tuple[str, pa.DataType]]:
-    """The columns that Parquet makes of Arrow fields, in its order: dotted path and type."""
+    """Dotted path and type of each Parquet column of Arrow fields, in Parquet's order."""
     for field in fields:
         path, kind = above + field.name, field.type
         if pat.is_struct(kind):
@@ -167,7 +167,7 @@ def leaf_paths(fields: Iterable[pa.Field], above: str = "") -> Iterator[tuple[st
 
 
 def is_any_list(arrow: Any) -> bool:
-    """Whether an Arrow type is a list in any of its five encodings."""
+    """Return whether an Arrow type is a list in any of its five encodings."""
     return bool(
         pat.is_list(arrow)
         or pat.is_large_list(arrow)

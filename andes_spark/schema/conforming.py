@@ -1,7 +1,7 @@
-"""Rows as they come, brought into the columns of the table: matched by name, widened, or cast on request.
+"""Conversion of incoming rows to the columns of the table: matched by name, widened, or cast on request.
 
-``differences`` looks at types alone and costs nothing; ``conform`` brings the values. Both tell all that is
-wrong at once. Without a cast rows fail as a whole or not at all; with one each value can, and is reported.
+``differences`` compares types only; ``conform`` converts the values. Both report all problems at once. Without
+casts a batch fails as a whole; with casts single values can fail and are reported by row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from andes_spark.schema.casts import NO_CASTS, CastRules, Mask, to_mask
 from andes_spark.schema.differences import Differences, differences, shown_type
 from andes_spark.schema.schema import Schema
 
-# A chunk of strings with 64-bit offsets is cut below this, so that its parts fit 32-bit ones.
+# Largest size of a chunk of strings that is converted from 64-bit to 32-bit offsets; larger ones are split.
 _CHUNK_BYTES = 1 << 30
 _VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
@@ -33,8 +33,8 @@ class Conformed:
     """Rows in the columns of the table.
 
     Attributes:
-        table: the rows, in the order given, in the Arrow types of the schema and its order of columns.
-        failed: for each column with values that could not be cast, which rows; NULL stands there instead.
+        table: the rows in their original order, with the Arrow types and the column order of the schema.
+        failed: mask of the rows whose value could not be cast and is NULL instead, by column.
     """
 
     table: pa.Table
@@ -43,49 +43,49 @@ class Conformed:
 
 def conform(
     table: pa.Table,
-    wanted: Schema,
+    schema: Schema,
     *,
     partial_ok: bool = False,
     required: Collection[str] = (),
     rules: CastRules = NO_CASTS,
 ) -> Conformed:
-    """Bring rows into the columns of the table; the arguments are those of ``differences``.
+    """Convert rows to the columns of the table; the arguments are those of ``differences``.
 
-    Columns that are missing although they may be stay missing. NULLs in columns that are NOT NULL are kept:
-    ``nulls_in_required`` finds them. Columns that are right already are not copied.
+    Optional columns that are missing stay missing. NULLs in NOT NULL columns are kept: ``nulls_in_required``
+    finds them. Columns of the right type are not copied.
 
     Raises:
         SchemaMismatchError: as ``Differences.raise_if_any``; also for a timestamp finer than microseconds, or
-            another value that its type lets expect to fit, in a column that is not cast.
+            another value that does not fit although its type is accepted, in a column that is not cast.
     """
-    differences(table.schema, wanted, partial_ok=partial_ok, required=required, rules=rules).raise_if_any()
+    differences(table.schema, schema, partial_ok=partial_ok, required=required, rules=rules).raise_if_any()
     columns: dict[str, pa.ChunkedArray] = {}
     failed: dict[str, Mask] = {}
     lossy: dict[str, tuple[str, str]] = {}
-    present = wanted.select(name for name in wanted.names if name in table.schema.names)
+    present = schema.select(name for name in schema.names if name in table.schema.names)
     for field in present:
-        given = table.column(field.name)
-        _check_text(given, field.name)
-        columns[field.name], bad = _convert_chunks(given, field.type, rules)
+        column = table.column(field.name)
+        _check_text(column, field.name)
+        columns[field.name], bad = _convert_chunks(column, field.type, rules)
         if not bad.any():
             continue
-        # Who names a zone has times in some rows that the zone does not have: bad mods, like failed casts.
-        if rules.cast or (rules.time_zone is not None and _has_zoneless(given.type)):
+        # Local times that the named zone does not have are bad mods, like failed casts.
+        if rules.cast or (rules.time_zone is not None and _has_zoneless(column.type)):
             failed[field.name] = bad
         else:
             lossy[field.name] = (
-                f"{shown_type(given.type)} with {int(bad.sum())} values that it cannot hold exactly (the first in "
+                f"{shown_type(column.type)} with {int(bad.sum())} values that it cannot hold exactly (the first in "
                 f"row {int(bad.argmax())})",
                 dt.simple_string(field.type),
             )
     Differences((), (), lossy).raise_if_any()
-    # Values of a column that is NOT NULL may still be NULL here, which an Arrow table does not mind.
+    # NOT NULL columns may still contain NULLs here; an Arrow table accepts them.
     rows = pa.Table.from_arrays(list(columns.values()), schema=present.to_arrow())
     return Conformed(rows, failed)
 
 
 def _check_text(column: pa.ChunkedArray, name: str) -> None:
-    """Refuse strings that are none: some writers put bytes of another encoding there, which no reader could show."""
+    """Refuse strings that are not valid UTF-8, since readers cannot decode them."""
     leaves = (kind for _, kind in arrow_types.leaf_paths([pa.field("", column.type)]))
     if pat.is_primitive(column.type) or not any(map(_is_text, leaves)):
         return
@@ -108,37 +108,37 @@ def nulls_in_required(table: pa.Table, schema: Schema) -> dict[str, Mask]:
     """Find NULLs where the schema allows none, nested ones included.
 
     Args:
-        table: rows as ``conform`` gives them; columns of the schema may be missing.
+        table: rows converted by ``conform``; columns of the schema may be missing.
         schema: the columns of the table.
 
     Returns:
-        For each column with such NULLs, which rows have them.
+        Mask of the rows with such NULLs, for each column that has any.
     """
-    found: dict[str, Mask] = {}
-    for field in (each for each in schema if each.name in table.schema.names):
+    nulls: dict[str, Mask] = {}
+    for field in (field for field in schema if field.name in table.schema.names):
         column = table.column(field.name)
         if not pat.is_nested(column.type) and (field.nullable or not column.null_count):
             continue
         chunks = [_forbidden_nulls(chunk, field.type, field.nullable) for chunk in column.chunks]
         if any(chunk.any() for chunk in chunks):
-            found[field.name] = np.concatenate(chunks)
-    return found
+            nulls[field.name] = np.concatenate(chunks)
+    return nulls
 
 
-def _convert_chunks(given: pa.ChunkedArray, wanted: dt.DataType, rules: CastRules) -> tuple[pa.ChunkedArray, Mask]:
-    target = arrow_types.to_arrow(wanted)
-    if given.type == target:
-        return given, np.zeros(len(given), dtype=np.bool_)
-    converted = [_convert(part, wanted, rules) for chunk in given.chunks for part in _cut(chunk)]
+def _convert_chunks(column: pa.ChunkedArray, target: dt.DataType, rules: CastRules) -> tuple[pa.ChunkedArray, Mask]:
+    arrow_type = arrow_types.to_arrow(target)
+    if column.type == arrow_type:
+        return column, np.zeros(len(column), dtype=np.bool_)
+    converted = [_convert(part, target, rules) for chunk in column.chunks for part in _cut(chunk)]
     masks = [np.zeros(len(array), np.bool_) if bad is None else bad for array, bad in converted]
     return (
-        pa.chunked_array([array for array, _ in converted], type=target),
+        pa.chunked_array([array for array, _ in converted], type=arrow_type),
         np.concatenate([np.zeros(0, dtype=np.bool_), *masks]),
     )
 
 
 def _cut(array: pa.Array) -> list[pa.Array]:
-    """Parts whose characters fit 32-bit offsets."""
+    """Split an array into parts whose characters fit 32-bit offsets."""
     if array.type in _VIEWS:
         array = array.cast(_VIEWS[array.type])
     if not (pat.is_large_string(array.type) or pat.is_large_binary(array.type)) or len(array) < 2:
@@ -149,75 +149,75 @@ def _cut(array: pa.Array) -> list[pa.Array]:
     return [*_cut(array.slice(0, half)), *_cut(array.slice(half))]
 
 
-def _convert(array: pa.Array, wanted: dt.DataType, rules: CastRules) -> tuple[pa.Array, Mask | None]:
-    """Values as ``wanted``, and which of them failed (None: none)."""
-    target = arrow_types.to_arrow(wanted)
-    if array.type == target:
+def _convert(array: pa.Array, target: dt.DataType, rules: CastRules) -> tuple[pa.Array, Mask | None]:
+    """Convert values to ``target``; return the result and a mask of failed values, None if none failed."""
+    arrow_type = arrow_types.to_arrow(target)
+    if array.type == arrow_type:
         return array, None
     if pat.is_null(array.type):
-        return pa.nulls(len(array), target), None
+        return pa.nulls(len(array), arrow_type), None
     if pat.is_dictionary(array.type):
-        return _convert(array.dictionary_decode(), wanted, rules)
-    match wanted:
+        return _convert(array.dictionary_decode(), target, rules)
+    match target:
         case dt.Array(element):
             offsets, elements = nested.list_parts(array)
             values, bad = _convert(elements, element, rules)
-            return _rebuild(array, target, offsets, [values]), _any_if(bad, offsets)
+            return _rebuild(array, arrow_type, offsets, [values]), _any_if(bad, offsets)
         case dt.Map():
-            return _convert_map(array, wanted, rules)
+            return _convert_map(array, target, rules)
         case dt.Struct():
-            return _convert_struct(array, wanted, rules)
-    return _convert_scalar(array, wanted, rules)
+            return _convert_struct(array, target, rules)
+    return _convert_scalar(array, target, rules)
 
 
-def _convert_map(array: pa.MapArray, wanted: dt.Map, rules: CastRules) -> tuple[pa.Array, Mask | None]:
+def _convert_map(array: pa.MapArray, target: dt.Map, rules: CastRules) -> tuple[pa.Array, Mask | None]:
     offsets, keys, values = nested.map_parts(array)
-    keys, bad_keys = _convert(keys, wanted.key, rules)
-    values, bad_values = _convert(values, wanted.value, rules)
+    keys, bad_keys = _convert(keys, target.key, rules)
+    values, bad_values = _convert(values, target.value, rules)
     bad = _either(_any_if(bad_keys, offsets), _any_if(bad_values, offsets))
     null: Mask | None = None
     if bad is not None:
-        # A key that could not be cast would be a NULL key, which Arrow answers with an abort: those maps go.
+        # A failed key would be a NULL key, on which Arrow aborts: maps with failed keys become NULL.
         null = bad | to_mask(array.is_null())
         lengths = np.diff(offsets)
         kept = pa.array(np.repeat(~null, lengths))
         keys, values = keys.filter(kept), values.filter(kept)
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(null, 0, lengths))])
         bad = bad & to_mask(array.is_valid())
-    target = arrow_types.to_arrow(wanted)
-    entries = pa.StructArray.from_arrays([keys, values], fields=[target.key_field, target.item_field])
-    return _rebuild(array, target, offsets, [entries], null), bad
+    arrow_type = arrow_types.to_arrow(target)
+    entries = pa.StructArray.from_arrays([keys, values], fields=[arrow_type.key_field, arrow_type.item_field])
+    return _rebuild(array, arrow_type, offsets, [entries], null), bad
 
 
-def _convert_struct(array: pa.StructArray, wanted: dt.Struct, rules: CastRules) -> tuple[pa.Array, Mask | None]:
+def _convert_struct(array: pa.StructArray, target: dt.Struct, rules: CastRules) -> tuple[pa.Array, Mask | None]:
     children: list[pa.Array] = []
     bad: Mask | None = None
-    for field in wanted.fields:
+    for field in target.fields:
         child, failed = _convert(array.field(array.type.get_field_index(field.name)), field.type, rules)
         children.append(child)
         bad = _either(bad, failed)
     if bad is not None and array.null_count:
-        # Below a NULL struct anything may lie.
+        # Children of a NULL struct may have arbitrary values.
         bad = bad & to_mask(array.is_valid())
-    return _rebuild(array, arrow_types.to_arrow(wanted), None, children), bad
+    return _rebuild(array, arrow_types.to_arrow(target), None, children), bad
 
 
-def _convert_scalar(array: pa.Array, wanted: dt.DataType, rules: CastRules) -> tuple[pa.Array, Mask | None]:
+def _convert_scalar(array: pa.Array, target: dt.DataType, rules: CastRules) -> tuple[pa.Array, Mask | None]:
     source = arrow_types.from_arrow(array.type)
     plain = arrow_types.to_arrow(source)
     bad: Mask | None = None
     if array.type != plain:
         array, bad = _plain(array, plain)
-    if source == wanted:
+    if source == target:
         return array, bad
-    if casts.widens(source, wanted):
-        return casts.widen(array, wanted), bad
-    array, failed = casts.try_cast(array, source, wanted, rules.time_zone)
+    if casts.widens(source, target):
+        return casts.widen(array, target), bad
+    array, failed = casts.try_cast(array, source, target, rules.time_zone)
     return array, _either(bad, failed)
 
 
 def _plain(array: pa.Array, plain: pa.DataType) -> tuple[pa.Array, Mask | None]:
-    """Another encoding of the same values; only times can lose something by it."""
+    """Convert values to another encoding of the same type; only times can lose precision."""
     if isinstance(array.type, pa.UuidType):
         return _uuid_text(array.storage), None
     try:
@@ -231,8 +231,8 @@ def _plain(array: pa.Array, plain: pa.DataType) -> tuple[pa.Array, Mask | None]:
 
 
 def _uuid_text(array: pa.Array) -> pa.Array:
-    """Sixteen bytes each as the 36 characters that everybody writes."""
-    texts = [None if each is None else str(UUID(bytes=each)) for each in array.to_pylist()]
+    """Convert UUIDs of 16 bytes to their text of 36 characters."""
+    texts = [None if value is None else str(UUID(bytes=value)) for value in array.to_pylist()]
     return pa.array(texts, pa.string())
 
 
@@ -257,7 +257,7 @@ def _rebuild(
     children: Sequence[pa.Array],
     null: Mask | None = None,
 ) -> pa.Array:
-    """The nested array with new children; ``null`` replaces its own NULLs."""
+    """Rebuild a nested array with new children; ``null`` replaces its own NULLs."""
     if null is None and array.null_count:
         null = to_mask(array.is_null())
     validity = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little").tobytes())
@@ -274,7 +274,7 @@ def _narrow(offsets: nested.Offsets) -> npt.NDArray[np.int32]:
 
 
 def _forbidden_nulls(array: pa.Array, type_: dt.DataType, nullable: bool) -> Mask:
-    """Rows of an array of the table's own Arrow type with a NULL where none may be."""
+    """Find the rows with a NULL that the type does not allow, in an array of the table's Arrow type."""
     bad = np.zeros(len(array), dtype=np.bool_)
     match type_:
         case dt.Array(element, contains_null):

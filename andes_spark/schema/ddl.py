@@ -1,7 +1,7 @@
 """Spark's DDL for columns, read and written without a JVM.
 
-The grammar is that of ``colDefinitionList`` and ``complexColTypeList`` in Spark's ``SqlBaseParser.g4``, as
-far as it describes types, NOT NULL and comments:
+The grammar is that of ``colDefinitionList`` and ``complexColTypeList`` in Spark's ``SqlBaseParser.g4``, limited
+to types, NOT NULL and comments:
 
     columns  column ("," column)*
     column   name ":"? type ("NOT" "NULL" | "COMMENT" text)*
@@ -45,7 +45,7 @@ _ZONES = (
 )
 _DECIMALS = ("decimal", "dec", "numeric")
 _TEXTS = ("char", "character", "varchar")
-"""Taken as STRING: their length is Spark's to enforce, and no file carries it."""
+"""Types read as STRING: only Spark enforces their length, and files do not store it."""
 _REFUSED_TYPES = {
     "interval": "interval",
     "variant": "variant",
@@ -78,7 +78,7 @@ def parse_columns(text: str) -> tuple[dt.Field, ...]:
     """Read a list of columns as in ``CREATE TABLE``, without the parentheses around it.
 
     Raises:
-        OptionError: a syntax error; ``position`` is the character where it lies, from 0.
+        OptionError: a syntax error; ``position`` is its character offset, from 0.
         UnsupportedTableError: a type or clause that this release does not handle; ``feature``, ``column``.
     """
     parser = _Parser(text)
@@ -90,13 +90,13 @@ def parse_columns(text: str) -> tuple[dt.Field, ...]:
 def write_columns(fields: Sequence[dt.Field]) -> str:
     """Write columns as DDL that ``parse_columns`` and Spark read.
 
-    DDL has no place for metadata other than comments, nor for elements and values that cannot be null.
+    Metadata other than comments and the nullability of elements and map values have no DDL and are left out.
     """
     return ", ".join(_column_text(field, " ") for field in fields)
 
 
 def quoted(name: str) -> str:
-    """A name for Spark SQL, in backticks where it is not plain."""
+    """Quote a name for Spark SQL with backticks if needed."""
     return name if _PLAIN_NAME.fullmatch(name) else "`" + name.replace("`", "``") + "`"
 
 
@@ -148,8 +148,8 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _fail(problem: str, text: str, position: int) -> NoReturn:
-    found = repr(text[position : position + 20]) if position < len(text) else "the end"
-    raise OptionError(f"the DDL cannot be read: {problem} at character {position}: {found}", position=position)
+    next_text = repr(text[position : position + 20]) if position < len(text) else "the end"
+    raise OptionError(f"the DDL cannot be read: {problem} at character {position}: {next_text}", position=position)
 
 
 class _Parser:

@@ -1,4 +1,4 @@
-"""How columns differ from those of a table, by names and types alone: nothing is read, and all is told at once."""
+"""Differences between incoming columns and those of a table, by name and type; all are reported at once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from andes_spark.schema.schema import Schema
 
 @dataclass(frozen=True)
 class Differences:
-    """How columns differ from those of a table; false if they do not.
+    """Differences between incoming columns and those of a table; false if there are none.
 
     Attributes:
-        missing: columns of the table that were not given.
-        extra: columns that the table does not have.
-        wrong_type: column -> (given type, type of the table).
-        duplicate: columns given more than once.
-        zoneless: those of the wrong types that lack nothing but a time zone.
+        missing: required columns of the table that are absent.
+        extra: columns that are not in the table.
+        wrong_type: column -> (incoming type, type of the table).
+        duplicate: columns that occur more than once.
+        zoneless: columns in ``wrong_type`` that only lack a time zone.
     """
 
     missing: tuple[str, ...]
@@ -38,7 +38,7 @@ class Differences:
         return bool(self.missing or self.extra or self.wrong_type or self.duplicate)
 
     def raise_if_any(self) -> None:
-        """Raise what was found.
+        """Raise an error if there are differences.
 
         Raises:
             SchemaMismatchError: ``missing``, ``extra``, ``wrong_type``, ``duplicate``.
@@ -54,7 +54,7 @@ class Differences:
             )
             if names
         ]
-        parts += [f"{name!r} is {given}, not {wanted}" for name, (given, wanted) in self.wrong_type.items()]
+        parts += [f"{name!r} is {actual}, not {expected}" for name, (actual, expected) in self.wrong_type.items()]
         advice = "select and convert them first (only what loses nothing is widened by itself)"
         if self.zoneless:
             advice = (
@@ -71,52 +71,52 @@ class Differences:
 
 
 def differences(
-    given: pa.Schema,
-    wanted: Schema,
+    incoming: pa.Schema,
+    schema: Schema,
     *,
     partial_ok: bool = False,
     required: Collection[str] = (),
     rules: CastRules = NO_CASTS,
 ) -> Differences:
-    """Compare columns by exact name and by type; nullability is a matter of rows, not of types.
+    """Compare columns by exact name and by type; nullability is checked with the rows.
 
     Args:
-        given: what came.
-        wanted: the columns of the table.
-        partial_ok: columns of the table may be missing, except those of ``required``.
-        required: keys and sequences: never missing.
-        rules: casts that are no difference either.
+        incoming: schema of the batch.
+        schema: columns of the table.
+        partial_ok: whether columns of the table may be missing, except those of ``required``.
+        required: key and sequence columns, which must be present.
+        rules: casts that are accepted in addition to widening.
     """
-    counts = Counter(given.names)
+    counts = Counter(incoming.names)
     wrong: dict[str, tuple[str, str]] = {}
-    for field in wanted:
+    for field in schema:
         if counts[field.name] != 1:
             continue
-        arrow = given.field(field.name).type
+        arrow = incoming.field(field.name).type
         if not _fits(arrow, field.type, rules):
             wrong[field.name] = (shown_type(arrow), dt.simple_string(field.type))
     return Differences(
         missing=tuple(
-            name for name in wanted.names if name not in counts and not (partial_ok and name not in required)
+            name for name in schema.names if name not in counts and not (partial_ok and name not in required)
         ),
-        extra=tuple(name for name in counts if name not in wanted),
+        extra=tuple(name for name in counts if name not in schema),
         wrong_type=wrong,
         duplicate=tuple(name for name, count in counts.items() if count > 1),
         zoneless=tuple(
             name
             for name in wrong
-            if _fits(given.field(name).type, wanted.field(name).type, replace(rules, time_zone="UTC"))
+            if _fits(incoming.field(name).type, schema.field(name).type, replace(rules, time_zone="UTC"))
         ),
     )
 
 
 def refuse_repeated(names: Sequence[str]) -> None:
-    """Refuse columns that are given more than once, before anything looks for one by its name."""
+    """Refuse duplicate column names, before columns are looked up by name."""
     Differences((), (), {}, tuple(name for name, count in Counter(names).items() if count > 1)).raise_if_any()
 
 
 def shown_type(arrow: pa.DataType) -> str:
-    """A given type in Spark's words where it has some; else, and where the unit matters, in Arrow's."""
+    """Name of an Arrow type for messages: Spark's name, or Arrow's if Spark has none or the unit matters."""
     try:
         type_ = arrow_types.from_arrow(arrow)
     except UnsupportedTableError:
@@ -124,25 +124,25 @@ def shown_type(arrow: pa.DataType) -> str:
     return str(arrow) if pat.is_timestamp(arrow) else dt.simple_string(type_)
 
 
-def _fits(given: pa.DataType, wanted: dt.DataType, rules: CastRules) -> bool:
-    """Whether values of an Arrow type can become ``wanted``, as far as the types tell."""
-    if pat.is_null(given):
+def _fits(arrow: pa.DataType, target: dt.DataType, rules: CastRules) -> bool:
+    """Return whether values of an Arrow type can be converted to ``target``, judged by the types."""
+    if pat.is_null(arrow):
         return True
-    if pat.is_dictionary(given):
-        return _fits(given.value_type, wanted, rules)
-    match wanted:
+    if pat.is_dictionary(arrow):
+        return _fits(arrow.value_type, target, rules)
+    match target:
         case dt.Array(element):
-            return arrow_types.is_any_list(given) and _fits(given.value_type, element, rules)
+            return arrow_types.is_any_list(arrow) and _fits(arrow.value_type, element, rules)
         case dt.Map(key, value):
-            return pat.is_map(given) and _fits(given.key_type, key, rules) and _fits(given.item_type, value, rules)
+            return pat.is_map(arrow) and _fits(arrow.key_type, key, rules) and _fits(arrow.item_type, value, rules)
         case dt.Struct(fields):
-            if not pat.is_struct(given) or sorted(f.name for f in given) != sorted(f.name for f in fields):
+            if not pat.is_struct(arrow) or sorted(f.name for f in arrow) != sorted(f.name for f in fields):
                 return False
-            return all(_fits(given.field(f.name).type, f.type, rules) for f in fields)
+            return all(_fits(arrow.field(f.name).type, f.type, rules) for f in fields)
     try:
-        source = arrow_types.from_arrow(given)
+        source = arrow_types.from_arrow(arrow)
     except UnsupportedTableError:
         return False
-    if casts.widens(source, wanted) or rules.allow(source, wanted):
+    if casts.widens(source, target) or rules.allow(source, target):
         return True
-    return casts.is_unsigned_of_width(given, wanted)
+    return casts.is_unsigned_of_width(arrow, target)

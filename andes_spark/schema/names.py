@@ -1,8 +1,8 @@
-"""Which columns a table can have, and which of them can be key, sequence or partition.
+"""Rules for column names, and for key, sequence and partition columns.
 
-All that is wrong is told at once. Names may hold dots, quotes, backticks, ``%`` and any letters, and may be
-reserved words of SQL. Refused are those that Delta (without column mapping) or Spark would refuse later or
-would confuse, and those that this library needs itself.
+All problems are reported at once. Names may contain dots, quotes, backticks, ``%`` and any letters, and may be
+reserved words of SQL. Refused are names that Delta (without column mapping) or Spark would refuse later or
+would confuse, and names reserved for this library.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from andes_spark.schema.schema import Schema
 
 RESERVED_PREFIX = "_andes_"
 
-# In small letters. Delta's change data feed: PROTOCOL.md, "Reading and writing change data files". Spark's readers add
+# In lower case. Delta's change data feed: PROTOCOL.md, "Reading and writing change data files". Spark's readers add
 # the position of a row (ParquetFileFormat.ROW_INDEX_TEMPORARY_COLUMN_NAME) and the file (FileFormat.METADATA_NAME).
 _RESERVED = {
     "_change_type": "Delta's change data feed",
@@ -38,7 +38,7 @@ _RESERVED_PREFIXES = {
     "_row-commit-version-col-": "Delta's row tracking",
 }
 
-# Delta refuses these without column mapping (SchemaUtils.checkFieldNames), since Parquet readers stumble.
+# Characters that Delta refuses without column mapping (SchemaUtils.checkFieldNames).
 _REFUSED_CHARACTERS = {
     " ": "a space",
     ",": "a comma",
@@ -58,7 +58,7 @@ def refuse_reserved(names: Iterable[str], table: str) -> None:
     """Check the columns of a batch.
 
     Raises:
-        OptionError: a name that belongs to this library; ``table``, ``column``.
+        OptionError: a name reserved for this library; ``table``, ``column``.
     """
     for name in names:
         if name.lower().startswith(RESERVED_PREFIX):
@@ -71,10 +71,10 @@ def refuse_reserved(names: Iterable[str], table: str) -> None:
 
 
 def resolve(name: str, names: Sequence[str]) -> str | None:
-    """The name that one stands for: itself, else the one that differs in case only, as Spark resolves names.
+    """Resolve a name as Spark does: the exact name, else the one that differs in case only; None if unknown.
 
     Raises:
-        OptionError: several differ in case only; ``column``.
+        OptionError: several names differ in case only; ``column``.
     """
     if name in names:
         return name
@@ -88,9 +88,9 @@ def resolve(name: str, names: Sequence[str]) -> str | None:
     return same[0] if same else None
 
 
-def resolve_all(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """The same for several; unknown names stay as they are. Raises as ``resolve``."""
-    return tuple(resolve(name, names) or name for name in given)
+def resolve_all(requested: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Resolve several names; unknown names are kept. Raises as ``resolve``."""
+    return tuple(resolve(name, names) or name for name in requested)
 
 
 def validate_columns(
@@ -101,17 +101,17 @@ def validate_columns(
     partition_by: Sequence[str] = (),
     text_sequence: bool = False,
 ) -> Schema:
-    """Check the columns of a table to be, and give them with the key columns NOT NULL.
+    """Check the columns of a new table, and return them with the key columns NOT NULL.
 
     Args:
         schema: the columns.
         primary_key: names of the key columns, at least one.
         sequence_by: names of the columns that order the mods of one key.
-        partition_by: names of the columns by which rows are divided among files.
-        text_sequence: whether text may order mods.
+        partition_by: names of the partition columns.
+        text_sequence: whether sequence columns may be text.
 
     Raises:
-        OptionError: with everything that is wrong; ``problems`` is a tuple of sentences.
+        OptionError: with all problems; ``problems`` is a tuple of sentences.
     """
     problems = [*_name_problems(schema), *_type_problems(schema)] or [*_path_problems(schema)]
     if not primary_key:
@@ -133,7 +133,7 @@ def validate_columns(
 
 
 def name_problem(name: str) -> str | None:
-    """Why a column or a field of a struct cannot have this name; None if it can."""
+    """Return the reason that a column or struct field cannot have a name; None if it can."""
     if not name:
         return "a column without a name"
     for character in name:
@@ -145,7 +145,7 @@ def name_problem(name: str) -> str | None:
 
 
 def reserved_problem(name: str) -> str | None:
-    """Why a column of the table cannot have this name although the characters are fine; None if it can."""
+    """Return the reason that a column name with valid characters is reserved; None if it is not."""
     lower = name.lower()
     for prefix, owner in _RESERVED_PREFIXES.items():
         if lower.startswith(prefix):
@@ -167,7 +167,7 @@ def _name_problems(schema: Schema) -> Iterator[str]:
 
 
 def _path_problems(schema: Schema) -> Iterator[str]:
-    """Columns that Parquet cannot tell apart: its statistics and encodings name them by their dotted paths."""
+    """Find columns with the same dotted path, by which Parquet's statistics and encodings identify them."""
     paths = Counter(path for path, _ in arrow_types.leaf_paths(schema.to_arrow()))
     for path, count in paths.items():
         if count > 1:
@@ -175,7 +175,7 @@ def _path_problems(schema: Schema) -> Iterator[str]:
 
 
 def _sibling_problems(fields: Sequence[dt.Field], path: str) -> Iterator[str]:
-    """Problems of names beside each other; ``path`` names the struct they are in."""
+    """Find problems among the names of one struct; ``path`` is the path of the struct."""
     where = f" (in {path!r})" if path else ""
     for name, count in Counter(field.name for field in fields).items():
         if problem := name_problem(name):
@@ -209,7 +209,7 @@ def _type_problems(schema: Schema) -> Iterator[str]:
 
 
 def _nested_type_problems(type_: dt.DataType, path: str) -> Iterator[str]:
-    """What Spark or Parquet cannot hold although each part of it is a fine type."""
+    """Find combinations of valid types that Spark or Parquet cannot store."""
     match type_:
         case dt.Array(element):
             yield from _nested_type_problems(element, f"{path}.element")
@@ -260,7 +260,7 @@ def _text_sequences(schema: Schema, names: Sequence[str]) -> Iterator[str]:
 
 
 def _pattern(name: str) -> str | None:
-    """What polars or Arrow would take for something else than a name."""
+    """Return the kind of pattern that polars or Arrow would read a name as; None for a plain name."""
     if name == "*" or (name.startswith("^") and name.endswith("$")):
         return "a pattern of columns to polars: rename the column"
     if name.startswith("."):

@@ -1,4 +1,4 @@
-"""The columns of a table: one schema, read from and written to Spark's JSON, Arrow and DDL without a JVM."""
+"""Schema of a table, read from and written to Spark's JSON, Arrow and DDL without a JVM."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class Schema:
         return Schema(tuple(replace(field, nullable=True) for field in self.fields))
 
     def field(self, name: str) -> Field:
-        """The column of exactly this name.
+        """Return the column of exactly this name.
 
         Raises:
-            OptionError: there is none; ``column``.
+            OptionError: no such column; ``column``.
         """
         for field in self.fields:
             if field.name == name:
@@ -75,21 +75,21 @@ class Schema:
         raise OptionError(f"no column {name!r}: the columns are {', '.join(self.names)}", column=name)
 
     def select(self, names: Iterable[str]) -> Schema:
-        """The named columns, in the order of ``names``; raises as ``field`` does."""
+        """Return the named columns, in the order of ``names``; raises as ``field`` does."""
         chosen = tuple(names)
         return self if chosen == self.names else Schema(tuple(self.field(name) for name in chosen))
 
     def with_required(self, names: Iterable[str]) -> Schema:
-        """The same columns, with those of ``names`` NOT NULL; raises as ``field`` does."""
+        """Return the same columns with the named ones NOT NULL; raises as ``field`` does."""
         required = {self.field(name).name for name in names}
         return Schema(tuple(replace(f, nullable=False) if f.name in required else f for f in self.fields))
 
     def to_json(self) -> str:
-        """The JSON of Spark's ``StructType``, compact: what Delta stores as ``schemaString``."""
+        """Return the JSON of Spark's ``StructType``, in the compact form of Delta's ``schemaString``."""
         return json.dumps(self.to_json_value(), separators=(",", ":"), ensure_ascii=False)
 
     def to_json_value(self) -> dict[str, Any]:
-        """The same as a value, to be embedded in a document."""
+        """Return the JSON of Spark's ``StructType`` as a value, to be embedded in a document."""
         value: dict[str, Any] = type_to_json(Struct(self.fields))
         return value
 
@@ -116,7 +116,7 @@ class Schema:
         return cls(type_.fields)
 
     def to_arrow(self) -> pa.Schema:
-        """The Arrow schema in which this library holds rows; field metadata is not carried."""
+        """Return the Arrow schema of rows in memory, without field metadata."""
         return self._arrow
 
     @cached_property
@@ -125,7 +125,7 @@ class Schema:
 
     @classmethod
     def from_arrow(cls, schema: pa.Schema) -> Schema:
-        """The columns of an Arrow schema, in whatever encoding.
+        """Return the columns of an Arrow schema, in any encoding.
 
         Raises:
             UnsupportedTableError: a type without a lossless counterpart in Spark; ``feature``, ``column``.
@@ -133,7 +133,7 @@ class Schema:
         return cls(arrow_types.fields_from_arrow(schema))
 
     def to_ddl(self) -> str:
-        """The columns as Spark DDL. Metadata other than comments has no place in it and is left out."""
+        """Return the columns as Spark DDL. Metadata other than comments is left out."""
         return ddl.write_columns(self.fields)
 
     @classmethod
@@ -141,7 +141,7 @@ class Schema:
         """Read a list of columns as in ``CREATE TABLE``: ``id BIGINT NOT NULL, tags ARRAY<STRING>``.
 
         Raises:
-            OptionError: a syntax error; ``position`` is the character where it lies.
+            OptionError: a syntax error; ``position`` is its character offset.
             UnsupportedTableError: a type that this release does not handle; ``feature``, ``column``.
         """
         return cls(ddl.parse_columns(text))

@@ -1,7 +1,7 @@
-"""The types of columns: those of Spark that Delta and Parquet can carry, and their JSON.
+"""Types of columns: the types of Spark that Delta and Parquet can store, and their JSON.
 
 The JSON is that of Spark's ``StructType``, which the Delta protocol ("Schema Serialization Format") uses for
-``schemaString``. What this release does not handle is refused by name, never mapped to something close.
+``schemaString``. Unsupported types are refused by name, never mapped to a similar type.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Primitive:
     """A type without parameters, named as in Spark's JSON: ``long``, not ``bigint``.
 
     Raises:
-        OptionError: for a name that is not one of the twelve.
+        OptionError: not the name of a primitive type.
     """
 
     name: str
@@ -88,8 +88,7 @@ class Map:
 class Field:
     """A named column, or a named part of a struct.
 
-    ``metadata`` is a JSON object, kept as it is (``comment`` is the one key Spark SQL itself writes);
-    treat it as read-only.
+    ``metadata`` is a JSON object, kept unchanged and read-only (``comment`` is the only key that Spark SQL writes).
     """
 
     name: str
@@ -99,7 +98,7 @@ class Field:
 
     @property
     def comment(self) -> str | None:
-        """The column comment, if there is one."""
+        """The column comment, if any."""
         comment = self.metadata.get("comment")
         return None if comment is None else str(comment)
 
@@ -128,7 +127,7 @@ TIMESTAMP_NTZ = Primitive("timestamp_ntz")
 
 
 def simple_string(type_: DataType) -> str:
-    """The type as people read it, as Spark's ``simpleString``: ``array<struct<a:int,b:string>>``."""
+    """Return the type as text, in the form of Spark's ``simpleString``: ``array<struct<a:int,b:string>>``."""
     match type_:
         case Primitive(name):
             return _PRIMITIVES[name]
@@ -143,7 +142,7 @@ def simple_string(type_: DataType) -> str:
 
 
 def type_to_json(type_: DataType) -> Any:
-    """The type as a JSON value (``json.dumps`` it), with keys in the order of Spark's JVM side."""
+    """Return the type as a JSON value (``json.dumps`` it), with keys in the order of Spark's JVM side."""
     match type_:
         case Primitive(name):
             return name
@@ -163,7 +162,7 @@ def type_to_json(type_: DataType) -> Any:
 
 
 def field_to_json(field_: Field) -> dict[str, Any]:
-    """The field as a JSON object."""
+    """Return the field as a JSON object."""
     return {
         "name": field_.name,
         "type": type_to_json(field_.type),
@@ -178,10 +177,10 @@ def type_from_json(value: Any, *, column: str = "", depth: int = 0) -> DataType:
     Args:
         value: a name, or an object with ``type``.
         column: dotted path for messages.
-        depth: how deep ``value`` lies already.
+        depth: nesting depth of ``value``.
 
     Raises:
-        OptionError: JSON that is no type at all.
+        OptionError: the JSON is not a type.
         UnsupportedTableError: a type that this release does not handle; ``feature``, ``column``.
     """
     if depth > MAX_DEPTH:
@@ -217,8 +216,8 @@ def field_from_json(value: Any, *, prefix: str = "", depth: int = 0) -> Field:
     if not isinstance(metadata, dict):
         raise OptionError(f"the metadata of column {column!r} is not an object", column=column)
     refuse_metadata(metadata, column)
-    # CHAR and VARCHAR are taken as STRING: their length is Spark's to enforce, and no file carries it.
-    metadata = {name: each for name, each in metadata.items() if name != _CHAR_VARCHAR}
+    # CHAR and VARCHAR are read as STRING: only Spark enforces their length, and files do not store it.
+    metadata = {name: item for name, item in metadata.items() if name != _CHAR_VARCHAR}
     nullable = value.get("nullable", True)
     if not isinstance(nullable, bool):
         raise OptionError(f"'nullable' of column {column!r} is neither true nor false", column=column)
@@ -226,7 +225,7 @@ def field_from_json(value: Any, *, prefix: str = "", depth: int = 0) -> Field:
 
 
 def unsupported(feature: str, what: str, column: str) -> UnsupportedTableError:
-    """The error for a type that this release does not handle, to be raised by the caller."""
+    """Return the error for an unsupported type, to be raised by the caller."""
     return UnsupportedTableError(
         f"column {column!r}: {what} is not supported; leave the column out or give it another type",
         feature=feature,
@@ -235,7 +234,7 @@ def unsupported(feature: str, what: str, column: str) -> UnsupportedTableError:
 
 
 def refuse_metadata(metadata: Mapping[str, Any], column: str) -> None:
-    """Refuse what Spark writes beside a plain type: collations.
+    """Refuse the metadata of collations, which Spark writes beside a plain type.
 
     Raises:
         UnsupportedTableError: ``feature``, ``column``.
@@ -246,7 +245,7 @@ def refuse_metadata(metadata: Mapping[str, Any], column: str) -> None:
 
 
 _CHAR_VARCHAR = "__CHAR_VARCHAR_TYPE_STRING"
-"""Key that Spark's CharVarcharUtils keeps the length of a string under."""
+"""Metadata key of Spark's CharVarcharUtils for the declared length of a string."""
 
 _TEXT = re.compile(r"(?:var)?char\(\s*\d{1,9}\s*\)")
 _DECIMAL = re.compile(r"decimal\(\s*(\d{1,9})\s*,\s*(-?\d{1,9})\s*\)")
@@ -278,7 +277,7 @@ def _type_from_name(name: str, column: str) -> DataType:
 
 
 def decimal_type(precision: int, scale: int, column: str) -> Decimal:
-    """A decimal from foreign numbers.
+    """Return a decimal type with checked precision and scale.
 
     Raises:
         UnsupportedTableError: out of the range of Spark's decimals; ``feature``, ``column``.
@@ -289,7 +288,7 @@ def decimal_type(precision: int, scale: int, column: str) -> Decimal:
 
 
 def _member(value: Mapping[str, Any], name: str, kind: type, column: str) -> Any:
-    found = value.get(name)
-    if not isinstance(found, kind):
+    member = value.get(name)
+    if not isinstance(member, kind):
         raise OptionError(f"{name!r} is missing or malformed in the schema of {column!r}", column=column)
-    return found
+    return member

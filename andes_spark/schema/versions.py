@@ -1,4 +1,4 @@
-"""Schemas of a table over time: columns known by field ids, and rows of one schema read as those of another."""
+"""Schemas of a table over time: columns identified by field ids, and rows adapted from one schema to another."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Node:
     """A column, or a part of a nested type, with its field id.
 
     Attributes:
-        field_id: never given twice in a table.
-        field: name and type; an element, key or value has the name that Arrow gives it.
-        children: fields of a struct, element of an array, key and value of a map.
+        field_id: id of the column, unique in a table for all time.
+        field: name and type; elements, keys and values have Arrow's names.
+        children: fields of a struct, element of an array, or key and value of a map.
     """
 
     field_id: int
@@ -30,12 +30,12 @@ class Node:
 
 @dataclass(frozen=True)
 class SchemaVersion:
-    """A schema that a table has or had.
+    """A current or earlier schema of a table.
 
     Attributes:
-        id: of the schema.
-        schema: its columns.
-        field_ids: of its columns and all parts of nested types, depth first.
+        id: id of the schema.
+        schema: columns of the schema.
+        field_ids: field ids of the columns and all parts of nested types, depth first.
     """
 
     id: int
@@ -57,21 +57,21 @@ class SchemaVersion:
         return {node.field_id: node for node in self.nodes}
 
     def node(self, name: str) -> Node:
-        """The column of a name."""
+        """Return the column with a name."""
         return self._by_name[name]
 
     def counterpart(self, node: Node) -> Node | None:
-        """This schema's column of the same field id, if it has one."""
+        """Return the column of this schema with the same field id, if any."""
         return self._by_id.get(node.field_id)
 
 
 @dataclass(frozen=True)
 class SchemaVersions:
-    """All schemas that files of a table may have, and the one that rows are read as.
+    """All schemas of a table's files, and the schema of rows that are read.
 
     Attributes:
-        by_id: the schemas.
-        current: id of the one that rows are read as.
+        by_id: schemas by id.
+        current: id of the schema of rows that are read.
     """
 
     by_id: Mapping[int, SchemaVersion]
@@ -79,49 +79,49 @@ class SchemaVersions:
 
     @property
     def wanted(self) -> SchemaVersion:
-        """The schema that rows are read as."""
+        """The schema of rows that are read."""
         return self.by_id[self.current]
 
 
 def one_version(schema: Schema) -> SchemaVersions:
-    """A schema that never changed: id 0, field ids from 1."""
+    """Versions of a schema that never changed: id 0, field ids from 1."""
     return SchemaVersions({0: SchemaVersion(0, schema, first_ids(schema))}, 0)
 
 
 def first_ids(schema: Schema) -> tuple[int, ...]:
-    """Field ids of a new table: 1, 2, ... depth first."""
+    """Return field ids of a new table: 1, 2, ... depth first."""
     return tuple(range(1, 1 + sum(_size(field.type) for field in schema)))
 
 
 def with_field_ids(version: SchemaVersion, arrow: pa.Schema) -> pa.Schema:
-    """Columns of an Arrow schema that carry ``PARQUET:field_id``, on all parts of nested types; others as they are."""
+    """Add ``PARQUET:field_id`` to the columns of a version and all parts of nested types; keep other columns."""
     known = {node.field.name: node for node in version.nodes}
     return pa.schema([_marked(field, known[field.name]) if field.name in known else field for field in arrow])
 
 
 def numbered(schema: pa.Schema) -> pa.Schema:
-    """The same plain columns with ``PARQUET:field_id`` 1, 2, ..., for files whose schema is part of the format."""
+    """Return number plain columns with ``PARQUET:field_id`` 1, 2, ..., for files whose schema is part of the format."""
     return pa.schema(
         [field.with_metadata({"PARQUET:field_id": str(number)}) for number, field in enumerate(schema, start=1)]
     )
 
 
-def sources(written: SchemaVersion, wanted: SchemaVersion, names: Iterable[str]) -> dict[str, str | None]:
-    """Per column wanted, its name in a file of schema ``written``; None where that has no such column."""
-    found: dict[str, str | None] = {}
+def sources(written: SchemaVersion, current: SchemaVersion, names: Iterable[str]) -> dict[str, str | None]:
+    """Map each name to the column's name in a file of schema ``written``; None if the file has no such column."""
+    origins: dict[str, str | None] = {}
     for name in names:
-        origin = written.counterpart(wanted.node(name))
-        found[name] = None if origin is None else origin.field.name
-    return found
+        origin = written.counterpart(current.node(name))
+        origins[name] = None if origin is None else origin.field.name
+    return origins
 
 
 def adapted(
-    table: pa.Table, written: SchemaVersion, wanted: SchemaVersion, names: Sequence[str]
+    table: pa.Table, written: SchemaVersion, current: SchemaVersion, names: Sequence[str]
 ) -> dict[str, pa.ChunkedArray]:
-    """Columns of the wanted schema, from rows of schema ``written``: added ones NULL, widened ones cast."""
+    """Adapt rows of schema ``written`` to the current schema: added columns are NULL, widened ones are cast."""
     columns: dict[str, pa.ChunkedArray] = {}
     for name in names:
-        target = wanted.node(name)
+        target = current.node(name)
         origin = written.counterpart(target)
         kind = field_to_arrow(target.field).type
         if origin is None:
@@ -164,7 +164,7 @@ def _node(field: Field, ids: Iterator[int]) -> Node:
 
 
 def _same(origin: Node, target: Node) -> bool:
-    """Whether values need no change: equal parts of equal ids, names and types."""
+    """Return whether values need no conversion: the parts have equal ids, names and types."""
     return (
         len(origin.children) == len(target.children)
         and all(
@@ -207,7 +207,7 @@ def _struct(array: pa.StructArray, origin: Node, target: Node, kind: pa.StructTy
 
 
 def _whole(array: pa.Array) -> pa.Array:
-    """The array with offsets that begin at 0: its values can be taken as they are."""
+    """Return the array with offsets that begin at 0."""
     return pa.concat_arrays([array, array.slice(0, 0)]) if array.offset else array
 
 

@@ -1,10 +1,10 @@
 # Every target sets up what it needs by itself: see scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test wheel explore bench check format clean
+.PHONY: help setup demo test test-fast wheel explore bench check format clean
 ARGS ?=
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Set up .venv, Java and the jars, once
 	@scripts/setup.sh
@@ -14,6 +14,11 @@ demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare t
 
 test: setup ## Run all tests, those with a JVM beside the others; make test ARGS="-k merge" runs some
 	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+test-fast: setup ## Run the tests that need no JVM and no server, but the slow ones
+	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not spark and not slow and not integration" \
+		--ignore tests/spark --ignore tests/conformance --ignore tests/jobs --ignore tests/notebooks --ignore tests/docs \
+		$(ARGS)
 
 explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
 	@scripts/run.sh pytest --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \

@@ -70,8 +70,8 @@ class S3Storage:
         return f"S3Storage({self.url!r})"
 
     @property
-    def delta_rs_options(self) -> dict[str, str]:
-        """The same access for delta-rs, which knows the same names; without a key it asks its own chain."""
+    def access_options(self) -> dict[str, str]:
+        """Storage options that open the same store; without a key the usual chain of AWS is asked."""
         return dict(self._given)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ def is_session(given: Any) -> bool:
 def input_options(storage: Storage) -> Mapping[str, str] | None:
     """Storage options for input files on S3: those of a table that is on S3 too, else those of the active session."""
     if storage.url.startswith("s3://"):
-        options: Mapping[str, str] = getattr(storage, "delta_rs_options", {})
+        options: Mapping[str, str] = getattr(storage, "access_options", {})
         return options
     session = active_session()
     return None if session is None else s3_options(session)

@@ -1,4 +1,4 @@
-"""The root of the command line, and what all its commands share: errors, warnings, exit codes."""
+"""The root of the command line: errors, warnings and exit codes of all commands."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from andes_spark.errors import AndesError, OptionError
 
 OK, FAILURE, USAGE, RETRYABLE = 0, 1, 2, 75
 _NEAR = 0.8
-"""Likeness of an option's name from which it is offered in place of an unknown one."""
+"""Minimum similarity of an option's name to be suggested for an unknown one."""
 
 
 class Andes(click.Group):
-    """The root group; an error of the library ends it with a message and an exit code, never a traceback."""
+    """The root group; errors of the library are printed as a message, with an exit code and no traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; its warnings and errors go to stderr in the form that ``--output`` asks for."""
-        with _told_warnings(ctx), _told_records(ctx):
+        """Run a command; print its warnings and errors to stderr in the form of ``--output``."""
+        with _shown_warnings(ctx), _shown_records(ctx):
             try:
                 return super().invoke(ctx)
             except AndesError as error:
@@ -38,7 +38,7 @@ class Andes(click.Group):
 
 
 def exit_code(error: AndesError) -> int:
-    """75 where trying again may help (``EX_TEMPFAIL``), 2 for what was asked, 1 for what happened."""
+    """Exit code of an error: 75 (``EX_TEMPFAIL``) if a retry may help, 2 for wrong options, else 1."""
     if error.retryable:
         return RETRYABLE
     return USAGE if isinstance(error, OptionError) else FAILURE
@@ -59,25 +59,25 @@ for command in (create, apply, merge, set_aside):
 
 
 def _output(ctx: click.Context) -> Output:
-    """The output that the command chose, as far as it got; else text."""
-    found = ctx.meta.get(Output.__name__)
-    return found if isinstance(found, Output) else Output("text")
+    """Output of the command; text if the command has not set one yet."""
+    output = ctx.meta.get(Output.__name__)
+    return output if isinstance(output, Output) else Output("text")
 
 
 class _Warnings(logging.Handler):
-    """Shows what the library logs at level WARNING, such as work after a commit that failed."""
+    """Log handler that prints warnings of the library, such as failures after a commit."""
 
     def __init__(self, ctx: click.Context) -> None:
         super().__init__(logging.WARNING)
         self._ctx = ctx
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record's message to stderr in the form that ``--output`` asks for."""
+        """Print the record's message to stderr in the form of ``--output``."""
         _output(self._ctx).warning(record.getMessage())
 
 
 @contextmanager
-def _told_records(ctx: click.Context) -> Iterator[None]:
+def _shown_records(ctx: click.Context) -> Iterator[None]:
     logger, handler = logging.getLogger("andes_spark"), _Warnings(ctx)
     logger.addHandler(handler)
     try:
@@ -87,7 +87,7 @@ def _told_records(ctx: click.Context) -> Iterator[None]:
 
 
 @contextmanager
-def _told_warnings(ctx: click.Context) -> Iterator[None]:
+def _shown_warnings(ctx: click.Context) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
         shown = warnings.showwarning

@@ -1,4 +1,4 @@
-"""A table's folder to which nothing is written: what a command would write stays in memory."""
+"""Storage for dry runs: reads come from the table's folder, writes stay in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from andes_spark.storage.scheduler import InlineScheduler
 
 
 class DryRun:
-    """``Storage`` over another one, which is only read: a dry run does all that the command does, on this.
+    """``Storage`` that reads from another one and writes to memory.
 
     Args:
-        real: the folder; it is never changed.
+        real: storage of the folder; it is never changed.
     """
 
     def __init__(self, real: Storage) -> None:

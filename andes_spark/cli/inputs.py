@@ -11,11 +11,11 @@ from andes_spark.schema.schema import Schema
 
 
 def read_schema_file(path: str) -> Schema:
-    """The columns that a file says: Parquet, Spark's StructType as ``.json``, else DDL.
+    """Read a schema from a file: Parquet, Spark's StructType as ``.json``, else DDL.
 
     Raises:
         FileDamagedError: the file cannot be read.
-        OptionError, UnsupportedTableError: it holds no schema that can be used.
+        OptionError, UnsupportedTableError: the schema is not valid or not supported.
     """
     if Path(path).suffix == ".parquet":
         return parquet_files.schema_of(files_at([path], None, suffixes=None)[0])

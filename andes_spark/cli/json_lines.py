@@ -1,4 +1,4 @@
-"""Rows as JSON lines, a column at a time; the values are those of ``plain``."""
+"""Rows as JSON lines, converted by column; the values are those of ``plain``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROWS = 100_000
 
 
 def json_lines(rows: pa.RecordBatch) -> str:
-    """Each row as a JSON object on a line of its own; the empty text for no rows."""
+    """Format rows as JSON objects, one per line; an empty text if there are none."""
     return "".join(
         _lines(pa.Table.from_batches([rows.slice(first, _ROWS)])) for first in range(0, rows.num_rows, _ROWS)
     )
@@ -38,7 +38,7 @@ def _lines(rows: pa.Table) -> str:
 
 
 def _is_columnar(column: pa.ChunkedArray) -> bool:
-    """Whether polars writes the values of a column as ``plain`` has them: not so for nested ones and odd ones."""
+    """Whether polars writes the values of a column as ``plain`` does; false for nested types and special values."""
     kind = column.type
     if pat.is_floating(kind):
         return bool(pc.all(pc.is_finite(column), skip_nulls=True).as_py() is not False)

@@ -1,4 +1,4 @@
-"""Flags of commands, made from the options that the library declares; lists add up, repeated or with commas."""
+"""Flags of commands, made from the options that the library declares; flags of lists may be repeated."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FORMATS = ("parquet", "csv", "json", "ndjson")
 
 
 def flags(kind: type[Options], *, without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Give a command a flag for each option of a verb; it is called with their values by name.
+    """Decorate a command with a flag for each option of a verb, passed by name.
 
     Args:
         kind: options of the verb.
-        without: names of options that the command has no flag for.
+        without: names of options without a flag.
     """
     chosen = [(name, declared) for name, declared in declared_options(kind).items() if name not in without]
     default = defaults(kind)
@@ -38,7 +38,7 @@ def flags(kind: type[Options], *, without: Collection[str] = ()) -> Callable[[Co
 
 
 def flag(name: str, declared: Declared, default: Any) -> Callable[[Command], Command]:
-    """The flag of one option, as a decorator of click."""
+    """Return the decorator of click for one option."""
     text = flag_of(name, declared)
     shared: dict[str, Any] = {"help": _help(declared, default)}
     match declared.kind.form:
@@ -81,10 +81,10 @@ def _help(declared: Declared, default: Any) -> str:
 
 
 def split_names(texts: Sequence[str], *, option: str) -> tuple[str, ...]:
-    """Names, each with a flag of its own or with commas between; CSV quotes make commas part of a name.
+    """Split lists of names at their commas; names with commas are quoted as in CSV.
 
     Raises:
-        OptionError: an empty name; ``option``, ``value``.
+        OptionError: a name is empty; ``option``, ``value``.
     """
     names: list[str] = []
     for text in texts:
@@ -96,7 +96,7 @@ def split_names(texts: Sequence[str], *, option: str) -> tuple[str, ...]:
 
 
 def _read_names(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
-    # Nothing given: the option keeps the default that the library declares.
+    # Without a value, the option keeps the default that the library declares.
     return split_names(value, option=parameter.opts[0]) if value else None
 
 
@@ -105,20 +105,20 @@ def _read_pairs(ctx: click.Context, parameter: click.Parameter, value: tuple[str
 
 
 def pairs(texts: Sequence[str], *, option: str) -> dict[str, str]:
-    """``KEY=VALUE`` arguments by key.
+    """Parse ``KEY=VALUE`` arguments.
 
     Raises:
-        OptionError: one without ``=`` or a key that stands twice. Values are not repeated: they may be secret.
+        OptionError: an argument has no ``=``, or a key is repeated. The message has no values: they may be secret.
     """
-    found: dict[str, str] = {}
+    by_key: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise OptionError(f"{option} takes KEY=VALUE, with a key and an equals sign", option=option)
-        if key in found:
+        if key in by_key:
             raise OptionError(f"{option} names {key!r} twice", option=option)
-        found[key] = value
-    return found
+        by_key[key] = value
+    return by_key
 
 
 def _read_batch_id(
@@ -127,11 +127,11 @@ def _read_batch_id(
     if value is None:
         return None
     source, text = value
-    # Not one with zeros before it: 01 and 1 are two ids.
+    # Leading zeros make it text: 01 and 1 are two ids.
     is_number = re.fullmatch(r"0|[1-9][0-9]{0,37}", text) is not None
     return source, int(text) if is_number else text
 
 
-def values(kind: type[Options], given: dict[str, Any]) -> dict[str, Any]:
-    """The options of a verb among the values of a command's flags; those that were not given are left out."""
-    return {name: given[name] for name in declared_options(kind) if given.get(name) is not None}
+def values(kind: type[Options], options: dict[str, Any]) -> dict[str, Any]:
+    """Select the options of a verb from a command's flags, without those that are not set."""
+    return {name: options[name] for name in declared_options(kind) if options.get(name) is not None}

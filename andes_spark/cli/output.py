@@ -1,4 +1,4 @@
-"""What commands print: results to stdout as text or JSON, all else to stderr."""
+"""Output of commands: results to stdout as text or JSON, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Form = Literal["text", "json"]
 Row = Mapping[str, Any]
 
 _WIDE = 40
-"""Characters of a cell in text; JSON is never cut."""
+"""Maximum characters of a cell in text; JSON is never cut."""
 
 
 class Output:
-    """Where a command's results, progress, warnings and errors go.
+    """Printer of a command's results, progress, warnings and errors.
 
     Args:
         form: ``text`` for people, or ``json``: one document, or one line for each row; values are exact.
@@ -37,7 +37,7 @@ class Output:
 
     @property
     def is_json(self) -> bool:
-        """Whether programs read this."""
+        """Whether the output is JSON."""
         return self.form == "json"
 
     def document(self, content: Row, *, text: str | None = None) -> None:
@@ -50,14 +50,14 @@ class Output:
             self.fields(content)
 
     def result(self, result: Displayed, content: Row) -> None:
-        """Print a result: ``content`` as a JSON document, or what it says for people."""
+        """Print a result: ``content`` as a JSON document, or its text for people."""
         if self.is_json:
             self._line(content)
         else:
             self.say(fields_text(result.details(), width=screen_width(sys.stdout)), wrap=False)
 
     def rows(self, rows: Iterable[Row], *, columns: Sequence[str], title: str | None = None) -> None:
-        """Print rows: one JSON document for each line, or a table with these columns."""
+        """Print rows: one JSON document per line, or a table with these columns."""
         if self.is_json:
             for row in rows:
                 self._line(row)
@@ -65,7 +65,7 @@ class Output:
             self.table(rows, columns=columns, title=title)
 
     def batches(self, batches: Iterable[pa.RecordBatch], *, columns: Sequence[str]) -> None:
-        """Print rows of Arrow: JSON lines as they come, or a table of all of them."""
+        """Print Arrow batches: as JSON lines while they arrive, or as one table."""
         import pyarrow as pa
 
         from andes_spark.cli.json_lines import json_lines
@@ -90,7 +90,7 @@ class Output:
         self.say(table_text([_cell(name, wide) for name in columns], texts, right=right, width=width), wrap=False)
 
     def fields(self, content: Row) -> None:
-        """Print names and values line by line, for people; what is not there is left out."""
+        """Print names and values line by line, for people, without those that are None."""
         shown = {name: _shown(value) for name, value in content.items() if value is not None}
         self.say(fields_text(shown, width=screen_width(sys.stdout)), wrap=False)
 
@@ -99,24 +99,24 @@ class Output:
         click.echo(wrapped(text, screen_width(sys.stdout)) if wrap else text)
 
     def note(self, text: str) -> None:
-        """Print text that is no result to stderr."""
+        """Print a note to stderr."""
         click.echo(text if self.is_json else wrapped(text, screen_width(sys.stderr)), err=True)
 
     def warning(self, text: str) -> None:
         """Print a warning to stderr."""
         text = worded(text)
-        self._told({"warning": text}, f"Warning: {text}")
+        self._note({"warning": text}, f"Warning: {text}")
 
     def error(self, error: AndesError) -> None:
         """Print an error of the library to stderr: its class, message and fields."""
         message = worded(error.message)
         content = {"error": type(error).__name__, "message": message, "retryable": error.retryable}
-        # The message of an error has what people need; fields are for programs.
-        self._told({**content, **error.fields}, f"Error: {message} [{type(error).__name__}]")
+        # People read the message; the fields are for programs.
+        self._note({**content, **error.fields}, f"Error: {message} [{type(error).__name__}]")
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[str], None]]:
-        """Show steps on stderr while something runs, if that is a terminal; yields what takes their names."""
+        """Show the current step on stderr, if that is a terminal; yield the function that sets its name."""
         if not sys.stderr.isatty():
             yield _ignore
             return
@@ -126,7 +126,7 @@ class Output:
         with Console(stderr=True, highlight=False, emoji=False).status(Text(what)) as status:
             yield lambda step: status.update(Text(f"{what}: {step}"))
 
-    def _told(self, content: Row, text: str) -> None:
+    def _note(self, content: Row, text: str) -> None:
         self.note(_to_json(content) if self.is_json else text)
 
     def _line(self, content: Row) -> None:
@@ -134,7 +134,7 @@ class Output:
 
 
 def screen_width(file: Any) -> int | None:
-    """Columns of the screen that a file is, or that ``COLUMNS`` says; None for a pipe, which has no width."""
+    """Width of the terminal in characters, from ``COLUMNS`` or the file; None for a pipe."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns):
         return int(columns)
@@ -148,7 +148,7 @@ def _to_json(content: Row) -> str:
 
 
 def _ignore(_: str) -> None:
-    """The progress of a command that nobody watches."""
+    """Ignore the name of a step."""
 
 
 def _is_number(value: Any) -> bool:
@@ -165,11 +165,11 @@ def _shown(value: Any) -> str:
     value = plain(value)
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value) or "-"
     return value if isinstance(value, str) else _to_json(value)
 
 
 def _cell(value: Any, wide: int) -> str:
-    text = "".join(each if each.isprintable() else "·" for each in _shown(value))
+    text = "".join(character if character.isprintable() else "·" for character in _shown(value))
     return text if len(text) <= wide else text[: wide - 1] + "…"

@@ -1,4 +1,4 @@
-"""Values as JSON knows them, exactly.
+"""Exact conversion of values to JSON.
 
 ============================  ==========================================================
 integer, boolean, string      themselves
@@ -34,30 +34,30 @@ _CHUNK_ROWS = 10_000
 
 
 def plain(value: Any) -> Any:
-    """A value of Python, of a result or of a document of the log, as JSON knows it; see the module."""
+    """Convert a value of Python, of a result or of a document of the log to JSON types; see the module."""
     if value is None or isinstance(value, bool | int | str):
         return value.value if isinstance(value, enum.Enum) else value
     if isinstance(value, float | Decimal | datetime.date | bytes):
         return shown(value)
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(plain(key)): plain(each) for key, each in value.items()}
+        return {key if isinstance(key, str) else str(plain(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     if isinstance(value, Document):
         return msgspec.json.decode(encode(value))
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     return str(value)
 
 
 def to_json(content: Any) -> str:
-    """One line of JSON, with exact values; see ``plain``."""
+    """Format a value as one line of JSON; see ``plain``."""
     return json.dumps(plain(content), ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows of a table, as objects whose values ``plain`` takes; a few thousand at a time become Python."""
+    """Yield the rows of a table as dicts for ``plain``, converted in batches."""
     for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
         yield from python_rows(pa.Table.from_batches([batch]))

@@ -1,4 +1,4 @@
-"""What commands print of results that need more than their own few lines; JSON output has all of them."""
+"""Text of results for people; JSON output has all fields."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from andes_spark.table.maintenance.set_aside import SetAsideResult
 
 
 def apply_summary(result: ApplyResult) -> str:
-    """What an apply would do."""
+    """Describe the effect of an apply in a dry run."""
     return f"nothing to do: {result.summary()}" if result.replayed else f"would become {result.summary()}"
 
 
 def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
-    """What setting a version aside did, or would do."""
+    """Describe the effect of setting a version aside, in a dry run or done."""
     if result.repeated:
         return f"nothing to do: version {result.version} was set aside by version {result.committed}"
     mood = "would be" if dry_run else "is"
@@ -26,7 +26,7 @@ def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
 
 
 def show_manifest(output: Output, manifest: Manifest) -> None:
-    """A manifest: as it is stored for programs, what it says and a table of its files for people."""
+    """Print a manifest: the stored document as JSON, or its fields and a table of its files as text."""
     content = plain(manifest)
     if output.is_json:
         output.document(content)

@@ -1,4 +1,4 @@
-"""``andes table``: what a table holds and says of itself. The commands that write are in ``table_writes``."""
+"""``andes table``: the commands that read a table. The commands that write are in ``table_writes``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def table() -> None:
 
 
 def table_command(function: Command) -> Command:
-    """Give a command TABLE, --output and --storage-option; it is called with ``output`` and ``storage_options``."""
+    """Decorate a command with TABLE, --output and --storage-option, passed as ``output`` and ``storage_options``."""
 
     @click.argument("path", metavar="TABLE")
     @click.option(
@@ -49,17 +49,17 @@ def table_command(function: Command) -> Command:
     )  # fmt: skip
     @click.pass_context
     @functools.wraps(function)
-    def command(ctx: click.Context, /, *, form: Form, storage_option: tuple[str, ...], **given: Any) -> Any:
+    def command(ctx: click.Context, /, *, form: Form, storage_option: tuple[str, ...], **arguments: Any) -> Any:
         output = Output(form)
         ctx.meta[Output.__name__] = output
-        options = pairs(storage_option, option="--storage-option") or None
-        return function(output=output, storage_options=options, **given)
+        access = pairs(storage_option, option="--storage-option") or None
+        return function(output=output, storage_options=access, **arguments)
 
     return command
 
 
 def opened(path: str, storage_options: dict[str, str] | None, **more: Any) -> ModTable:
-    """Open a table; what that needs is loaded only then, so that help and errors of usage come at once."""
+    """Open a table; the modules for it are imported only here, so that help and usage errors are fast."""
     from andes_spark.table.mod_table import ModTable
 
     return ModTable.open(path, storage_options=storage_options, **more)
@@ -71,10 +71,10 @@ def status(path: str, output: Output, storage_options: dict[str, str] | None) ->
     """Show a table at a glance: versions, rows, files, what is pending."""
     from andes_spark.cli.plain import plain
 
-    found = opened(path, storage_options).status()
-    output.result(found, plain(found))
-    if found.stopped is not None:
-        output.warning(f"merges stop: {found.stopped}")
+    result = opened(path, storage_options).status()
+    output.result(result, plain(result))
+    if result.stopped is not None:
+        output.warning(f"merges stop: {result.stopped}")
 
 
 @table.command()
@@ -86,12 +86,12 @@ def history(path: str, output: Output, storage_options: dict[str, str] | None, l
     from andes_spark.cli.plain import plain
 
     chosen = opened(path, storage_options)
-    found: Listing[Any] = chosen.merges(limit=limit) if merges else chosen.history(limit=limit)
+    entries: Listing[Any] = chosen.merges(limit=limit) if merges else chosen.history(limit=limit)
     if output.is_json:
-        for entry in found:
+        for entry in entries:
             output.document({**plain(entry), **counts_of(entry.counts)})
-    elif found:
-        rows = [entry.details() for entry in found]
+    elif entries:
+        rows = [entry.details() for entry in entries]
         output.table(rows, columns=list(dict.fromkeys(name for row in rows for name in row)), wide=80)
     else:
         output.note("nothing was merged yet" if merges else "no versions")
@@ -178,13 +178,13 @@ def read(
 
 
 def counts_of(counts: Counts | MergeCounts) -> dict[str, int]:
-    """All counts by name; the log leaves out those that are 0."""
+    """Counts by name, with those that are 0."""
     names = COUNTED if isinstance(counts, Counts) else vars(counts)
     return {name: getattr(counts, name) for name in names}
 
 
 def show_rows(output: Output, rows: pa.RecordBatchReader, limit: int | None) -> None:
-    """Print the first rows of a stream, and on stderr if it has more than are shown where nobody set a limit."""
+    """Print the first rows of a stream; without a limit, print a note if there are more."""
     most = _most(output, limit)
     more: list[bool] = []
     output.batches(rows if most is None else _first(rows, most, more), columns=rows.schema.names)
@@ -193,7 +193,7 @@ def show_rows(output: Output, rows: pa.RecordBatchReader, limit: int | None) -> 
 
 
 def _first(batches: Iterable[pa.RecordBatch], most: int, more: list[bool]) -> Iterator[pa.RecordBatch]:
-    """The first rows; leaves a mark if there are more."""
+    """Yield the first ``most`` rows; append to ``more`` if there are more."""
     left = most
     for batch in batches:
         if batch.num_rows > left:
@@ -210,7 +210,7 @@ def _most(output: Output, limit: int | None) -> int | None:
 
 
 def _asked(output: Output, limit: int | None) -> int | None:
-    """Rows to ask for: one more than are shown, to say so."""
+    """Number of rows to read: one more than are shown, to detect that there are more."""
     most = _most(output, limit)
     return most if most is None or limit is not None else most + 1
 
@@ -225,12 +225,12 @@ _S3A_NAMES = {
 
 
 def s3a_settings(options: Mapping[str, str]) -> dict[str, str]:
-    """The settings of Spark's S3A that say what storage options say."""
-    found = {name: options[option] for option, name in _S3A_NAMES.items() if option in options}
+    """Convert storage options to settings of Spark's S3A."""
+    settings = {name: options[option] for option, name in _S3A_NAMES.items() if option in options}
     if "aws_endpoint" in options:
         virtual = options.get("aws_virtual_hosted_style_request", "false").lower() == "true"
-        found["path.style.access"] = "false" if virtual else "true"
-    return {f"spark.hadoop.fs.s3a.{name}": value for name, value in found.items()}
+        settings["path.style.access"] = "false" if virtual else "true"
+    return {f"spark.hadoop.fs.s3a.{name}": value for name, value in settings.items()}
 
 
 def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOptions) -> pa.Table:

@@ -21,31 +21,31 @@ _FILE = click.Path(exists=True, dir_okay=False)
 
 
 def dry_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --dry-run."""
+    """Decorate a command with --dry-run."""
     return click.option("--dry-run", is_flag=True, help="Check everything and say what would happen; write nothing.")(
         function
     )
 
 
-def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, given: dict[str, Any]) -> Schema:
+def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, options: dict[str, Any]) -> Schema:
     from andes_spark.cli.inputs import read_schema_file
     from andes_spark.feeds import wal2json
     from andes_spark.schema.schema import Schema
 
-    if sum(each is not None for each in (schema, schema_file, feed)) > 1:
+    if sum(source is not None for source in (schema, schema_file, feed)) > 1:
         raise OptionError("give one of --schema, --schema-file and --feed", option="schema")
     if schema is not None:
         return Schema.from_ddl(schema)
     if schema_file is not None:
         return read_schema_file(schema_file)
     if feed is not None:
-        if given["feed_table"] is None:
+        if options["feed_table"] is None:
             raise OptionError("--feed needs --feed-table, such as public.orders", option="feed_table")
         lines = wal2json.read_lines(feed)
-        source = wal2json.infer_schema(lines, table=given["feed_table"], primary_key=given["primary_key"])
+        source = wal2json.infer_schema(lines, table=options["feed_table"], primary_key=options["primary_key"])
         return wal2json.table_schema(source)
-    if given["data"] is not None and given["data"].endswith(".parquet"):
-        return read_schema_file(given["data"])
+    if options["data"] is not None and options["data"].endswith(".parquet"):
+        return read_schema_file(options["data"])
     raise OptionError("say the columns: --schema, --schema-file, --feed, or --data of a Parquet file", option="schema")
 
 
@@ -59,7 +59,7 @@ def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, g
 @click.option("--format", "form_of_data", type=click.Choice(FORMATS), help="Of --data; by default by its name.")
 @flags(CreateOptions)
 @dry_run
-def create(path: str, output: Output, storage_options: Options, dry_run: bool, **given: Any) -> None:
+def create(path: str, output: Output, storage_options: Options, dry_run: bool, **options: Any) -> None:
     """Create a table, empty or with rows."""
     from andes_spark.cli.dry_run import DryRun
     from andes_spark.feeds import wal2json
@@ -68,20 +68,20 @@ def create(path: str, output: Output, storage_options: Options, dry_run: bool, *
     from andes_spark.storage.open import open_storage
     from andes_spark.table.mod_table import ModTable
 
-    schema = _columns_of(given["schema"], given["schema_file"], given["feed"], given)
-    options = values(CreateOptions, given)
-    if given["feed"] is not None:
-        options.setdefault("sequence_by", wal2json.ModColumns().sequence_by)
+    schema = _columns_of(options["schema"], options["schema_file"], options["feed"], options)
+    chosen = values(CreateOptions, options)
+    if options["feed"] is not None:
+        chosen.setdefault("sequence_by", wal2json.ModColumns().sequence_by)
     data = None
-    if given["data"] is not None:
-        data = FileRows((given["data"],), given["form_of_data"], _input_options(given["data"], storage_options))
+    if options["data"] is not None:
+        data = FileRows((options["data"],), options["form_of_data"], _input_options(options["data"], storage_options))
     storage = open_storage(path, options=storage_options)
     there = storage.size(manifest_path(0)) is not None
     with output.progress("create") as step:
         made = ModTable.create(
             DryRun(storage) if dry_run else storage,
             schema,
-            **options,
+            **chosen,
             data=data,
             progress=step,
         )
@@ -92,7 +92,7 @@ def create(path: str, output: Output, storage_options: Options, dry_run: bool, *
 
 
 class _Batch(NamedTuple):
-    """One batch of a command, with the arguments of ``ModTable.apply`` that it needs."""
+    """One batch of a command: its mods and its options for ``ModTable.apply``."""
 
     mods: Any
     options: dict[str, Any]
@@ -112,7 +112,7 @@ class _Batch(NamedTuple):
 @click.option("--leave-unfinished", is_flag=True, help="Of wal2json: leave out a last transaction without its end.")
 @dry_run
 def apply(
-    path: str, files: tuple[str, ...], output: Output, storage_options: Options, dry_run: bool, **given: Any
+    path: str, files: tuple[str, ...], output: Output, storage_options: Options, dry_run: bool, **options: Any
 ) -> None:
     """Apply the rows of FILES as one batch of mods, or a wal2json feed as batches of whole transactions.
 
@@ -129,12 +129,12 @@ def apply(
         storage = open_storage(path, options=storage_options)
         opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
         schema, keys, sequence = opened.schema, opened.primary_key, opened.sequence_by
-        if given["form_of_files"] == "wal2json":
-            batches = _feed(files, schema, keys, sequence, given)
+        if options["form_of_files"] == "wal2json":
+            batches = _feed(files, schema, keys, sequence, options)
         else:
-            batches = _one(files, storage_options, given)
+            batches = _one(files, storage_options, options)
         for batch in batches:
-            # What would be merged is no question of a dry run, and may be much.
+            # A dry run does not merge: the result is not shown, and pending mods may be large.
             chosen = {**batch.options, "merge": False} if dry_run else batch.options
             result = opened.apply(batch.mods, **chosen)
             content = {**plain(result), "counts": counts_of(result.counts)}
@@ -145,17 +145,17 @@ def apply(
                 output.result(result, content)
 
 
-def _one(files: tuple[str, ...], storage_options: Options, given: dict[str, Any]) -> Iterator[_Batch]:
-    if given["feed_table"] is not None:
+def _one(files: tuple[str, ...], storage_options: Options, options: dict[str, Any]) -> Iterator[_Batch]:
+    if options["feed_table"] is not None:
         raise OptionError("--feed-table goes with --format wal2json", option="feed_table")
     from andes_spark.inputs.files import FileRows
 
-    rows = FileRows(files, given["form_of_files"], _input_options(files[0], storage_options))
-    yield _Batch(rows, values(ApplyOptions, given))
+    rows = FileRows(files, options["form_of_files"], _input_options(files[0], storage_options))
+    yield _Batch(rows, values(ApplyOptions, options))
 
 
 def _input_options(path: str, storage_options: Options) -> Options:
-    """Storage options for input files: those of the command if the files are on S3."""
+    """Return the storage options of input files: those of the command if the files are on S3."""
     from andes_spark.inputs.locations import is_on_s3
 
     return storage_options if is_on_s3(path) else None
@@ -165,18 +165,18 @@ _FOR_FEEDS = ("max_quarantined", "strict_replay", "merge", "job")
 
 
 def _feed(
-    files: tuple[str, ...], schema: Schema, keys: tuple[str, ...], sequence: tuple[str, ...], given: dict[str, Any]
+    files: tuple[str, ...], schema: Schema, keys: tuple[str, ...], sequence: tuple[str, ...], options: dict[str, Any]
 ) -> Iterator[_Batch]:
     from andes_spark.feeds import wal2json
     from andes_spark.inputs.locations import files_at
 
     default = defaults(ApplyOptions)
-    chosen = values(ApplyOptions, given)
+    chosen = values(ApplyOptions, options)
     wrong = [name for name, value in chosen.items() if name not in _FOR_FEEDS and value != default[name]]
     if wrong:
-        options = ", ".join(flag_of(name, declared_options(ApplyOptions)[name]) for name in wrong)
-        raise OptionError(f"a wal2json feed says by itself what its changes are: leave out {options}", option=wrong[0])
-    if given["feed_table"] is None:
+        names = ", ".join(flag_of(name, declared_options(ApplyOptions)[name]) for name in wrong)
+        raise OptionError(f"a wal2json feed says by itself what its changes are: leave out {names}", option=wrong[0])
+    if options["feed_table"] is None:
         raise OptionError("--format wal2json needs --feed-table, such as public.orders", option="feed_table")
     if len(sequence) != 2:
         raise OptionError(
@@ -188,10 +188,10 @@ def _feed(
     batches = wal2json.batches(
         wal2json.read_lines(*(file.path for file in files_at(files, None, suffixes=None))),
         schema,
-        table=given["feed_table"],
+        table=options["feed_table"],
         primary_key=keys,
-        changes_per_batch=given["changes_per_batch"],
-        options=wal2json.DecodeOptions("leave" if given["leave_unfinished"] else "refuse", columns),
+        changes_per_batch=options["changes_per_batch"],
+        options=wal2json.DecodeOptions("leave" if options["leave_unfinished"] else "refuse", columns),
     )
     for batch in batches:
         yield _Batch(
@@ -200,7 +200,7 @@ def _feed(
                 "apply_as_deletes": f"{op} = 'D'",
                 "apply_as_truncates": f"{op} = 'T'",
                 "columns_to_update": listed,
-                "batch_id": (given["source"] or given["feed_table"], batch.batch_id),
+                "batch_id": (options["source"] or options["feed_table"], batch.batch_id),
                 **{name: value for name, value in chosen.items() if name in _FOR_FEEDS},
             },
         )

@@ -33,7 +33,7 @@ _SET_ASIDE = re.compile(r"set_aside\(version=(\d+)\)(?: \(andes table set-aside\
 
 
 def worded(message: str) -> str:
-    """A message in which options and verbs of Python have the names that they have on the command line."""
+    """Replace names of options and verbs in Python by their names on the command line."""
     message = _SET_ASIDE.sub(r"andes table set-aside TABLE \1", _PYTHON_ONLY.sub("", message))
     message = _OPTION.sub(_flag, message)
     return _VERBS.sub(r"andes table \1", message)

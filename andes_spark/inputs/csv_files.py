@@ -1,4 +1,4 @@
-"""CSV files with a header as rows; nothing between two commas is NULL, a quoted nothing the empty string."""
+"""CSV files with a header as rows; an empty field is NULL, a quoted empty field the empty string."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pyarrow.csv
 from andes_spark.errors import SchemaMismatchError
 from andes_spark.inputs.locations import InputFile
 
-# How Arrow says that a text is no value of its column's type; columns are counted from 0.
+# Arrow's message for a text that cannot be converted to its column's type; columns are counted from 0.
 _NO_VALUE = re.compile(r"In CSV column #(\d+): (?:CSV conversion error to )?(.*)", re.DOTALL)
 _BLOCK_BYTES = 16 * 1024 * 1024
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def read(file: InputFile, known: pa.Schema, text: Collection[str]) -> pa.Table:
-    """The rows of a file; those of a CSV file are all in memory.
+    """Read the rows of a file into memory.
 
     Args:
         file: with a header, comma-separated, in UTF-8.
         known: columns of the table, whose types text is read as; other columns get the type that Arrow infers.
-        text: columns whose text is left as it is.
+        text: columns that are read as text.
 
     Raises:
-        SchemaMismatchError: a value that its column cannot hold, or another delimiter than a comma; ``path``.
+        SchemaMismatchError: a value does not fit its column, or the delimiter is not a comma; ``path``.
         FileDamagedError: the file cannot be read as CSV.
     """
     types = {field.name: pa.string() if field.name in text else field.type for field in known}
@@ -56,7 +56,7 @@ def read(file: InputFile, known: pa.Schema, text: Collection[str]) -> pa.Table:
 
 
 def _header(file: InputFile) -> list[str]:
-    """Names of the columns as the first line that is not empty has them; none if it cannot be read."""
+    """Names of the columns in the first non-empty line; an empty list if it cannot be read."""
     try:
         with file.open_unpacked() as source, io.BufferedReader(cast(Any, source)) as lines:
             text = io.TextIOWrapper(lines, "utf-8-sig", "replace", newline="")
@@ -68,7 +68,7 @@ def _header(file: InputFile) -> list[str]:
 def _check_delimiter(file: InputFile, header: list[str], known: pa.Schema) -> None:
     if len(header) != 1 or header[0] in known.names:
         return
-    delimiter = next((each for each in _OTHER_DELIMITERS if each in header[0]), None)
+    delimiter = next((candidate for candidate in _OTHER_DELIMITERS if candidate in header[0]), None)
     if delimiter is not None:
         raise SchemaMismatchError(
             f"{file.path}: its header is the one column {header[0]!r}: values seem to be separated by "

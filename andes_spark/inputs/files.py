@@ -1,4 +1,4 @@
-"""Files as rows: paths, globs and folders, on local disk or S3, read one after the other."""
+"""Rows of files: paths, globs and folders, on local disk or S3, read one after the other."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".ndjson": "
 
 @dataclass(frozen=True)
 class FileRows:
-    """Rows in files: all of the same columns.
+    """Rows of files with the same columns.
 
     Attributes:
         paths: files, globs and folders.
-        format: one of ``FORMATS`` for all files; by default the name of each file says.
+        format: one of ``FORMATS`` for all files; by default derived from the name of each file.
         storage_options: access to S3, see ``storage.open_storage``.
     """
 
@@ -35,18 +35,18 @@ class FileRows:
     storage_options: Mapping[str, str] | None = field(default=None, repr=False)
 
     def batches(self, schema: Schema | None, text: Collection[str], part_bytes: int) -> Iterator[pa.Table]:
-        """The rows of all files, Parquet in batches and other files whole.
+        """Read the rows of all files, Parquet in batches and other files whole.
 
         Args:
-            schema: columns of the table, by which the text of CSV and JSON is read; None: types are guessed.
-            text: columns whose text is left as it is, for a cast.
-            part_bytes: Arrow bytes that a batch stays below.
+            schema: columns of the table, whose types the text of CSV and JSON is read as; None: types are inferred.
+            text: columns that are read as text, for a later cast.
+            part_bytes: maximum Arrow bytes of a batch.
 
         Raises:
-            NotFoundError: a file, or a file that fits a glob, is not there; ``path``.
-            FileDamagedError: a file that is not of its format; ``path``.
-            SchemaMismatchError: a value that its column cannot hold; ``path``, ``column``.
-            OptionError: files of other columns; a name or a format that does not say how the file is read.
+            NotFoundError: a file does not exist, or no file matches a glob; ``path``.
+            FileDamagedError: a file is not of its format; ``path``.
+            SchemaMismatchError: a value does not fit its column; ``path``, ``column``.
+            OptionError: files have different columns, or the format of a file is unknown.
         """
         known = pa.schema([]) if schema is None else schema.to_arrow()
         first: tuple[InputFile, set[str]] | None = None
@@ -60,16 +60,16 @@ class FileRows:
                 yield table
 
 
-def format_of(path: str, given: str | None) -> str:
-    """The format of a file: as given, else by its name, ``.gz`` at its end apart.
+def format_of(path: str, format: str | None) -> str:
+    """Return the format of a file: ``format`` if set, else by the suffix of its name without ``.gz``.
 
     Raises:
-        OptionError: the name does not say, or there is no such format.
+        OptionError: the suffix or the format is unknown.
     """
-    if given is not None:
-        if given not in FORMATS:
-            raise OptionError(f"format is one of {', '.join(FORMATS)}, and {given!r} was given", option="format")
-        return "json" if given == "ndjson" else given
+    if format is not None:
+        if format not in FORMATS:
+            raise OptionError(f"format is one of {', '.join(FORMATS)}, and {format!r} was given", option="format")
+        return "json" if format == "ndjson" else format
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise OptionError(
@@ -82,7 +82,7 @@ def format_of(path: str, given: str | None) -> str:
 
 
 def suffix_of(path: str) -> str:
-    """The end of a file's name in small letters, ``.gz`` apart: ``.csv`` for ``Rows.CSV.gz``."""
+    """Suffix of a file's name in lower case, without ``.gz``: ``.csv`` for ``Rows.CSV.gz``."""
     stem, suffix = os.path.splitext(path)
     return (os.path.splitext(stem)[1] if suffix.lower() == ".gz" else suffix).lower()
 

@@ -1,4 +1,4 @@
-"""JSON lines as rows, exactly: the values of the table's types as ``andes table read --output json`` writes them.
+"""JSON lines as rows, with exact values: the forms that ``andes table read --output json`` writes.
 
 ============================  ==========================================================
 integer, boolean, string      themselves
@@ -30,16 +30,16 @@ _FINER = re.compile(r"[.,]\d{7}")
 
 
 def read(file: InputFile, known: pa.Schema, text: Collection[str]) -> pa.Table:
-    """The rows of a file with one JSON object per line, all in memory; a field that no line has is no column.
+    """Read a file with one JSON object per line into memory; its columns are the fields of all lines.
 
     Args:
         file: in UTF-8.
         known: columns of the table, whose types values are read as; others get the type that Arrow infers.
-        text: columns whose values are left as text if one of them does not fit.
+        text: columns that are read as text if one of their values does not fit.
 
     Raises:
-        SchemaMismatchError: a value that its column cannot hold; ``path``, ``column``.
-        FileDamagedError: a line that is no JSON object.
+        SchemaMismatchError: a value does not fit its column; ``path``, ``column``.
+        FileDamagedError: a line is not a JSON object.
     """
     with file.reading("JSON lines"):
         rows = [_object(line, number) for number, line in enumerate(file.lines(), start=1) if line.strip()]
@@ -48,24 +48,24 @@ def read(file: InputFile, known: pa.Schema, text: Collection[str]) -> pa.Table:
 
 
 def parsed(value: Any, type_: pa.DataType) -> Any:
-    """A value of JSON as the Python value for an Arrow type.
+    """Convert a JSON value to the Python value for an Arrow type.
 
     Raises:
-        ValueError, TypeError, ArithmeticError: it is no value of the type.
+        ValueError, TypeError, ArithmeticError: the value does not fit the type.
     """
     if value is None:
         return None
     if pa.types.is_list(type_):
-        return [parsed(each, type_.value_type) for each in _a(list, value)]
+        return [parsed(item, type_.value_type) for item in _a(list, value)]
     if pa.types.is_map(type_):
         items = value.items() if isinstance(value, dict) else _a(list, value)
-        return [(parsed(key, type_.key_type), parsed(each, type_.item_type)) for key, each in items]
+        return [(parsed(key, type_.key_type), parsed(item, type_.item_type)) for key, item in items]
     if pa.types.is_struct(type_):
         fields = {field.name: field.type for field in type_}
         unknown = sorted(set(_a(dict, value)) - set(fields))
         if unknown:
             raise ValueError(f"unknown fields {unknown}")
-        return {name: parsed(value.get(name), each) for name, each in fields.items()}
+        return {name: parsed(value.get(name), field_type) for name, field_type in fields.items()}
     return _parsed_leaf(value, type_)
 
 
@@ -96,7 +96,7 @@ def _parsed_float(value: Any, type_: pa.DataType) -> float:
     if isinstance(value, str) and value not in ("NaN", "Infinity", "-Infinity"):
         raise TypeError(f"{value!r} is no {type_}")
     number = float(value)
-    # What is too large becomes an infinity, in Python and in Arrow.
+    # Python and Arrow turn numbers that are too large into infinities.
     if not isinstance(value, str) and not math.isfinite(pa.scalar(number, type_).as_py()):
         raise ValueError(f"{value} is too large for {type_}")
     return number
@@ -119,10 +119,10 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
 
 
 def _once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(fields)
-    if len(found) < len(fields):
+    row = dict(fields)
+    if len(row) < len(fields):
         raise ValueError("a field stands twice in one object")
-    return found
+    return row
 
 
 def _column(values: list[Any], name: str, known: pa.Schema, text: Collection[str], file: InputFile) -> pa.Array:

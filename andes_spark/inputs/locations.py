@@ -1,4 +1,4 @@
-"""Where input files are: paths, globs and folders resolved to single files, on local disk or S3."""
+"""Locations of input files: paths, globs and folders resolved to files, on local disk or S3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
 
 WRONG = (pa.ArrowException, OSError, EOFError, ValueError, TypeError, ArithmeticError)
-"""What a file that is not of its format raises while it is read."""
+"""Exceptions raised by reads of a file that is not of its format."""
 
 _S3 = re.compile(r"s3a?://", re.IGNORECASE)
 _TABLE_FOLDERS = {"_delta_log": "a Delta table", "_andes": "a table of this library", ".hoodie": "a Hudi table"}
@@ -31,7 +31,7 @@ class Opener(Protocol):
     """Opens a file for reading."""
 
     def __call__(self) -> pa.NativeFile:
-        """The file, at its beginning."""
+        """Open the file at its beginning."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,32 @@ class InputFile:
 
     Attributes:
         path: path or URL, for messages.
-        open: opens it.
+        open: function that opens the file.
     """
 
     path: str
     open: Opener
 
     def open_unpacked(self) -> IO[bytes]:
-        """The bytes of the file, unpacked if its name ends in ``.gz``."""
+        """Open the file, decompressed if its name ends in ``.gz``."""
         raw = cast(Any, self.open())
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw) if self.path.lower().endswith(".gz") else raw)
 
     def lines(self) -> Iterator[bytes]:
-        """The lines of the file, unpacked."""
+        """Lines of the file, decompressed."""
         with self.open_unpacked() as file, io.BufferedReader(cast(Any, file)) as lines:
             yield from lines
 
     @contextmanager
     def reading(self, form: str) -> Iterator[None]:
-        """Say of which file it is that it cannot be read as its format."""
+        """Convert exceptions of a read to FileDamagedError with the name of the file."""
         try:
             yield
         except WRONG as error:
             raise FileDamagedError(f"{self.path} cannot be read as {form}: {error}", path=self.path) from error
 
     def wrong_value(self, what: str, column: str) -> SchemaMismatchError:
-        """The error for a value that its column cannot hold."""
+        """Error for a value that does not fit its column."""
         return SchemaMismatchError(
             f"{self.path} holds a value that its column cannot: {what}; mend it, or cast, and set such rows aside by "
             "max_quarantined (--cast and --max-quarantined on the command line)",
@@ -82,29 +82,29 @@ def is_on_s3(path: str) -> bool:
 def files_at(
     paths: Sequence[str], storage_options: Mapping[str, str] | None, *, suffixes: tuple[str, ...] | None
 ) -> list[InputFile]:
-    """The files that paths name, in the order of the paths and then of their names; never the same one twice.
+    """List the files at some paths, by path and then by name, without duplicates.
 
-    A folder stands for all files below it whose name ends in a known suffix; names that begin with a dot or an
-    underscore are left out.
+    A folder stands for all files below it with a known suffix; names that begin with a dot or an underscore are left
+    out.
 
     Args:
         paths: files, globs and folders: local ones or ``s3://`` URLs.
         storage_options: access to S3.
-        suffixes: ends of the names of files of a folder, ``.gz`` apart; None for all names.
+        suffixes: suffixes of the files of a folder, without ``.gz``; None for all names.
 
     Raises:
-        NotFoundError: nothing is there; ``path``.
-        OptionError: a folder that holds a table rather than files of rows.
+        NotFoundError: no file exists at a path; ``path``.
+        OptionError: a folder is a table.
     """
     files: dict[str, InputFile] = {}
     for path in paths:
-        found = _on_s3(path, storage_options) if is_on_s3(path) else _on_disk(path)
-        folder_of = None if len(found) == 1 and found[0].path.rstrip("/") == path else path
+        files_of_path = _on_s3(path, storage_options) if is_on_s3(path) else _on_disk(path)
+        folder_of = None if len(files_of_path) == 1 and files_of_path[0].path.rstrip("/") == path else path
         if folder_of is not None:
-            found = [file for file in found if suffixes is None or _has_suffix(file.path, suffixes)]
-        if not found:
+            files_of_path = [file for file in files_of_path if suffixes is None or _has_suffix(file.path, suffixes)]
+        if not files_of_path:
             raise NotFoundError(f"{path}: there is no such file, and no file with rows below it", path=path)
-        files |= {file.path: file for file in found if file.path not in files}
+        files |= {file.path: file for file in files_of_path if file.path not in files}
     return list(files.values())
 
 
@@ -160,7 +160,7 @@ def _listed(storage: Storage, url: str, folder: str) -> list[str]:
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
-    """A glob as a regular expression over whole paths: ``*`` stays within a folder, ``**`` does not."""
+    """Convert a glob to a regular expression over whole paths: ``*`` matches within a folder, ``**`` across folders."""
     tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^]]+\]|.", glob)
     special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile(
@@ -182,7 +182,7 @@ def _has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def _refuse_table(folder: str, names: Any) -> None:
-    """Refuse a folder whose files are those of a table: some of them hold rows that the table does not have."""
+    """Refuse the folder of a table: its files may hold rows that were deleted from the table."""
     kind = next((kind for name, kind in _TABLE_FOLDERS.items() if name in names), None)
     if kind is not None:
         raise OptionError(
@@ -193,7 +193,7 @@ def _refuse_table(folder: str, names: Any) -> None:
 
 
 def _refuse_partitions(folder: str, names: Sequence[str]) -> None:
-    """Refuse folders named ``column=value``: the column would be lost."""
+    """Refuse folders named ``column=value``, whose column would be lost."""
     named = next((part for name in names for part in PurePosixPath(name).parts[:-1] if "=" in part), None)
     if named is not None:
         raise OptionError(

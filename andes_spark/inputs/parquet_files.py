@@ -1,6 +1,6 @@
-"""Parquet files of others as rows, a few thousand at a time.
+"""Input files in Parquet, read in batches.
 
-Times stored as INT96, which Spark writes by default and which say no zone, are moments in UTC, as Spark reads them.
+Times stored as INT96, which Spark writes by default, have no zone; they are read as UTC, as Spark does.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _BUFFER_BYTES = 1024 * 1024
 
 
 def read(file: InputFile, part_bytes: int) -> Iterator[pa.Table]:
-    """The rows in batches, at least one; raises FileDamagedError."""
+    """Read the rows in batches, at least one; raise FileDamagedError if the file cannot be read."""
     with file.reading("Parquet"):
-        # Through a buffer: else the column chunks of a whole row group are in memory.
+        # Without a buffer, the column chunks of a whole row group are in memory.
         parquet = pq.ParquetFile(file.open(), buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us")
         schema = _schema(parquet)
         yield schema.empty_table()
@@ -29,11 +29,11 @@ def read(file: InputFile, part_bytes: int) -> Iterator[pa.Table]:
 
 
 def schema_of(file: InputFile) -> Schema:
-    """The columns of a file.
+    """Read the columns of a file.
 
     Raises:
-        FileDamagedError: it is no Parquet file.
-        UnsupportedTableError: a type that cannot be stored.
+        FileDamagedError: the file is not Parquet.
+        UnsupportedTableError: the type of a column cannot be stored.
     """
     with file.reading("Parquet"):
         schema = _schema(pq.ParquetFile(file.open(), coerce_int96_timestamp_unit="us"))
@@ -47,7 +47,7 @@ def _batch_rows(metadata: pq.FileMetaData, part_bytes: int) -> int:
 
 
 def _schema(parquet: pq.ParquetFile) -> pa.Schema:
-    """The columns, without metadata."""
+    """Columns of a file, without metadata."""
     columns = (parquet.schema.column(number) for number in range(len(parquet.schema)))
     moments = {column.path for column in columns if column.physical_type == "INT96"}
     return pa.schema(

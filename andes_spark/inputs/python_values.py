@@ -1,4 +1,4 @@
-"""Rows given as dicts: Python values in the types of the table's columns where they fit without a change."""
+"""Rows as dicts: Python values in the types of the table's columns, if they fit without conversion."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Fits = Callable[[Any], bool]
 
 
 def table_of_dicts(rows: Sequence[Mapping[str, Any]], schema: Schema | None, *, option: str) -> pa.Table:
-    """Rows as a table; a column that a row lacks is NULL there, and no rows have all columns of the table.
+    """Convert rows to a table; a missing column of a row is NULL, and an empty list has all columns of the table.
 
     Args:
         rows: column values by name.
-        schema: columns of the table. Values that they cannot hold as they are get the type that Arrow infers.
-        option: name of the argument that the rows were given as.
+        schema: columns of the table; values that do not fit them get the type that Arrow infers.
+        option: name of the argument with the rows, for messages.
 
     Raises:
-        OptionError: a name that is no text, or a column whose values have no type in common.
+        OptionError: a name is not text, or the values of a column have no common type.
     """
     known = pa.schema([]) if schema is None else schema.to_arrow()
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys(known.names)
@@ -48,7 +48,7 @@ def _column(name: str, values: list[Any], known: pa.Schema, option: str) -> pa.A
             try:
                 return pa.array(values, type_)
             except (pa.ArrowException, ValueError, TypeError, OverflowError):
-                pass  # too large for the type: the inferred one says so in the comparison with the table
+                pass  # too large for the type: the inferred type is refused later, in the comparison with the table
     try:
         return pa.array(values)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
@@ -58,7 +58,7 @@ def _column(name: str, values: list[Any], known: pa.Schema, option: str) -> pa.A
 
 
 def _fits(type_: pa.DataType) -> Fits:
-    """Whether Arrow takes a value for the type without changing it."""
+    """Return a test whether Arrow stores a value in the type without conversion."""
     if pat.is_list(type_):
         element = _or_none(_fits(type_.value_type))
         return lambda value: isinstance(value, list | tuple) and all(map(element, value))

@@ -1,4 +1,4 @@
-"""Rows that callers hand in, brought to Arrow tables; a Spark DataFrame is recognized and not touched."""
+"""Conversion of callers' rows to Arrow tables; a Spark DataFrame is recognized and not converted."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Reading:
     """How rows are read.
 
     Attributes:
-        part_bytes: Arrow bytes at which a stream is cut into tables.
-        schema: columns of the table, by which text of CSV and JSON files and Python values are read; None: unknown.
-        text: columns of files whose text is left as it is, for a cast.
+        part_bytes: Arrow bytes of the tables into which a stream is cut.
+        schema: columns of the table, whose types files of CSV and JSON and Python values are read as; None: unknown.
+        text: columns of files that are read as text, for a later cast.
         storage_options: access to input files on S3.
-        option: name of the argument that the rows were given as, for messages.
+        option: name of the argument with the rows, for messages.
     """
 
     part_bytes: int
@@ -42,41 +42,41 @@ class Reading:
     option: str = "mods"
 
 
-def is_spark(given: Any) -> bool:
-    """Whether something is a Spark DataFrame, classic or Connect; imports nothing."""
-    return _is_a(given, "pyspark.sql", "DataFrame")
+def is_spark(value: Any) -> bool:
+    """Whether a value is a Spark DataFrame, classic or Connect; pyspark is not imported."""
+    return _is_a(value, "pyspark.sql", "DataFrame")
 
 
-def arrow_tables(given: Any, reading: Reading) -> Iterator[pa.Table]:
-    """The rows as Arrow tables, at least one: several of a stream or of files, read as they are asked for.
+def arrow_tables(rows: Any, reading: Reading) -> Iterator[pa.Table]:
+    """Yield the rows as Arrow tables, at least one; streams and files are read lazily.
 
     Raises:
-        OptionError: something else than rows, or rows that polars or Arrow cannot read.
-        FileDamagedError, NotFoundError, SchemaMismatchError: files that cannot be read; ``path``.
+        OptionError: the value is no kind of rows, or polars or Arrow cannot read it.
+        FileDamagedError, NotFoundError, SchemaMismatchError: a file cannot be read; ``path``.
     """
-    files = _files(given, reading)
+    files = _files(rows, reading)
     if files is not None:
         yield from _cut(files.batches(reading.schema, reading.text, reading.part_bytes), reading)
-    elif isinstance(given, pa.Table):
-        yield given
-    elif isinstance(given, pa.RecordBatch):
-        yield pa.Table.from_batches([given])
-    elif isinstance(given, pl.DataFrame):
+    elif isinstance(rows, pa.Table):
+        yield rows
+    elif isinstance(rows, pa.RecordBatch):
+        yield pa.Table.from_batches([rows])
+    elif isinstance(rows, pl.DataFrame):
         with _readable("the polars DataFrame", reading):
-            table = given.to_arrow()
+            table = rows.to_arrow()
         yield table
-    elif _is_a(given, "pandas", "DataFrame"):
-        yield _from_pandas(given, reading)
-    elif isinstance(given, list | tuple) and all(isinstance(row, Mapping) for row in given):
-        yield table_of_dicts(given, reading.schema, option=reading.option)
+    elif _is_a(rows, "pandas", "DataFrame"):
+        yield _from_pandas(rows, reading)
+    elif isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
+        yield table_of_dicts(rows, reading.schema, option=reading.option)
     else:
-        yield from _cut(_stream(given, reading), reading)
+        yield from _cut(_stream(rows, reading), reading)
 
 
-def _files(given: Any, reading: Reading) -> FileRows | None:
-    if isinstance(given, FileRows):
-        return given
-    paths = [given] if isinstance(given, str | os.PathLike) else given
+def _files(rows: Any, reading: Reading) -> FileRows | None:
+    if isinstance(rows, FileRows):
+        return rows
+    paths = [rows] if isinstance(rows, str | os.PathLike) else rows
     if isinstance(paths, list | tuple) and paths and all(isinstance(path, str | os.PathLike) for path in paths):
         texts = tuple(os.fspath(path) for path in paths)
         if all(isinstance(text, str) for text in texts):
@@ -84,31 +84,31 @@ def _files(given: Any, reading: Reading) -> FileRows | None:
     return None
 
 
-def _stream(given: Any, reading: Reading) -> Iterator[pa.Table]:
+def _stream(rows: Any, reading: Reading) -> Iterator[pa.Table]:
     """Batches of a stream as tables, at least one."""
-    name = type(given).__name__
+    name = type(rows).__name__
     with _readable(f"the {name}", reading):
-        if isinstance(given, pl.LazyFrame):
-            yield from _of_lazy_frame(given)
+        if isinstance(rows, pl.LazyFrame):
+            yield from _of_lazy_frame(rows)
             return
-        if isinstance(given, pa.RecordBatchReader):
-            reader = given
-        elif _is_a(given, "pyarrow", "Dataset"):
-            reader = _scanner(given).to_reader()
-        elif hasattr(given, "__arrow_c_stream__"):
-            reader = pa.RecordBatchReader.from_stream(given)
-        elif hasattr(given, "__arrow_c_array__"):
-            yield pa.Table.from_batches([pa.record_batch(given)])
+        if isinstance(rows, pa.RecordBatchReader):
+            reader = rows
+        elif _is_a(rows, "pyarrow", "Dataset"):
+            reader = _scanner(rows).to_reader()
+        elif hasattr(rows, "__arrow_c_stream__"):
+            reader = pa.RecordBatchReader.from_stream(rows)
+        elif hasattr(rows, "__arrow_c_array__"):
+            yield pa.Table.from_batches([pa.record_batch(rows)])
             return
         else:
-            raise OptionError(f"{reading.option}: give {ACCEPTED}; this is {_described(given)}", option=reading.option)
+            raise OptionError(f"{reading.option}: give {ACCEPTED}; this is {_described(rows)}", option=reading.option)
         yield reader.schema.empty_table()
         for batch in reader:
             yield pa.Table.from_batches([batch], reader.schema)
 
 
 def _scanner(dataset: Any) -> Any:
-    """A scanner of a pyarrow Dataset that reads one fragment at a time, and of a Parquet file no row group ahead."""
+    """Scanner of a pyarrow Dataset that reads one fragment at a time, without read-ahead of row groups."""
     from pyarrow import dataset as datasets
 
     if not isinstance(getattr(dataset, "format", None), datasets.ParquetFileFormat):
@@ -127,26 +127,26 @@ def _of_lazy_frame(frame: pl.LazyFrame) -> Iterator[pa.Table]:
 
 
 def _cut(tables: Iterable[pa.Table], reading: Reading) -> Iterator[pa.Table]:
-    """Tables of about ``part_bytes``, none of them empty unless all are; columns of one table have one type."""
-    held: list[pa.Table] = []
+    """Combine and cut tables to about ``part_bytes``; only a single empty table is yielded if there are no rows."""
+    parts: list[pa.Table] = []
     size = 0
     columns: pa.Table | None = None
     some = False
     for table in tables:
         columns = table.slice(0, 0)
-        if held and not columns.schema.equals(held[0].schema):
-            yield pa.concat_tables(held)
-            held, size, some = [], 0, True
+        if parts and not columns.schema.equals(parts[0].schema):
+            yield pa.concat_tables(parts)
+            parts, size, some = [], 0, True
         for piece in _pieces(table, reading.part_bytes):
-            if held and size + piece.nbytes > reading.part_bytes:
-                whole = pa.concat_tables(held)
-                held, size, some = [], 0, True
+            if parts and size + piece.nbytes > reading.part_bytes:
+                whole = pa.concat_tables(parts)
+                parts, size, some = [], 0, True
                 yield whole
                 del whole
-            held.append(piece)
+            parts.append(piece)
             size += piece.nbytes
-    if held:
-        yield pa.concat_tables(held)
+    if parts:
+        yield pa.concat_tables(parts)
     elif columns is not None and not some:
         yield columns
 
@@ -162,7 +162,7 @@ def _pieces(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
 
 @contextmanager
 def _readable(what: str, reading: Reading) -> Iterator[None]:
-    """Name the rows that polars or Arrow cannot read; errors of the caller's own code pass."""
+    """Convert errors of polars and Arrow to OptionError; errors of the caller's own code are raised unchanged."""
     try:
         yield
     except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
@@ -180,16 +180,16 @@ def _from_pandas(frame: Any, reading: Reading) -> pa.Table:
         ) from error
 
 
-def _is_a(given: Any, package: str, name: str) -> bool:
-    """Whether something is of a class of a package that need not be imported."""
+def _is_a(value: Any, package: str, name: str) -> bool:
+    """Whether a value is an instance of a class of a package, without importing the package."""
     return any(
         kind.__name__ == name and (kind.__module__ + ".").startswith((f"{package}.", f"{package}._"))
-        for kind in type(given).__mro__
+        for kind in type(value).__mro__
     )
 
 
-def _described(given: Any) -> str:
-    if isinstance(given, list | tuple):
-        kinds = sorted({type(each).__name__ for each in given})
-        return f"a {type(given).__name__} of {', '.join(kinds)}"
-    return f"a {type(given).__name__}"
+def _described(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        kinds = sorted({type(item).__name__ for item in value})
+        return f"a {type(value).__name__} of {', '.join(kinds)}"
+    return f"a {type(value).__name__}"

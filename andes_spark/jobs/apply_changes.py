@@ -1,4 +1,4 @@
-"""The main job: a change feed of PostgreSQL applied to a table, batch by batch, and shown to a person."""
+"""The main job: apply a change feed of PostgreSQL to a table, batch by batch, and print the results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ApplyChanges(Options):
 
 
 def run(job: ApplyChanges, spark: SparkSession, console: Console) -> bool:
-    """Run the job; returns whether the table is equal to what it was compared with (true without).
+    """Run the job; return False if the table differs from the rows of ``compare_with``.
 
     Raises:
         AndesError: the feed or the table cannot be used; batches applied before stay applied, and the job
@@ -121,8 +121,8 @@ def _cells(result: ApplyResult, batch_id: str) -> list[str]:
     seconds = sum(step.seconds for step in (*result.steps, *result.merge.steps))
     return [
         *cells,
-        *(str(each) for each in (merged.inserted, merged.updated, merged.deleted, merged.folded)),
-        *(str(each) for each in (merged.superseded, merged.late)),
+        *(str(count) for count in (merged.inserted, merged.updated, merged.deleted, merged.folded)),
+        *(str(count) for count in (merged.superseded, merged.late)),
         f"{seconds:.2f}",
     ]
 
@@ -139,13 +139,13 @@ def _show_rows(frame: DataFrame, console: Console) -> None:
 
 
 def _compare(job: ApplyChanges, table: ModTable, spark: SparkSession, console: Console) -> bool:
-    """Compare the table, row for row, with the rows that its source ended with."""
-    wanted = spark.read.parquet(str(job.compare_with))
-    names = ["`" + name.replace("`", "``") + "`" for name in wanted.columns]
-    found = table.read().select(*names)
-    lacking, extra = wanted.exceptAll(found), found.exceptAll(wanted)
+    """Compare the rows of the table with the final rows of its source."""
+    expected = spark.read.parquet(str(job.compare_with))
+    names = ["`" + name.replace("`", "``") + "`" for name in expected.columns]
+    actual = table.read().select(*names)
+    lacking, extra = expected.exceptAll(actual), actual.exceptAll(expected)
     missing, unwanted = lacking.count(), extra.count()
-    rows = found.count()
+    rows = actual.count()
     if missing == unwanted == 0:
         console.print(f"\n[bold green]EQUAL[/bold green]: all {rows} rows are those of {job.compare_with}")
         return True
@@ -188,11 +188,11 @@ def parse(arguments: Sequence[str] | None = None) -> ApplyChanges:
                 type=_split if names else int if declared.kind.form == "count" else str,
                 help=_help(name),
             )
-    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value not in (None, [])}
-    config = given.pop("config", None)
+    options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value not in (None, [])}
+    config = options.pop("config", None)
     document = {} if config is None else read_document(config)
     try:
-        return ApplyChanges.of({**document, **given}, where=config or parser.prog)
+        return ApplyChanges.of({**document, **options}, where=config or parser.prog)
     except OptionError as error:
         if config is not None:
             raise
@@ -200,10 +200,10 @@ def parse(arguments: Sequence[str] | None = None) -> ApplyChanges:
 
 
 def read_document(path: str) -> dict[str, Any]:
-    """The options in a YAML file, by name.
+    """Read the options in a YAML file, by name.
 
     Raises:
-        OptionError: it cannot be read, or is no mapping; ``path``.
+        OptionError: the file cannot be read, or is not a mapping; ``path``.
     """
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,1 +1,1 @@
-"""How work runs: where its parts run, and what is measured, logged and reported of it."""
+"""Execution of work in parts, and its steps, logs and metrics."""

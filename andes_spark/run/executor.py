@@ -1,4 +1,4 @@
-"""Where the context runs its parts: threads of this process, or something handed in that maps over a cluster."""
+"""Executors for the parts of an operation: threads of this process, or tasks of a cluster."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ B = TypeVar("B")
 
 
 class Executor(Protocol):
-    """Maps a function over parts. Function and parts must pickle where ``distributed`` is true.
+    """Map of a function over parts.
 
-    Where ``distributed`` is true, work above the byte budget is better off there.
+    If ``distributed`` is true, function and parts must pickle, and work above the byte budget runs there.
     """
 
     @property
     def distributed(self) -> bool:
-        """Whether parts run in other processes."""
+        """Whether the parts run in other processes."""
 
     @property
     def slots(self) -> int:
-        """Parts that run at the same time."""
+        """Number of parts that run at the same time."""
 
     def map(self, function: Callable[[A], B], parts: Iterable[A], *, step: str) -> list[B]:
-        """Results in the order of ``parts``; the first error ends it. ``step`` names the work to a person."""
+        """Return results in the order of ``parts``, or raise the first error; ``step`` is a name for people."""
 
 
 class LocalExecutor:
-    """Threads of the calling process; one part at a time while each may fill the byte budget."""
+    """Executor with threads of the calling process."""
 
     distributed = False
 
@@ -47,7 +47,7 @@ class LocalExecutor:
 
 
 def ahead(function: Callable[[A], B], parts: Iterable[A], *, slots: int, step: str) -> Iterator[B]:
-    """Results in the order of ``parts``, of which at most ``slots`` are under way or wait to be taken."""
+    """Yield results in the order of ``parts``; at most ``slots`` are computed ahead of the caller."""
     if slots < 2:
         yield from map(function, parts)
         return

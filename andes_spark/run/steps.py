@@ -1,4 +1,4 @@
-"""Steps of an operation: named, measured, and told to whoever wants to follow."""
+"""Steps of an operation: names, measurements and reports of progress."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Progress = Callable[[str], None]
 
 
 class Steps:
-    """Collects the steps of one operation.
+    """Collector of the steps of one operation.
 
     Args:
-        storage: whose requests are counted.
-        progress: told the name of each step as it begins.
-        spark_jobs: counts the Spark jobs run so far; None where there is no Spark.
+        storage: storage with the counts of requests.
+        progress: function called with the name of each step as it begins.
+        spark_jobs: function that returns the number of Spark jobs so far; None without Spark.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure what happens inside; an error leaves no step behind."""
+        """Measure a block of code as a step; a block that raises is not recorded."""
         if self._progress is not None:
             self._progress(name)
         begun, before, jobs = time.perf_counter(), self._storage.counts.snapshot(), self._spark_jobs()
@@ -59,5 +59,5 @@ class Steps:
 
     @property
     def done(self) -> tuple[Step, ...]:
-        """Steps so far, in the order in which they began first; repeated ones are one."""
+        """Completed steps, by their first start; repeated steps are added up."""
         return tuple(self._done.values())

@@ -1,6 +1,6 @@
-"""What operators see of a verb: one log record at its beginning, one at its end, and its metrics.
+"""Log records and metrics of a verb, for operators: one record at its start, one at its end.
 
-Log records name the table, versions, counts and errors; options, and with them credentials, never reach this module.
+Log records name the table, versions, counts and errors; options, which may hold credentials, never reach this module.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _KINDS = ("get", "put", "put_if_absent", "list", "delete", "head")
 
 @dataclass
 class Report:
-    """Facts about one run of a verb, filled in while it runs.
+    """Report of one run of a verb, filled in while it runs.
 
     Attributes:
-        version: version of the table that it made or read.
-        rows: rows by kind, such as ``received`` and ``quarantined``.
-        merged_mods: mods that a merge took, by what became of them.
-        conflicts: versions that other writers committed in between.
-        advisory_failures: steps beside a commit that failed.
+        version: version of the table that was committed or read.
+        rows: number of rows by kind, such as ``received`` and ``quarantined``.
+        merged_mods: number of merged mods by outcome.
+        conflicts: number of versions that other writers committed in between.
+        advisory_failures: number of failed advisory steps.
     """
 
     version: int | None = None
@@ -41,13 +41,13 @@ class Report:
 def observed(
     verb: str, storage: Storage, metrics: Metrics | None, *, spark_jobs: Callable[[], int] = lambda: 0
 ) -> Iterator[Report]:
-    """Log a verb and report its metrics when it ends, also by an error.
+    """Log a verb, and report its metrics at its end or error.
 
     Args:
-        verb: such as ``"apply"``.
-        storage: the table's folder, whose requests are counted.
-        metrics: takes the metrics; None for none.
-        spark_jobs: number of Spark jobs run so far.
+        verb: name of the verb, such as ``"apply"``.
+        storage: the table's folder, with the counts of requests.
+        metrics: hook for the metrics; None for none.
+        spark_jobs: function that returns the number of Spark jobs so far.
     """
     table, report, outcome = storage.url, Report(), "ok"
     before, jobs, begun = storage.counts.snapshot(), spark_jobs(), time.perf_counter()
@@ -89,7 +89,7 @@ def _values(report: Report, spent: Tally, spark_jobs: int) -> Iterator[tuple[str
 
 
 def _send(metrics: Metrics, name: str, value: float, labels: Mapping[str, str]) -> None:
-    """Hand one metric over; a hook that fails is a warning in the log, since the verb is done."""
+    """Call the hook with one metric; its failure is only logged, since the verb is done."""
     try:
         metrics(f"andes_spark.{name}", value, labels)
     except Exception:

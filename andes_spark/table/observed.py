@@ -33,6 +33,6 @@ def _fill(report: Report, result: Any) -> None:
         report.advisory_failures = len(result.advisory)
         result = result.merge
     if isinstance(result, MergeResult):
-        report.merged_mods = {each.name: getattr(result.counts, each.name) for each in fields(result.counts)}
+        report.merged_mods = {count.name: getattr(result.counts, count.name) for count in fields(result.counts)}
     if isinstance(result, pa.Table):
         report.rows = {"read": result.num_rows}

@@ -205,9 +205,9 @@ class OpenTable:
         Nothing depends on it being right: a roll-up that assumed too little makes its readers read more, and one that
         assumed too much makes them go back to the roll-up before.
         """
-        told = read_note(self.storage).applied or 0
+        noted = read_note(self.storage).applied or 0
         roll_up = self.log.manifest(self.log.last_roll_up).roll_up
-        return max(self.log.applied, told if told <= self.log.head else 0, 0 if roll_up is None else roll_up.applied)
+        return max(self.log.applied, noted if noted <= self.log.head else 0, 0 if roll_up is None else roll_up.applied)
 
     def roll_up(self, version: int, time: int) -> RollUp:
         """What the manifest of every 10th version, dated ``time``, repeats of the log before it."""
@@ -243,7 +243,7 @@ class OpenTable:
         return 0 if self._executor is None else self._executor.jobs
 
 
-def process_settings(given: Settings | None, *, spark: Any, progress: Any) -> Settings:
+def process_settings(settings: Settings | None, *, spark: Any, progress: Any) -> Settings:
     """The settings of the process, by default the usual ones; refuses what is of another kind.
 
     Raises:
@@ -251,8 +251,8 @@ def process_settings(given: Settings | None, *, spark: Any, progress: Any) -> Se
     """
     require("spark", spark, Kind("a SparkSession", is_session).or_none())
     require("progress", progress, Kind("a function that is called with text", callable).or_none())
-    require("settings", given, Kind("a Settings object", lambda value: isinstance(value, Settings)).or_none())
-    return given if given is not None else Settings()
+    require("settings", settings, Kind("a Settings object", lambda value: isinstance(value, Settings)).or_none())
+    return settings if settings is not None else Settings()
 
 
 def shape_of(definition: Definition, table: str) -> TableShape:

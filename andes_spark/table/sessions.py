@@ -17,10 +17,10 @@ def active_session() -> Any:
     return module.SparkSession.getActiveSession()
 
 
-def is_session(given: Any) -> bool:
+def is_session(value: Any) -> bool:
     """Whether something is a Spark session, classic or Connect; imports nothing."""
     return any(
-        kind.__module__.startswith("pyspark.sql") and kind.__name__ == "SparkSession" for kind in type(given).__mro__
+        kind.__module__.startswith("pyspark.sql") and kind.__name__ == "SparkSession" for kind in type(value).__mro__
     )
 
 
@@ -48,7 +48,7 @@ def s3_options(session: Any) -> dict[str, str]:
     if endpoint is not None and "://" not in endpoint:
         secure = (setting("connection.ssl.enabled") or "true").lower() == "true"
         endpoint = f"{'https' if secure else 'http'}://{endpoint}"
-    found = {
+    options = {
         "aws_endpoint": endpoint,
         "aws_region": setting("endpoint.region"),
         "aws_access_key_id": setting("access.key"),
@@ -56,4 +56,4 @@ def s3_options(session: Any) -> dict[str, str]:
         "aws_session_token": setting("session.token"),
         "aws_allow_http": "true" if endpoint is not None and endpoint.startswith("http://") else None,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}

@@ -60,8 +60,8 @@ class VerifyResult(Displayed):
 
     def summary(self) -> str:
         """See ``Displayed``."""
-        found = "nothing is wrong" if self.ok else count_text(len(self.problems), "problems")
-        return f"{found}; version {self.version}, {count_text(self.files, 'files')}, {count_text(self.rows, 'rows')}"
+        result = "nothing is wrong" if self.ok else count_text(len(self.problems), "problems")
+        return f"{result}; version {self.version}, {count_text(self.files, 'files')}, {count_text(self.rows, 'rows')}"
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
@@ -106,7 +106,7 @@ def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapsho
     origin = manifests[0].origin
     start_state = load_state(open_table.storage, version=origin.delta_version if origin else 0)
     start = BaseSnapshot(start_state, 0, no_record(open_table.table_id))
-    versions = [each.pending for each in manifests[1 : base.applied + 1]]
+    versions = [manifest.pending for manifest in manifests[1 : base.applied + 1]]
     expected = case_of(start, pending_of(versions, shape.versions, shape.columns), shape)
     actual = case_of(base, Pending((), ()), shape)
     for bounds in _bounds(open_table, expected, actual):
@@ -115,7 +115,7 @@ def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapsho
 
 def _bounds(open_table: OpenTable, expected: EvaluationInput, actual: EvaluationInput) -> list[KeyRange | None]:
     sizes = estimate(expected)
-    rows = sum(each.file.size for each in actual.files) * 8
+    rows = sum(numbered.file.size for numbered in actual.files) * 8
     total = sizes.mods + sizes.narrow + sizes.scan + rows
     if total <= open_table.settings.byte_budget or expected.pending.rows == 0:
         return [None]

@@ -98,12 +98,12 @@ def _listed(
     return frozenset(names) - frozenset(of_table) if of_table or not dropped else None, dropped
 
 
-def _check_names(option: str, given: Any, names: Sequence[str], keyed: Sequence[str]) -> None:
-    unknown = sorted(set(given) - set(names))
+def _check_names(option: str, chosen: Any, names: Sequence[str], keyed: Sequence[str]) -> None:
+    unknown = sorted(set(chosen) - set(names))
     if unknown:
         raise OptionError(f"{option} names {unknown}, which the table does not have", option=option)
-    if set(given) & set(keyed):
+    if set(chosen) & set(keyed):
         raise OptionError(
-            f"{option} names {sorted(set(given) & set(keyed))}: key and sequence are part of every mod",
+            f"{option} names {sorted(set(chosen) & set(keyed))}: key and sequence are part of every mod",
             option=option,
         )

@@ -47,23 +47,23 @@ _FILES_NAMED = 3
 _OURS = re.compile(r"(_andes/.*|_andes_clock|_delta_log/.*|part-[0-9a-f-]{36}\.zstd\.parquet)", re.DOTALL)
 
 
-def read_schema(given: Any) -> Schema:
+def read_schema(value: Any) -> Schema:
     """A schema given as StructType, DDL string, pyarrow Schema or ``Schema``.
 
     Raises:
         OptionError: something else, or a syntax error.
         UnsupportedTableError: a type that cannot be stored.
     """
-    if isinstance(given, Schema):
-        return given
-    if isinstance(given, str):
-        return Schema.from_ddl(given)
-    if isinstance(given, pa.Schema):
-        return Schema.from_arrow(given)
-    if any(kind.__module__ == "pyspark.sql.types" and kind.__name__ == "StructType" for kind in type(given).__mro__):
-        return Schema.from_json(given.json())
+    if isinstance(value, Schema):
+        return value
+    if isinstance(value, str):
+        return Schema.from_ddl(value)
+    if isinstance(value, pa.Schema):
+        return Schema.from_arrow(value)
+    if any(kind.__module__ == "pyspark.sql.types" and kind.__name__ == "StructType" for kind in type(value).__mro__):
+        return Schema.from_json(value.json())
     raise OptionError(
-        f"schema must be a StructType, a DDL string or a pyarrow Schema, not {type(given).__name__}",
+        f"schema must be a StructType, a DDL string or a pyarrow Schema, not {type(value).__name__}",
         option="schema",
     )
 
@@ -187,15 +187,15 @@ def _refuse_remains(storage: Storage, *, begun: bool) -> None:
 
     A create that was interrupted leaves nothing below ``_andes``, since its first file there is manifest 0.
     """
-    found = next((info.path for info in storage.list("_andes")), None)
-    if found is None and begun and storage.size(entry_path(1)) is not None:
-        found = entry_path(1)
-    if found is None:
+    remains = next((info.path for info in storage.list("_andes")), None)
+    if remains is None and begun and storage.size(entry_path(1)) is not None:
+        remains = entry_path(1)
+    if remains is None:
         return
     if storage.size(manifest_path(0)) is not None:
         raise exists(storage)  # created meanwhile
     raise LogDamagedError(
-        f"{storage.url}: {manifest_path(0)} is missing, and {found} is there: a table that was here has lost its "
+        f"{storage.url}: {manifest_path(0)} is missing, and {remains} is there: a table that was here has lost its "
         "manifests; restore them, or delete the folder",
         table=storage.url,
         path=manifest_path(0),

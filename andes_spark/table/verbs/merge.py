@@ -119,7 +119,7 @@ def run_merge(
     if is_long:
         advisory.run("taking the merge lease", lease.acquire, consequence=consequence)
     try:
-        rounds = _run_rounds(open_table, snapshot, steps, advisory, warm, told=is_long)
+        rounds = _run_rounds(open_table, snapshot, steps, advisory, warm, is_long=is_long)
     except BaseException:
         if is_long:
             advisory.run("releasing the merge lease", partial(lease.release, None), consequence=consequence)
@@ -157,7 +157,7 @@ class _Rounds:
 
 
 def _run_rounds(
-    open_table: OpenTable, snapshot: BaseSnapshot, steps: Steps, advisory: Advisory, warm: Warm | None, *, told: bool
+    open_table: OpenTable, snapshot: BaseSnapshot, steps: Steps, advisory: Advisory, warm: Warm | None, *, is_long: bool
 ) -> _Rounds:
     """The first round, which may fail, and what follows it, which is advisory.
 
@@ -168,7 +168,7 @@ def _run_rounds(
     if merged is None:
         return _Rounds()
     rounds = _compacted(open_table, _Rounds(merged, merged.counts), steps, advisory)
-    for _ in range(open_table.settings.merge_rounds - 1 if told else 0):
+    for _ in range(open_table.settings.merge_rounds - 1 if is_long else 0):
         newer = advisory.run(
             "merging newer versions",
             lambda: (

@@ -190,7 +190,10 @@ def _files_for(case: EvaluationInput, condition: Condition | None) -> list[Numbe
     if condition is None:
         return list(case.files)
     flags = may_hold(
-        [each.file for each in case.files], case.shape.schema, case.shape.partition_by, condition.form(case.shape.arrow)
+        [numbered.file for numbered in case.files],
+        case.shape.schema,
+        case.shape.partition_by,
+        condition.form(case.shape.arrow),
     )
     return list(itertools.compress(case.files, flags))
 

@@ -160,10 +160,10 @@ def status(open_table: OpenTable) -> Status:
         pending_bytes=snapshot.case.pending.bytes,
         pending_since=_pending_since(open_table, snapshot),
         last_apply=_last_apply(open_table, snapshot.version),
-        last_merge=next((each.time for each in _merges(open_table, snapshot.base.version, _RECENT)), None),
+        last_merge=next((entry.time for entry in _merges(open_table, snapshot.base.version, _RECENT)), None),
         log_bytes=sum(sizes.values()),
         mod_bytes=sizes.get("mods", 0),
-        rows=None if None in live else sum(each for each in live if each is not None),
+        rows=None if None in live else sum(count for count in live if count is not None),
         files=len(live),
         bytes=sum(file.size for file in files),
         deleted_rows=sum(file.vector.cardinality for file in files if file.vector is not None),
@@ -327,7 +327,7 @@ def _by_law(open_table: OpenTable, files: list[SideFile], case: EvaluationInput)
     refused: list[tuple[str, int, int, str]] = []
     for file in files:
         rows = read_entry(open_table.storage, file, table=open_table.table, columns=QUARANTINED_SCHEMA.names)
-        refused += [(each["path"], each["version"], each["row"], each["reason"]) for each in rows.to_pylist()]
+        refused += [(record["path"], record["version"], record["row"], record["reason"]) for record in rows.to_pylist()]
     done = evaluated(open_table.storage, case, open_table.settings, columns=case.shape.columns.key)
     if done is not None:
         for row in done.quarantined.to_dicts():
@@ -340,7 +340,7 @@ def _law_rows(
     open_table: OpenTable, path: str, version: int, rows: list[tuple[int, str]], schema: pa.Schema
 ) -> pa.Table:
     """Mods of one file that the law set aside; the file is read once."""
-    entry = next(each for each in files_of(open_table.log.manifest(version).events) if each.path == path)
+    entry = next(candidate for candidate in files_of(open_table.log.manifest(version).events) if candidate.path == path)
     data = read_entry(open_table.storage, entry, table=open_table.table)
     numbers = [row for row, _ in rows]
     picked = data.drop_columns([name for name in (OP, PRESENT) if name in data.column_names]).take(pa.array(numbers))

@@ -130,7 +130,7 @@ class Binder:
         """A value as one of a kind that is common to it and others.
 
         Raises:
-            OptionError: too many digits for a decimal, or a rounding that engines do differently.
+            OptionError: too many digits for a decimal.
         """
         if node.kind == kind:
             return node
@@ -156,11 +156,6 @@ class Binder:
         if isinstance(node, tree.Value):
             # Python divides integers to the nearest double, as Spark reads a decimal.
             return tree.Value(DOUBLE, None if node.value is None else node.value / 10**own.scale)
-        if own.scale and not own.divides_exactly and not isinstance(node, tree.Reference):
-            raise self.source.error(
-                "it has the result of arithmetic on decimals beside a double, to which engines round it differently; "
-                + self.source.way()
-            )
         return tree.As(DOUBLE, node)
 
     def compare(self, comparison: tree.Comparison, left: tree.Node, right: tree.Node) -> tree.Node:

@@ -14,9 +14,6 @@ from andes_spark.schema import types as dt
 
 MAX_DIGITS = dt.MAX_DECIMAL_PRECISION
 _LONG = range(-(2**63), 2**63)
-# A double has 53 bits, and ten to the 22nd is the largest power of ten that it holds exactly.
-_EXACT_IN_DOUBLE = 2**53
-_LARGEST_EXACT_POWER = 22
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,6 @@ class Exact:
     def is_long(self) -> bool:
         """Whether the values are whole numbers of 64 bits: BIGINT to Spark and Int64 to polars."""
         return self.scale == 0 and self.low in _LONG and self.high in _LONG
-
-    @property
-    def divides_exactly(self) -> bool:
-        """Whether integer and divisor are exact as doubles, so that their quotient is the nearest double."""
-        return max(abs(self.low), abs(self.high)) <= _EXACT_IN_DOUBLE and self.scale <= _LARGEST_EXACT_POWER
 
     def with_scale(self, scale: int) -> Exact:
         """The same values with more digits after the point."""

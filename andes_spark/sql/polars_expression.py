@@ -125,11 +125,8 @@ def _as(kind: Kind, operand: tree.Node) -> pl.Expr:
         return wide * pl.lit(10**factor, dtype=_type(kind)) if factor else wide
     if not isinstance(operand.kind, Exact) or operand.kind.scale == 0:
         return value.cast(_type(kind))
-    if operand.kind.divides_exactly:
-        return value.cast(pl.Float64) / pl.lit(float(10**operand.kind.scale))
-    # Digits that a double does not hold: as text they become the nearest one, as in Spark.
-    assert isinstance(operand, tree.Reference)
-    return _field(operand.path).cast(pl.String).cast(pl.Float64)
+    # As text it becomes the nearest double, as in Spark; polars divides by a constant by multiplying, and rounds twice.
+    return (value.cast(pl.String) + pl.lit(f"e-{operand.kind.scale}")).cast(pl.Float64)
 
 
 def _balanced(join: Callable[[pl.Expr, pl.Expr], pl.Expr], operands: list[pl.Expr]) -> pl.Expr:

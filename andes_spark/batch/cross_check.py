@@ -164,6 +164,8 @@ def check_across(
         bounds = bucket_bounds(storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
         check = CrossCheck(storage, plan, pending)
         if in_tasks:
+            # Tasks open the files through storage of their own.
+            storage.scheduler.barrier()
             buckets_repeats = chosen.map(check, bounds, step="check across parts")
         else:
             buckets_repeats = [check(bucket) for bucket in bounds]

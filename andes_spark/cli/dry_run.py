@@ -36,7 +36,7 @@ class DryRun:
         """See ``Storage.get``."""
         data = self.find(path)
         if data is None:
-            raise NotFoundError(f"There is no {path!r} in {self.url}.", path=path)
+            raise NotFoundError(f"There is no {path!r} in {self.url}", path=path)
         return data
 
     def find(self, path: str) -> bytes | None:

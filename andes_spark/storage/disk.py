@@ -2,7 +2,7 @@
 
 Durable means fsynced: the file, and every folder that had to be created or that got a new name. Folders are
 walked from the table's folder by descriptors that follow no symbolic link, so that no path can lead out of
-it, even while somebody changes the tree.
+it, even while another process changes the tree.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from andes_spark.storage.interface import (
 from andes_spark.storage.scheduler import InlineScheduler
 
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK}
-# After these nobody knows whether a network file system made the link.
+# Errors after which it is unknown whether a network file system made the link.
 _UNCLEAR = {errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ECONNRESET, errno.EHOSTDOWN, errno.ENETDOWN}
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,7 +51,7 @@ class DiskStorage:
 
     def __init__(self, root: str) -> None:
         if not os.path.isabs(root):
-            raise OptionError(f"The folder {root!r} is not absolute: use open_storage().", url=root)
+            raise OptionError(f"The folder {root!r} is not absolute: use open_storage()", url=root)
         self.url = os.path.normpath(root)
         self.counts = Requests()
         self.scheduler = InlineScheduler()
@@ -85,8 +85,8 @@ class DiskStorage:
 
     def size(self, path: str) -> int | None:
         """See ``Storage.size``."""
-        found = self.info(path)
-        return None if found is None else found.size
+        info = self.info(path)
+        return None if info is None else info.size
 
     def info(self, path: str) -> ObjectInfo | None:
         """See ``Storage.info``."""
@@ -98,11 +98,11 @@ class DiskStorage:
             suppress(FileNotFoundError),
             self._folder(folder) as parent,
         ):
-            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if stat.S_ISLNK(found.st_mode):
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
                 raise symbolic_link(self.url, path)
-            if stat.S_ISREG(found.st_mode):
-                return ObjectInfo(path, found.st_size, found.st_mtime_ns // 1_000_000)
+            if stat.S_ISREG(status.st_mode):
+                return ObjectInfo(path, status.st_size, status.st_mtime_ns // 1_000_000)
         return None
 
     def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
@@ -116,7 +116,7 @@ class DiskStorage:
             self._temporary(parent, data, sync=sync) as (temp, _),
         ):
             if not sync:
-                # A replaced file is written out at once by ext4, which takes longer than all else here.
+                # ext4 writes a file out at once when a rename replaces it, so the old file is deleted first.
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=parent)
             os.rename(temp, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -157,7 +157,7 @@ class DiskStorage:
             if error.errno in _NO_LINKS:
                 raise UnsupportedTableError(
                     f"{self.url} lies on a file system without hard links ({os.strerror(error.errno)}), "
-                    "where two writers could commit one version: put the table on a local disk or on S3.",
+                    "where two writers could commit one version: put the table on a local disk or on S3",
                     feature="hard links",
                     path=path,
                 ) from error
@@ -165,7 +165,7 @@ class DiskStorage:
         return PutOutcome.CREATED
 
     def delete(self, paths: Iterable[str]) -> None:
-        """See ``Storage.delete``. Folders stay: an empty one harms nobody, and a writer may be using it."""
+        """See ``Storage.delete``. Folders are kept, since a writer may be using an empty one."""
         checked = sorted(_split(check_path(path)) for path in paths)
         self.counts.add("delete", len(checked))
         for folder, names in groupby(checked, key=lambda pair: pair[0]):
@@ -193,7 +193,7 @@ class DiskStorage:
 
     def _entries(self, folder: str, after: str | None) -> Sequence[tuple[str, ObjectInfo | None]]:
         """Files, and folders as None, in the order in which their paths, and those below them, sort."""
-        found: list[tuple[str, str, ObjectInfo | None]] = []
+        children: list[tuple[str, str, ObjectInfo | None]] = []
         above = f"{folder}/" if folder else ""
         first = after.removeprefix(above) if after is not None and after.startswith(above) else ""
         with (
@@ -204,7 +204,7 @@ class DiskStorage:
         ):
             for entry in entries:
                 if entry.name < first and not first.startswith(entry.name):
-                    continue  # at once: a log of a thousand versions is listed for the last ten
+                    continue  # before stat: most names of a long log are skipped
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 is_folder = entry.is_dir(follow_symlinks=False)
                 order = path + "/" if is_folder else path
@@ -212,14 +212,14 @@ class DiskStorage:
                 if skipped or not (is_folder or entry.is_file(follow_symlinks=False)) or not _usable(path):
                     continue
                 if is_folder:
-                    found.append((order, path, None))
+                    children.append((order, path, None))
                     continue
                 with suppress(FileNotFoundError):  # deleted meanwhile
                     status = entry.stat(follow_symlinks=False)
                     info = ObjectInfo(path, status.st_size, status.st_mtime_ns // 1_000_000)
-                    found.append((order, path, info))
-        found.sort(key=lambda item: item[0])
-        return [(path, info) for _, path, info in found]
+                    children.append((order, path, info))
+        children.sort(key=lambda item: item[0])
+        return [(path, info) for _, path, info in children]
 
     def open_input(self, path: str) -> pa.NativeFile:
         """See ``Storage.open_input``: the file is mapped into memory, and stays so while data uses it."""
@@ -250,10 +250,10 @@ class DiskStorage:
             return DiskOutput(path, root=self.url, parent=os.dup(parent), handle=handle, counts=self.counts)
 
     def _absent(self, path: str) -> NotFoundError:
-        return NotFoundError(f"There is no {path!r} in {self.url}.", path=path, url=self.url)
+        return NotFoundError(f"There is no {path!r} in {self.url}", path=path, url=self.url)
 
     def _open_read(self, path: str) -> int | None:
-        """A descriptor of a regular file, None if there is none."""
+        """Descriptor of a regular file, None if it does not exist."""
         folder, name = _split(path)
         with suppress(FileNotFoundError), self._folder(folder) as parent:
             handle = os.open(name, _READ_FLAGS, dir_fd=parent)
@@ -264,7 +264,7 @@ class DiskStorage:
 
     @contextmanager
     def _folder(self, folder: str, *, create: bool = False) -> Iterator[int]:
-        """A descriptor of a folder of the table. Without ``create`` a missing one is FileNotFoundError."""
+        """A descriptor of a folder of the table. Raises FileNotFoundError for a missing folder without ``create``."""
         current = self._open_root(create=create)
         try:
             walked = ""
@@ -320,7 +320,7 @@ class DiskStorage:
             if create:
                 raise
             raise FileNotFoundError(errno.ENOENT, "a file, not a folder", path) from error
-        # Somebody else may have created the folder and not synced it yet: once per object we make sure.
+        # Another writer may have created the folder and not synced it yet, so sync it once per object.
         if create and path not in self._durable:
             make_durable(parent, self.counts)
             with self._lock:
@@ -338,7 +338,7 @@ class DiskStorage:
                 make_durable(handle, self.counts)
             yield temp, handle
         finally:
-            # Neither may hide the outcome: what had to be synced is, and a file left behind is never listed.
+            # Cleaning up must not hide the outcome: the data is synced, and temporary files are never listed.
             with suppress(OSError):
                 os.close(handle)
             with suppress(OSError):

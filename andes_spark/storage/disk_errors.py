@@ -1,4 +1,4 @@
-"""What an error of the operating system means for a table's folder."""
+"""Errors of the operating system as errors of the library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def translated(action: str, root: str, path: str) -> Iterator[None]:
-    """The one place where errors of the operating system become those of the library."""
+    """Raise errors of the operating system as errors of the library."""
     try:
         yield
     except OSError as error:
@@ -31,28 +31,28 @@ def translated(action: str, root: str, path: str) -> Iterator[None]:
 
 
 def translate(error: OSError, action: str, root: str, path: str) -> AndesError:
-    """The library's error for one of the operating system."""
+    """Error of the library for an error of the operating system."""
     code = error.errno
-    what = f"Could not {action} {path!r} in {root}: {os.strerror(code) if code else error}."
+    what = f"Could not {action} {path!r} in {root}: {os.strerror(code) if code else error}"
     known = {"path": path, "url": root, "errno": code}
     if code == errno.ELOOP:
         return symbolic_link(root, path)
     if code == errno.ENAMETOOLONG:
-        return OptionError(f"{what} One of its names is longer than this file system allows.", **known)
+        return OptionError(f"{what}; one of its names is longer than this file system allows", **known)
     if code in _FULL:
-        return StorageFullError(f"{what} Free some space, or raise the quota or file size limit.", **known)
+        return StorageFullError(f"{what}; free some space, or raise the quota or file size limit", **known)
     if code in _DENIED:
-        return AccessDeniedError(f"{what} Check the owner and the permissions of the folder.", **known)
+        return AccessDeniedError(f"{what}; check the owner and the permissions of the folder", **known)
     if code == errno.EEXIST:
-        return StorageError(f"{what} Output files need unique names.", **known)
+        return StorageError(f"{what}; output files need unique names", **known)
     if code == errno.ENOTDIR:
-        return StorageError(f"{what} A file stands where a folder is needed: move it away.", **known)
-    return StorageError(f"{what} Check the disk and try again.", **known)
+        return StorageError(f"{what}; a file stands where a folder is needed: move it away", **known)
+    return StorageError(f"{what}; check the disk and try again", **known)
 
 
 @contextmanager
 def file_as_absent() -> Iterator[None]:
-    """A file where a folder was expected: for a reader, nothing is there."""
+    """Treat a file in the place of a folder as a missing path, for readers."""
     try:
         yield
     except NotADirectoryError as error:
@@ -60,10 +60,10 @@ def file_as_absent() -> Iterator[None]:
 
 
 def symbolic_link(root: str, path: str) -> UnsupportedTableError:
-    """The refusal of a link: what it leads to is not under the table's control."""
+    """Error for a symbolic link, whose target is not under the table's control."""
     return UnsupportedTableError(
         f"{path!r} in {root} is, or lies behind, a symbolic link, which could lead out of the folder: "
-        "put the file itself there.",
+        "put the file itself there",
         feature="symbolic link",
         path=path,
         url=root,

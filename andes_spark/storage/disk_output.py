@@ -1,4 +1,4 @@
-"""A new file on disk, and the one way in which anything here is made durable."""
+"""New files on disk, and fsync of files and folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from andes_spark.storage.interface import OutputFile, Requests
 
 
 def make_durable(handle: int, counts: Requests) -> None:
-    """Make a file or a folder durable, and counts the seconds."""
+    """Make a file or a folder durable, and count the seconds."""
     start = time.perf_counter()
     try:
         os.fsync(handle)
@@ -20,7 +20,7 @@ def make_durable(handle: int, counts: Requests) -> None:
 
 
 def write_all(handle: int, data: memoryview) -> None:
-    """Write all bytes, in as many calls as it takes."""
+    """Write all bytes, with as many calls as needed."""
     while data:
         data = data[os.write(handle, data) :]
 
@@ -28,7 +28,7 @@ def write_all(handle: int, data: memoryview) -> None:
 class DiskOutput(OutputFile):
     """``OutputFile`` on disk.
 
-    Not buffered: whoever writes little at a time gathers it first.
+    Not buffered: callers gather small writes themselves.
 
     Args:
         path: path in the table's folder, for messages.

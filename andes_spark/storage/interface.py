@@ -1,7 +1,7 @@
-"""What a store must do for a table, and what every store shares: paths, counters, outcomes, output files.
+"""The interface of stores, and their common parts: paths, counters, outcomes, output files.
 
-A store is one table's folder. Its one strong promise is ``put_if_absent``: of all writers that ever ask
-for a name, at most one creates it. Everything that commits rests on that call alone.
+A store is one table's folder. Its one strong promise is ``put_if_absent``: of all writers that ask
+for a name, at most one creates it. All commits depend on that call alone.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\\\\\ud800-\udfff]")
 
 
 class PutOutcome(Enum):
-    """What became of a ``put_if_absent``.
+    """Outcome of ``put_if_absent``.
 
-    ``UNKNOWN`` means that nobody can say: the request may have reached the store. The caller reads the
-    object and compares; it never cleans up first. ``EXISTS`` is no proof of a lost race either: who asks
-    again after ``UNKNOWN`` may meet its own object.
+    With ``UNKNOWN`` the request may have reached the store: the caller reads the object and compares, and
+    never cleans up first. ``EXISTS`` is no proof of a lost race either: a call repeated after ``UNKNOWN``
+    may meet the caller's own object.
     """
 
     CREATED = "created"
@@ -55,11 +55,10 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a store did, at one moment or between two: requests by kind, bytes, seconds spent in fsync.
+    """Work of a store, in total or between two moments: requests by kind, bytes, seconds spent in fsync.
 
     On disk a request is a call, on S3 a request to the service as far as its client shows them (its own
-    retries are not counted). ``bytes_read`` leaves out memory-mapped files, of which nobody knows how much
-    is read.
+    retries are not counted). ``bytes_read`` leaves out memory-mapped files.
     """
 
     get: int = 0
@@ -78,11 +77,11 @@ class Tally:
         return self.get + self.put + self.put_if_absent + self.list + self.delete + self.head
 
     def minus(self, earlier: Tally) -> Tally:
-        """What happened since ``earlier``."""
+        """Difference to ``earlier``."""
         return Tally(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
 
     def plus(self, other: Tally) -> Tally:
-        """Both together, to sum the work of several tasks."""
+        """Sum of both, for the work of several tasks."""
         return Tally(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
@@ -94,7 +93,7 @@ class Requests:
         self._values: dict[str, float] = asdict(Tally())
 
     def add(self, kind: Kind, times: int = 1, *, read: int = 0, written: int = 0) -> None:
-        """Count ``times`` requests of a kind with the bytes that they moved."""
+        """Count ``times`` requests of a kind with their bytes."""
         with self._lock:
             self._values[kind] += times
             self._values["bytes_read"] += read
@@ -112,21 +111,21 @@ class Requests:
             self._values["sync_seconds"] += seconds
 
     def snapshot(self) -> Tally:
-        """The counters as they are now, as a frozen copy."""
+        """Frozen copy of the counters."""
         with self._lock:
             return Tally(**self._values)  # type: ignore[arg-type]  # every field but the last stays an int
 
     def minus(self, earlier: Tally) -> Tally:
-        """What happened since ``earlier`` was taken."""
+        """Difference to ``earlier``."""
         return self.snapshot().minus(earlier)
 
 
 class OutputFile(ABC):
-    """A new object, written front to back; it exists for others, durably, when ``close`` returned.
+    """A new object, written front to back; visible and durable once ``close`` returns.
 
     Usable as the sink of ``pa.PythonFile`` and ``pq.ParquetWriter``. Leaving its ``with`` block by an
-    exception aborts it. After ``abort`` further writes are dropped in silence, since a Parquet writer that
-    is thrown away still writes its footer. One thread at a time may use it.
+    exception aborts it. After ``abort`` further writes are ignored, since a discarded Parquet writer
+    still writes its footer. Not thread-safe.
     """
 
     mode = "wb"
@@ -139,7 +138,7 @@ class OutputFile(ABC):
 
     @abstractmethod
     def _append(self, data: memoryview) -> None:
-        """Take the next bytes; the view is only valid during the call."""
+        """Append bytes; the view is only valid during the call."""
 
     @abstractmethod
     def _finish(self) -> None:
@@ -147,7 +146,7 @@ class OutputFile(ABC):
 
     @abstractmethod
     def _discard(self) -> None:
-        """Give up: as little as possible stays behind. Never raises."""
+        """Discard the file, with as few remains as possible. Never raises."""
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append bytes (anything with a contiguous buffer, Arrow's included) and return their number.
@@ -158,7 +157,7 @@ class OutputFile(ABC):
         """
         view = memoryview(data).cast("B")
         if self._state == "closed":
-            raise OptionError(f"{self.path!r} is closed: bytes must be written before close().", path=self.path)
+            raise OptionError(f"{self.path!r} is closed: bytes must be written before close()", path=self.path)
         if self._state == "open":
             try:
                 self._append(view)
@@ -185,41 +184,41 @@ class OutputFile(ABC):
         self._state = "closed"
 
     def abort(self) -> None:
-        """Drop the file: no reader will see it. Does nothing on a closed file."""
+        """Discard the file: it never becomes visible. Does nothing on a closed file."""
         if self._state == "open":
             self._state = "aborted"
             self._discard()
 
     @property
     def closed(self) -> bool:
-        """Whether the object is written. An aborted file stays "open": it swallows what still comes."""
+        """Whether the object is written. An aborted file is not closed: it ignores further writes."""
         return self._state == "closed"
 
     @property
     def bytes_written(self) -> int:
-        """Bytes taken so far."""
+        """Number of bytes written."""
         return self._size
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the bytes as written, in hex.
+        """SHA-256 of the bytes, in hex.
 
         Raises:
             OptionError: the file is not closed.
         """
         if self._state != "closed":
-            raise OptionError(f"The checksum of {self.path!r} exists once close() returned.", path=self.path)
+            raise OptionError(f"The checksum of {self.path!r} exists once close() returned", path=self.path)
         return self._hash.hexdigest()
 
     def tell(self) -> int:
-        """The position, which is the number of bytes taken."""
+        """Position, the number of bytes written."""
         return self._size
 
     def flush(self) -> None:  # noqa: B027  # not abstract: there is nothing to do for any store
-        """Does nothing: only ``close`` makes a file visible."""
+        """Do nothing: only ``close`` makes a file visible."""
 
     def readable(self) -> bool:
-        """Whether bytes can be read back: no."""
+        """Whether bytes can be read: no."""
         return False
 
     def writable(self) -> bool:
@@ -253,7 +252,7 @@ class Storage(Protocol):
     Attributes:
         url: absolute path of a folder on disk (not percent-encoded), else ``scheme://...``; never holds
             credentials. ``open_storage(url)`` opens the same folder.
-        counts: what this object did so far.
+        counts: counters of the requests of this object.
     """
 
     url: str
@@ -261,29 +260,29 @@ class Storage(Protocol):
 
     @property
     def scheduler(self) -> Scheduler:
-        """When requests run; waits for new objects where something may refer to them."""
+        """Scheduler of the requests of this object."""
 
     def get(self, path: str) -> bytes:
-        """The whole object.
+        """Return the whole object.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the object does not exist.
         """
 
     def find(self, path: str) -> bytes | None:
-        """The whole object, or None if there is none."""
+        """Return the whole object, or None if it does not exist."""
 
     def size(self, path: str) -> int | None:
-        """Bytes of the object, or None if there is none."""
+        """Return the size of the object in bytes, or None if it does not exist."""
 
     def info(self, path: str) -> ObjectInfo | None:
-        """Size and time of the object, or None if there is none."""
+        """Return size and time of the object, or None if it does not exist."""
 
     def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
         """Write an object, replacing one that exists: for advisory files only.
 
-        Readers see the old or the new bytes, never a mixture. With ``sync=False`` they may for an instant see
-        nothing, and a crash may lose both.
+        Readers see the old or the new bytes, never a mixture. With ``sync=False`` the object may be missing
+        for an instant, and a crash may lose both versions.
         """
 
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
@@ -295,7 +294,7 @@ class Storage(Protocol):
         """
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete objects; missing ones are fine. All paths are checked before the first is deleted."""
+        """Delete objects; missing ones are ignored. All paths are checked before the first is deleted."""
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """Objects below a folder, at any depth, in the order of their paths (by code point).
@@ -336,7 +335,7 @@ def check_path(path: str) -> str:
     reason = _path_fault(path)
     if reason:
         shown = repr(path) if len(repr(path)) <= 200 else repr(path)[:200] + "..."
-        raise OptionError(f"The path {shown} cannot be used in a table's folder: it {reason}.", path=path)
+        raise OptionError(f"The path {shown} cannot be used in a table's folder: it {reason}", path=path)
     return path
 
 

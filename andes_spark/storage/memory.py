@@ -16,7 +16,7 @@ from andes_spark.storage.scheduler import InlineScheduler
 
 
 class MemoryStorage:
-    """``Storage`` without a disk: the same semantics, gone with the object. It cannot be pickled."""
+    """``Storage`` in the memory of this process. It cannot be pickled."""
 
     def __init__(self) -> None:
         self.url = f"memory://{uuid4().hex}"
@@ -31,7 +31,7 @@ class MemoryStorage:
     def __reduce__(self) -> NoReturn:
         raise OptionError(
             "A MemoryStorage lives in one process and cannot be pickled or copied: "
-            "keep the table on disk or on S3 to use it from other processes.",
+            "keep the table on disk or on S3 to use it from other processes",
             url=self.url,
         )
 
@@ -39,7 +39,7 @@ class MemoryStorage:
         """See ``Storage.get``."""
         data = self.find(path)
         if data is None:
-            raise NotFoundError(f"There is no {path!r} in {self.url}.", path=path)
+            raise NotFoundError(f"There is no {path!r} in {self.url}", path=path)
         return data
 
     def find(self, path: str) -> bytes | None:
@@ -50,22 +50,22 @@ class MemoryStorage:
 
     def size(self, path: str) -> int | None:
         """See ``Storage.size``."""
-        found = self.info(path)
-        return None if found is None else found.size
+        info = self.info(path)
+        return None if info is None else info.size
 
     def info(self, path: str) -> ObjectInfo | None:
         """See ``Storage.info``."""
         check_path(path)
         self.counts.add("head")
         with self._lock:
-            found = self._objects.get(path)
-        return None if found is None else ObjectInfo(path, len(found[0]), found[1])
+            record = self._objects.get(path)
+        return None if record is None else ObjectInfo(path, len(record[0]), record[1])
 
     def _look(self, path: str) -> bytes | None:
         check_path(path)
         with self._lock:
-            found = self._objects.get(path)
-        return None if found is None else found[0]
+            record = self._objects.get(path)
+        return None if record is None else record[0]
 
     def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
         """See ``Storage.put``."""
@@ -96,12 +96,12 @@ class MemoryStorage:
         start = f"{folder}/" if folder else ""
         self.counts.add("list")
         with self._lock:
-            found = [
+            infos = [
                 ObjectInfo(path, len(data), modified)
                 for path, (data, modified) in self._objects.items()
                 if path.startswith(start) and (after is None or path > after)
             ]
-        return iter(sorted(found, key=lambda info: info.path))
+        return iter(sorted(infos, key=lambda info: info.path))
 
     def open_input(self, path: str) -> pa.NativeFile:
         """See ``Storage.open_input``."""
@@ -127,7 +127,7 @@ class _MemoryOutput(OutputFile):
         entry = (bytes(self._data), _now_ms())
         with self._storage._lock:
             if self._storage._objects.setdefault(self.path, entry) is not entry:
-                raise StorageError(f"{self.path!r} exists: output files need unique names.", path=self.path)
+                raise StorageError(f"{self.path!r} exists: output files need unique names", path=self.path)
         self._storage.counts.add_bytes(written=len(self._data))
 
     def _discard(self) -> None:

@@ -1,4 +1,4 @@
-"""The page index of Parquet files: where it lies, by the footer, and what it says of the pages of a column.
+"""The page index of Parquet files: its place, by the footer, and its entries for the pages of a column.
 
 Format: https://github.com/apache/parquet-format/blob/master/PageIndex.md and ``parquet.thrift``. The index lies
 between pages and footer, where no page checksum covers it; see ``parquet.index_ranges`` for the checksum of ours.
@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 
 _MAGIC = b"PAR1"
 _ENDING = 8
-"""Bytes behind the footer: its length and the magic."""
+"""Number of bytes after the footer: its length and the magic."""
 
 # Numbers of fields in ``parquet.thrift``.
 _ROW_GROUPS = 4
@@ -31,14 +31,14 @@ _OFFSET, _COMPRESSED_SIZE, _FIRST_ROW = 1, 2, 3
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes of a file."""
+    """A range of bytes in a file."""
 
     offset: int
     length: int
 
     @property
     def end(self) -> int:
-        """Position of the first byte behind them."""
+        """Position after the last byte."""
         return self.offset + self.length
 
 
@@ -48,10 +48,10 @@ class ChunkIndex:
 
     Attributes:
         row_group: number of the row group.
-        path: of the column, with the names that Parquet gives to the parts of lists and maps.
+        path: of the column, with Parquet's names for the parts of lists and maps.
         rows: rows in the row group.
-        column_index: bytes of the pages' extremes and null counts; None if there are none.
-        offset_index: bytes of the pages' places; None if there are none.
+        column_index: range of the pages' extremes and null counts; None if not written.
+        offset_index: range of the pages' places; None if not written.
     """
 
     row_group: int
@@ -63,12 +63,12 @@ class ChunkIndex:
 
 @dataclass(frozen=True)
 class PageBounds:
-    """What a column index says, by page.
+    """A column index, by page.
 
     Attributes:
         null_pages: whether a page holds NULLs only; it has no extremes then.
         minima, maxima: extremes in Parquet's plain encoding, maybe wider than the values.
-        null_counts: NULLs in each page; None if they were not written.
+        null_counts: number of NULLs per page; None if not written.
         ascending: whether minima and maxima are known to ascend.
     """
 
@@ -81,14 +81,14 @@ class PageBounds:
 
 @dataclass(frozen=True)
 class PagePlace:
-    """Where a page lies: its bytes, header included, and its first row within the row group."""
+    """Place of a page: its bytes, header included, and its first row within the row group."""
 
     span: Span
     first_row: int
 
 
 def footer_of(ending: bytes | memoryview) -> memoryview:
-    """The footer within the last bytes of a file.
+    """Extract the footer from the last bytes of a file.
 
     Raises:
         ValueError: the file does not end as Parquet files do, or the footer begins before these bytes.
@@ -103,7 +103,7 @@ def footer_of(ending: bytes | memoryview) -> memoryview:
 
 
 def page_index(footer: bytes | memoryview) -> list[ChunkIndex]:
-    """Places of the page index of every column in every row group, in the order of the footer.
+    """Find the page index of every column in every row group, in the order of the footer.
 
     Args:
         footer: serialized ``FileMetaData``, as :func:`footer_of` gives it.
@@ -126,7 +126,7 @@ def read_page_bounds(data: bytes | memoryview) -> PageBounds:
     """Read a column index.
 
     Raises:
-        ValueError: the bytes are none.
+        ValueError: the bytes are no column index.
     """
     try:
         values = read_struct(data)[0]
@@ -150,7 +150,7 @@ def read_page_places(data: bytes | memoryview) -> tuple[PagePlace, ...]:
     """Read an offset index.
 
     Raises:
-        ValueError: the bytes are none, or pages do not follow each other.
+        ValueError: the bytes are no offset index, or pages overlap or leave gaps.
     """
     try:
         places = tuple(

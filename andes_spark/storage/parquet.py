@@ -1,10 +1,10 @@
-"""Parquet files of one layout that prove themselves when read.
+"""Parquet files of one layout, verified when they are read.
 
 Layout: row groups of about a million rows, at most 128 MiB of Arrow data; pages of 4,096 rows with a page index; the
 sort order in the footer; zstd; timestamps as int64.
 
 Page checksums cover neither the footer, whose statistics decide which row groups are read and whose schema decides
-what the values mean, nor the page index, in which one wrong bit hides a key. So whoever refers to a file keeps its
+what the values mean, nor the page index, in which one wrong bit hides a key. So the log entry of a file holds its
 *footer mark*: the length of the file's end (footer, length word and magic) and the CRC-32 of those bytes, then offset,
 length and CRC-32 of each run of bytes that holds the index of key and sequence: ``1130-9f2c01ab/98120-512-0be1f3a2``.
 """
@@ -27,13 +27,13 @@ from andes_spark.storage.page_index import Span, footer_of, page_index
 
 GROUP_ROWS = 1024 * 1024
 GROUP_BYTES = 128 * 1024 * 1024
-"""Arrow bytes of a row group: what a writer keeps in memory, and the least that Spark can read in one task."""
+"""Arrow bytes of a row group, the unit that a writer keeps in memory and that Spark reads in one task."""
 PAGE_ROWS = 4096
-"""Rows of a page: shorter ones find single keys faster, and make a scan of whole columns slower."""
+"""Rows per page. Shorter pages make look-ups of single keys faster and scans of whole columns slower."""
 _INTEGER_DIGITS = 18
 _SAMPLE = 16 * 1024
 _BUFFER_BYTES = 1024 * 1024
-"""What a file's writer gathers before it calls Python: 24 calls for a file of 100 rows else."""
+"""Bytes that a writer gathers before it calls Python."""
 _MARK = re.compile(r"(\d{1,12})-([0-9a-f]{8})((?:/\d{1,15}-\d{1,12}-[0-9a-f]{8})*)")
 
 
@@ -81,7 +81,7 @@ def write_parquet(
     leaves = [leaf for leaf, _ in leaf_paths(schema)]
     with storage.open_output(path) as sink:
         ending = _Ending(sink)
-        # Never closed by itself: that would close the sink too, which makes the file even where an error must not.
+        # Never closed: that would close the sink too, which creates the file even after an error.
         buffer = pa.BufferedOutputStream(pa.PythonFile(ending, "w"), _BUFFER_BYTES)
         writer = pq.ParquetWriter(
             buffer,
@@ -95,7 +95,7 @@ def write_parquet(
                 leaf for leaf, kind in leaf_paths(schema) if leaf not in special and pa.types.is_string(kind)
             ],
             column_encoding=special,
-            # As Spark writes them: smaller, and read several times as fast as bytes.
+            # As Spark writes them: smaller than bytes, and faster to read.
             store_decimal_as_integer=True,
             write_statistics=statistics if statistics is True else list(statistics or ()),
             store_schema=False,
@@ -110,7 +110,7 @@ def write_parquet(
 
 
 class _Ending:
-    """A file that bytes are passed on to, those from some position on kept as well."""
+    """A wrapper of a file that also keeps the bytes from a position on."""
 
     closed = False
 
@@ -121,7 +121,7 @@ class _Ending:
         self.start: int | None = None
 
     def begin(self, position: int) -> None:
-        """Keep what is written from this position on."""
+        """Keep the bytes from this position on."""
         self.start = position
 
     def write(self, data: bytes) -> int:
@@ -132,13 +132,13 @@ class _Ending:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is kept back here."""
+        """Do nothing: bytes are passed on at once."""
 
     def close(self) -> None:
-        """The file behind is closed by whoever opened it: to close it is what makes it."""
+        """Do nothing: only the caller closes, and thereby creates, the file."""
 
     def bytes(self) -> bytes:
-        """The bytes from that position on."""
+        """Bytes from that position on."""
         return b"".join(self._parts)
 
 
@@ -149,9 +149,9 @@ def _group_rows(table: pa.Table) -> int:
 
 
 def compact_encodings(table: pa.Table) -> dict[str, str]:
-    """Encodings for files that are read by this library alone, by column: smaller, and written faster, than plain ones.
+    """Choose encodings by column for files that only this library reads: smaller and faster to write than plain ones.
 
-    Strings that repeat, by a sample, are left to a dictionary.
+    Strings that repeat in a sample get a dictionary.
     """
     encodings = {}
     for field in table.schema:
@@ -167,9 +167,9 @@ def compact_encodings(table: pa.Table) -> dict[str, str]:
 
 
 def readable_encodings(table: pa.Table) -> dict[str, str]:
-    """Encodings for files that any engine reads, by column: strings that hardly repeat get no dictionary.
+    """Choose encodings, by column, for files that any engine reads: strings that rarely repeat get no dictionary.
 
-    Parquet writers build one for each row group before they give it up.
+    Parquet writers would build one for each row group before they discard it.
     """
     return {
         field.name: "PLAIN"
@@ -179,21 +179,21 @@ def readable_encodings(table: pa.Table) -> dict[str, str]:
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:
-    """Whether a dictionary pays, by neighbouring rows, which are those that a row group holds."""
+    """Whether a dictionary makes a column smaller, by a sample of neighbouring rows."""
     sample = column.slice(max(0, len(column) - _SAMPLE) // 2, _SAMPLE)
     return bool(4 * pc.count_distinct(sample, mode="all").as_py() <= 3 * len(sample))
 
 
 def open_parquet(storage: Storage, path: str, *, footer: str | None) -> pq.ParquetFile:
-    """Open a file for reading: its footer compared with the mark now, its pages checked as they are read.
+    """Open a file: its footer is compared with the mark now, its pages are checked as they are read.
 
     Args:
         storage: the table's folder.
         path: of the file.
-        footer: its footer mark; None for a file of another writer, whose footer is believed.
+        footer: its footer mark; None for a file of another writer, whose footer is not checked.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is no such file.
         pa.ArrowInvalid: it is no Parquet file, or its footer is not the one that was written.
         OSError, UnicodeDecodeError: as pyarrow does for damaged files.
     """
@@ -223,7 +223,7 @@ def check_page_index(storage: Storage, path: str, *, footer: str) -> None:
 
 
 def index_ranges(mark: str) -> list[tuple[Span, str]]:
-    """Bytes that hold the page index of key and sequence, by a footer mark, each with its CRC-32 in hex."""
+    """Read the ranges of the page index of key and sequence, with their CRC-32 in hex, from a footer mark."""
     ranges = (part.split("-") for part in _match(mark)[3].split("/")[1:])
     return [(Span(int(offset), int(length)), checksum) for offset, length, checksum in ranges]
 
@@ -248,7 +248,7 @@ def _checked_footer(source: pa.NativeFile, mark: str) -> pq.FileMetaData:
 
 
 def _mark(ending: _Ending, marked: Collection[str]) -> str:
-    """The footer mark of a file that was just written."""
+    """Build the footer mark of a new file."""
     data, start = ending.bytes(), ending.start or 0
     footer = footer_of(data)
     end = bytes(data[-len(footer) - 8 :])
@@ -266,7 +266,7 @@ def _index_spans(footer: memoryview, columns: Collection[str]) -> Iterator[Span]
 
 
 def _runs(spans: Iterator[Span]) -> Iterator[Span]:
-    """Spans that follow each other without a gap as one."""
+    """Join adjacent spans."""
     last: Span | None = None
     for span in sorted(spans, key=lambda span: span.offset):
         if last is not None and last.end == span.offset:

@@ -1,8 +1,8 @@
-"""Creating an object that commits something: asked again while the store does not say what became of it.
+"""Creation of an object exactly once, repeated while its outcome is unknown.
 
-A put whose outcome is unknown may have happened, so the object is read before anything else; the same bytes are put
-again only where nothing stands. Every attempt of one commit carries the same bytes and in them the same commit id, so
-that the caller knows its own object, whoever's answer was lost.
+A put with an unknown outcome may have succeeded, so the object is read first; the same bytes are put again only if
+it does not exist. Every attempt of one commit carries the same bytes with the same commit id, by which the caller
+recognizes its own object after a lost answer.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ LONGEST_PAUSE = 5.0
 
 
 def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> bytes | None:
-    """Create an object unless it exists; return the bytes that stand there then.
+    """Create an object unless it exists; return its bytes after that.
 
     Args:
         storage: the table's folder.
         path: of the object.
         data: its content, which names its author.
-        seconds: time within which a put is repeated, with growing pauses, while the store throttles or does not
-            say what became of it.
+        seconds: time limit for repetitions, with growing pauses, while the store throttles or the outcome is
+            unknown.
 
     Returns:
-        None if the store still does not say: the object may exist, now or a little later.
+        None if the outcome is still unknown: the object may exist, now or a little later.
 
     Raises:
         StorageError: the store refused; nothing was created.
@@ -46,7 +46,7 @@ def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> byt
             if stands is not None:
                 return stands
         except ThrottledError as error:
-            # An error of another path is that of an object that this one may refer to; a repetition changes nothing.
+            # Writing an object that this one may refer to failed; a repetition changes nothing.
             if error.path != path:
                 raise
             refusal = error
@@ -61,7 +61,7 @@ def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> byt
 
 
 def _read(storage: Storage, path: str) -> bytes | None:
-    """The object; None where there is none, or where the store does not say."""
+    """Read the object; None if it does not exist or cannot be read now."""
     try:
         return storage.find(path)
     except StorageError:

@@ -1,4 +1,4 @@
-"""A table's folder on S3, or a service that speaks S3 and honours ``If-None-Match: *`` on PUT."""
+"""A table's folder on S3, or on a compatible service that supports ``If-None-Match: *`` on PUT."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 _LIST_PAGE = 1000
 _DELETE_PAGE = 1000
 _UPLOADS = 4
-# A 409 says that another conditional write of this name is under way: it is neither there nor not there.
+# Attempts after a 409: another conditional write of this name is in progress, with an unknown outcome.
 _BUSY_ATTEMPTS = 5
 _BUSY_SECONDS = 0.05
 
 
 class S3Storage:
-    """``Storage`` of a folder on S3. Nothing is connected to before the first call.
+    """``Storage`` of a folder on S3. Connects at the first call.
 
-    An object that was used may not be used on in a process forked from this one (its client's threads do
-    not survive a fork): open or unpickle one there.
+    After a fork, open or unpickle a new object in the child process: the threads of a used client do not
+    survive the fork.
 
     Args:
         url: ``s3://bucket/folder`` or ``s3a://bucket/folder``, taken as it is, never percent-decoded.
         options: see ``andes_spark.storage.s3_options``. They travel with a pickle, the repr never shows them.
-        timeout: seconds that one request may take.
-        retries: how often the client repeats a failed request, ``put_if_absent`` excepted.
+        timeout: time limit of a request, in seconds.
+        retries: number of times that the client repeats a failed request, except ``put_if_absent``.
 
     Raises:
         OptionError: the URL or an option cannot be used.
@@ -59,8 +59,8 @@ class S3Storage:
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self.counts = Requests()
         self.scheduler = ThreadScheduler("andes-s3")
-        self._given = dict(options or {})
-        self._options = S3Options.parse(self._given)
+        self._options_by_name = dict(options or {})
+        self._options = S3Options.parse(self._options_by_name)
         self._timeout = timeout
         self._retries = retries
         self._lock = threading.Lock()
@@ -71,11 +71,11 @@ class S3Storage:
 
     @property
     def access_options(self) -> dict[str, str]:
-        """Storage options that open the same store; without a key the usual chain of AWS is asked."""
-        return dict(self._given)
+        """Storage options that open the same store; without a key they use the default credential chain of AWS."""
+        return dict(self._options_by_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.url, self._given, self._timeout, self._retries))
+        return (_reopen, (self.url, self._options_by_name, self._timeout, self._retries))
 
     def get(self, path: str) -> bytes:
         """See ``Storage.get``."""
@@ -96,8 +96,8 @@ class S3Storage:
 
     def size(self, path: str) -> int | None:
         """See ``Storage.size``. In a bucket that does not exist nothing does."""
-        found = self.info(path)
-        return None if found is None else found.size
+        info = self.info(path)
+        return None if info is None else info.size
 
     def info(self, path: str) -> ObjectInfo | None:
         """See ``Storage.info``."""
@@ -121,7 +121,7 @@ class S3Storage:
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
         """See ``Storage.put_if_absent``: one PUT with ``If-None-Match: *``, never repeated by the client."""
         key = self._key(path)
-        # The object may refer to any that was begun before.
+        # The object may refer to any object whose write was started before.
         self.scheduler.barrier()
         for attempt in range(_BUSY_ATTEMPTS):
             self.counts.add("put_if_absent", written=len(data))
@@ -173,7 +173,7 @@ class S3Storage:
         while True:
             with translated("list", self.url, folder):
                 page = next(stream, None)
-            # The client asks for a page more than it hands out only where the last one was full.
+            # The client requests one more page only after a full last page.
             self.counts.add("list", 0 if page is None else 1)
             if page is None:
                 return
@@ -198,8 +198,8 @@ class S3Storage:
             self.counts.add("get", len(spans), read=sum(end - start for start, end in spans))
             with translated("read", self.url, path):
                 starts, ends = [span[0] for span in spans], [span[1] for span in spans]
-                found = obstore.get_ranges(self._store(), key, starts=starts, ends=ends, coalesce=0)
-            return [memoryview(part) for part in found]
+                parts = obstore.get_ranges(self._store(), key, starts=starts, ends=ends, coalesce=0)
+            return [memoryview(part) for part in parts]
 
         return pa.PythonFile(RangeReader(fetch, size, tail), mode="r")
 
@@ -208,7 +208,7 @@ class S3Storage:
         try:
             result = obstore.get(self._store(), key, options={"range": {"suffix": TAIL_BYTES}})
         except BaseError as error:
-            # An empty object has no range at all, and services differ in how they say so.
+            # An empty object has no ranges; services report this differently.
             if Failure.of(error).status not in (None, 416):
                 raise
             self.counts.add("get")
@@ -218,7 +218,7 @@ class S3Storage:
     def open_output(self, path: str) -> OutputFile:
         """See ``Storage.open_output``. An aborted upload is cancelled at the store.
 
-        A small object is put by the scheduler: while the caller goes on, where writes are deferred.
+        The scheduler writes a small object, beside the caller where writes are deferred.
         """
         key = self._key(path)
 
@@ -250,7 +250,7 @@ class S3Storage:
         return f"{self._prefix}/{path}" if self._prefix else path
 
     def _store(self, *, once: bool = False) -> S3Store:
-        """The client, opened at the first call; ``once`` for the one that never repeats a request."""
+        """Client, opened at the first call; ``once``: the client without retries."""
         with self._lock:
             if self._stores is None:
                 credentials = self._options.credentials()
@@ -263,7 +263,7 @@ class S3Storage:
             process, patient, single = self._stores
         if process != os.getpid():
             raise StorageError(
-                f"{self.url} was opened before this process was forked: open it again in the new process.",
+                f"{self.url} was opened before this process was forked: open it again in the new process",
                 url=self.url,
             )
         return single if once else patient
@@ -276,7 +276,7 @@ class S3Storage:
                 "allow_http": self._options.allow_http,
                 "timeout": timedelta(seconds=self._timeout),
                 "connect_timeout": timedelta(seconds=min(10.0, self._timeout)),
-                # Below the idle time of S3, so that no request meets a connection that is being closed.
+                # Below the idle timeout of S3, so that no request uses a connection that is being closed.
                 "pool_idle_timeout": timedelta(seconds=15),
             },
             retry_config=retry,
@@ -289,13 +289,13 @@ def _reopen(url: str, options: dict[str, str], timeout: float, retries: int) -> 
 
 
 def _parse_url(url: str) -> tuple[str, str]:
-    found = _URL.fullmatch(url)
-    bucket, prefix = (found.group(1), found.group(2) or "") if found else ("", "")
+    match = _URL.fullmatch(url)
+    bucket, prefix = (match.group(1), match.group(2) or "") if match else ("", "")
     if not _BUCKET.fullmatch(bucket):
-        # The URL itself stays out of the message: what stands before an "@" may be a secret.
+        # Not the URL itself: the part before an "@" may be a secret.
         raise OptionError(
             "A table on S3 is named by s3://bucket/folder. The name of the bucket is missing or has "
-            "characters that buckets do not have; credentials are given as storage options, never in the URL."
+            "characters that buckets do not have; credentials are given as storage options, never in the URL"
         )
     try:
         return bucket, check_folder(prefix)
@@ -304,7 +304,7 @@ def _parse_url(url: str) -> tuple[str, str]:
 
 
 def _offset(after: str | None) -> str | None:
-    """What the store can skip by itself; it takes only paths, so that "mods/" becomes "mods"."""
+    """Start offset for the store's own listing, None if it cannot skip to ``after``."""
     if not after:
         return None
     try:

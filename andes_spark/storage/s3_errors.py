@@ -1,8 +1,8 @@
-"""What an error of obstore's S3 client means: which error of ours, and whether the request was refused.
+"""Errors of obstore's S3 client as errors of the library, and whether the request was refused.
 
 obstore hands over no status code, only the text of a Rust error: a sentence and, after it, the nested error
 in Rust's debug form. The debug form is read from its end, where it cannot be mistaken for an object's name
-or an answer's body; whatever is not recognized counts as "nobody knows".
+or an answer's body. An error that is not recognized counts as an unknown outcome.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ _SLOW_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExc
 
 @dataclass(frozen=True)
 class Failure:
-    """What is known about a failed request.
+    """Details of a failed request.
 
     Attributes:
         status: HTTP status of the answer; None if there was none, or none that could be read.
         code: error code of S3's answer.
-        text: one line for people. Of the answer it holds only code and message, since some answers repeat
+        text: one line for messages. It holds only code and message of the answer, since some answers repeat
             tokens.
-        undone: the store certainly did nothing, though no status says so: the request never left this
-            machine, or was redirected.
+        undone: whether the request had no effect although there is no status: it never left this machine,
+            or was redirected.
     """
 
     status: int | None
@@ -91,7 +91,7 @@ class Failure:
 
     @property
     def refused(self) -> bool:
-        """Whether the store clearly did nothing: a 3xx or 4xx answer, or ``undone``.
+        """Whether the request had no effect: a 3xx or 4xx answer, or ``undone``.
 
         408 is left out: a proxy may send it after it passed the request on.
         """
@@ -100,7 +100,7 @@ class Failure:
 
 @contextmanager
 def translated(action: str, url: str, path: str) -> Iterator[None]:
-    """The one place where errors of obstore become those of the library."""
+    """Raise errors of obstore as errors of the library."""
     try:
         yield
     except (BaseError, OSError, ValueError) as error:
@@ -111,31 +111,31 @@ def translated(action: str, url: str, path: str) -> Iterator[None]:
 
 
 def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
-    """The library's error for one of obstore."""
+    """Error of the library for an error of obstore."""
     failure = Failure.of(error)
     status, code = failure.status, failure.code
-    what = f"Could not {action} {path!r} in {url}: {failure.text.rstrip('.')}."
+    what = f"Could not {action} {path!r} in {url}: {failure.text.rstrip('.')}"
     known = {"path": path, "url": url, "status": status, "code": code}
     if code == "NoSuchBucket":
-        return StorageError(f"{what} Create the bucket, or correct its name.", **known)
+        return StorageError(f"{what}; create the bucket, or correct its name", **known)
     if isinstance(error, FileNotFoundError) or status == 404:
-        return NotFoundError(f"There is no {path!r} in {url}.", **known)
+        return NotFoundError(f"There is no {path!r} in {url}", **known)
     if status in (429, 503) or code in _SLOW_CODES:
-        return ThrottledError(f"{what} The service asks for fewer requests: try again later.", **known)
+        return ThrottledError(f"{what}; the service asks for fewer requests: try again later", **known)
     if isinstance(error, UnauthenticatedError) or code in _DENIED_CODES:
-        return AccessDeniedError(f"{what} Check the credentials.", **known)
+        return AccessDeniedError(f"{what}; check the credentials", **known)
     if isinstance(error, PermissionDeniedError) or status in (401, 403):
         return AccessDeniedError(
-            f"{what} Check the credentials and their permissions; without s3:ListBucket even a missing "
-            "object is refused in this way.",
+            f"{what}; check the credentials and their permissions; without s3:ListBucket even a missing "
+            "object is refused in this way",
             **known,
         )
     if status == 507 or code in _FULL_CODES:
-        return StorageFullError(f"{what} Free some space or raise the quota.", **known)
+        return StorageFullError(f"{what}; free some space or raise the quota", **known)
     if status == 409 and isinstance(error, AlreadyExistsError):
-        return ThrottledError(f"{what} Other writers were busy with the same name: try again.", **known)
+        return ThrottledError(f"{what}; other writers were busy with the same name: try again", **known)
     if "configured region" in failure.text or (status is not None and 300 <= status < 400):
-        return StorageError(f"{what} Set the storage option aws_region to the region of the bucket.", **known)
+        return StorageError(f"{what}; set the storage option aws_region to the region of the bucket", **known)
     if isinstance(error, ValueError):
         return OptionError(what, **known)
-    return StorageError(f"{what} Check the network and the endpoint, then try again.", **known)
+    return StorageError(f"{what}; check the network and the endpoint, then try again", **known)

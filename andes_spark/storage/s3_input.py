@@ -1,8 +1,8 @@
 """Random access to an object by few, large range requests.
 
-Three rules, since the first byte of a request costs as much as a megabyte: opening fetches the end of the
-object (a Parquet footer, and all of a small file) together with its size in one request; a small read takes
-what follows it along; a large one is fetched in parts side by side.
+The latency of a request outweighs the transfer of a small range. Opening fetches the end of the
+object (a Parquet footer, and all of a small file) together with its size in one request; a small read also
+fetches the bytes after it; a large one is fetched in parts, side by side.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RangeReader:
 
     Args:
         fetch: returns the bytes of spans (start, end), one request each, side by side.
-        size: bytes of the object.
+        size: of the object, in bytes.
         tail: its last bytes, at most all of them.
     """
 
@@ -46,16 +46,16 @@ class RangeReader:
         self._closed = False
 
     def read(self, size: int | None = -1) -> memoryview:
-        """Read from the position on; fewer bytes only at the end. The view must not be changed."""
+        """Read from the position; fewer bytes only at the end. The view must not be changed."""
         with self._lock:
             start = self._position
-            wanted = self._size - start if size is None or size < 0 else size
-            data = self.read_at(start, wanted)
+            count = self._size - start if size is None or size < 0 else size
+            data = self.read_at(start, count)
             self._position = start + data.nbytes
             return data
 
     def read_at(self, start: int, size: int) -> memoryview:
-        """Read at an offset and leaves the position alone."""
+        """Read at an offset; the position does not move."""
         start = min(max(start, 0), self._size)
         end = min(start + max(size, 0), self._size)
         if start == end:
@@ -83,24 +83,24 @@ class RangeReader:
         return block[: end - start]
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move the position and returns it."""
+        """Move the position and return it."""
         with self._lock:
             base = (0, self._position, self._size)[whence]
             if base + offset < 0:
-                raise OptionError(f"Cannot move to {base + offset}, before the start of an object.")
+                raise OptionError(f"Cannot move to {base + offset}, before the start of an object")
             self._position = base + offset
             return self._position
 
     def tell(self) -> int:
-        """The position."""
+        """Current position."""
         return self._position
 
     def size(self) -> int:
-        """Bytes of the object."""
+        """Size of the object in bytes."""
         return self._size
 
     def close(self) -> None:
-        """Lets go of what was fetched."""
+        """Release the fetched bytes."""
         with self._lock:
             self._closed = True
             self._blocks.clear()

@@ -1,6 +1,6 @@
-"""Storage options of S3: their names, their checks, and where credentials come from.
+"""Storage options of S3: names, checks, and the source of credentials.
 
-Names are those of obstore, which delta-rs and polars understand as well:
+The names are those of obstore, which delta-rs and polars accept as well:
 
 ==================================  ====================================================================
 ``aws_endpoint``                    URL of another S3 service; in virtual-host style it holds the bucket
@@ -12,7 +12,7 @@ Names are those of obstore, which delta-rs and polars understand as well:
 ``aws_virtual_hosted_style_request``  "true" for ``bucket.host/key`` instead of ``host/bucket/key``
 ==================================  ====================================================================
 
-Without a key the usual chain of boto3 is asked (environment, profile, web identity, container, instance).
+Without a key, boto3's default chain is used (environment, profile, web identity, container, instance).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class S3Options:
-    """Checked options; what is secret stays out of the ``repr``."""
+    """Checked options; secrets are left out of the ``repr``."""
 
     endpoint: str | None = None
     region: str | None = None
@@ -61,7 +61,7 @@ class S3Options:
         for name in options:
             _check_name(name)
             if not isinstance(options[name], str) or not options[name]:
-                raise OptionError(f"The storage option {name} must be a string that is not empty.", option=name)
+                raise OptionError(f"The storage option {name} must be a string that is not empty", option=name)
         parsed = cls(
             endpoint=options.get("aws_endpoint"),
             region=options.get("aws_region"),
@@ -77,32 +77,32 @@ class S3Options:
     def _check(self) -> None:
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise OptionError(
-                "aws_access_key_id and aws_secret_access_key are given together or not at all.",
+                "aws_access_key_id and aws_secret_access_key are given together or not at all",
                 option="aws_secret_access_key" if self.access_key_id else "aws_access_key_id",
             )
         if self.session_token and not self.access_key_id:
             raise OptionError(
-                "aws_session_token belongs to an access key: give aws_access_key_id and aws_secret_access_key too.",
+                "aws_session_token belongs to an access key: give aws_access_key_id and aws_secret_access_key too",
                 option="aws_session_token",
             )
         if self.endpoint is None:
             return
         if not self.endpoint.startswith(("http://", "https://")) or "@" in self.endpoint:
             raise OptionError(
-                "aws_endpoint must be a URL such as https://s3.example.com, without credentials.",
+                "aws_endpoint must be a URL such as https://s3.example.com, without credentials",
                 option="aws_endpoint",
             )
         if self.endpoint.startswith("http://") and not self.allow_http:
             raise OptionError(
                 "aws_endpoint is an http:// URL, over which everything travels in the clear: set "
-                'aws_allow_http to "true" if that is meant.',
+                'aws_allow_http to "true" if that is meant',
                 option="aws_endpoint",
             )
 
     def config(self) -> S3Config:
         """The part of obstore's configuration that is not about credentials."""
         config: S3Config = {
-            # Set even where it is the default: the environment must not be able to switch it off.
+            # Set although it is the default, so that the environment cannot switch it off.
             "conditional_put": "etag",
             "virtual_hosted_style_request": self.virtual_hosted_style,
         }
@@ -113,21 +113,21 @@ class S3Options:
         return config
 
     def credentials(self) -> S3CredentialProvider:
-        """A source of credentials: the given ones, and only those, or boto3's chain.
+        """Source of credentials: those of the options alone, or boto3's chain.
 
         Raises:
             MissingPackageError: boto3 is needed and not installed.
             AccessDeniedError: boto3 finds no credentials.
         """
         if self.access_key_id and self.secret_access_key:
-            # As a provider rather than as configuration: a token in the environment would be mixed in.
-            return _Given(self.access_key_id, self.secret_access_key, self.session_token)
+            # A provider, since a token from the environment would be added to a configuration.
+            return _StaticCredentials(self.access_key_id, self.secret_access_key, self.session_token)
         try:
             from obstore.auth.boto3 import Boto3CredentialProvider
         except ModuleNotFoundError as error:
             raise MissingPackageError(
                 "Credentials from the AWS environment need boto3: pip install 'andes_spark[aws]', or give "
-                "aws_access_key_id and aws_secret_access_key as storage options.",
+                "aws_access_key_id and aws_secret_access_key as storage options",
                 package=error.name,
             ) from error
         try:
@@ -135,11 +135,11 @@ class S3Options:
         except ValueError as error:
             raise AccessDeniedError(
                 "No AWS credentials were found in the environment, in a profile or on this machine: set them "
-                "up as for the AWS command line, or give aws_access_key_id and aws_secret_access_key."
+                "up as for the AWS command line, or give aws_access_key_id and aws_secret_access_key"
             ) from error
 
 
-class _Given:
+class _StaticCredentials:
     """Credentials that do not change."""
 
     def __init__(self, key: str, secret: str, token: str | None) -> None:
@@ -158,8 +158,8 @@ def _check_name(name: object) -> None:
     if name in NAMES:
         return
     near = get_close_matches(str(name).lower(), NAMES, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(NAMES)}."
-    raise OptionError(f"Unknown storage option {name!r}. {hint}", option=name, suggestion=near[0] if near else None)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}"
+    raise OptionError(f"Unknown storage option {name!r}: {hint}", option=name, suggestion=near[0] if near else None)
 
 
 def _flag(options: Mapping[str, str], name: str) -> bool:

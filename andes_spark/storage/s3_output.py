@@ -1,4 +1,4 @@
-"""A new object on S3: one PUT while it is small, else a multipart upload that runs beside the writer."""
+"""New objects on S3: one PUT for a small object, else a multipart upload beside the writer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PART_BYTES = 8 * 1024 * 1024
 QUEUED_PARTS = 2
 
 
-class _Aborted(Exception):  # noqa: N818  # no error: how the uploading thread is told to stop
+class _Aborted(Exception):  # noqa: N818  # no error: stops the uploading thread
     """Raised inside the upload, so that the client cancels it at the store."""
 
 
@@ -62,7 +62,7 @@ class S3Output(OutputFile):
         self._thread.join()
         if self._error is not None:
             raise self._error
-        # One request per part, one to begin and one to complete.
+        # One request per part, one to start and one to complete.
         self._on_closed(self._sent + 2, self._size)
 
     def _discard(self) -> None:
@@ -81,7 +81,7 @@ class S3Output(OutputFile):
             raise self._error
 
     def _offer(self, part: bytes | _Aborted | None) -> None:
-        """Queues a part, unless the upload has ended: then nobody would take it."""
+        """Queue a part, unless the upload has ended."""
         thread = self._thread
         while thread is not None and thread.is_alive():
             try:
@@ -106,5 +106,5 @@ class S3Output(OutputFile):
         except AndesError as error:
             self._error = error
         except BaseException as error:
-            self._error = StorageError(f"The upload of {self.path!r} failed: {error}.", path=self.path)
+            self._error = StorageError(f"The upload of {self.path!r} failed: {error}", path=self.path)
             raise

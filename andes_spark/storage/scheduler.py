@@ -1,9 +1,9 @@
-"""When requests run: beside the caller, after it, or now. The only place that makes threads for requests.
+"""Scheduling of requests: beside the caller, after it, or now. All threads for requests are created here.
 
-On a store that is far away a request costs a round trip, so what does not depend on each other is asked at once
-(``ask``), what is advisory is done after the caller has its answer (``later``), and new objects are put while the
-caller goes on (``begin``), with a barrier before everything that may refer to them. A store in this machine runs
-the same calls in the order in which their results are needed, so that tests can step between any two requests.
+On a remote store a request costs a round trip, so independent requests run side by side (``ask``), advisory work
+runs after the caller has its answer (``later``), and new objects are written while the caller continues (``begin``),
+with a barrier before every object that may refer to them. A local store runs the same calls in the order in which
+their results are needed, so that tests can step between any two requests.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 class Asked(Protocol[T_co]):
-    """An answer that may not have come yet."""
+    """Result of a request that may still be running."""
 
     def result(self) -> T_co:
-        """The answer; waits for it, and raises what the request raised. May be called again."""
+        """Wait for the result and return it, or raise the error of the request. May be repeated."""
 
 
 class _Lazy(Generic[T]):
-    """A request that runs when its answer is first needed."""
+    """A request that runs when its result is first needed."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function: Callable[[], T] | None = function
@@ -56,14 +56,14 @@ class _Lazy(Generic[T]):
 
 
 class Scheduler(ABC):
-    """When the requests of one ``Storage`` object run. Every method may be called by several threads."""
+    """Scheduler of the requests of one ``Storage`` object. Thread-safe."""
 
     @abstractmethod
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
-        """Begin a request that does not depend on others that are under way.
+        """Start a request that does not depend on requests in progress.
 
-        It must be safe beside them, and must not ask for others itself: all threads could wait for requests that have
-        none left.
+        It must be safe beside them, and must not start others itself: all threads could then wait for requests
+        without a thread.
         """
 
     @abstractmethod
@@ -73,54 +73,54 @@ class Scheduler(ABC):
         A failure is logged as a warning and changes nothing else.
 
         Args:
-            what: names the work in the warning.
+            what: name of the work in the warning.
             function: the work.
         """
 
-    def defer(self) -> None:  # noqa: B027  # a store in this machine has nothing to put off
-        """From now on ``begin`` does not wait, where the store is far away.
+    def defer(self) -> None:  # noqa: B027  # a local store defers nothing
+        """Let ``begin`` return at once from now on, on a remote store.
 
-        For a process whose commits all go through this object. A task's files are named to the driver when the task
-        ends, so they are written by then.
+        Only for a process whose commits all use this object: a task reports its files to the driver when it ends, so
+        they must be written by then.
         """
 
     @abstractmethod
     def begin(self, path: str, size: int, function: Callable[[], object]) -> None:
-        """Write a new object while the caller goes on, once ``defer`` was called; before that, now.
+        """Write a new object while the caller continues, after ``defer``; before that, write it now.
 
         Args:
-            path: of the object; ``wait`` and ``barrier`` know it by this name.
-            size: bytes that are kept in memory until it is written.
+            path: of the object, as for ``wait``.
+            size: number of bytes kept in memory until it is written.
             function: writes it.
         """
 
     @abstractmethod
     def wait(self, path: str) -> None:
-        """Wait until an object that was begun exists; raises what writing it raised."""
+        """Wait until an object of ``begin`` exists; raise the error of its write."""
 
     @abstractmethod
     def barrier(self) -> None:
-        """Wait until all objects that were begun exist.
+        """Wait until all objects of ``begin`` exist.
 
         Raises:
-            AndesError: writing one of them failed. It is raised again by every barrier until ``forget``: nothing may
-                be committed while an object that it might refer to is missing.
+            AndesError: a write failed. Every barrier raises it again until ``forget``: nothing may be committed
+                while an object that it might refer to is missing.
         """
 
     @abstractmethod
     def forget(self, paths: list[str]) -> None:
-        """Wait for objects that are about to be deleted, whatever became of them."""
+        """Wait for objects before they are deleted, and forget their errors."""
 
     @abstractmethod
     def settle(self) -> None:
-        """Wait for all work that was left for later."""
+        """Wait for all work of ``later``."""
 
 
 class InlineScheduler(Scheduler):
-    """The scheduler of a store in this machine: everything runs in the caller's thread."""
+    """Scheduler of a local store: everything runs in the caller's thread."""
 
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
-        """See ``Scheduler.ask``: the request runs when its answer is needed."""
+        """See ``Scheduler.ask``: the request runs when its result is needed."""
         return _Lazy(lambda: function(*args, **kwargs))
 
     def later(self, what: str, function: Callable[[], object]) -> None:
@@ -145,12 +145,12 @@ class InlineScheduler(Scheduler):
 
 
 class ThreadScheduler(Scheduler):
-    """The scheduler of a store that is far away. Threads are made when they are first needed.
+    """Scheduler of a remote store. Threads are created when they are first needed.
 
-    The interpreter waits at its exit for everything that was begun.
+    At its exit the interpreter waits for all work in progress.
 
     Args:
-        name: begins the names of its threads.
+        name: prefix of the names of its threads.
     """
 
     def __init__(self, name: str) -> None:
@@ -178,7 +178,7 @@ class ThreadScheduler(Scheduler):
             self._after.submit(run_advisory, what, function)
 
     def begin(self, path: str, size: int, function: Callable[[], object]) -> None:
-        """See ``Scheduler.begin``; above 64 MiB under way it waits like a plain write."""
+        """See ``Scheduler.begin``. Above a limit of bytes in progress it waits like a plain write."""
         with self._lock:
             deferred = self._deferring and self._bytes + size <= BYTES_UNDER_WAY
             if deferred:
@@ -237,7 +237,7 @@ class ThreadScheduler(Scheduler):
 
 
 def run_advisory(what: str, function: Callable[[], object]) -> None:
-    """Do work whose failure is a warning in the log."""
+    """Run work; log its failure as a warning."""
     try:
         function()
     except AndesError as error:

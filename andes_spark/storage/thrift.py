@@ -1,7 +1,7 @@
-"""Reading of Thrift's compact protocol, in which the metadata of Parquet files is written.
+"""Reading of Thrift's compact protocol, the encoding of the metadata of Parquet files.
 
 Format: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md. A struct becomes a dict by
-field number, so that a caller names the fields that it knows and passes over others, as the protocol wants it.
+field number, so that callers ignore unknown fields, as the protocol demands.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def read_struct(data: bytes | memoryview, position: int = 0) -> tuple[dict[int, 
     """Read one struct.
 
     Args:
-        data: bytes that hold it.
+        data: bytes with the struct.
         position: its first byte.
 
     Returns:
@@ -117,6 +117,6 @@ class _Reader:
         return [(self.value(kinds >> 4, depth), self.value(kinds & 0x0F, depth)) for _ in range(size)]
 
     def fits(self, size: int) -> None:
-        """Every element takes a byte at least: a damaged size must not fill the memory."""
+        """Refuse a size beyond the remaining bytes: every element has at least one byte."""
         if size > len(self.data) - self.position:
             raise IndexError

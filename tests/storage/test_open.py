@@ -68,7 +68,7 @@ def test_an_s3_folder_is_not_decoded() -> None:
     ("url", "message"),
     [
         ("hdfs://nn/x", "hdfs:// are not supported"),
-        ("s3n://lake/x", "Did you mean s3://"),
+        ("s3n://lake/x", "did you mean s3://"),
         ("abfss://c@a.dfs.core.windows.net/x", "abfss"),
         ("memory://x", "memory"),
         ("http://x/y", "http"),
@@ -109,10 +109,10 @@ def test_a_disk_takes_no_options() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"aws_endpont": "x"}, "Did you mean aws_endpoint"),
-        ({"AWS_REGION": "x"}, "Did you mean aws_region"),
-        ({"session_token": "x"}, "Did you mean aws_session_token"),
-        ({"zzz": "x"}, "Known are"),
+        ({"aws_endpont": "x"}, "did you mean aws_endpoint"),
+        ({"AWS_REGION": "x"}, "did you mean aws_region"),
+        ({"session_token": "x"}, "did you mean aws_session_token"),
+        ({"zzz": "x"}, "known are"),
         ({"aws_region": ""}, "aws_region must be a string"),
         ({"aws_region": 1}, "aws_region must be a string"),
         ({"aws_access_key_id": "S3CRET"}, "together"),

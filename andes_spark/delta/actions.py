@@ -1,4 +1,4 @@
-"""Actions of the Delta log: built for our commits, written as one entry; paths and partition values.
+"""Actions of the Delta log, built for our commits and encoded as one entry.
 
 Format: the Delta protocol, "Actions" and "Partition Value Serialization". An action is a dict with one
 member, such as ``{"add": {...}}``.
@@ -44,17 +44,17 @@ def commit_info(
     previous: str | None = None,
     blind_append: bool = False,
 ) -> Action:
-    """Who did what: shown by Delta's DESCRIBE HISTORY.
+    """Build ``commitInfo``, shown by Delta's DESCRIBE HISTORY.
 
     Args:
-        operation: such as ``MERGE``.
+        operation: name, such as ``MERGE``.
         timestamp_ms: milliseconds since 1970.
         commit_id: identifies this attempt; read again as ``Commit.commit_id``.
         parameters: values are stored as JSON text, as Delta does.
         metrics: stored as text.
-        read_version: the version that the commit was planned on.
-        previous: commit id of the entry before, as far as it is known; compared where both are read.
-        blind_append: the commit depends on nothing it has read; Delta's conflict checks believe this.
+        read_version: version on which the commit is based.
+        previous: commit id of the previous entry, None if unknown; compared when both are read.
+        blind_append: whether the commit is independent of the table's contents, for Delta's conflict checks.
     """
     info: dict[str, Any] = {
         "tags": {seal.TAG: seal.BLANK},
@@ -75,15 +75,15 @@ def commit_info(
 
 
 def txn(application: str, version: int) -> Action:
-    """How far an application has come.
+    """Build ``txn``, the newest version of an application.
 
-    ``lastUpdated`` is left out on purpose: Delta forgets only transactions that have one.
+    Without ``lastUpdated``, since Delta expires only transactions that have one.
     """
     return {"txn": {"appId": application, "version": version}}
 
 
 def protocol(*, deletion_vectors: bool = True, timestamp_ntz: bool = False) -> Action:
-    """Protocol 3/7 with the features that a table of this library may have.
+    """Build ``protocol`` 3/7 with the features of a table of this library.
 
     ``appendOnly`` and ``invariants`` are listed as Delta itself lists them: they were part of the protocol
     versions before table features, and NOT NULL columns need ``invariants``.
@@ -109,7 +109,7 @@ def metadata(
     name: str | None = None,
     description: str | None = None,
 ) -> Action:
-    """Schema and properties of a table (``metaData``)."""
+    """Build ``metaData``, the schema and properties of a table."""
     value: dict[str, Any] = {"id": table_id}
     if name is not None:
         value["name"] = name
@@ -135,11 +135,11 @@ def add(
     data_change: bool = True,
     tags: Mapping[str, str] | None = None,
 ) -> Action:
-    """A new file.
+    """Build ``add`` for a new file.
 
     Args:
-        path: where it lies in the table's folder, not encoded.
-        size: bytes.
+        path: in the table's folder, not encoded.
+        size: number of bytes.
         modified_ms: milliseconds since 1970.
         statistics: of ``stats.statistics``.
         partition_values: of ``partition_value``, one for every partition column.
@@ -162,17 +162,17 @@ def add(
 def add_with_vector(
     file: DataFile, vector: VectorDescriptor, *, num_records: int | None = None, data_change: bool = True
 ) -> Action:
-    """A file of the table with a new deletion vector. All else is kept as the log has it.
+    """Build ``add`` for a file of the table with a new deletion vector. Its other members do not change.
 
     Args:
-        file: as it is in the table now.
-        vector: the rows that are gone, those of the vector so far included.
-        num_records: rows in the file, deleted ones included; needed if its statistics do not say.
+        file: its current state.
+        vector: all deleted rows, those of the current vector included.
+        num_records: rows in the file, deleted ones included; needed if its statistics lack it.
         data_change: False if the removed rows are added again by the same commit.
 
     Raises:
-        OptionError: nobody knows the number of rows, which the protocol demands; ``path``.
-        LogDamagedError: the vector has more rows than the file, or fewer than the vector so far; ``path``.
+        OptionError: the number of rows, which the protocol demands, is unknown; ``path``.
+        LogDamagedError: the vector has more rows than the file, or fewer than the current vector; ``path``.
     """
     rows = file.num_records if file.num_records is not None else num_records
     if rows is None:
@@ -195,11 +195,11 @@ def add_with_vector(
 
 
 def remove(file: DataFile, *, timestamp_ms: int, data_change: bool = True) -> Action:
-    """A file leaves the table (as does one whose vector changes, beside its new ``add``).
+    """Build ``remove`` for a file that leaves the table, or whose vector changes (together with its new ``add``).
 
     Args:
-        file: as it is in the table now.
-        timestamp_ms: milliseconds since 1970; vacuum counts from it.
+        file: its current state.
+        timestamp_ms: milliseconds since 1970, the start of the retention for vacuum.
         data_change: False if all its live rows are added again by the same commit.
     """
     value: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Bounds of a column in a file, from its statistics, never narrower than the values in the file.
 
-Whoever wrote them and however they were rounded: strings may be cut off, times are truncated to milliseconds,
-and decimals may have gone through doubles. What is missing or strange is unknown.
+This holds for statistics of any writer: strings may be cut off, times are truncated to milliseconds, and decimals
+may have been converted to doubles. Missing or malformed bounds are unknown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_DIGITS = 80
 
 
 def column_range(statistics: Mapping[str, Any], column: str, type_: DataType) -> ColumnRange:
-    """Bounds of a column in a file: no value of the file lies outside them.
+    """Return bounds of a column in a file: no value of the file lies outside them.
 
     Args:
         statistics: parsed statistics of the file, as ``DataFile.stats``.
@@ -33,7 +33,7 @@ def column_range(statistics: Mapping[str, Any], column: str, type_: DataType) ->
         type_: its type.
 
     Returns:
-        The least and the greatest value, None where unknown. Integers for integer types, days since 1970
+        The least and the greatest value, None if unknown. Integers for integer types, days since 1970
         for dates, microseconds since 1970 for timestamps, unscaled integers for decimals; strings in
         code point order (that of Spark and Parquet). Other types have no bounds.
     """
@@ -45,7 +45,7 @@ def column_range(statistics: Mapping[str, Any], column: str, type_: DataType) ->
 
 
 def _reader(type_: DataType) -> Callable[[Any, bool], int | str | None] | None:
-    """What turns a JSON bound (and whether it is the upper one) of a type into a comparable value."""
+    """Return the function from a JSON bound, and whether it is the upper one, to a comparable value."""
     if isinstance(type_, Decimal):
         scale = type_.scale
         return lambda value, upper: _decimal_bound(value, scale, upper)
@@ -71,10 +71,10 @@ def _integer_bound(value: Any, upper: bool) -> int | None:
 
 
 def _decimal_bound(value: Any, scale: int, upper: bool) -> int | None:
-    """Unscaled integer; one step of a double wider where the number may have been rounded to one.
+    """Convert to an unscaled integer, one step of a double wider if the number may have been rounded to one.
 
-    Some writers, among them Delta's own when it changes ``tightBounds``, pass decimals through doubles.
-    Those keep any 15 digits.
+    Some writers, among them Delta's own when it changes ``tightBounds``, convert decimals to doubles,
+    which keep any 15 digits.
     """
     if type(value) is int:
         value = decimal.Decimal(value) if abs(value) < 10**_MAX_DIGITS else None
@@ -101,7 +101,7 @@ def _string_bound(value: Any, upper: bool) -> str | None:
 
 
 def _above_prefix(text: str) -> str | None:
-    """A string above all that begin with ``text``: a maximum may have been cut off."""
+    """Return a string above all strings that begin with ``text``, since a maximum may have been cut off."""
     kept = text.rstrip(_LAST_CHARACTER)
     if not kept:
         return None
@@ -117,7 +117,7 @@ def _date_bound(value: Any, upper: bool) -> int | None:
 
 
 def _time_bound(value: Any, upper: bool, *, zoned: bool) -> int | None:
-    """Microseconds; a millisecond wider, since writers truncate to milliseconds."""
+    """Convert to microseconds, a millisecond wider, since writers truncate to milliseconds."""
     try:
         time = datetime.datetime.fromisoformat(value)
     except (TypeError, ValueError):

@@ -1,9 +1,8 @@
-"""Checkpoints written from the state in memory: one Parquet file and the hint that leads to it, two requests.
+"""Checkpoints written from the state in memory: one Parquet file and the hint that names it, two requests.
 
 Format: the Delta protocol, "Checkpoints", "Checkpoint Schema" (V1, one file) and "Last Checkpoint File". A checkpoint
-holds every action that the state of its version consists of: protocol, metadata, transactions, live files, and
-removed files as long as Delta's retention keeps them, since Delta's VACUUM deletes files that neither are live nor
-stand in a removal.
+holds every action of the state at its version: protocol, metadata, transactions, live files, and removed files within
+Delta's retention, since Delta's VACUUM deletes files that are neither live nor named by a removal.
 """
 
 from __future__ import annotations
@@ -96,14 +95,14 @@ def write_checkpoint(storage: Storage, state: DeltaState, *, now_ms: int) -> boo
 
     Args:
         storage: the table's folder.
-        state: what the log says at its version.
+        state: of the table at the checkpoint's version.
         now_ms: milliseconds since 1970; removals older than ``delta.deletedFileRetentionDuration`` are left out.
 
     Returns:
         False if the log holds actions of features that this library does not write: nothing is written then.
 
     Raises:
-        StorageError: the store failed. The version itself is as it was.
+        StorageError: the store failed. The version itself is not affected.
     """
     if state.unwritten_actions:
         return False
@@ -123,7 +122,7 @@ def write_checkpoint(storage: Storage, state: DeltaState, *, now_ms: int) -> boo
 
 
 def checkpoint_table(state: DeltaState, *, now_ms: int) -> pa.Table:
-    """The rows of a checkpoint: one action each, in columns by kind."""
+    """Build the rows of a checkpoint: one action each, in columns by kind."""
     actions = {
         "protocol": pa.array([_protocol(state)], _SCHEMA.field("protocol").type),
         "metaData": pa.array([_metadata(state)], _SCHEMA.field("metaData").type),
@@ -144,7 +143,7 @@ def checkpoint_table(state: DeltaState, *, now_ms: int) -> pa.Table:
 
 def _protocol(state: DeltaState) -> dict[str, Any]:
     protocol = state.protocol
-    # The protocol: feature lists stand only where the versions say that there are some.
+    # By the protocol, feature lists exist only from certain versions on.
     return {
         "minReaderVersion": protocol.reader_version,
         "minWriterVersion": protocol.writer_version,
@@ -168,7 +167,7 @@ def _metadata(state: DeltaState) -> dict[str, Any]:
 
 
 def _file_actions(actions: Iterable[Mapping[str, Any]], kind: pa.StructType) -> pa.StructArray:
-    """``add`` or ``remove`` actions as a column, built member by member: a table may have 100,000 files."""
+    """``add`` or ``remove`` actions as a column, built member by member, since a table may have very many files."""
     rows = list(actions)
     members = [_member(rows, field) for field in kind]
     if not rows:
@@ -181,13 +180,13 @@ def _member(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> pa.Array:
     if pa.types.is_map(field.type):
         return pa.array([None if value is None else list(value.items()) for value in values], field.type)
     if field.name == "dataChange":
-        # The protocol: the actions of a checkpoint change nothing.
+        # By the protocol, the actions of a checkpoint change no data.
         return pa.array([False] * len(rows), field.type)
     return pa.array(values, field.type)
 
 
 def _removes(state: DeltaState, now_ms: int) -> pa.StructArray:
-    """Removed files that the retention still keeps: by path and vector the newest removal, if none is live again."""
+    """Removed files within the retention: the newest removal by path and vector, unless the file is live again."""
     kind = _SCHEMA.field("remove").type
     live = {(file.path, unique_id(file.add.get("deletionVector"))) for file in state.files.values()}
     recent = {identity: value for identity, value in state.removed.recent.items() if identity not in live}
@@ -206,7 +205,7 @@ def _removes(state: DeltaState, now_ms: int) -> pa.StructArray:
 
 
 def _as_kind(rows: pa.StructArray, kind: pa.StructType) -> pa.StructArray:
-    """Rows of another writer's checkpoint with the members that this one writes."""
+    """Convert rows of another writer's checkpoint to the members that this library writes."""
     names = {field.name for field in rows.type}
     flat = dict(zip((field.name for field in rows.type), rows.flatten(), strict=True))
     members = [
@@ -231,7 +230,7 @@ def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def retention_ms(configuration: Mapping[str, str]) -> int:
-    """Milliseconds for which ``delta.deletedFileRetentionDuration`` keeps removed files; all of time if unreadable."""
+    """Return ``delta.deletedFileRetentionDuration`` in milliseconds, a practically infinite one if unreadable."""
     text = configuration.get("delta.deletedFileRetentionDuration", _DEFAULT_RETENTION)
     match = _INTERVAL.fullmatch(text.strip())
     return int(match[1]) * _UNIT_MS[match[2].lower()] if match else 2**62

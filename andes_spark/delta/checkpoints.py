@@ -1,8 +1,8 @@
-"""Checkpoints of the Delta log: found and read; ``checkpoint_writer`` writes them.
+"""Finding and reading checkpoints of the Delta log; ``checkpoint_writer`` writes them.
 
 Format: the Delta protocol, "Checkpoints" and "Checkpoint Schema": Parquet files that hold every live action
-of one version, in one file or in parts. Checkpoints save work and are never the only truth while the entries
-below them exist, so that a missing or damaged one is passed over by the caller.
+of one version, in one file or in parts. While the entries below them exist, checkpoints only save work,
+and callers ignore a missing or damaged one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a checkpoint holds: raw actions as in the log.
+    """Contents of a checkpoint: raw actions as in the log.
 
     Attributes:
         protocol, metadata: the one action of that kind.
@@ -63,14 +63,14 @@ class Contents:
 
 
 class Finder:
-    """Collects the names of a listing and tells which checkpoints they make up."""
+    """Collects file names of a listing and assembles them to checkpoints."""
 
     def __init__(self) -> None:
         self.has_v2 = False
         self._parts: dict[tuple[int, int], dict[int, str]] = {}
 
     def see(self, name: str) -> bool:
-        """Take a file's name in the log's folder; whether it is part of a checkpoint."""
+        """Add the name of a file in the log's folder; return whether it is part of a checkpoint."""
         if match := _NAME.fullmatch(name):
             part, parts = int(match[2] or 1), int(match[3] or 1)
             self._parts.setdefault((int(match[1]), parts), {})[part] = f"{LOG_FOLDER}/{name}"
@@ -81,7 +81,7 @@ class Finder:
         return True
 
     def complete(self) -> list[Checkpoint]:
-        """The complete ones, newest first; of one version the one with the fewest parts first."""
+        """Return complete checkpoints, newest first, and within a version by number of parts."""
         checkpoints = []
         for (version, parts), paths in sorted(self._parts.items(), key=lambda item: (-item[0][0], item[0][1])):
             # A multi-part checkpoint with a missing part must be ignored (protocol).
@@ -91,12 +91,12 @@ class Finder:
 
 
 def read_hint(storage: Storage) -> int | None:
-    """The version that ``_last_checkpoint`` names; None if it is missing or makes no sense."""
+    """Read the version in ``_last_checkpoint``; None if the file is missing or malformed."""
     return hinted_version(storage.find(HINT_PATH))
 
 
 def hinted_version(data: bytes | None) -> int | None:
-    """The version that the bytes of ``_last_checkpoint`` name; None if there are none or they make no sense."""
+    """Parse the version in the bytes of ``_last_checkpoint``; None if they are missing or malformed."""
     if data is None:
         return None
     try:
@@ -110,7 +110,7 @@ def read(storage: Storage, checkpoint: Checkpoint) -> Contents:
     """Read a checkpoint.
 
     Raises:
-        FileDamagedError: a file is missing, unreadable, or lacks what every checkpoint has; ``path``.
+        FileDamagedError: a file is missing, unreadable, or lacks required actions; ``path``.
         UnsupportedTableError: a checkpoint of the V2 format with sidecar files; ``feature``.
     """
     contents, parts, others = Contents(), [], False
@@ -129,12 +129,12 @@ def read(storage: Storage, checkpoint: Checkpoint) -> Contents:
 
 
 def checkpoint_path(version: int) -> str:
-    """Path of the checkpoint of a version that lies in one file."""
+    """Path of the single-file checkpoint of a version."""
     return f"{LOG_FOLDER}/{version:020d}.checkpoint.parquet"
 
 
 def read_removed(parts: Iterable[bytes]) -> list[pa.StructArray]:
-    """The ``remove`` actions in the Parquet bytes of a checkpoint's parts."""
+    """Read the ``remove`` actions in the Parquet bytes of a checkpoint's parts."""
     removed = []
     for data in parts:
         file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
@@ -145,7 +145,7 @@ def read_removed(parts: Iterable[bytes]) -> list[pa.StructArray]:
 
 
 def _read_part(data: bytes, contents: Contents) -> bool:
-    """Read one file; whether it holds actions of kinds that ``Contents`` has no place for."""
+    """Read one file; return whether it holds actions of kinds that ``Contents`` lacks."""
     file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
     schema = file.schema_arrow
     if "sidecar" in schema.names and _rows(file.read(columns=["sidecar"], use_threads=False), "sidecar"):
@@ -157,7 +157,7 @@ def _read_part(data: bytes, contents: Contents) -> bool:
     columns = [name for name in ("protocol", "metaData", "txn", "domainMetadata") if name in schema.names]
     stored = [member.name for member in schema.field("add").type]
     columns += [f"add.{name}" for name in stored if name not in _PARSED]
-    # In this thread: a thread of Arrow's may let go of Python's bytes when the interpreter has ended, which aborts it.
+    # Without threads: one of Arrow's threads may release Python's bytes after the interpreter has ended, which aborts.
     table = file.read(columns=columns, use_threads=False)
     for raw in _rows(table, "protocol"):
         contents.protocol.update(_without_nulls(raw))
@@ -178,7 +178,7 @@ def _read_part(data: bytes, contents: Contents) -> bool:
 
 
 def _parsed_stats(file: pq.ParquetFile) -> list[dict[str, Any] | None]:
-    """The ``stats_parsed`` of the ``add`` actions."""
+    """Read ``stats_parsed`` of the ``add`` actions."""
     columns = (file.schema.column(index) for index in range(len(file.schema.names)))
     int96 = {column.path for column in columns if column.physical_type == "INT96"}
     adds = file.read(columns=["add.path", "add.stats_parsed"], use_threads=False).column("add").drop_null()
@@ -188,7 +188,7 @@ def _parsed_stats(file: pq.ParquetFile) -> list[dict[str, Any] | None]:
 
 
 def _zoned(kind: pa.DataType, path: str, int96: Collection[str]) -> pa.DataType:
-    """The type with UTC wherever Spark wrote INT96, which says nothing of zones but always is in one."""
+    """Add the zone UTC to types that Spark wrote as INT96, which is always in UTC."""
     if pa.types.is_struct(kind):
         return pa.struct([f.with_type(_zoned(f.type, f"{path}.{f.name}", int96)) for f in kind])
     return pa.timestamp("us", "UTC") if path in int96 else kind
@@ -202,7 +202,7 @@ def _rows(table: pa.Table, name: str) -> list[dict[str, Any]]:
 
 
 def _adds(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The ``add`` actions as dicts, column by column: a checkpoint may hold 100,000 of them."""
+    """The ``add`` actions as dicts, column by column, since a checkpoint may hold very many."""
     for chunk in table.column("add").drop_null().chunks:
         names, columns = [], []
         for member, column in zip(chunk.type, chunk.flatten(), strict=True):

@@ -1,4 +1,4 @@
-"""Entries of the Delta log: created once, read, and refused where they are illegal.
+"""Creating, reading and checking entries of the Delta log.
 
 Format: the Delta protocol, "Delta Log Entries" and "Actions".
 """
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def read_commit(storage: Storage, version: int) -> Commit | None:
-    """One entry of the log, None if it does not exist.
+    """Read one entry of the log, None if it does not exist.
 
     Raises:
-        LogDamagedError: it is not what an entry must be; ``path``, ``version``.
+        LogDamagedError: the entry is malformed; ``path``, ``version``.
     """
     data = storage.find(entry_path(version))
     return None if data is None else parse_commit(version, data)
@@ -33,16 +33,16 @@ def read_commit(storage: Storage, version: int) -> Commit | None:
 def create_entry(
     storage: Storage, version: int, actions: Iterable[dict[str, Any]], *, seconds: float = 0.0
 ) -> Commit | None:
-    """Create the entry of a version, unless it exists; sealed where it begins with our ``commitInfo``.
+    """Create the entry of a version unless it exists, sealed if it begins with our ``commitInfo``.
 
     Args:
         storage: the table's folder.
         version: of the entry.
         actions: of the entry.
-        seconds: how long to try while the store does not say what became of it, see ``put_once``.
+        seconds: time limit while the outcome is unknown, see ``put_once``.
 
     Returns:
-        The entry that stands there, known by its commit id; None if the store does not say.
+        The entry that exists afterwards, identified by its commit id; None if the outcome is unknown.
     """
     entry = list(actions)
     data = seal.sealed(version, encode(entry))
@@ -53,7 +53,7 @@ def create_entry(
 
 
 def parse_commit(version: int, data: bytes) -> Commit:
-    """Read the bytes of an entry; raises as ``read_commit``."""
+    """Parse the bytes of an entry; raises as ``read_commit``."""
     actions: list[tuple[str, dict[str, Any]]] = []
     seen: set[tuple[str, str]] = set()
     for line in data.split(b"\n"):
@@ -84,7 +84,7 @@ def parse_commit(version: int, data: bytes) -> Commit:
 
 
 def _identity(kind: str, action: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What must not occur twice in an entry (protocol: "Delta Log Entries", "Add File and Remove File")."""
+    """Key of an action that must be unique in an entry (protocol: "Delta Log Entries", "Add File and Remove File")."""
     match kind:
         case "add" | "remove":
             return kind, str(action.get("path"))
@@ -96,6 +96,6 @@ def _identity(kind: str, action: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def bad_entry(version: int, what: str) -> LogDamagedError:
-    """The error for an entry that is missing or illegal."""
+    """Build the error for an entry that is missing or malformed."""
     path = entry_path(version)
     return LogDamagedError(f"log entry {path}: {what}; restore it from a backup", path=path, version=version)

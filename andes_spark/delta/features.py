@@ -1,9 +1,8 @@
-"""Which Delta tables this library may read and write: allow-lists, since it does both without Delta's own code.
+"""Allow-lists of the Delta tables that this library reads and writes, since it does both without Delta's own code.
 
-Delta promises that a client that does not know a feature is told of it, by the lists in the ``protocol`` action. A
-feature that is listed is *supported*; it is *active*, and asks something of a client, only where its property or
-metadata says so ("Supported Features" and "Active Features" of the protocol). Features of writers do not concern
-readers. So each feature in use is told with what it keeps this library from, and with what ends that.
+A feature is *supported* if the ``protocol`` action lists it; it is *active*, and demands something of a client, only
+by its property or metadata ("Supported Features" and "Active Features" of the protocol). Writer features do not
+concern readers. So each feature in use is reported with the operation that it prevents, and with a remedy.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from andes_spark.schema.schema import Schema
 
 DELETION_VECTORS = "delta.enableDeletionVectors"
 
-# Features that ask nothing more of a client that writes as this library does, whether or not they are active.
+# Features without further demands on this library's writes, active or not.
 _ALWAYS_FINE = frozenset(
     {"checkpointProtection", "deletionVectors", "domainMetadata", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
 )
-# Features that are active only where a property or the metadata of a column says so, which is looked at below.
+# Features that are active only by a property or by the metadata of a column, checked below.
 _BY_METADATA = frozenset(
     {
         "allowColumnDefaults",
@@ -47,7 +46,7 @@ _BY_METADATA = frozenset(
 )
 _ROW_TRACKING, _CLUSTERING = "rowTracking", "clustering"
 
-# Of DeltaConfig.scala (4.4.0): properties that ask nothing of a writer, or nothing that we do not do.
+# From DeltaConfig.scala (4.4.0): properties without demands on a writer, or with demands that this library meets.
 _HARMLESS = frozenset(
     f"delta.{name}".lower()
     for name in (
@@ -86,7 +85,7 @@ _HARMLESS = frozenset(
         "tuneFileSizesForRewrites",
     )
 )
-# Values with which a property says that its feature is off.
+# Values of properties that switch their feature off.
 _OFF = {"delta.columnmapping.mode": ("none",)}
 _FEATURE_OF = {
     "delta.appendonly": "appendOnly",
@@ -112,18 +111,18 @@ _COLUMN_FEATURES = {
     "EXISTS_DEFAULT": "allowColumnDefaults",
 }
 _READERS_TOO = frozenset({"columnMapping", "typeWidening"})
-"""Features in use that decide how data files are read."""
+"""Features in use that change how data files are read."""
 _RESTORE = "undo it by RESTORE TABLE ... TO VERSION AS OF the version before it was set"
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A feature in use that keeps this library from writing a table.
+    """A feature in use that prevents this library from writing a table.
 
     Attributes:
-        feature: its name in the protocol, or what it is.
-        what: where it shows, and what ends it.
-        reading: whether it keeps from reading too.
+        feature: its name in the protocol, or a description.
+        what: where it is used, and the remedy.
+        reading: whether it prevents reading too.
         column: name of the column that uses it.
     """
 
@@ -134,7 +133,7 @@ class Obstacle:
 
 
 def obstacles(state: DeltaState) -> list[Obstacle]:
-    """What keeps this library from writing a table, or from reading it; empty for a table like its own.
+    """Find the features that prevent writing or reading a table; empty for a table like this library's own.
 
     Raises:
         LogDamagedError: the schema cannot be read.
@@ -158,7 +157,7 @@ def obstacles(state: DeltaState) -> list[Obstacle]:
 
 
 def refusal(obstacles: Iterable[Obstacle], *, reading: bool = False) -> UnsupportedTableError | None:
-    """The error that names the features in use; None if there are none.
+    """Build the error that names the features in use; None if there are none.
 
     Args:
         obstacles: of ``obstacles``.
@@ -177,11 +176,11 @@ def refusal(obstacles: Iterable[Obstacle], *, reading: bool = False) -> Unsuppor
 
 
 def check_supported(state: DeltaState) -> None:
-    """Refuse a table that this release could not write without harm.
+    """Refuse a table that this release cannot write correctly.
 
     Raises:
         UnsupportedTableError: another protocol than 3/7, or a table feature, property, column type or
-            column metadata outside the allow-list; ``feature``, and ``column`` where it is one's.
+            column metadata outside the allow-list; ``feature``, and ``column`` where one uses it.
         LogDamagedError: the schema cannot be read.
     """
     error = refusal(obstacles(state))
@@ -190,7 +189,7 @@ def check_supported(state: DeltaState) -> None:
 
 
 def deletion_vectors_enabled(state: DeltaState) -> bool:
-    """Whether new deletion vectors may be written: the feature is there and its property is on."""
+    """Whether new deletion vectors may be written: the feature is supported and its property is on."""
     value = state.metadata.configuration.get(DELETION_VECTORS, "false")
     return "deletionVectors" in state.protocol.writer_features and value.lower() == "true"
 
@@ -223,14 +222,14 @@ def _of_protocol(state: DeltaState) -> Iterator[Obstacle]:
 
 
 def _of_row_tracking(state: DeltaState) -> Iterator[Obstacle]:
-    """Row ids must be assigned as long as the feature is listed and not suspended, whether or not it is enabled."""
+    """Row ids must be assigned while the feature is listed and not suspended, enabled or not."""
     if state.metadata.configuration.get("delta.rowTrackingSuspended", "false").lower() != "true":
         what = "every new row needs a row id; end that by ALTER TABLE ... DROP FEATURE rowTracking"
         yield Obstacle(_ROW_TRACKING, what)
 
 
 def _of_clustering(state: DeltaState) -> Iterator[Obstacle]:
-    """Statistics of the clustering columns must be written, whichever they are."""
+    """Statistics of all clustering columns must be written."""
     domain = state.domains.get("delta.clustering", {"removed": True})
     try:
         columns = [] if domain.get("removed") else json.loads(domain["configuration"])["clusteringColumns"]

@@ -1,8 +1,8 @@
-"""The newest state by one round of requests: checkpoint and entries asked for at once, where hints lead to them.
+"""The newest state by one round of requests: checkpoint and entries are requested at once, by hints.
 
-``load_state`` lists the log and reads what the list shows, which takes several rounds. Where the checkpoint that
-``_last_checkpoint`` names lies in one file, and a version that exists is known, everything can be asked for at once;
-whatever does not fit together is left to ``load_state``.
+``load_state`` lists the log and reads the listed files, which takes several rounds. If the checkpoint of
+``_last_checkpoint`` is a single file, and an existing version is known, all files can be requested at once;
+``load_state`` is the fallback for inconsistent answers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _BEYOND = 2
 
 
 class HintedState:
-    """The requests for the newest state, under way.
+    """Requests in progress for the newest state.
 
     Args:
         storage: the table's folder.
         hint: bytes of ``_last_checkpoint``.
-        known: a version that exists, as far as somebody knows; 0 where nobody does.
+        known: a version known to exist; 0 if none is known.
     """
 
     def __init__(self, storage: Storage, hint: bytes | None, known: int) -> None:
@@ -44,7 +44,7 @@ class HintedState:
         ask = storage.scheduler.ask
         if start is not None:
             self._contents = ask(checkpoints.read, storage, self._checkpoint)
-        # The known version may lie below the checkpoint: whoever compares it need not ask again.
+        # The known version may lie below the checkpoint; ``commit`` then needs no further request.
         first = min(known, self._start + 1)
         for version in range(max(first, 0), last + 1):
             if version > self._start or version == known:
@@ -55,18 +55,18 @@ class HintedState:
         return checkpoints.Checkpoint(self._start, (checkpoints.checkpoint_path(self._start),))
 
     def state(self) -> DeltaState:
-        """The newest state; raises as ``load_state``."""
+        """Return the newest state; raises as ``load_state``."""
         try:
             state = self._replayed()
         except (FileDamagedError, LogDamagedError, UnsupportedTableError):
-            # An older checkpoint may do, and the errors of the long way name what is missing.
+            # ``load_state`` tries older checkpoints, and its errors name the missing file.
             state = None
         if state is None:
             return load_state(self._storage)
         return state
 
     def commit(self, version: int) -> Commit | None:
-        """An entry, as it came with the state where it did."""
+        """Return an entry, without a request if it was read with the state."""
         asked = self._commits.get(version)
         commit = None if asked is None else asked.result()
         return commit if commit is not None else read_commit(self._storage, version)
@@ -81,7 +81,7 @@ class HintedState:
         commits = [self._commits[version].result() for version in versions]
         for index, commit in enumerate(commits):
             if commit is None:
-                # A hole, or an entry that came while others were asked for.
+                # A gap, or an entry created during the requests.
                 return None if any(commits[index:]) else replay.state()
             replay.apply(commit)
         return load_state(self._storage, previous=replay.state())

@@ -38,26 +38,26 @@ __all__ = [
     "read_commit",
 ]
 
-# So many new entries are read one by one before the newest checkpoint is looked for instead.
+# Maximum number of new entries read one by one; beyond it, the newest checkpoint is searched for.
 PROBES = 64
 _ENTRY = re.compile(r"(\d{20})\.json")
 
 
 def load_state(storage: Storage, *, version: int | None = None, previous: DeltaState | None = None) -> DeltaState:
-    """The state of the table in a folder.
+    """Load the state of the table in a folder.
 
     Args:
         storage: the table's folder.
-        version: the version wanted; None for the newest.
-        previous: an earlier state of this table. Only newer entries are read then, one request for each
-            and one that finds the end; the same object comes back if there are none.
+        version: version to load; None for the newest.
+        previous: an earlier state of this table. Only newer entries are read, one request each
+            and one for the end; the same object is returned if there are none.
 
     Raises:
         NoSuchTableError: the folder has no Delta log.
         NoSuchVersionError: ``version`` was never committed; ``version``.
         VersionExpiredError: the log no longer reaches down to ``version``; ``version``.
         LogDamagedError: a missing or illegal entry; ``path``, ``version``.
-        FileDamagedError: a checkpoint that cannot be done without is damaged; ``path``.
+        FileDamagedError: a required checkpoint is damaged; ``path``.
         UnsupportedTableError: files outside the folder, or checkpoints of the V2 format; ``feature``.
     """
     if previous is not None and (version is None or version >= previous.version):
@@ -87,7 +87,7 @@ def _refresh(storage: Storage, previous: DeltaState, version: int | None) -> Del
 
 
 class _Listing:
-    """The log's folder from a version on, up to the version wanted."""
+    """Listing of the log's folder from one version to another."""
 
     def __init__(self, storage: Storage, first: int, last: int | None) -> None:
         self.entries: set[int] = set()
@@ -98,7 +98,7 @@ class _Listing:
             name = info.path.removeprefix(f"{LOG_FOLDER}/")
             if not name[:20].isdigit() or "/" in name:
                 if name > ":":
-                    break  # behind all names that begin with a version
+                    break  # after all names that begin with a version
                 continue
             self.found_any = True
             if last is not None and int(name[:20]) > last:
@@ -120,7 +120,7 @@ def _load(storage: Storage, version: int | None) -> DeltaState:
     except FileDamagedError:
         if not usable:
             raise
-        # The checkpoint that the hint named is damaged: perhaps an older one, or none, will do.
+        # The checkpoint of the hint is damaged: try an older one, or none.
         return _build(storage, _Listing(storage, 0, version), version)
 
 

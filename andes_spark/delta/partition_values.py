@@ -1,4 +1,4 @@
-"""Partition values as the log carries them: the Delta protocol, "Partition Value Serialization"."""
+"""Partition values of the log: the Delta protocol, "Partition Value Serialization"."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _INTEGERS = frozenset({"byte", "short", "integer", "long"})
 
 
 def partition_value(value: Any, type_: DataType) -> str | None:
-    """A partition value as the log carries it, in the one form that every reader takes.
+    """Convert a value to a partition value of the log, in the one form that every reader accepts.
 
     Args:
-        value: as pyarrow's ``as_py`` gives it; None for null.
+        value: result of pyarrow's ``as_py``; None for null.
         type_: type of the column.
 
     Raises:
@@ -50,13 +50,13 @@ def partition_value(value: Any, type_: DataType) -> str | None:
 
 
 def parse_partition_value(text: str | None, type_: DataType) -> Any:
-    """The value that a partition value of the log means: for ``pa.scalar``, None for null.
+    """Parse a partition value of the log: a value for ``pa.scalar``, None for null.
 
     Timestamps have the zone UTC.
 
     Raises:
         LogDamagedError: not a value of the type.
-        UnsupportedTableError: a timestamp without a zone, which each reader takes for one of its own, or a
+        UnsupportedTableError: a timestamp without a zone, which readers interpret differently, or a
             type that cannot partition a table; ``feature``.
     """
     if text is None or text == "":

@@ -10,20 +10,20 @@ from andes_spark.errors import LogDamagedError, UnsupportedTableError
 LOG_FOLDER = "_delta_log"
 
 
-# What RFC 2396 allows in a path, but for the colon: in a first segment it would end the name of a scheme.
+# Characters of a path in RFC 2396, except the colon: in a first segment it would end the name of a scheme.
 _SAFE = "/-_.!~*'()=@&+$,;"
 
 
 def entry_path(version: int) -> str:
-    """Path of the log entry that makes a version."""
+    """Path of the log entry of a version."""
     return f"{LOG_FOLDER}/{version:020d}.json"
 
 
 def encode_path(path: str) -> str:
-    """A path as the log carries it: a relative URI, character for character as Delta writes it.
+    """Encode a path for the log: a relative URI, exactly as Delta writes it.
 
     Delta's VACUUM compares the text of paths (``VacuumCommand``, ``java.net.URI.quote``), and would delete files
-    whose path is encoded otherwise: what is neither ASCII nor a space or control character stays as it is.
+    whose path is encoded otherwise: characters beyond ASCII, except spaces and control characters, are not encoded.
     """
     return "".join(c if c > "\x7f" and not _encoded(c) else quote(c, safe=_SAFE) for c in path)
 
@@ -33,11 +33,11 @@ def _encoded(character: str) -> bool:
 
 
 def decode_path(path: str) -> str:
-    """The path within the table's folder that a path of the log means.
+    """Decode a path of the log to a path in the table's folder.
 
     Raises:
-        UnsupportedTableError: an absolute path, as clones have; ``feature``, ``path``.
-        LogDamagedError: no path at all, or one that leaves the folder; ``path``.
+        UnsupportedTableError: an absolute path, as in clones; ``feature``, ``path``.
+        LogDamagedError: not a path, or one outside the folder; ``path``.
     """
     if path.startswith("/") or ":" in path.split("/", 1)[0]:
         raise UnsupportedTableError(

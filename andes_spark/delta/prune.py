@@ -1,7 +1,7 @@
-"""Which files of a table can hold some of the wanted keys, by statistics and partition values alone.
+"""Selection of the files that can hold some of a set of keys, by statistics and partition values alone.
 
-Conservative: what is missing, unreadable or of a type without an order in the log keeps a file. A file that
-holds a wanted key is never left out.
+Conservative: a file is kept if its bounds are missing, unreadable or of a type without an order in the log. A file
+that holds one of the keys is never left out.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from andes_spark.schema.schema import DataType, Decimal, Primitive, Schema
 
 _LONG_DIGITS = 18
 _MANY = 10_000
-"""Of more values, in a column behind the first, only the range is looked at: to sort them takes as long as to read a
-file, and hardly a file lies between so many. Those of the first column are sorted already.
+"""Maximum number of values that are searched in a column after the first, which is sorted already. For more, only their
+range is compared: sorting takes as long as reading a file, and few files lie between that many values.
 """
 _UNBOUNDED: ColumnRange = (None, None)
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _SortedKeys:
     """The keys of one column, ascending, in the units of ``bounds.column_range``."""
 
     values: npt.NDArray[np.int64] | pl.Series | list[Any]
 
     def within(self, ranges: Sequence[ColumnRange]) -> list[bool]:
-        """For each range, whether one of the keys lies in it."""
+        """Whether each range contains one of the keys."""
         values = self.values
         if isinstance(values, np.ndarray):
             firsts = [0 if low is None else int(values.searchsorted(_clamp(int(low)))) for low, _ in ranges]
         elif isinstance(values, pl.Series):
-            # At once: a search by polars costs as much as a thousand of Python's. Nothing is below "".
+            # One call, since each call into polars is slow. Nothing is below "".
             lows = pl.Series([low or "" for low, _ in ranges], dtype=pl.String)
             firsts = values.search_sorted(lows, side="left").to_list()
         else:
@@ -60,16 +60,16 @@ class _Wanted:
 def candidates(
     files: Iterable[DataFile], schema: Schema, partition_columns: Sequence[str], keys: pa.Table
 ) -> list[int]:
-    """Positions, in ``files``, of those that may hold a row with one of the keys, ascending.
+    """Find the files that may hold a row with one of the keys; return their positions in ``files``, ascending.
 
     Args:
         files: of the table.
         schema: of the table.
         partition_columns: its partition columns.
-        keys: key columns only, of the table's types and without nulls, in any order; sorted ones take least time.
+        keys: key columns only, of the table's types and without nulls, in any order; sorted keys are fastest.
 
-    Of several key columns each is looked at alone: a file is left out if one of them has no wanted value, or for
-    very many values their range, within the file's bounds.
+    Each of several key columns is compared alone: a file is left out if no value of one of them, or for very many
+    values their range, is within the file's bounds.
     """
     kept = list(enumerate(files))
     if not keys.num_rows:
@@ -85,7 +85,7 @@ def candidates(
         if len(values) > _MANY and name != keys.column_names[0]:
             hits = _overlap(_sorted_values(_extremes(values), type_), ranges)
         else:
-            hits = _Wanted(_sorted_values(values, type_)).within(ranges)
+            hits = _SortedKeys(_sorted_values(values, type_)).within(ranges)
         kept = list(itertools.compress(kept, hits))
     return [position for position, _ in kept]
 
@@ -93,7 +93,7 @@ def candidates(
 def file_ranges(
     files: Sequence[DataFile], name: str, type_: DataType, partition_columns: Sequence[str]
 ) -> list[ColumnRange] | None:
-    """The range of a column in each file; None where no file has one."""
+    """Return the range of a column in each file, None if no file has one."""
     read = _partition_bounds(name, type_) if name in partition_columns else _file_bounds(name, type_)
     ranges = [] if read is None else [read(file) for file in files]
     return None if all(bounds == _UNBOUNDED for bounds in ranges) else ranges
@@ -110,7 +110,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _overlap(extremes: Any, ranges: Sequence[ColumnRange]) -> list[bool]:
-    """Whether ranges have something in common with that of the keys."""
+    """Whether each range overlaps that of the keys."""
     least, greatest = extremes[0], extremes[-1]
     return [(low is None or low <= greatest) and (high is None or high >= least) for low, high in ranges]
 
@@ -122,7 +122,7 @@ def _file_bounds(name: str, type_: DataType) -> Callable[[DataFile], ColumnRange
 
 
 def _partition_bounds(name: str, type_: DataType) -> Callable[[DataFile], ColumnRange] | None:
-    """A partition column has one value per file; null (which an empty string becomes) is unknown."""
+    """Return a reader of a partition column: one value per file, unknown for null (which an empty string becomes)."""
     if not _ordered(type_):
         return None
     known: dict[str | None, ColumnRange] = {}

@@ -17,10 +17,10 @@ from andes_spark.errors import (
 
 
 def advanced(previous: DeltaState, commit: Commit) -> DeltaState:
-    """The state behind one more commit, which the caller knows to stand in the log.
+    """Advance a state by one commit, which the caller knows to be in the log.
 
     Raises:
-        LogDamagedError: an action that makes no sense.
+        LogDamagedError: an action is malformed.
         ForeignWriteError: the commit was built on another entry than the one before it.
     """
     replay = Replay(previous)
@@ -45,10 +45,10 @@ class Replay:
         self.commit_id = None if previous is None else previous.commit_id
 
     @classmethod
-    def from_checkpoint(cls, found: checkpoints.Checkpoint, contents: checkpoints.Contents) -> Replay:
-        """A replay that begins with what a checkpoint holds."""
+    def from_checkpoint(cls, checkpoint: checkpoints.Checkpoint, contents: checkpoints.Contents) -> Replay:
+        """Begin a replay with the contents of a checkpoint."""
         replay = cls()
-        replay.version = found.version
+        replay.version = checkpoint.version
         replay.txns = dict(contents.txns)
         replay.domains = dict(contents.domains)
         replay.parts = contents.parts
@@ -60,9 +60,9 @@ class Replay:
                 file = DataFile.from_add(add)
                 replay.files[file.location] = file
         except (KeyError, TypeError, ValueError, LogDamagedError) as error:
-            raise bad_checkpoint(found, f"an action cannot be read: {error!r}") from error
+            raise bad_checkpoint(checkpoint, f"an action cannot be read: {error!r}") from error
         if len(replay.files) != len(contents.adds):
-            raise bad_checkpoint(found, "it has two adds for one path")
+            raise bad_checkpoint(checkpoint, "it has two adds for one path")
         return replay
 
     def apply(self, commit: Commit) -> None:
@@ -112,7 +112,7 @@ class Replay:
         self.files[file.location] = file
 
     def state(self) -> DeltaState:
-        """The state as far as it was replayed."""
+        """Build the state from the actions applied so far."""
         if self.protocol is None or self.metadata is None:
             raise bad_entry(self.version, "no entry up to it has a protocol and metadata")
         return DeltaState(
@@ -132,9 +132,9 @@ def _vector_id(action: Mapping[str, Any]) -> str | None:
     return vectors.unique_id(action.get("deletionVector"))
 
 
-def bad_checkpoint(found: checkpoints.Checkpoint, what: str) -> FileDamagedError:
-    """The error for a checkpoint whose content makes no sense."""
-    path = found.paths[0]
+def bad_checkpoint(checkpoint: checkpoints.Checkpoint, what: str) -> FileDamagedError:
+    """Build the error for a checkpoint with invalid content."""
+    path = checkpoint.paths[0]
     return FileDamagedError(f"checkpoint {path}: {what}; delete it if the log entries below it still exist", path=path)
 
 

@@ -1,7 +1,7 @@
-"""The seal of our entries in the Delta log: a SHA-256 in ``commitInfo.tags``, which Delta's readers pass over.
+"""The seal of our entries in the Delta log: a SHA-256 in ``commitInfo.tags``, which Delta's readers ignore.
 
 It covers the version and every byte of the entry, with zeros in its own place. Statistics of an entry decide which
-files a merge looks into, so a wrong one could give a key two rows. Entries of other writers have none.
+files a merge reads, so a wrong bound could give a key two rows. Entries of other writers have none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SEAL = re.compile(rb'"andes_spark\.sha256":"([0-9a-f]{64})"')
 
 
 def sealed(version: int, entry: bytes) -> bytes:
-    """The entry with its seal, if its first line has :data:`TAG` set to :data:`BLANK`; else as it is."""
+    """Seal an entry whose first line has :data:`TAG` set to :data:`BLANK`; return others unchanged."""
     match = _find(entry)
     if match is None:
         return entry
@@ -23,7 +23,7 @@ def sealed(version: int, entry: bytes) -> bytes:
 
 
 def is_intact(version: int, entry: bytes) -> bool | None:
-    """Whether an entry is what was sealed as this version; None if it has no seal."""
+    """Whether an entry matches its seal and version; None if it has no seal."""
     match = _find(entry)
     if match is None:
         return None
@@ -32,7 +32,7 @@ def is_intact(version: int, entry: bytes) -> bool | None:
 
 
 def _find(entry: bytes) -> re.Match[bytes] | None:
-    # In a text of JSON the quotes would be escaped, so this is never part of one.
+    # Within a JSON string the quotes would be escaped, so the pattern never matches inside one.
     return _SEAL.search(entry.partition(b"\n")[0])
 
 

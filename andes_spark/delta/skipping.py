@@ -1,7 +1,7 @@
-"""Which files of a table can hold rows that a condition keeps, by statistics and partition values alone.
+"""Selection of the files that can hold rows for a condition, by statistics and partition values alone.
 
-Conservative: what the condition says beyond comparisons of a column with values, joined by AND and OR, keeps every
-file, and so does a column without bounds. A file with a row that the condition keeps is never left out.
+Conservative: every file is kept for anything but comparisons of a column with values, joined by AND and OR, and for
+a column without bounds. A file with a matching row is never left out.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _REACHES: dict[str, tuple[tree.Comparison | None, tree.Comparison | None]] = {
     ">": (None, ">"),
     ">=": (None, ">="),
 }
-"""How the least and the greatest value of a file must compare with a constant that one of its values compares with."""
+"""Comparisons of a file's least and greatest value with a constant, by the comparison of a row's value with it."""
 _DIGITS = decimal.Context(prec=100)
 _MOST_VALUES = 1_000
-"""Values of an IN; of more, only the least and the greatest are looked at."""
+"""Maximum number of values of an IN; for more, only the least and the greatest are compared."""
 
 
 def may_hold(
@@ -77,7 +77,7 @@ class _Bounds:
         self._columns: dict[str, tuple[pl.Series, pl.Series] | None] = {}
 
     def of(self, name: str) -> tuple[pl.Series, pl.Series] | None:
-        """Those of a column; None where no file has any."""
+        """Bounds of a column, None if no file has any."""
         if name not in self._columns:
             type_ = self._schema.field(name).type
             ranges = file_ranges(self._files, name, type_, self._partition_columns)
@@ -85,7 +85,7 @@ class _Bounds:
         return self._columns[name]
 
     def all_files(self) -> Flags:
-        """Every file."""
+        """Flags that keep every file."""
         return np.ones(len(self._files), np.bool_)
 
 
@@ -122,10 +122,10 @@ def _of_values(comparison: str, side: tree.Node, values: Sequence[tree.Value], b
     if not isinstance(column, tree.Reference) or len(column.path) > 1 or comparison not in _REACHES or not values:
         return bounds.all_files()
     name = column.path[0]
-    found = bounds.of(name)
-    if found is None or any(value.value is None for value in values):
+    ranges = bounds.of(name)
+    if ranges is None or any(value.value is None for value in values):
         return bounds.all_files()
-    frames = [pl.DataFrame({name: bound}) for bound in found]
+    frames = [pl.DataFrame({name: bound}) for bound in ranges]
     flags = ~bounds.all_files()
     for value in values:
         reached = bounds.all_files()
@@ -138,7 +138,7 @@ def _of_values(comparison: str, side: tree.Node, values: Sequence[tree.Value], b
 
 
 class _Skipping:
-    """The nodes of an expression as polars writes it down."""
+    """Evaluation of the nodes of an expression that polars serialized."""
 
     def __init__(self, bounds: _Bounds) -> None:
         self._bounds = bounds
@@ -223,7 +223,7 @@ def _answers(bound: pl.Series, comparison: Any) -> Flags:
 
 
 def _reaches(bounds: tuple[pl.Series, pl.Series], least: Any, greatest: Any, dtype: Any) -> Flags:
-    """Whether each file's range has something in common with the range of two values."""
+    """Whether each file's range overlaps the range of two values."""
     frame = pl.DataFrame({"low": bounds[0], "high": bounds[1]})
     low, high = pl.lit(least, dtype=dtype), pl.lit(greatest, dtype=dtype)
     answers = frame.select(
@@ -233,7 +233,7 @@ def _reaches(bounds: tuple[pl.Series, pl.Series], least: Any, greatest: Any, dty
 
 
 def _series(ranges: Sequence[ColumnRange], type_: DataType) -> tuple[pl.Series, pl.Series] | None:
-    """Least and greatest values of files, of the type that rows have; None where they are none of that type."""
+    """Least and greatest values of files, in the type of the rows; None if a value is not of that type."""
     kind = to_arrow(type_)
     try:
         low, high = (pl.Series(_values([bounds[side] for bounds in ranges], kind)) for side in (0, 1))

@@ -1,6 +1,6 @@
-"""What a Delta log says: files, protocol, metadata, the state at a version, one commit.
+"""Contents of a Delta log: files, protocol, metadata, the state at a version, one commit.
 
-Format: the Delta protocol, "Actions". ``delta_log`` reads these from a table's folder.
+Format: the Delta protocol, "Actions". ``log`` reads these from a table's folder.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from andes_spark.errors import LogDamagedError
 FOOTER_TAG = "andes.footer"
 """Tag of an ``add`` of this library: the file's footer mark, see ``storage.parquet``."""
 PREVIOUS_TAG = "andes_spark.previous"
-"""Tag of an entry of this library: commit id of the entry before it."""
+"""Tag of an entry of this library: commit id of the previous entry."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A live file of the table, as its ``add`` action says.
+    """A live file of the table, from its ``add`` action.
 
     Attributes:
         path: as in the log, URL-encoded.
         partition_values: text by partition column, None for null.
-        size: bytes.
-        add: the raw action, to be written again as it is; treat it as read-only.
-        vector: rows that are gone, None if none are.
+        size: number of bytes.
+        add: the raw action, written again unchanged; read-only.
+        vector: deleted rows, None if there are none.
     """
 
     path: str
@@ -41,17 +41,17 @@ class DataFile:
 
     @cached_property
     def location(self) -> str:
-        """Where the file lies in the table's folder: the key of ``DeltaState.files``."""
+        """Path in the table's folder, decoded: the key of ``DeltaState.files``."""
         return decode_path(self.path)
 
     @cached_property
     def stats(self) -> dict[str, Any]:
-        """Statistics, numbers exact (``Decimal`` for fractions); empty if there are none."""
+        """Statistics with exact numbers (``Decimal`` for fractions); empty if there are none."""
         return statistics.parse(self.add.get("stats"))
 
     @property
     def num_records(self) -> int | None:
-        """Rows in the file, deleted ones included; None if unknown."""
+        """Number of rows in the file, deleted ones included; None if unknown."""
         count = self.stats.get("numRecords")
         return count if type(count) is int and count >= 0 else None
 
@@ -62,7 +62,7 @@ class DataFile:
 
     @property
     def live_records(self) -> int | None:
-        """Rows that are part of the table; None if unknown."""
+        """Number of rows that are not deleted; None if unknown."""
         rows = self.num_records
         return rows if rows is None or self.vector is None else rows - self.vector.cardinality
 
@@ -71,7 +71,7 @@ class DataFile:
         """Read an ``add`` action.
 
         Raises:
-            LogDamagedError: it lacks something; ``path``.
+            LogDamagedError: a member is missing or malformed; ``path``.
             UnsupportedTableError: a deletion vector of an unsupported kind; ``feature``.
         """
         try:
@@ -91,7 +91,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a reader and a writer of the table must know (``protocol``)."""
+    """Versions and features that a client must support (``protocol``)."""
 
     reader_version: int
     writer_version: int
@@ -139,11 +139,11 @@ class Metadata:
 
 @dataclass(frozen=True)
 class RemovedFiles:
-    """Files that left the table, which checkpoints keep for as long as Delta's retention says.
+    """Files that left the table, kept by checkpoints within Delta's retention.
 
     Attributes:
-        parts: Parquet bytes of the checkpoint that the state was read from; what it removes is read when needed.
-        recent: raw ``remove`` actions behind that checkpoint by path and vector, as the log has them.
+        parts: Parquet bytes of the checkpoint of the state; its removals are read when needed.
+        recent: raw ``remove`` actions after that checkpoint, by path and vector.
     """
 
     parts: tuple[bytes, ...] = ()
@@ -152,18 +152,18 @@ class RemovedFiles:
 
 @dataclass(frozen=True)
 class DeltaState:
-    """The table at one version. Never changed; a refresh gives a new one that shares its files.
+    """The table at one version. Immutable; a refresh returns a new object that shares the files.
 
     Attributes:
         version: Delta's version.
-        protocol: what readers and writers must know.
+        protocol: versions and features that a client must support.
         metadata: schema and properties.
         files: live files by their path in the table's folder (decoded).
         txns: newest version of each application.
         domains: newest ``domainMetadata`` of each domain, raw, removed ones too.
         removed: files that left the table.
-        unwritten_actions: whether the log holds actions of a kind that this library would lose in a checkpoint.
-        commit_id: of the entry that made the version; None where a checkpoint was read instead, or none is named.
+        unwritten_actions: whether the log holds actions of a kind that this library's checkpoints lack.
+        commit_id: of the entry of the version; None if a checkpoint was read instead, or the entry has none.
     """
 
     version: int
@@ -195,24 +195,24 @@ class Commit:
 
     @property
     def commit_info(self) -> dict[str, Any] | None:
-        """Who did what, if the writer says so."""
+        """The ``commitInfo`` action, None if there is none."""
         return next(self.of_kind("commitInfo"), None)
 
     @property
     def commit_id(self) -> str | None:
-        """Identifies the attempt that made the commit, if its writer says so."""
+        """Identifier of the attempt that created the commit, None if there is none."""
         commit_id = (self.commit_info or {}).get("txnId")
         return commit_id if isinstance(commit_id, str) else None
 
     @property
     def previous(self) -> str | None:
-        """Commit id of the entry before, if the writer names it."""
+        """Commit id of the previous entry, None if there is none."""
         previous = ((self.commit_info or {}).get("tags") or {}).get(PREVIOUS_TAG)
         return previous if isinstance(previous, str) else None
 
     @property
     def txns(self) -> dict[str, int]:
-        """What the commit says of applications."""
+        """Versions of applications that the commit sets."""
         return {txn["appId"]: txn["version"] for txn in self.of_kind("txn")}
 
     @property

@@ -49,7 +49,7 @@ _NAME = re.compile(r"\s*(`(?:[^`]|``)+`|[^`.,\s][^`.,]*)\s*([.,]|$)")
 
 
 class _Number(str):
-    """A JSON number as it was written, so that it is written again to the last digit."""
+    """A JSON number as text, so that it is written again to the last digit."""
 
     __slots__ = ()
 
@@ -65,10 +65,10 @@ class Leaf(NamedTuple):
 def indexed_columns(
     schema: Schema, partition_columns: Collection[str], configuration: Mapping[str, str]
 ) -> frozenset[Path]:
-    """The columns that a table wants statistics of: paths of fields that are no structs.
+    """Return the columns with statistics in a table: paths of fields that are no structs.
 
     Follows ``delta.dataSkippingStatsColumns`` (names as in SQL, compared without case) or else
-    ``delta.dataSkippingNumIndexedCols`` (how many from the left, 32 if not set, -1 for all).
+    ``delta.dataSkippingNumIndexedCols`` (number of columns from the left, 32 if not set, -1 for all).
 
     Raises:
         OptionError: a property that cannot be read.
@@ -94,18 +94,18 @@ def statistics(
     *,
     nan_free: Collection[Path] = (),
 ) -> dict[str, Any]:
-    """Delta's statistics of a file, from its Parquet footer.
+    """Build Delta's statistics of a file from its Parquet footer.
 
     Args:
         file_metadata: the footer of a file that this library wrote.
         schema: the Arrow schema that the file was written with.
-        indexed: columns wanted (``indexed_columns``); None for all.
+        indexed: columns with statistics (``indexed_columns``); None for all.
         nan_free: floating-point columns known to hold no NaN. Only these get a maximum: Parquet's leaves
             NaN out, while to Spark NaN is greater than every number.
 
     Returns:
         ``numRecords``, ``minValues``, ``maxValues``, ``nullCount`` and ``tightBounds``; serialize it once,
-        by ``dumps``. What the footer does not tell is left out, never guessed.
+        by ``dumps``. Values that the footer lacks are left out.
     """
     leaves = list(_leaves(schema))
     if len(leaves) != file_metadata.num_columns:
@@ -152,7 +152,7 @@ def footer_columns(schema: pa.Schema, nan_free: Collection[Path] = ()) -> list[s
 
 
 def dumps(value: Any) -> str:
-    """JSON of statistics: decimals as exact numbers, times as Delta writes them, nulls left out."""
+    """Serialize statistics as JSON: decimals as exact numbers, times as Delta writes them, nulls left out."""
     if isinstance(value, Mapping):
         members = (f"{_json_text(k)}:{dumps(v)}" for k, v in value.items() if v is not None)
         return "{" + ",".join(members) + "}"
@@ -170,7 +170,7 @@ def dumps(value: Any) -> str:
 
 
 def parse(text: str | None) -> dict[str, Any]:
-    """Read statistics, numbers exactly; what is missing or unreadable is unknown: an empty dict."""
+    """Parse statistics with exact numbers; an empty dict if they are missing or unreadable."""
     if not text:
         return {}
     try:
@@ -181,15 +181,15 @@ def parse(text: str | None) -> dict[str, Any]:
 
 
 def to_wide_bounds(text: str | None, *, num_records: int, deleted: int) -> str:
-    """The statistics of a file that gets a new deletion vector: all as it was, but ``tightBounds`` false.
+    """Convert statistics for a file with a new deletion vector: unchanged, except ``tightBounds`` false.
 
     Args:
-        text: the statistics so far; None if the file has none.
+        text: current statistics; None if the file has none.
         num_records: rows in the file, deleted ones included.
-        deleted: rows that its vector so far removes.
+        deleted: rows that its current vector removes.
 
-    Where bounds were tight beside a vector, null counts counted live rows; one that says "all" goes on to
-    say so of all rows (Delta: ``updateStatsToWideBounds``).
+    If bounds were tight beside a vector, null counts were of live rows; a count of all live rows becomes one of
+    all rows (Delta: ``updateStatsToWideBounds``).
     """
     stats = parse_verbatim(text)
     if not stats:
@@ -205,7 +205,7 @@ def to_wide_bounds(text: str | None, *, num_records: int, deleted: int) -> str:
 
 
 def parse_verbatim(text: str | None) -> dict[str, Any]:
-    """Statistics whose numbers are kept as the text that they were; for writing them again."""
+    """Parse statistics, with numbers kept as text to write them again."""
     if not text:
         return {}
     try:
@@ -216,7 +216,7 @@ def parse_verbatim(text: str | None) -> dict[str, Any]:
 
 
 def truncate_max(text: str, prefix: int = STRING_PREFIX) -> str | None:
-    """A string of about ``prefix`` UTF-16 units that is not below ``text``; None if there is none.
+    """Return a string of about ``prefix`` UTF-16 units that is not below ``text``; None if there is none.
 
     As Delta's ``truncateMaxStringAgg``: a prefix with a tie-breaker that is above the character cut off.
     """
@@ -239,12 +239,12 @@ def truncate_max(text: str, prefix: int = STRING_PREFIX) -> str | None:
 
 
 def truncate_min(text: str, prefix: int = STRING_PREFIX) -> str:
-    """The prefix of a string that stands for its minimum."""
+    """Return the prefix of a string that represents its minimum."""
     return text[:prefix]
 
 
 def _json_text(text: str) -> str:
-    """A string of JSON, its characters unescaped.
+    """Encode a JSON string without escaping its characters.
 
     arrow-json, and with it delta-rs, polars and DuckDB, joins the escaped halves of a character from U+20000 on to
     another one. Half a character, which only statistics of other writers can hold, has no bytes and stays escaped.
@@ -285,7 +285,7 @@ def _multipart_names(text: str) -> Iterator[Path]:
 
 
 def _leaves(fields: Any, above: Path = (), flat: bool = True) -> Iterator[Leaf]:
-    """The columns that Parquet makes of Arrow fields, in its order."""
+    """List the Parquet columns of Arrow fields, in Parquet's order."""
     for field in fields:
         path = (*above, field.name)
         kind = field.type
@@ -306,7 +306,7 @@ def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def _extremes(leaf: Leaf, column: pq.ColumnSchema, chunks: list[pq.Statistics]) -> tuple[Any, Any]:
-    """JSON values of the least and greatest value, None where there is none or the footer has none."""
+    """Least and greatest value as JSON values, None if there is none or the footer lacks it."""
     if pat.is_boolean(leaf.type) or pat.is_binary(leaf.type) or pat.is_large_binary(leaf.type):
         return None, None
     chunks = [chunk for chunk in chunks if chunk.num_values]

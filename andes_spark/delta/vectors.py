@@ -1,7 +1,7 @@
-"""Deletion vectors: the rows of a data file that are no longer part of the table.
+"""Deletion vectors: the deleted rows of a data file.
 
 Format: the Delta protocol, "Deletion Vectors" and "Deletion Vector Format". A vector is a 64-bit Roaring
-bitmap of row positions in the portable form, behind a magic number (both little-endian), inline in the
+bitmap of row positions in the portable form, after a magic number (both little-endian), inline in the
 log or, with its size and CRC-32 (big-endian), in a file that several vectors share.
 """
 
@@ -36,14 +36,14 @@ _MAX_POSITION = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class VectorDescriptor:
-    """Where a vector lies, as the log says it (``deletionVector`` of ``add`` and ``remove``).
+    """Place of a vector (``deletionVector`` of ``add`` and ``remove``).
 
     Attributes:
         storage_type: ``u``, a file beside the data named by a UUID, or ``i``, inline.
-        path_or_inline: the Z85 of that UUID behind an optional folder, or of the vector itself.
-        offset: where the vector begins in its file; None if inline.
-        size: bytes of the vector, checksum not included.
-        cardinality: rows that it removes.
+        path_or_inline: Z85 of that UUID after an optional folder, or Z85 of the vector itself.
+        offset: position of the vector in its file; None if inline.
+        size: bytes of the vector, without its checksum.
+        cardinality: number of deleted rows.
     """
 
     storage_type: str
@@ -54,7 +54,7 @@ class VectorDescriptor:
 
     @property
     def unique_id(self) -> str:
-        """What tells two vectors of one file apart (protocol: ``uniqueId``)."""
+        """Identifier of the vector within its data file (protocol: ``uniqueId``)."""
         return _unique_id(self.storage_type, self.path_or_inline, self.offset)
 
     @property
@@ -67,7 +67,7 @@ class VectorDescriptor:
         return f"{folder}/{name}" if folder else name
 
     def to_json(self) -> dict[str, Any]:
-        """The descriptor as the log carries it."""
+        """Convert the descriptor to its form in the log."""
         value: dict[str, Any] = {
             "storageType": self.storage_type,
             "pathOrInlineDv": self.path_or_inline,
@@ -84,7 +84,7 @@ class VectorDescriptor:
 
         Raises:
             LogDamagedError: a field is missing or malformed.
-            UnsupportedTableError: a vector at an absolute path, or of a kind added later; ``feature``.
+            UnsupportedTableError: a vector at an absolute path, or of an unknown kind; ``feature``.
         """
         kind = value.get("storageType")
         if kind not in ("u", "i"):
@@ -111,7 +111,7 @@ class VectorDescriptor:
 
 
 def unique_id(value: Mapping[str, Any] | None) -> str | None:
-    """The ``uniqueId`` of a raw descriptor of any storage type, None for no vector."""
+    """Return ``uniqueId`` of a raw descriptor of any storage type, None for no vector."""
     if value is None:
         return None
     return _unique_id(str(value.get("storageType")), str(value.get("pathOrInlineDv")), value.get("offset"))
@@ -122,24 +122,24 @@ def _unique_id(storage_type: str, path_or_inline: str, offset: int | None) -> st
 
 
 def from_positions(positions: npt.NDArray[np.integer[Any]]) -> BitMap64:
-    """A bitmap of row positions (any order, duplicates allowed, none negative)."""
-    # An array.array is read through the buffer protocol: three times as fast as numpy's own iteration.
+    """Build a bitmap of row positions (any order, duplicates allowed, none negative)."""
+    # An array.array is read through the buffer protocol, which is faster than iteration.
     return BitMap64(array.array("Q", np.ascontiguousarray(positions, dtype=np.uint64).tobytes()))
 
 
 def to_positions(bitmap: BitMap64) -> npt.NDArray[np.int64]:
-    """The row positions of a bitmap, ascending."""
+    """Return the row positions of a bitmap, ascending."""
     return np.frombuffer(bitmap.to_array(), dtype=np.uint64).astype(np.int64)
 
 
 def serialize(bitmap: BitMap64) -> bytes:
-    """Magic number and portable form; ``bitmap`` is run-length encoded in place where that is smaller."""
+    """Serialize to magic number and portable form; ``bitmap`` is run-length encoded in place if that is smaller."""
     bitmap.run_optimize()
     return struct.pack("<i", MAGIC) + bitmap.serialize()
 
 
 def deserialize(data: bytes) -> BitMap64:
-    """The inverse of ``serialize``.
+    """Read the result of ``serialize``.
 
     Raises:
         ValueError: another format, or bytes that are no bitmap.
@@ -158,7 +158,7 @@ def load_vector(storage: Storage, descriptor: VectorDescriptor) -> BitMap64:
     """Read one vector and verify size, checksum and cardinality.
 
     Raises:
-        FileDamagedError: the vector is missing or is not what the log says; ``path``.
+        FileDamagedError: the vector is missing or does not match the log; ``path``.
     """
     with _of_table(storage):
         path = descriptor.file_path
@@ -177,7 +177,7 @@ def load_vector(storage: Storage, descriptor: VectorDescriptor) -> BitMap64:
 
 
 def load_vectors(storage: Storage, descriptors: Mapping[str, VectorDescriptor]) -> dict[str, BitMap64]:
-    """Read many vectors, a file that several of them share only once.
+    """Read many vectors; a file shared by several is read once.
 
     Args:
         storage: the table's folder.
@@ -217,7 +217,7 @@ def _of_table(storage: Storage) -> Iterator[None]:
 
 
 def write_vectors(storage: Storage, vectors: Mapping[str, BitMap64]) -> dict[str, VectorDescriptor]:
-    """Store vectors, packed into one new file; none inline, since Delta's VACUUM fails at those.
+    """Store vectors, packed into one new file; none inline, since Delta's VACUUM fails on those.
 
     Args:
         storage: the table's folder.

@@ -1,4 +1,4 @@
-"""Z85, the base-85 encoding in which Delta's log carries bytes.
+"""Z85, the base-85 encoding of bytes in Delta's log.
 
 Source: https://rfc.zeromq.org/spec/32/, as used by the Delta protocol ("Deletion Vector Descriptor Schema")
 and by its reference implementation, which pads input to four bytes with zeros.
@@ -14,7 +14,7 @@ _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 
 
 def encode(data: bytes) -> str:
-    """Five characters for every four bytes; the input is padded with zero bytes."""
+    """Encode four bytes as five characters; the input is padded with zero bytes."""
     padded = data + bytes(-len(data) % 4)
     out: list[str] = []
     for (word,) in struct.iter_unpack(">I", padded):
@@ -27,11 +27,11 @@ def encode(data: bytes) -> str:
 
 
 def decode(text: str, size: int | None = None) -> bytes:
-    """The bytes that ``encode`` was given.
+    """Decode the result of ``encode``.
 
     Args:
-        text: what was encoded.
-        size: number of bytes wanted, so that the padding falls away; None keeps all.
+        text: encoded bytes.
+        size: number of bytes to return, without padding; None for all.
 
     Raises:
         ValueError: not Z85, or fewer than ``size`` bytes or more than its padding.

@@ -195,9 +195,9 @@ def bound_excludes_itself(patch: Patch) -> None:
 
 def missing_statistics_are_pruned(patch: Patch) -> None:
     """A file without bounds is taken for one that holds nothing."""
-    true = prune._Wanted.within
+    true = prune._SortedKeys.within
     patch.setattr(
-        prune._Wanted,
+        prune._SortedKeys,
         "within",
         lambda self, ranges: [hit and None not in bound for hit, bound in zip(true(self, ranges), ranges, strict=True)],
     )

@@ -192,7 +192,7 @@ def test_pipes_and_folders_are_no_objects(disk: DiskStorage, root: Path) -> None
 def test_a_file_in_the_way(disk: DiskStorage) -> None:
     disk.put("mods", b"x")
     for call in (disk.put, disk.put_if_absent):
-        with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+        with pytest.raises(StorageError, match="a file stands where a folder is needed"):
             call("mods/1", b"x")
     with pytest.raises(OptionError, match="longer than this file system allows"):
         disk.find("x" * 300)

@@ -112,7 +112,7 @@ def test_a_service_that_cannot_be_reached_is_no_unknown(url: str, s3_server: S3S
     storage = S3Storage(url, {**s3_server.options, "aws_endpoint": "http://127.0.0.1:1"}, retries=0)
     with pytest.raises(StorageError, match="connect error"):
         storage.put_if_absent("log/7", b"data")
-    with pytest.raises(StorageError, match="Check the network and the endpoint"):
+    with pytest.raises(StorageError, match="check the network and the endpoint"):
         storage.find("log/7")
 
 
@@ -194,7 +194,7 @@ def test_a_missing_bucket_is_not_an_empty_one(s3_server: S3Server) -> None:
         lambda: storage.put("hint", b""),
         lambda: storage.put_if_absent("hint", b""),
     ):
-        with pytest.raises(StorageError, match="Create the bucket"):
+        with pytest.raises(StorageError, match="create the bucket"):
             call()
 
 

@@ -9,14 +9,14 @@ from andes_spark.model.documents import Document
 
 
 class TableSchema(Document, frozen=True):
-    """A schema that the table has, or had: files say by its id which one they were written with.
+    """A current or earlier schema of the table; files refer to it by id.
 
     Attributes:
-        id: grows with each change of the schema.
+        id: id of the schema, ascending with each change.
         struct: Spark's StructType JSON.
-        field_ids: ids of the columns and of all parts of nested types, depth first: after a column's own id those of
-            its fields, its element, or its key and value. A column keeps its id as long as it lives; no id is given
-            twice.
+        field_ids: field ids of the columns and of all parts of nested types, depth first: the id of a column is
+            followed by those of its fields, its element, or its key and value. The id of a column never changes and
+            is never used again.
     """
 
     id: int
@@ -25,25 +25,25 @@ class TableSchema(Document, frozen=True):
 
 
 class Definition(Document, frozen=True):
-    """What a table is; changes are versions of the log.
+    """Definition of a table; each change of it is a version of the log.
 
     Attributes:
-        schemas: all schemas that files may have, by ascending id.
-        schema_id: id of the schema in force.
-        last_field_id: greatest field id that was ever given.
+        schemas: schemas of the table's files, by ascending id.
+        schema_id: id of the current schema.
+        last_field_id: greatest field id used so far.
         primary_key: names of the key columns, in order.
         sequence_by: names of the sequence columns, in order; empty: the version is the sequence.
         partition_by: names of the partition columns of the base.
         merge: ``"always"``, ``"manual"`` or a staleness such as ``"15 minutes"``.
-        lateness: tombstones are kept at least so long.
-        batch_retention: batch ids are remembered at least so long.
-        deletion_vectors: whether merges mark rows as deleted or rewrite their files.
+        lateness: minimum retention of tombstones.
+        batch_retention: minimum retention of batch ids.
+        deletion_vectors: whether merges mark rows as deleted instead of rewriting their files.
         comment: free text.
-        properties: free names and values.
-        row_needs: reserved (feature ``columnSequences``): what makes a row of partial mods visible.
+        properties: user-defined names and values.
+        row_needs: reserved (feature ``columnSequences``): condition for the visibility of a row of partial mods.
         stored_as_scd_type: reserved (feature ``scd2``): 2 keeps the history of rows.
-        tracked: reserved (feature ``scd2``): field ids of the columns whose changes begin a new row.
-        merge_kind: reserved (features ``firstRow``, ``aggregates``): how mods of one key become a row.
+        tracked: reserved (feature ``scd2``): field ids of the columns whose changes start a new row.
+        merge_kind: reserved (features ``firstRow``, ``aggregates``): rule for combining the mods of one key.
     """
 
     schemas: tuple[TableSchema, ...]
@@ -65,16 +65,16 @@ class Definition(Document, frozen=True):
 
     @property
     def schema(self) -> str:
-        """The schema in force, as Spark's StructType JSON."""
+        """The current schema, as Spark's StructType JSON."""
         return next(schema.struct for schema in self.schemas if schema.id == self.schema_id)
 
 
 def check_definition(definition: Definition, **fields: Any) -> None:
-    """Refuse what this release does not handle, or what contradicts itself.
+    """Refuse unsupported or inconsistent definitions.
 
     Raises:
         UnsupportedTableError: a reserved field is in use; ``feature``.
-        LogDamagedError: the schema in force is not among the schemas.
+        LogDamagedError: the current schema is not among the schemas.
     """
     if definition.schema_id not in {schema.id for schema in definition.schemas}:
         raise LogDamagedError(

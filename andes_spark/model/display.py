@@ -1,7 +1,7 @@
-"""What people see of results and documents: sizes, times and counts as text, tables as text and as HTML.
+"""Display of results and documents: sizes, times and counts as text, tables as text and as HTML.
 
-Text is never broken within a word: a table that is too wide for the screen is shown as records, a value that is too
-long for a line goes on below itself at the next word.
+Lines are broken between words only. A table that is wider than the screen is shown as records, and long values are
+wrapped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEAST_VALUE_WIDTH = 20
 
 
 def size_text(size: int) -> str:
-    """A number of bytes with a unit, such as ``1.5 MiB``."""
+    """Format a number of bytes with a unit, such as ``1.5 MiB``."""
     value, unit = float(size), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
@@ -30,22 +30,22 @@ def size_text(size: int) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """A number with its noun, given in the plural, such as ``1 row`` or ``1,234 rows``."""
+    """Format a number with a noun, passed in the plural, such as ``1 row`` or ``1,234 rows``."""
     return f"{count:,} {noun.removesuffix('s') if count == 1 else noun}"
 
 
 def counts_text(counts: Mapping[str, int], *, none: str) -> str:
-    """Counts with their nouns, those that are zero left out; ``none`` if all are."""
+    """Format counts other than zero with their nouns; return ``none`` if all counts are zero."""
     return ", ".join(count_text(count, noun) for noun, count in counts.items() if count) or none
 
 
 def time_text(moment: datetime.datetime | None) -> str:
-    """A moment in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return "unknown" if moment is None else f"{moment.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def span_text(span: datetime.timedelta) -> str:
-    """A span of time in its largest unit, such as ``5 minutes``."""
+    """Format a duration in its largest unit, such as ``5 minutes``."""
     seconds = max(0, int(span.total_seconds()))
     for length, noun in _SPANS:
         if seconds >= length:
@@ -54,23 +54,23 @@ def span_text(span: datetime.timedelta) -> str:
 
 
 def moment(milliseconds: int | None) -> datetime.datetime | None:
-    """A stored time, milliseconds since 1970, as a datetime in UTC."""
+    """Convert a stored time, milliseconds since 1970, to a datetime in UTC."""
     return None if milliseconds is None else datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
 
 
 def width_of(text: str) -> int:
-    """Columns that a text takes on a terminal."""
+    """Return number of terminal columns of a text."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
 
 
 def wrapped(text: str, width: int | None) -> str:
-    """A text in lines of at most ``width`` columns where its words allow it; None leaves it as it is."""
+    """Wrap a text between words to lines of at most ``width`` columns; None for no wrapping."""
     return text if width is None else "\n".join(_lines(text, width))
 
 
 def fields_text(fields: Mapping[str, str], *, width: int | None = None) -> str:
-    """Names and values, one a line."""
+    """Format names and values, one per line."""
     names = max(map(width_of, fields), default=0)
     lines: list[str] = []
     for name, value in fields.items():
@@ -84,13 +84,13 @@ def fields_text(fields: Mapping[str, str], *, width: int | None = None) -> str:
 def table_text(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = (), width: int | None = None
 ) -> str:
-    """Rows below a header; as records where a row does not fit into ``width`` columns.
+    """Format rows below a header, or as records if a row does not fit into ``width`` columns.
 
     Args:
-        columns: names.
-        rows: a text for each column.
-        right: names of columns that are aligned to the right.
-        width: columns of the screen; None for any number.
+        columns: column names.
+        rows: cells as text, in the order of the columns.
+        right: names of right-aligned columns.
+        width: width of the screen in columns; None for no limit.
     """
     body = list(rows)
     widths = [max(map(width_of, (name, *cells))) for name, *cells in zip(columns, *body, strict=True)]
@@ -109,7 +109,7 @@ def table_text(
 
 
 def fields_html(title: str, fields: Mapping[str, str]) -> str:
-    """Names and values as a table of HTML."""
+    """Format names and values as an HTML table."""
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th>'
         f'<td style="text-align:left;white-space:pre-wrap">{escape(value)}</td></tr>'
@@ -119,7 +119,7 @@ def fields_html(title: str, fields: Mapping[str, str]) -> str:
 
 
 def table_html(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows as a table of HTML."""
+    """Format rows as an HTML table."""
     head = "".join(f'<th style="text-align:left">{escape(name)}</th>' for name in columns)
     body = "".join(
         "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
@@ -128,14 +128,14 @@ def table_html(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 class Displayed:
-    """Base of results: ``repr`` is one line, ``print`` shows the fields that say something, a notebook a table."""
+    """Base of results: one line for ``repr``, the fields for ``print``, a table in notebooks."""
 
     def summary(self) -> str:
-        """The object in one line."""
+        """Return the object in one line."""
         raise NotImplementedError
 
     def details(self) -> dict[str, str]:
-        """What there is to say, by name; counts that are zero are left out."""
+        """Fields to display, by name, without counts of zero."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -149,7 +149,7 @@ class Displayed:
 
 
 class Listing(list[T], Generic[T]):
-    """A list of results that is printed, and shown in a notebook, as a table."""
+    """A list of results, displayed as a table."""
 
     def __repr__(self) -> str:
         columns, rows = self._table()
@@ -160,9 +160,9 @@ class Listing(list[T], Generic[T]):
         return table_html(count_text(len(self), "entries" if len(self) != 1 else "entry"), columns, rows)
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
-        found = [entry.details() for entry in self if isinstance(entry, Displayed)]
-        columns = list(dict.fromkeys(name for fields in found for name in fields))
-        return columns, [[fields.get(name, "") for name in columns] for fields in found]
+        details = [entry.details() for entry in self if isinstance(entry, Displayed)]
+        columns = list(dict.fromkeys(name for fields in details for name in fields))
+        return columns, [[fields.get(name, "") for name in columns] for fields in details]
 
 
 def _lines(text: str, width: int | None) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""What every stored JSON document shares: how it is encoded, sealed, decoded and checked.
+"""Stored JSON documents: encoding, checksums, decoding and checks.
 
-Format 2. A document of a later release may have members that this one does not know: they change nothing of what
-is known, and a part that is copied into another document keeps them. What must not be passed over has a name in
-``reader_features`` or is an event, see ``model.features`` and ``model.events``.
+Format 2. A document of a later release may have members unknown to this release. They do not change the meaning of
+the known members, and are kept when a part is copied into another document. Additions that a reader must not ignore
+are named in ``reader_features`` or are events, see ``model.features`` and ``model.events``.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _SEAL_BYTES = len(',"checksum":""}') + 64
 
 
 class Document(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Base of everything that is stored as JSON.
+    """Base of stored JSON documents.
 
     Attributes:
-        unknown: members that this release does not know, as they were read; written again where it is copied.
+        unknown: members unknown to this release, as read; written again with copies of the document.
     """
 
     unknown: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict, name=_UNKNOWN)
 
 
 def encode(document: Document) -> bytes:
-    """JSON bytes of a document, deterministic for equal content.
+    """Encode a document as JSON, deterministic for equal content.
 
-    A document with a ``checksum`` ends with it: the SHA-256 of its bytes without that member. The chain of manifests
-    shows an edited one only once there is a later version; the checksum shows it at once.
+    The last member of a document with a ``checksum`` is the SHA-256 of its bytes without that member. It detects
+    edits of the newest manifest, to which no later manifest refers yet.
     """
     if not hasattr(document, "checksum"):
         return _plain(document)
@@ -46,12 +46,12 @@ def encode(document: Document) -> bytes:
 
 
 def seal(body: bytes) -> bytes:
-    """The bytes of a JSON object with their checksum as its last member."""
+    """Append the checksum of a JSON object as its last member."""
     return b'%b,"checksum":"%b"}' % (body[:-1], digest_of(body).encode())
 
 
 def digest_of(data: bytes) -> str:
-    """SHA-256 of a document's bytes, hex: what the next manifest calls ``previous``."""
+    """Return the SHA-256 of a document's bytes in hex, the form of ``previous`` in the next manifest."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -60,7 +60,7 @@ def decode(data: bytes, kind: type[T], *, table: str, path: str, version: int) -
 
     Raises:
         UnsupportedTableError: another format; ``feature``.
-        LogDamagedError: no document of this kind, or not as it was written.
+        LogDamagedError: not a document of this kind, or changed after it was written.
     """
     fields = {"table": table, "path": path, "version": version}
     if len(data) > MAX_DOCUMENT_BYTES:
@@ -78,7 +78,7 @@ def decode(data: bytes, kind: type[T], *, table: str, path: str, version: int) -
 
 
 def check_format(number: int, **fields: Any) -> None:
-    """Refuse a format that is not this release's.
+    """Refuse a format other than that of this release.
 
     Raises:
         UnsupportedTableError: ``feature`` names it.
@@ -94,7 +94,7 @@ def check_format(number: int, **fields: Any) -> None:
 
 
 def json_schema(kind: type[Document]) -> dict[str, Any]:
-    """JSON Schema of a document; unknown members are allowed everywhere."""
+    """Return the JSON Schema of a document; unknown members are allowed everywhere."""
     schema: dict[str, Any] = msgspec.json.schema(kind)
     for definition in schema["$defs"].values():
         definition.get("properties", {}).pop(_UNKNOWN, None)
@@ -117,12 +117,12 @@ def _check_seal(data: bytes, **fields: Any) -> None:
 
 def _decoded(data: bytes, kind: type[T]) -> T:
     document = msgspec.json.decode(data, type=kind)
-    # What is encoded to the same bytes has nothing that this release does not know.
+    # A document that is encoded to the same bytes has no unknown members.
     return document if msgspec.json.encode(document) == data else _with_unknown(document, data)
 
 
 def _with_unknown(value: Any, raw: bytes | msgspec.Raw) -> Any:
-    """A decoded value with the unknown members of all documents in it."""
+    """Add the unknown members of all documents in a decoded value."""
     if isinstance(value, list | tuple):
         items = msgspec.json.decode(raw, type=list[msgspec.Raw])
         return type(value)(_with_unknown(item, part) for item, part in zip(value, items, strict=True))
@@ -140,12 +140,12 @@ def _with_unknown(value: Any, raw: bytes | msgspec.Raw) -> Any:
 
 def _plain(document: Document) -> bytes:
     data = msgspec.json.encode(document)
-    # The name may also be a user's, of a property: the tree tells.
+    # The name may also occur in user-defined properties: check the tree.
     return msgspec.json.encode(_tree(document)) if f'"{_UNKNOWN}":'.encode() in data else data
 
 
 def _tree(value: Any) -> Any:
-    """A value for the encoder in which unknown members stand among the known ones."""
+    """Convert a value for the encoder, with unknown members beside the known ones."""
     if isinstance(value, list | tuple):
         return [_tree(item) for item in value]
     if not isinstance(value, Document):

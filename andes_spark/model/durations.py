@@ -1,4 +1,4 @@
-"""Durations such as ``"30 days"``, as table properties and options spell them."""
+"""Durations such as ``"30 days"`` in table properties and options."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def parse_duration(text: str, *, option: str, also: str = "") -> timedelta:
 
     Args:
         text: for example ``"15 minutes"``.
-        option: the option it was given for, named in the error.
-        also: what else the option takes, for the error.
+        option: name of the option, for the error.
+        also: other values of the option, for the error.
 
     Raises:
-        OptionError: not of that form.
+        OptionError: not a duration.
 
     >>> parse_duration("15 minutes", option="merge")
     datetime.timedelta(seconds=900)

@@ -1,8 +1,8 @@
-"""Events: what a version says that takes part in the law, a union tagged by ``type``.
+"""Events: the parts of a version that determine its rows, a union tagged by ``type``.
 
-A reader that meets an event it does not know refuses it by name: it cannot tell what the rows are. Reserved for
-later releases: ``restore``, ``expire``, ``take_in``, ``schema``, ``tag``, ``vacuum``. What each event means to the
-rows is said in one place, ``log.pending``.
+Readers refuse unknown events by name, since they cannot determine the rows. Reserved for
+later releases: ``restore``, ``expire``, ``take_in``, ``schema``, ``tag``, ``vacuum``. The
+effect of each event on rows is implemented in ``log.pending``.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Mods(Document, frozen=True, tag_field="type", tag="mods"):
 
 
 class Quarantine(Document, frozen=True, tag_field="type", tag="quarantine"):
-    """Rows of a batch that were refused, with reasons; they take no part in the law."""
+    """Refused rows of a batch, with reasons; they do not change the table."""
 
     files: list[Entry]
 
 
 class Truncate(Document, frozen=True, tag_field="type", tag="truncate"):
-    """That a version truncates: the sequences of its truncates, each once; none without ``sequence_by``."""
+    """Truncates of a version: their distinct sequences; none without ``sequence_by``."""
 
     sequences: list[list[Any]] = []
 
 
 class SetAside(Document, frozen=True, tag_field="type", tag="set_aside"):
-    """That the mods of an earlier version take no part in the law from this version on."""
+    """An earlier version whose mods are ignored from this version on."""
 
     version: int
 
@@ -47,7 +47,7 @@ Event = Mods | Quarantine | Truncate | SetAside
 
 
 class PendingVersion(Document, frozen=True):
-    """A version as a roll-up repeats it."""
+    """A version as repeated in a roll-up."""
 
     version: int
     commit_id: str
@@ -55,24 +55,24 @@ class PendingVersion(Document, frozen=True):
 
 
 def mods_of(events: Iterable[Event]) -> list[Entry]:
-    """Files of mods of some events."""
+    """Return files of mods of events."""
     return [entry for event in events if isinstance(event, Mods) for entry in event.files]
 
 
 def quarantine_of(events: Iterable[Event]) -> list[Entry]:
-    """Files of refused rows of some events."""
+    """Return files of refused rows of events."""
     return [entry for event in events if isinstance(event, Quarantine) for entry in event.files]
 
 
 def files_of(events: Iterable[Event]) -> Iterator[Entry]:
-    """All files of some events."""
+    """Yield all files of events."""
     for event in events:
         if isinstance(event, Mods | Quarantine):
             yield from event.files
 
 
 def refuse_unknown(data: bytes, **fields: Any) -> None:
-    """Refuse a document with an event that this release does not know; called where it cannot be decoded.
+    """Refuse a document with an unknown event; for documents that cannot be decoded.
 
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.

@@ -1,7 +1,7 @@
-"""Features of a table: what a reader or a writer must know to handle it, named in its manifests.
+"""Features of a table that readers or writers must support, named in its manifests.
 
-A manifest names all features in use, and a writer names one only from the version on that needs it. Readers refuse
-unknown ``reader_features`` and nothing else; writers refuse unknown ``writer_features`` besides.
+A manifest names all features in use; a feature is named from the first version that needs it. Readers refuse unknown
+``reader_features`` only; writers also refuse unknown ``writer_features``.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from andes_spark.errors import UnsupportedTableError
 READER_FEATURES: frozenset[str] = frozenset()
 WRITER_FEATURES: frozenset[str] = frozenset()
 RESERVED = frozenset({"columnSequences", "scd2", "leafPresence", "firstRow", "aggregates", "hashedTombstones"})
-"""Names that later releases give a meaning: no writer of this one uses them, and all readers of it refuse them."""
+"""Names reserved for later releases: not written by this release, and refused by its readers."""
 
 
 def check_readable(features: Iterable[str], *, table: str, version: int) -> None:
-    """Refuse a table that this release cannot read rightly.
+    """Refuse a table with reader features that this release does not support.
 
     Raises:
-        UnsupportedTableError: ``feature`` is the first that it does not know.
+        UnsupportedTableError: ``feature`` is the first unknown one.
     """
     _refuse(set(features) - READER_FEATURES, "read", table, version)
 
 
 def check_writable(features: Iterable[str], *, table: str, version: int) -> None:
-    """Refuse to write to a table that this release cannot write rightly; as :func:`check_readable`."""
+    """Refuse to write to a table with unsupported features; raises as :func:`check_readable`."""
     _refuse(set(features) - WRITER_FEATURES, "written to", table, version)
 
 
 def refuse_unknown(data: bytes, *, table: str, version: int) -> None:
-    """Refuse the bytes of a manifest with an unknown reader feature; for one that cannot be decoded."""
+    """Refuse a manifest with an unknown reader feature; for manifests that cannot be decoded."""
     try:
         named = msgspec.json.decode(data, type=_Named).reader_features
     except (msgspec.DecodeError, RecursionError):

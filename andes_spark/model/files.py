@@ -1,4 +1,4 @@
-"""Files that documents refer to: of mods, refused rows, batch ids, and state beside the base."""
+"""References to files of mods, refused rows, batch ids, and state beside the base."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _PATH = re.compile(r"_andes/(mods|quarantine|tombstones|ledger)/[0-9A-Za-z][0-9A
 
 
 class FileKeyRange(Document, frozen=True):
-    """Smallest and greatest key of a file, as tuples in key order; see ``model.values`` for the JSON form."""
+    """Smallest and greatest key of a file, as tuples in key order, in the JSON form of ``model.values``."""
 
     low: list[Any]
     high: list[Any]
 
 
 class LogFile(Document, frozen=True):
-    """What every reference to a Parquet file of the log says.
+    """Common members of references to Parquet files of the log.
 
     Attributes:
-        path: below the table's folder.
+        path: path below the table's folder.
         rows: number of rows in the file.
         bytes: size of the file.
-        sha256: hex, over the bytes as written.
+        sha256: SHA-256 of the file, in hex.
         footer: length and CRC-32 of the file's Parquet footer, see ``storage.parquet``.
-        arrow_bytes: size of the rows in memory, as Arrow holds them.
+        arrow_bytes: size of the rows in Arrow's memory format.
     """
 
     path: str
@@ -39,13 +39,13 @@ class LogFile(Document, frozen=True):
 
 
 class Entry(LogFile, frozen=True):
-    """A file that a version commits, of mods or of refused rows.
+    """A file of mods or of refused rows, committed by a version.
 
     Attributes:
-        schema_id: schema of the file.
-        upserts, deletes, truncates, partial: mods in the file by kind.
-        keys: range of its keys; none when it holds only truncates, or keys too long to quote.
-        low_sequence, high_sequence: range of its sequences, lexicographic.
+        schema_id: id of the file's schema.
+        upserts, deletes, truncates, partial: number of mods in the file, by kind.
+        keys: range of the keys; none for a file of truncates only, or if the keys are too long.
+        low_sequence, high_sequence: range of the sequences, in lexicographic order.
     """
 
     schema_id: int
@@ -59,7 +59,7 @@ class Entry(LogFile, frozen=True):
 
 
 class LedgerFile(LogFile, frozen=True):
-    """A file of batch ids, sorted by source and id. ``sources`` lists them when they are few."""
+    """A file of batch ids, sorted by source and id. ``sources`` lists the sources if there are few."""
 
     from_version: int
     to_version: int
@@ -68,13 +68,13 @@ class LedgerFile(LogFile, frozen=True):
 
 
 class SideFile(LogFile, frozen=True):
-    """A file of state beside the base; oldest first in a record.
+    """A file of state beside the base; a merge record lists the oldest first.
 
     Attributes:
-        schema_id: schema of its key and sequence columns.
-        keys: range of its keys, where it is sorted by them.
-        low_sequence, high_sequence: range of its sequences, lexicographic.
-        salt: reserved (feature ``hashedTombstones``): what keys were hashed with that stand as hashes.
+        schema_id: id of the schema of its key and sequence columns.
+        keys: range of the keys, if the file is sorted by them.
+        low_sequence, high_sequence: range of the sequences, in lexicographic order.
+        salt: reserved (feature ``hashedTombstones``): salt of hashed keys.
     """
 
     schema_id: int
@@ -85,10 +85,10 @@ class SideFile(LogFile, frozen=True):
 
 
 def check_path(path: str, *, table: str, version: int) -> None:
-    """Refuse a path that is not exactly one that this library writes.
+    """Refuse a path that does not have the exact form of this library's paths.
 
     Raises:
-        LogDamagedError: anything else; it could lead out of the table's folder.
+        LogDamagedError: another form, which could point outside the table's folder.
     """
     if _PATH.fullmatch(path) is None:
         raise LogDamagedError(

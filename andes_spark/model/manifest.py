@@ -1,7 +1,7 @@
-"""Manifests: each commits a version of the log.
+"""Manifests: one per version of the log.
 
-Creating ``_andes/manifests/<version>.json`` *is* the commit. The JSON Schema in ``manifest.schema.json`` is
-generated from these classes and pinned by a test.
+Creating ``_andes/manifests/<version>.json`` commits the version. The JSON Schema in ``manifest.schema.json`` is
+generated from these classes and checked by a test.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Batch(Document, frozen=True):
     """Identity and content of a batch.
 
     Attributes:
-        source: whose ids they are.
-        id: with its type (``i:42``, ``s:x``).
-        digest: ``andes1:...``, over the columns of a schema.
-        schema_id: that schema.
+        source: name of the source, the scope of the id.
+        id: id with its type (``i:42``, ``s:x``).
+        digest: digest of the content (``andes1:...``), over the columns of a schema.
+        schema_id: id of that schema.
     """
 
     source: str
@@ -32,9 +32,9 @@ class Batch(Document, frozen=True):
 
 
 class Counts(Document, frozen=True):
-    """Rows of a batch: received = upserts + deletes + truncates + collapsed + quarantined.
+    """Number of rows of a batch: received = upserts + deletes + truncates + collapsed + quarantined.
 
-    ``partial`` counts those upserts that leave columns out.
+    ``partial`` is the number of upserts with absent columns.
     """
 
     received: int = 0
@@ -51,15 +51,15 @@ COUNTED = tuple(name for name in Counts.__struct_fields__ if name != "unknown")
 
 
 class RollUp(Document, frozen=True):
-    """What every 10th manifest repeats, so that no reader goes further back.
+    """State repeated in every 10th manifest, so that readers need no older manifests.
 
     Attributes:
-        applied: version that ``pending`` begins behind: what the writer knew the base to contain, or a later one
-            where that would be too many entries.
+        applied: version before the first of ``pending``: the version of the base known to the writer, or a later one
+            to limit the number of entries.
         applied_commit_id: commit id of that version.
-        pending: versions after ``applied``, up to the one before this manifest.
+        pending: versions after ``applied``, up to the version before this manifest.
         definition: the table's definition as of this manifest.
-        ledger: files of batch ids, without those of this manifest.
+        ledger: files of batch ids, without the batch of this manifest.
     """
 
     applied: int
@@ -70,7 +70,7 @@ class RollUp(Document, frozen=True):
 
 
 class Origin(Document, frozen=True):
-    """A base snapshot that is the truth for this version and everything below it."""
+    """The base snapshot with the content of this version and all earlier ones."""
 
     delta_version: int
     rows: int
@@ -80,24 +80,24 @@ class Manifest(Document, frozen=True):
     """One version of the log.
 
     Attributes:
-        format: of this document.
+        format: format of this document.
         table_id: UUID of the table.
         version: number of the version; also the name of the file.
-        previous: SHA-256 of the previous manifest's bytes; none for version 0.
-        commit_id: UUID of this attempt to commit.
-        time: milliseconds since 1970 UTC; never below the previous one.
-        operation: name of the verb that made the version, for people; what it means to the rows is in ``events``.
-        writer: library and version, and the job when it named itself.
-        counts: rows of the batch.
+        previous: SHA-256 of the previous manifest; none for version 0.
+        commit_id: UUID of this commit attempt.
+        time: commit time in milliseconds since 1970 UTC; not less than that of the previous version.
+        operation: name of the verb that made the version, for display; ``events`` defines the changes of rows.
+        writer: library and version, and the job if it has a name.
+        counts: number of rows of the batch.
         reader_features, writer_features: names of all features in use up to this version, see ``model.features``.
-        events: what the version says to the law.
+        events: changes made by the version.
         batch: identity and content of the batch, if it has an id.
-        definition: the table's definition, where this version sets it.
-        origin: base snapshot that the log begins with.
-        roll_up: in every 10th manifest.
-        epoch: grows when a restore or a foreign write starts a new line of versions.
+        definition: the table's definition, if this version sets it.
+        origin: base snapshot at the start of the log.
+        roll_up: state repeated in every 10th manifest.
+        epoch: number increased when a restore or a foreign write starts a new line of versions.
         floor: oldest readable version.
-        checksum: see ``documents.encode``; empty in a document that was not stored yet.
+        checksum: see ``documents.encode``; empty before the document is stored.
     """
 
     format: int
@@ -125,27 +125,27 @@ class Manifest(Document, frozen=True):
 
     @property
     def pending(self) -> PendingVersion:
-        """The version as a roll-up repeats it."""
+        """The version as repeated in a roll-up."""
         return PendingVersion(version=self.version, commit_id=self.commit_id, events=self.events)
 
 
 def manifest_path(version: int) -> str:
-    """Path of a manifest below the table's folder."""
+    """Return path of a manifest below the table's folder."""
     return f"_andes/manifests/{version:020d}.json"
 
 
 def decode_manifest(data: bytes, *, table: str, version: int) -> Manifest:
-    """Read a manifest and check all that one document can show.
+    """Read a manifest and check it, without reference to other documents.
 
     Raises:
-        UnsupportedTableError: a format, feature or event that this release does not know; ``feature``.
-        LogDamagedError: not a manifest of this version, or one that was edited.
+        UnsupportedTableError: an unknown format, feature or event; ``feature``.
+        LogDamagedError: not a manifest of this version, or changed after it was written.
     """
     path = manifest_path(version)
     try:
         manifest = documents.decode(data, Manifest, table=table, path=path, version=version)
     except LogDamagedError as error:
-        if error.__cause__ is not None:  # it is as it was written, but this release cannot decode it
+        if error.__cause__ is not None:  # the checksum is right, but this release cannot decode it
             features.refuse_unknown(data, table=table, version=version)
             events.refuse_unknown(data, table=table, path=path, version=version)
         raise
@@ -161,8 +161,8 @@ def decode_manifest(data: bytes, *, table: str, version: int) -> Manifest:
     for definition in (manifest.definition, roll_up.definition if roll_up else None):
         if definition is not None:
             check_definition(definition, table=table, version=version, path=path)
-    for each in (manifest.pending, *(roll_up.pending if roll_up else [])):
-        for entry in events.files_of(each.events):
+    for pending in (manifest.pending, *(roll_up.pending if roll_up else [])):
+        for entry in events.files_of(pending.events):
             files.check_path(entry.path, table=table, version=version)
     for ledger in roll_up.ledger if roll_up else []:
         files.check_path(ledger.path, table=table, version=version)

@@ -1,4 +1,4 @@
-"""Merge records: state beside the base after a merge, complete, as a function of the log up to its version."""
+"""Merge records: complete state beside the base after a merge, as a function of the log up to its version."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _RESERVED = {"key_states": "columnSequences", "ghosts": "columnSequences", "even
 
 
 class MergeRecord(Document, frozen=True):
-    """State beside the base for a merge up to ``version``.
+    """State beside the base after a merge up to ``version``.
 
-    Its content is a function of the log up to that version; it says nothing of the merge that wrote it.
+    Its content is a function of the log up to that version, independent of the merge that wrote it.
 
     Attributes:
-        format: of this document.
+        format: format of this document.
         table_id: UUID of the table.
-        version: newest version of the log that the merge took in.
+        version: newest merged version of the log.
         commit_id: commit id of that version's manifest; part of the record's name.
-        truncates: sequences of truncates that still hold; the greatest alone in this release.
+        truncates: sequences of truncates in effect; only the greatest in this release.
         tombstones: the complete set of tombstone files.
-        quarantined: files that list the mods which the law set aside.
+        quarantined: files that list quarantined mods.
         key_states, ghosts: reserved (feature ``columnSequences``).
         events: reserved (feature ``scd2``).
-        cut: reserved (event ``expire``): sequence at or below which later versions bring in nothing.
+        cut: reserved (event ``expire``): sequence at or below which later mods are ignored.
         checksum: see ``documents.encode``.
     """
 
@@ -47,21 +47,21 @@ class MergeRecord(Document, frozen=True):
 
 
 def no_record(table_id: str) -> MergeRecord:
-    """What is beside the base before the first merge."""
+    """Return the state before the first merge."""
     return MergeRecord(format=FORMAT, table_id=table_id, version=0, commit_id="")
 
 
 def merge_record_path(version: int, commit_id: str) -> str:
-    """Path of a merge record below the table's folder, named by the manifest that it goes up to."""
+    """Return path of a merge record below the table's folder, named by its newest manifest."""
     return f"{MERGES}/{version:020d}-{commit_id}.json"
 
 
 def decode_merge_record(data: bytes, *, table: str, version: int, commit_id: str) -> MergeRecord:
-    """Read a merge record and check all that it can show by itself.
+    """Read a merge record and check it, without reference to other documents.
 
     Raises:
-        UnsupportedTableError: a format or a reserved field that this release does not know; ``feature``.
-        LogDamagedError: not the record of this version, or one that was edited.
+        UnsupportedTableError: an unknown format or a reserved field in use; ``feature``.
+        LogDamagedError: not the record of this version, or changed after it was written.
     """
     path = merge_record_path(version, commit_id)
     record = documents.decode(data, MergeRecord, table=table, path=path, version=version)

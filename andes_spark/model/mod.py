@@ -1,7 +1,7 @@
-"""What a mod is, and how a file of mods carries it.
+"""Mods and their columns in mod files.
 
-A mod file has the columns of the table under its schema id and, behind them, ``_andes_op`` and, where a row
-may be partial, ``_andes_present``.
+A mod file has the columns of the table under its schema id, followed by ``_andes_op`` and, if rows may be
+partial, ``_andes_present``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 OnNull = Literal["quarantine", "upsert"]
-"""What a row is for which a condition is NULL."""
+"""Operation of a row whose condition is NULL."""
 
 OP = "_andes_op"
 """Column of a mod file: int8, one of :class:`Op`."""
 
 PRESENT = "_andes_present"
-"""Column of a mod file: binary; bit ``i`` (byte ``i // 8``, least significant first) says that the row carries
-the column at position ``i`` of its schema. NULL means a full row."""
+"""Column of a mod file: binary; bit ``i`` (byte ``i // 8``, least significant first) is set if the row has the
+column at position ``i`` of its schema. NULL for a full row."""
 
 SYSTEM_IDS = {OP: 2_000_000_001, PRESENT: 2_000_000_002}
-"""Field ids of these columns in files, above all ids of a table's own columns."""
+"""Field ids of these columns in files, above all field ids of table columns."""
 
 
 class Op(enum.IntEnum):
@@ -33,7 +33,7 @@ class Op(enum.IntEnum):
 
 
 LARGEST_ID = 10**38 - 1
-"""Of batches: as many digits as a decimal has. Python itself refuses to write out numbers of thousands."""
+"""Maximum absolute value of a batch id: the digits of a decimal."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,6 @@ class BatchId:
 
     @classmethod
     def from_tagged(cls, source: str, tagged: str) -> BatchId:
-        """The id that ``tagged`` gave."""
+        """Return the id of a text made by ``tagged``."""
         kind, _, text = tagged.partition(":")
         return cls(source, int(text) if kind == "i" else text)

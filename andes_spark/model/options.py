@@ -1,8 +1,8 @@
-"""Options of the verbs: each is declared once, with its kind, help and default on the field of a frozen dataclass.
+"""Options of the verbs, declared once as fields of frozen dataclasses with their kind, help and default.
 
 The checks of the API, the flags of the command line, the keys of a job's YAML and the tables of the guides are derived
-from the fields. An object of such a class holds checked values only: lists of names are tuples, a string stands for a
-list of one, whole numbers of any library are those of Python.
+from the fields. Values are checked and normalized: a list of names becomes a tuple, a single string a tuple of one
+name, and an integer of any library a Python integer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from andes_spark.errors import OptionError
 from andes_spark.model.mod import LARGEST_ID, BatchId, OnNull
 
 Form = Literal["flag", "count", "text", "choice", "names", "pairs", "condition", "batch"]
-"""How an option is written on a command line."""
+"""Form of an option on the command line."""
 
 
 def _same(value: Any) -> Any:
@@ -27,14 +27,14 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Kind:
-    """Values that an option takes.
+    """Kind of the values of an option.
 
     Attributes:
-        said: the kind in words.
-        fits: whether a value is one.
-        read: gives the value that the option has; called with values that fit.
-        form: how it is written on a command line.
-        choices: the texts allowed, for the form ``choice``.
+        said: description of the kind, for messages.
+        fits: function that checks a value.
+        read: function that normalizes a valid value.
+        form: form of the option on the command line.
+        choices: allowed texts, for the form ``choice``.
     """
 
     said: str
@@ -44,7 +44,7 @@ class Kind:
     choices: tuple[str, ...] = ()
 
     def or_none(self) -> Kind:
-        """The same kind, with None allowed."""
+        """Return the same kind with None allowed."""
         return dataclasses.replace(
             self,
             said=f"{self.said}, or None",
@@ -54,7 +54,7 @@ class Kind:
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is a string that can be stored: lone surrogates have no UTF-8 form."""
+    """Return whether a value is a string that can be encoded as UTF-8, without lone surrogates."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -96,7 +96,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def choice(*texts: str) -> Kind:
-    """One of some texts."""
+    """Return the kind of an option with a fixed set of texts."""
     said = " or ".join(f'"{text}"' for text in texts)
     return Kind(said, lambda value: isinstance(value, str) and value in texts, form="choice", choices=texts)
 
@@ -130,10 +130,10 @@ BATCH = Kind(
 
 
 def require(option: str, value: Any, kind: Kind) -> Any:
-    """Refuse a value of another kind; give the value that the option has.
+    """Check the value of an option and return it normalized.
 
     Raises:
-        OptionError: ``option`` names it, ``value``.
+        OptionError: a value of another kind; ``option``, ``value``.
     """
     if not kind.fits(value):
         raise OptionError(f"{option} is {kind.said}, and {_shown(value)} was given", option=option, value=value)
@@ -149,13 +149,13 @@ def _shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a field says of its option.
+    """Declaration of an option, stored with its field.
 
     Attributes:
-        kind: values that it takes.
-        help: what it does, in a sentence that goes for every interface.
-        flag: on the command line, where that is not the name with dashes.
-        metavar: of the flag's value.
+        kind: kind of the values.
+        help: description for all interfaces.
+        flag: flag on the command line, if other than the name with dashes.
+        metavar: name of the flag's value in the help.
     """
 
     kind: Kind
@@ -184,58 +184,60 @@ class Options:
             object.__setattr__(self, name, require(name, getattr(self, name), declared.kind))
 
     @classmethod
-    def checked(cls, **given: Any) -> Self:
-        """The options for values as a caller gives them: a string for a list of one, a pair for a batch id."""
-        return cls(**given)
+    def checked(cls, **values: Any) -> Self:
+        """Create the options from unchecked values, such as a string for a list of one or a pair for a batch id."""
+        return cls(**values)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], *, where: str) -> Self:
-        """The options that a document gives by name.
+    def of(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """Create the options from the values of a document.
 
         Args:
-            given: values by name.
-            where: what the document is, for messages.
+            values: values by option name.
+            where: description of the document, for messages.
 
         Raises:
             OptionError: unknown or missing names, or values of another kind; ``option``.
         """
         known = declared_options(cls)
-        unknown = [name for name in given if name not in known]
+        unknown = [name for name in values if name not in known]
         if unknown:
             raise OptionError(
                 f"{where}: unknown options {', '.join(map(repr, unknown))}{near(unknown[0], known)}", option=unknown[0]
             )
-        missing = [each.name for each in dataclasses.fields(cls) if each.default is MISSING and each.name not in given]
+        missing = [
+            field.name for field in dataclasses.fields(cls) if field.default is MISSING and field.name not in values
+        ]
         if missing:
             raise OptionError(f"{where}: options missing: {', '.join(missing)}", option=missing[0])
-        return cls(**given)
+        return cls(**values)
 
 
 def declared_options(kind: type[Options]) -> dict[str, Declared]:
-    """The options of a verb by name, in their order."""
-    return {each.name: each.metadata["option"] for each in dataclasses.fields(kind)}
+    """Return the declarations of a verb's options by name, in order."""
+    return {field.name: field.metadata["option"] for field in dataclasses.fields(kind)}
 
 
 def defaults(kind: type[Options]) -> dict[str, Any]:
-    """The defaults of a verb's options by name; ``dataclasses.MISSING`` where one must be given."""
-    return {each.name: each.default for each in dataclasses.fields(kind)}
+    """Return the defaults of a verb's options by name; ``dataclasses.MISSING`` for required options."""
+    return {field.name: field.default for field in dataclasses.fields(kind)}
 
 
 def flag_of(name: str, declared: Declared) -> str:
-    """The flag of an option on the command line."""
+    """Return the flag of an option on the command line."""
     return declared.flag or "--" + name.replace("_", "-")
 
 
 def near(name: Any, known: Collection[str]) -> str:
-    """``; did you mean 'x'?`` for a name that is nearly a known one, else the known ones."""
-    close = get_close_matches(str(name).lower(), [str(each).lower() for each in known], n=1, cutoff=0.75)
-    meant = [each for each in known if close and each.lower() == close[0]]
+    """Return ``; did you mean 'x'?`` for a name close to a known one, else the list of known names."""
+    close = get_close_matches(str(name).lower(), [str(candidate).lower() for candidate in known], n=1, cutoff=0.75)
+    meant = [candidate for candidate in known if close and candidate.lower() == close[0]]
     return f"; did you mean {meant[0]!r}?" if meant else f"; known are {', '.join(known)}"
 
 
 @dataclass(frozen=True)
 class CreateOptions(Options):
-    """Options of ``create``: what a new table is, beside its columns."""
+    """Options of ``create``, without the columns."""
 
     primary_key: tuple[str, ...] = option(NAMES, help="Key columns: never NULL, compared exactly.")
     sequence_by: tuple[str, ...] = option(
@@ -269,7 +271,7 @@ class CreateOptions(Options):
 
 @dataclass(frozen=True)
 class ApplyOptions(Options):
-    """Options of ``apply``; names follow Spark's AUTO CDC where it has them."""
+    """Options of ``apply``, named as in Spark's AUTO CDC where it has the same option."""
 
     apply_as_deletes: Any = option(
         CONDITION, None, help="Condition that makes a row a delete; a delete needs key and sequence only."
@@ -332,7 +334,7 @@ class ApplyOptions(Options):
 
 @dataclass(frozen=True)
 class ReadOptions(Options):
-    """Options of ``read``, ``to_arrow`` and their like."""
+    """Options of ``read``, ``to_arrow`` and other reads."""
 
     columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
     filter: Any = option(CONDITION, None, help="Condition on the rows, such as \"status = 'open' AND total > 10\".")

@@ -1,4 +1,4 @@
-"""What operations report: counts that balance, and where time, bytes and requests went."""
+"""Results of operations: counts of rows and mods, and the time, bytes and requests of each step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Step:
     """One step of an operation.
 
     Attributes:
-        name: for example ``"write mods"``.
+        name: name of the step, for example ``"write mods"``.
         seconds: wall time.
-        requests: to the store, from this process.
-        bytes_read, bytes_written: through the store, from this process.
-        sync_seconds: of ``seconds``, waiting for the disk to say that bytes are safe.
-        spark_jobs: Spark jobs that it ran.
+        requests: number of requests of this process to the store.
+        bytes_read, bytes_written: bytes transferred between this process and the store.
+        sync_seconds: part of ``seconds`` spent waiting for the disk to sync.
+        spark_jobs: number of Spark jobs.
     """
 
     name: str
@@ -33,29 +33,29 @@ class Step:
     spark_jobs: int = 0
 
     def plus(self, other: Step) -> Step:
-        """The sum of two runs of one step."""
-        numbers = [each.name for each in fields(self) if each.name != "name"]
+        """Add two runs of one step."""
+        numbers = [field.name for field in fields(self) if field.name != "name"]
         return Step(self.name, **{name: getattr(self, name) + getattr(other, name) for name in numbers})
 
 
 @dataclass(frozen=True)
 class MergeCounts:
-    """What became of committed mods: each is in exactly one of these, but for ties, counted beside them.
+    """Number of merged mods by outcome. Each mod has exactly one outcome; ties are counted in addition.
 
     Attributes:
-        inserted: upserts that made a row.
+        inserted: upserts that created a row.
         updated: upserts that replaced or changed a row.
-        deleted: deletes that hold, whether or not there was a row.
+        deleted: deletes in effect, with or without an existing row.
         truncated: truncates.
         unchanged: upserts equal to the row in all columns, sequence included.
-        folded: partial mods that the row shows, but for its last.
-        late: mods below what their key already had.
-        superseded: mods that another mod of the same merge beats, or a delete of their own sequence.
-        quarantined: mods that the law sets aside: late partials, and partials without a row.
+        folded: partial mods that were combined into a row, except the last one of each row.
+        late: mods below the sequence of their key in the base.
+        superseded: mods replaced by another mod of the same merge, or by a delete of equal sequence.
+        quarantined: partial mods that are late or have no row.
         discarded: mods of versions that were set aside.
-        ties: upserts that met an upsert or delete of their key and sequence from an earlier version; one that equals
-            an upsert that is merged already counts as unchanged instead.
-        ties_with_deletes: those of ``ties`` that met a delete: it holds, and the upsert is superseded.
+        ties: upserts with the key and sequence of an upsert or delete of an earlier version; an upsert equal to a
+            merged one counts as unchanged instead.
+        ties_with_deletes: the part of ``ties`` with a delete, which supersedes the upsert.
     """
 
     inserted: int = 0
@@ -72,18 +72,20 @@ class MergeCounts:
     ties_with_deletes: int = 0
 
     def plus(self, other: MergeCounts) -> MergeCounts:
-        """Both together."""
-        return MergeCounts(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+        """Return both together."""
+        return MergeCounts(
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        )
 
     @property
     def mods(self) -> int:
-        """All mods counted."""
-        return int(sum(getattr(self, each.name) for each in fields(self))) - self.ties - self.ties_with_deletes
+        """Number of all mods."""
+        return int(sum(getattr(self, field.name) for field in fields(self))) - self.ties - self.ties_with_deletes
 
 
 @dataclass(frozen=True)
 class CompactResult:
-    """Files of the base that were rewritten to keep reads fast, and what that took."""
+    """Number of base files rewritten to keep reads fast, and the cost of rewriting them."""
 
     files_removed: int = 0
     files_added: int = 0
@@ -92,20 +94,20 @@ class CompactResult:
     seconds: float = 0.0
 
     def plus(self, other: CompactResult) -> CompactResult:
-        """Both together."""
+        """Return both together."""
         return CompactResult(
-            **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)}
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         )
 
 
 @dataclass(frozen=True)
 class AdvisoryFailure:
-    """A step after a commit that failed, and on which nothing that is committed depends.
+    """A failed step after a commit, which does not affect committed data.
 
     Attributes:
-        step: for example ``"writing a checkpoint"``.
-        error: what it raised; not always an ``Exception``, since native libraries raise panics.
-        consequence: what follows from it.
+        step: name of the step, for example ``"writing a checkpoint"``.
+        error: error of the step; panics of native libraries are not instances of ``Exception``.
+        consequence: consequence of the failure.
     """
 
     step: str
@@ -115,18 +117,18 @@ class AdvisoryFailure:
 
 @dataclass(frozen=True, repr=False)
 class MergeResult(Displayed):
-    """What a merge did.
+    """Result of a merge.
 
     Attributes:
-        status: ``merged``; ``nothing`` was pending; ``skipped``, another merge is under way and takes the
-            mods along; ``failed``, see ``error``: what was applied is safe, and the next merge takes it.
-        applied: version that the base contains now.
-        counts: of mods; its fields can be read on the result itself.
-        delta_version: version of the base's Delta table now.
+        status: ``merged``; ``nothing`` if no mods were pending; ``skipped`` if another merge is running, which
+            includes the mods; ``failed``, see ``error``: applied batches are safe, and the next merge includes them.
+        applied: version of the log in the base.
+        counts: number of mods by outcome; its fields are also attributes of the result.
+        delta_version: version of the base's Delta table.
         compaction: files rewritten to keep reads fast.
-        steps: where time and requests went.
-        error: what went wrong, if it did.
-        advisory: steps after the commit that failed; the merge stands.
+        steps: time and requests by step.
+        error: error of a failed merge.
+        advisory: failed steps after the commit, which do not affect the merge.
     """
 
     status: Literal["merged", "nothing", "skipped", "failed"]
@@ -140,7 +142,7 @@ class MergeResult(Displayed):
 
     @property
     def warning(self) -> str | None:
-        """What a reader of the result should not miss; None if there is nothing."""
+        """Warning about failures and quarantined mods; None if there are none."""
         count = self.counts.ties_with_deletes
         if not count:
             return None
@@ -180,16 +182,16 @@ class MergeResult(Displayed):
 
 @dataclass(frozen=True, repr=False)
 class ApplyResult(Displayed):
-    """What an apply did.
+    """Result of an apply.
 
     Attributes:
-        version: that holds the batch; the first one when it is a replay.
-        counts: of the batch; ``received`` and the like can be read on the result itself.
-        replayed: whether the same batch was applied before, so that no version was made.
-        merge: what the merge that followed did; None where none was due, or a replay left nothing to merge.
-        steps: where time and requests went.
-        advisory: steps after the commit that failed, a failed merge among them; the batch is applied.
-        conflicts: versions of other writers that took the number of this one, so that the commit was tried again.
+        version: version of the batch; for a replay that of the first application.
+        counts: number of rows of the batch; ``received`` and the other counts are also attributes of the result.
+        replayed: whether the same batch was applied before, so that no version was created.
+        merge: result of the merge after the apply; None if no merge was due or nothing was pending.
+        steps: time and requests by step.
+        advisory: failed steps after the commit, including the merge, which do not affect the batch.
+        conflicts: number of commit attempts that lost their version number to another writer.
     """
 
     version: int
@@ -214,32 +216,32 @@ class ApplyResult(Displayed):
 
     @property
     def received(self) -> int:
-        """Rows of the batch."""
+        """Number of rows of the batch."""
         return self.counts.received
 
     @property
     def upserts(self) -> int:
-        """Upserts committed."""
+        """Number of committed upserts."""
         return self.counts.upserts
 
     @property
     def deletes(self) -> int:
-        """Deletes committed."""
+        """Number of committed deletes."""
         return self.counts.deletes
 
     @property
     def truncates(self) -> int:
-        """Truncates committed."""
+        """Number of committed truncates."""
         return self.counts.truncates
 
     @property
     def collapsed(self) -> int:
-        """Rows that stood twice in the batch."""
+        """Number of duplicate rows in the batch."""
         return self.counts.collapsed
 
     @property
     def quarantined(self) -> int:
-        """Bad mods set aside."""
+        """Number of quarantined rows."""
         return self.counts.quarantined
 
 
@@ -249,11 +251,11 @@ class HistoryEntry(Displayed):
 
     Attributes:
         version: number of the version.
-        time: of its commit, UTC.
-        operation: verb that made it.
-        counts: rows of the batch.
+        time: commit time, UTC.
+        operation: verb that made the version.
+        counts: number of rows of the batch.
         batch: source, id and digest of the batch, if it has an id.
-        job: name of the job that made it, if it has one.
+        job: name of the job that made the version, if any.
         commit_id: UUID of the commit.
     """
 
@@ -267,7 +269,7 @@ class HistoryEntry(Displayed):
 
     @classmethod
     def of(cls, manifest: Manifest) -> HistoryEntry:
-        """What a manifest says of its version."""
+        """Create the entry from a manifest."""
         time = moment(manifest.time)
         assert time is not None
         return cls(
@@ -303,13 +305,13 @@ class HistoryEntry(Displayed):
 
 @dataclass(frozen=True, repr=False)
 class MergeEntry(Displayed):
-    """A merge of the base.
+    """A merge of the log into the base.
 
     Attributes:
-        delta_version: of the base, that the merge made.
-        time: of its commit, UTC; None where the entry does not say.
-        from_version, to_version: versions of the log that it folded in.
-        counts: of mods, by what became of them; its fields can be read on the entry itself.
+        delta_version: version of the base's Delta table made by the merge.
+        time: commit time, UTC; None if unknown.
+        from_version, to_version: first and last merged version of the log.
+        counts: number of mods by outcome; its fields are also attributes of the entry.
     """
 
     delta_version: int
@@ -340,7 +342,7 @@ class MergeEntry(Displayed):
 
 
 def spent_text(steps: Iterable[Step]) -> str:
-    """Time, requests, bytes and Spark jobs of some steps together."""
+    """Format the total time, requests, bytes and Spark jobs of steps."""
     done = list(steps)
     spent = [
         f"{sum(step.seconds for step in done):.2f} s",
@@ -352,11 +354,11 @@ def spent_text(steps: Iterable[Step]) -> str:
 
 
 def _warned(merge: MergeResult) -> dict[str, str]:
-    """The warning of a merge, as a field for people."""
+    """Return the warning of a merge, as a field to display."""
     return {} if merge.warning is None else {"WARNING": merge.warning}
 
 
 def _afterwards(failures: Iterable[AdvisoryFailure]) -> dict[str, str]:
-    """Failures of steps after a commit, as a field for people."""
-    told = [f"{failure.step} failed, {failure.consequence}: {failure.error}" for failure in failures]
-    return {"afterwards": "\n".join(told)} if told else {}
+    """Return the failures of steps after a commit, as a field to display."""
+    lines = [f"{failure.step} failed, {failure.consequence}: {failure.error}" for failure in failures]
+    return {"afterwards": "\n".join(lines)} if lines else {}

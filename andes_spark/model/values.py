@@ -1,7 +1,7 @@
-"""Key and sequence values as JSON, exactly: the form in which manifests quote ranges.
+"""Exact JSON forms of key and sequence values, used for the ranges in manifests.
 
-Integers, booleans and strings are themselves; decimals are strings; dates are days and timestamps microseconds
-since 1970; binary is hex.
+Integers, booleans and strings are JSON values of the same type; decimals are strings; dates are days and
+timestamps microseconds since 1970; binary is hex.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import pyarrow as pa
 
 LONGEST_QUOTED = 256
-"""Characters of a string (bytes of a binary) above which a range is left out of a manifest."""
+"""Maximum length of a string in characters, or of a binary in bytes, in the range of a manifest."""
 
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
 
 
 def to_json(scalar: pa.Scalar) -> Any:
-    """JSON form of a non-null Arrow scalar of a key or sequence type."""
+    """Convert a non-null Arrow scalar of a key or sequence type to JSON."""
     kind = scalar.type
     if pa.types.is_timestamp(kind):
         return scalar.cast(pa.timestamp("us", kind.tz)).value
@@ -38,7 +38,7 @@ def to_json(scalar: pa.Scalar) -> Any:
 
 
 def from_json(value: Any, kind: pa.DataType) -> pa.Scalar:
-    """The Arrow scalar that :func:`to_json` made ``value`` of."""
+    """Convert the JSON form of :func:`to_json` to an Arrow scalar."""
     if pa.types.is_timestamp(kind):
         return pa.scalar(value, pa.int64()).cast(kind)
     if pa.types.is_date(kind):
@@ -51,7 +51,7 @@ def from_json(value: Any, kind: pa.DataType) -> pa.Scalar:
 
 
 def unscaled(value: int | str, kind: pa.DataType) -> int | str:
-    """A quoted value as files' bounds count: decimals by their unscaled integer, others as they are quoted."""
+    """Convert a JSON form to the form of file bounds: decimals to unscaled integers, others unchanged."""
     if not pa.types.is_decimal(kind):
         return value
     sign, digits, exponent = Decimal(value).as_tuple()
@@ -60,7 +60,7 @@ def unscaled(value: int | str, kind: pa.DataType) -> int | str:
 
 
 def quote(row: Sequence[pa.Scalar]) -> list[Any] | None:
-    """JSON forms of a tuple of scalars, or None where one is too long to stand in a manifest."""
+    """Convert a tuple of scalars to JSON; None if a value is too long for a manifest."""
     values = [to_json(scalar) for scalar in row]
     if any(isinstance(value, str) and len(value) > LONGEST_QUOTED for value in values):
         return None
@@ -68,7 +68,7 @@ def quote(row: Sequence[pa.Scalar]) -> list[Any] | None:
 
 
 def shown(value: Any) -> Any:
-    """A value of a row as JSON that a person or program can read back; the forms are those of docs/formats.md."""
+    """Convert a value of a row to readable JSON, in the forms of docs/formats.md."""
     if isinstance(value, float):
         return value if math.isfinite(value) else "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"
     if isinstance(value, Decimal):
@@ -82,48 +82,48 @@ def shown(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list | tuple):
-        return [shown(each) for each in value]
+        return [shown(item) for item in value]
     if isinstance(value, dict):
-        return {name: shown(each) for name, each in value.items()}
+        return {name: shown(item) for name, item in value.items()}
     return value
 
 
 def python_rows(rows: pa.Table) -> list[dict[str, Any]]:
-    """Rows as Python values; what Python has no value for is told as text (times) or bytes (broken strings)."""
+    """Convert rows to Python values; times out of Python's range become text, invalid strings bytes."""
     columns = [_python_values(column) for column in rows.columns]
     return [dict(zip(rows.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _python_values(column: pa.ChunkedArray) -> list[Any]:
     try:
-        found: list[Any] = column.to_pylist()
+        values: list[Any] = column.to_pylist()
     except (OverflowError, ValueError):
-        found = [_python_value(scalar) for scalar in column]
-    return found
+        values = [_python_value(scalar) for scalar in column]
+    return values
 
 
 def _python_value(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
     except (OverflowError, ValueError):
-        # Times that Python's calendar does not have, which Arrow can write all the same, or bytes that are no text.
-        return scalar.cast(_tellable(scalar.type)).as_py()
+        # A time out of the range of Python's calendar, or a string that is not UTF-8.
+        return scalar.cast(_printable_type(scalar.type)).as_py()
 
 
-def _tellable(kind: pa.DataType) -> pa.DataType:
+def _printable_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_temporal(kind):
         return pa.string()
     if pa.types.is_string(kind):
         return pa.binary()
     if pa.types.is_map(kind):
-        return pa.map_(_tellable(kind.key_type), _tellable(kind.item_type))
+        return pa.map_(_printable_type(kind.key_type), _printable_type(kind.item_type))
     if pa.types.is_list(kind):
-        return pa.list_(_tellable(kind.value_type))
+        return pa.list_(_printable_type(kind.value_type))
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _tellable(field.type)) for field in kind])
+        return pa.struct([pa.field(field.name, _printable_type(field.type)) for field in kind])
     return kind
 
 
 def json_rows(rows: pa.Table) -> list[str]:
-    """Rows as JSON objects, whatever they hold."""
+    """Convert rows of any types to JSON objects."""
     return [json.dumps(shown(row), ensure_ascii=False, default=str) for row in python_rows(rows)]

@@ -12,7 +12,7 @@ from andes_spark.schema.names import resolve
 
 
 def table_names(names: Sequence[str], plan: BatchPlan) -> dict[str, str]:
-    """Columns of a batch that are columns of the table, with the table's spelling.
+    """Map the batch's columns that are columns of the table to the table's spelling.
 
     Raises:
         SchemaMismatchError: two columns of the batch can be one column of the table; ``duplicate`` names both.
@@ -35,7 +35,7 @@ def table_names(names: Sequence[str], plan: BatchPlan) -> dict[str, str]:
 
 
 def listing_column(names: Sequence[str], plan: BatchPlan) -> str | None:
-    """The column of a batch that lists what each row carries; as it was given, if the batch lacks it."""
+    """Name of the batch's column with the list of columns of each row; unresolved if the batch lacks it."""
     if plan.columns_to_update is None:
         return None
     return resolve(plan.columns_to_update, names) or plan.columns_to_update
@@ -44,7 +44,7 @@ def listing_column(names: Sequence[str], plan: BatchPlan) -> str | None:
 def dropped_columns(
     names: Sequence[str], spelled: Mapping[str, str], plan: BatchPlan, *, used: Sequence[str] = ()
 ) -> list[str]:
-    """Columns of a batch that are left out because the sender says so: what nothing uses and the table lacks.
+    """Return the batch's columns to leave out by options: those that the table lacks and nothing uses.
 
     Args:
         names: columns of the batch.
@@ -68,7 +68,7 @@ def dropped_columns(
 
 
 def renamed(rows: pa.Table, spelled: Mapping[str, str]) -> pa.Table:
-    """Rows with the table's spelling of their columns."""
+    """Rename the columns of rows to the table's spelling."""
     if all(name == column for name, column in spelled.items()):
         return rows
     return rows.rename_columns([spelled.get(name, name) for name in rows.column_names])

@@ -1,8 +1,8 @@
 """One condition over the rows of an Arrow table: SQL text, or a polars expression.
 
-A text is judged by the types of its columns and evaluated by the expression that it becomes. An expression of polars is
-taken as it is, but must look at one row at a time; FLOAT columns are doubles to it, since polars would round a number
-beside them to the column's type.
+A text is checked by the types of its columns and translated to an expression. An expression of polars is used as it is,
+but must be row-wise; its FLOAT columns are converted to doubles, since polars would round a number compared with them
+to the column's type.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from andes_spark.schema import types as dt
 from andes_spark.sql import tree
 from andes_spark.sql.text import Bound, Names, SqlText, resolved_names
 
-# Types that tables do not have, by types that hold their values.
+# Arrow types that tables lack, with a type for their values.
 _WIDER: dict[pa.DataType, dt.DataType | None] = {
     pa.null(): None,
     pa.uint8(): dt.SHORT,
@@ -35,23 +35,23 @@ _WIDER: dict[pa.DataType, dt.DataType | None] = {
 
 
 class Condition(Protocol):
-    """A condition that rows are judged by, or a value that each of them gives."""
+    """A condition or value, evaluated for each row."""
 
     def columns(self, available: Collection[str]) -> Names:
-        """Find the columns that it uses among those that are there."""
+        """Find the used columns among the available ones."""
 
     def form(self, schema: pa.Schema) -> tree.Node | pl.Expr:
-        """What it says, for who looks for files that it may keep; all columns that it uses must be there."""
+        """Return its tree or expression, for file skipping; all used columns must exist."""
 
     def answers(self, rows: pa.Table) -> pl.Series:
-        """True, False or NULL for each row; all columns that it uses must be there."""
+        """Evaluate to true, false or NULL for each row; all used columns must exist."""
 
     def values(self, rows: pa.Table) -> pl.Series:
-        """What it gives for each row, whatever that is; all columns that it uses must be there."""
+        """Evaluate to a value of any type for each row; all used columns must exist."""
 
 
 def condition_of(option: str, condition: Any) -> Condition | None:
-    """Read a condition that an option was given; None for None.
+    """Read the condition of an option; None for None.
 
     Raises:
         OptionError: a text that cannot be used, an expression that looks at several rows, another type.
@@ -114,13 +114,13 @@ class _Expression:
         return _as_answers(self.option, self.values(rows))
 
     def values(self, rows: pa.Table) -> pl.Series:
-        found = self.columns(rows.column_names).found
-        columns = {name: _with_doubles(self.option, column, rows[column]) for name, column in found.items()}
+        names = self.columns(rows.column_names).found
+        columns = {name: _with_doubles(self.option, column, rows[column]) for name, column in names.items()}
         return _evaluated(self.option, columns, self.expression, rows.num_rows)
 
 
 def _evaluated(option: str, columns: dict[str, pa.ChunkedArray], expression: pl.Expr, rows: int) -> pl.Series:
-    # Column by column: for a whole table polars wakes its threads, which takes longer than 100 rows do.
+    # Column by column: for a whole table polars would start its threads.
     series = {name: _series(option, name, column) for name, column in columns.items()}
     frame = pl.DataFrame(series) if series else pl.DataFrame(height=rows)
     try:
@@ -153,7 +153,7 @@ def _type_of(option: str, field: pa.Field) -> dt.DataType | None:
 
 
 def _own_type(option: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column in the Arrow type that this library has for its type."""
+    """Convert a column to the Arrow type that this library uses for its type."""
     type_ = _type_of(option, pa.field(name, column.type))
     if type_ is None:
         return column
@@ -165,9 +165,9 @@ def _own_type(option: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArra
 
 
 def _with_doubles(option: str, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column with doubles in place of floats, those of its fields included."""
+    """Convert floats of a column to doubles, those of its fields included."""
     wide = _doubles(column.type)
-    if pat.is_decimal256(column.type):  # at which polars panics
+    if pat.is_decimal256(column.type):  # polars panics on these
         wide = pa.decimal128(dt.MAX_DECIMAL_PRECISION, column.type.scale)
     try:
         return column if wide == column.type else column.cast(wide)
@@ -199,5 +199,5 @@ def _unusable(option: str, name: str, kind: pa.DataType, error: BaseException) -
 
 
 def missing_from(conditions: Iterable[Condition], available: Collection[str]) -> tuple[str, ...]:
-    """Names that conditions use and no column has, sorted."""
+    """Return sorted names of columns that conditions use and the batch lacks."""
     return tuple(sorted({name for condition in conditions for name in condition.columns(available).missing}))

@@ -1,7 +1,6 @@
 """Operation conditions for Arrow data: which row is an upsert, a delete or a truncate.
 
-Spark DataFrames have their conditions answered by Spark instead; what follows from the answers is the same function
-for both.
+Spark evaluates the conditions of its DataFrames; the operations follow from the results by the same function for both.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FLAGS = {
     "apply_as_deletes": "_andes_is_delete",
     "apply_as_truncates": "_andes_is_truncate",
 }
-"""Columns with the answers of the conditions, by option."""
+"""Columns with the results of the conditions, by option."""
 
 _NULL = 2
 
@@ -34,8 +33,8 @@ class Conditions:
     """Conditions of one apply.
 
     Attributes:
-        upserts, deletes, truncates: None where the option was not given.
-        on_null: what a row is for which a condition is NULL.
+        upserts, deletes, truncates: None if the option is not set.
+        on_null: operation of a row for which a condition is NULL.
     """
 
     upserts: Condition | None
@@ -58,23 +57,23 @@ class Conditions:
         )
 
     @property
-    def given(self) -> tuple[Condition, ...]:
-        """Those that were given."""
+    def present(self) -> tuple[Condition, ...]:
+        """Conditions that are set."""
         conditions = (self.upserts, self.deletes, self.truncates)
         return tuple(condition for condition in conditions if condition is not None)
 
     def columns(self, available: Collection[str]) -> set[str]:
-        """Columns that the conditions use, of those that are there."""
-        return {name for condition in self.given for name in condition.columns(available).found.values()}
+        """Return the available columns that the conditions use."""
+        return {name for condition in self.present for name in condition.columns(available).found.values()}
 
     def evaluate(self, table: pa.Table) -> pa.Array:
-        """The operation of each row, int8: one of ``Op``, or ``UNKNOWN_OP``.
+        """Return the operation of each row, int8: one of ``Op``, or ``UNKNOWN_OP``.
 
         Raises:
             SchemaMismatchError: a condition uses a column that the batch lacks.
             OptionError: a condition cannot be evaluated on these types, or is no condition.
         """
-        missing = missing_from(self.given, table.column_names)
+        missing = missing_from(self.present, table.column_names)
         if missing:
             raise SchemaMismatchError(
                 f"the conditions use columns that the batch lacks: {list(missing)}", missing=missing
@@ -100,7 +99,7 @@ def combine(
     on_null: OnNull,
     rows: int,
 ) -> Codes:
-    """Operations from conditions given as 0 (false), 1 (true), 2 (NULL); None for one that was not given.
+    """Combine results of conditions (0 false, 1 true, 2 NULL; None for a condition that is not set) to operations.
 
     With ``upserts`` exactly one condition must be true. Without, a row that meets none is an upsert, and one
     that meets both others is unknown.
@@ -119,11 +118,11 @@ def combine(
 
 
 def with_operations(rows: pa.Table, on_null: OnNull) -> pa.Table:
-    """``_andes_op`` in place of the answers of conditions, those of the columns :data:`FLAGS` that are there."""
-    given = [name for name in FLAGS.values() if name in rows.column_names]
-    codes = [_coded(rows[name]) if name in given else None for name in FLAGS.values()]
+    """Replace the columns :data:`FLAGS` with results of conditions by ``_andes_op``."""
+    flags = [name for name in FLAGS.values() if name in rows.column_names]
+    codes = [_coded(rows[name]) if name in flags else None for name in FLAGS.values()]
     operations = combine(*codes, on_null=on_null, rows=rows.num_rows)
-    return rows.drop_columns(given).append_column(OP, pa.array(operations))
+    return rows.drop_columns(flags).append_column(OP, pa.array(operations))
 
 
 def _codes(condition: Condition | None, table: pa.Table) -> Codes | None:

@@ -1,6 +1,6 @@
-"""Mods that stand in two parts of one batch: equal ones collapse, different ones at one sequence are refused.
+"""Mods repeated in two parts of one batch: equal ones collapse, different ones at one sequence are refused.
 
-Each part is checked while it is prepared; only what the parts share is looked for here, on key and sequence
+Each part is checked while it is prepared. This module looks for mods shared by parts, on key and sequence
 alone, a range of keys at a time.
 """
 
@@ -36,17 +36,17 @@ from andes_spark.storage.interface import Storage
 POSITION_BYTES = 32
 """Bytes of the position, operation and normalized key of one mod."""
 BUCKETS_A_BUDGET = 4
-"""Ranges of keys that one byte budget of mods is cut into, since each is copied while it is checked."""
+"""Number of key ranges per byte budget of mods, since a range is copied while it is checked."""
 
 
 @dataclass(frozen=True)
 class CrossCheck:
-    """Looks for repeated mods among the files of one batch; travels to tasks.
+    """Search for repeated mods in the files of one batch; sent to tasks.
 
     Attributes:
         storage: the table's folder.
         plan: of the batch.
-        pending: its files of mods.
+        pending: mod files of the batch.
     """
 
     storage: Storage
@@ -54,7 +54,7 @@ class CrossCheck:
     pending: Pending
 
     def __call__(self, bounds: KeyRange) -> list[tuple[int, int]]:
-        """File numbers and row numbers of mods that repeat an earlier one, within bounds.
+        """Return file and row numbers of mods within bounds that repeat an earlier one.
 
         Raises:
             SequenceTieError: two of them differ.
@@ -92,7 +92,7 @@ class CrossCheck:
 
 
 def _repeats(mods: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Whether each mod has the key and sequence of the one before it."""
+    """Whether each mod has the key and sequence of the previous one."""
     same: npt.NDArray[np.bool_] = (
         mods.select(pl.all_horizontal([pl.col(name) == pl.col(name).shift(1) for name in names]).fill_null(False))
         .to_series()
@@ -102,22 +102,22 @@ def _repeats(mods: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _of_one_word(mods: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Mods without those whose normalized key no other one has, a cheap test before tuples are compared."""
+    """Drop mods with a unique normalized key, a cheap test before tuples are compared."""
     columns = [mods[name].to_arrow() for name in names]
-    found = normalizer(columns)
-    if found is None:
+    word_maker = normalizer(columns)
+    if word_maker is None:
         return mods
-    words = found.words(columns)
-    # Stable: such a sort merges the sorted runs that files are.
+    words = word_maker.words(columns)
+    # A stable sort merges the sorted runs of the files.
     ascending = np.sort(words, kind="stable")
     shared = ascending[1:][ascending[1:] == ascending[:-1]]
     return mods.filter(pl.Series(np.isin(words, shared))) if len(shared) else mods.clear()
 
 
 def _repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> list[tuple[int, int]]:
-    """File numbers and row numbers of truncates that repeat an earlier one; truncates are few."""
+    """Return file and row numbers of truncates that repeat an earlier one."""
     seen: set[tuple[object, ...]] = set()
-    found: list[tuple[int, int]] = []
+    repeats: list[tuple[int, int]] = []
     for number, file in enumerate(pending.files):
         if not file.entry.truncates:
             continue
@@ -125,9 +125,9 @@ def _repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> 
         for row in np.flatnonzero(rows[OP].to_numpy() == Op.TRUNCATE).tolist():
             at = tuple(rows[name][row].as_py() for name in plan.columns.sequence)
             if at in seen:
-                found.append((number, row))
+                repeats.append((number, row))
             seen.add(at)
-    return found
+    return repeats
 
 
 def check_across(
@@ -138,15 +138,15 @@ def check_across(
     executor: Callable[[], Executor],
     byte_budget: int,
 ) -> Part:
-    """The batch without mods that repeat one of another part.
+    """Drop mods of a batch that repeat a mod of another part.
 
     Args:
         storage: the table's folder.
         batch: all parts of the batch.
-        plan: that they were prepared by.
-        head: newest version seen when the batch was begun.
-        executor: gives the executor; asked only if there is something to check.
-        byte_budget: estimated Arrow bytes up to which this process does the work.
+        plan: of the batch.
+        head: newest version seen at the start of the batch.
+        executor: returns the executor; called only if a check is needed.
+        byte_budget: estimated Arrow bytes up to which the check runs in this process.
 
     Raises:
         SequenceTieError: two mods of one key at one sequence differ.
@@ -158,7 +158,7 @@ def check_across(
     if pending.rows:
         chosen = executor()
         estimated_bytes = batch.narrow_bytes + pending.rows * POSITION_BYTES
-        # A Spark job takes longer than a check of what fits this process.
+        # A Spark job takes longer than a check within this process.
         in_tasks = chosen.distributed and estimated_bytes > byte_budget
         buckets = max(chosen.slots if in_tasks else 1, BUCKETS_A_BUDGET * estimated_bytes // max(1, byte_budget))
         bounds = bucket_bounds(storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
@@ -174,7 +174,7 @@ def check_across(
 
 
 def _without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tuple[int, int]], *, head: int) -> Part:
-    """The batch without repeated mods: the files that hold them are written anew, the old ones deleted."""
+    """Drop repeated mods: rewrite their files, and delete the old ones."""
     if not repeats:
         return part
     entries: list[Entry] = []

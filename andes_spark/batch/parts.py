@@ -1,7 +1,7 @@
 """Parts of a batch written to the log's folder, and concatenated: entries, counts, digest, truncates.
 
-A batch is one part when it fits the calling process, and many when tasks write it. Nothing here is visible
-until a manifest refers to it.
+A batch is one part if it fits the calling process, and many if tasks write it. Its files become visible
+when a manifest refers to them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Part:
 
     @classmethod
     def of_prepared(cls, prepared: Prepared) -> Part:
-        """A part of which no file is written yet."""
+        """A part without written files."""
         return cls(counts=prepared.counts, digest=prepared.digest, reasons=prepared.reasons, examples=prepared.examples)
 
     @property
@@ -70,7 +70,7 @@ class Part:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What a version that commits this says."""
+        """Events of a version that commits this part."""
         events: list[Event] = []
         if self.mods:
             events.append(Mods(files=list(self.mods)))
@@ -95,12 +95,12 @@ def write_part(
 
     Args:
         storage: the table's folder.
-        prepared: what to write.
-        plan: that it was prepared by.
-        head: newest version seen when the batch was begun.
+        prepared: mods and refused rows.
+        plan: of the batch.
+        head: newest version seen at the start of the batch.
         target_bytes: Arrow bytes at which files are split.
         threads: files written side by side.
-        in_memory: takes the tables written, by path.
+        in_memory: receives the written tables, by path.
     """
     mods = prepared.mods
     count = max(1, math.ceil(mods.nbytes / target_bytes)) if mods.num_rows else 0
@@ -138,7 +138,7 @@ def write_part(
 
 
 def concat_parts(parts: Iterable[Part]) -> Part:
-    """Several parts as one; mods that two of them share are left to the check across parts."""
+    """Concatenate parts; shared mods are left to the check across parts."""
     mods: list[Entry] = []
     refused: list[Entry] = []
     counts: dict[str, int] = {}
@@ -180,21 +180,21 @@ def check_quarantine(part: Part, plan: BatchPlan, *, allowed: int) -> None:
     Raises:
         BadModsError: ``reasons`` counts them, ``examples`` shows some rows.
     """
-    found = part.counts.quarantined
-    if found > allowed:
+    quarantined = part.counts.quarantined
+    if quarantined > allowed:
         shown = ", ".join(f"{reason} ({count})" for reason, count in sorted(part.reasons.items()))
         raise BadModsError(
-            f"{plan.table}: {found} bad mods, max_quarantined is {allowed}: {shown}; for example "
+            f"{plan.table}: {quarantined} bad mods, max_quarantined is {allowed}: {shown}; for example "
             f"{', '.join(part.examples)}. Mend the batch, or raise max_quarantined to set them aside",
             table=plan.table,
-            quarantined=found,
+            quarantined=quarantined,
             reasons=part.reasons,
             examples=part.examples,
         )
 
 
 def delete_unreferenced(storage: Storage, parts: Iterable[Part]) -> None:
-    """Delete the files of parts that no manifest refers to, or ever will."""
+    """Delete the files of parts that are not committed."""
     storage.delete(entry.path for part in parts for entry in part.files)
 
 
@@ -210,10 +210,10 @@ def _quoted(rows: pa.Table, names: list[str], row: int) -> list[Any]:
 
 
 def _all_truncates(truncates: list[Truncate]) -> Truncate | None:
-    """The truncates of several parts as those of one."""
+    """Combine the truncates of several parts."""
     if not truncates:
         return None
-    found: list[list[Any]] = []
-    for each in truncates:
-        found += [sequence for sequence in each.sequences if sequence not in found]
-    return Truncate(sequences=found)
+    sequences: list[list[Any]] = []
+    for truncate in truncates:
+        sequences += [sequence for sequence in truncate.sequences if sequence not in sequences]
+    return Truncate(sequences=sequences)

@@ -14,7 +14,7 @@ from andes_spark.schema.versions import SchemaVersion
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How rows become mods; travels to tasks.
+    """Plan of the conversion of rows to mods; sent to tasks.
 
     Attributes:
         table: URL, for messages.
@@ -23,13 +23,13 @@ class BatchPlan:
         partition_by: partition columns of the base.
         listed: columns that upserts set; None for all.
         ignore_null: columns in which NULL means absent.
-        columns_to_update: column of the batch that lists, per row, what the row carries.
+        columns_to_update: column of the batch with the list of columns of each row.
         fill_missing: whether columns of the table that the batch lacks are NULL.
         drop_extra: whether columns of the batch that the table lacks are left out.
-        dropped: names of such columns that are left out in any case.
+        dropped: names of such columns that are always left out.
         ties: number of values that order mods of one key at one sequence.
-        rules: casts that the sender allows.
-        digest: over key, sequence and operation, over all columns, or none wanted.
+        rules: allowed casts.
+        digest: columns of the digest: key, sequence and operation, all columns, or none.
     """
 
     table: str

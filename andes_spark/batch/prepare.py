@@ -1,6 +1,6 @@
-"""A batch made ready: rows of any origin turned into mods, bad mods set aside, repeated ones collapsed.
+"""Preparation of a batch: rows are converted to mods, bad mods set aside, repeated mods collapsed.
 
-Runs in the calling process or in a task, on a whole batch or a part of one.
+It runs in the calling process or in a task, on a whole batch or a part of one.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Prepared:
     Attributes:
         mods: columns of the table, ``_andes_op`` and maybe ``_andes_present``; sorted by key, then sequence.
         quarantined: refused rows, of ``QUARANTINE_SCHEMA``.
-        counts: what the rows were.
-        digest: of ``mods``; empty when none was wanted.
+        counts: rows by kind.
+        digest: of ``mods``; empty if the plan has none.
         reasons: bad mods by reason.
         examples: some of them, for messages.
     """
@@ -57,9 +57,9 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
 
     Args:
         rows: the batch's columns and ``_andes_op`` with the operation of each row.
-        plan: how.
+        plan: of the batch.
         offset: number of the first row within the batch, for quarantine files.
-        condition_only: columns that only the conditions use: part of quarantined rows, not of mods.
+        condition_only: columns that only the conditions use, kept in quarantined rows but not in mods.
 
     Raises:
         SchemaMismatchError: missing, extra or wrong-type columns, all at once.
@@ -113,7 +113,7 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
 
 
 def digest_of(mods: pa.Table, plan: BatchPlan) -> digest.Digest:
-    """The digest of mods, as far as the plan wants one."""
+    """Compute the digest of mods, empty if the plan has none."""
     total = digest.Digest()
     if plan.digest is not None and mods.num_rows:
         present = present_by_column(mods, plan.schema) if plan.digest == "all" else None
@@ -122,18 +122,18 @@ def digest_of(mods: pa.Table, plan: BatchPlan) -> digest.Digest:
 
 
 def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[pa.Table, dict[str, Bools]]:
-    """All columns of the table in its types; those that the batch lacks are NULL."""
+    """Convert to all columns of the table in its types; columns that the batch lacks are NULL."""
     no_upserts = not (ops.to_numpy() == Op.UPSERT).any()
-    wanted = plan.schema
+    schema = plan.schema
     done = conform(
         data,
-        wanted,
+        schema,
         partial_ok=no_upserts or plan.may_lack,
         required=plan.columns.narrow,
         rules=plan.rules,
     )
-    arrow = wanted.nullable.to_arrow()
-    missing = [name for name in wanted.names if name not in done.table.column_names]
+    arrow = schema.nullable.to_arrow()
+    missing = [name for name in schema.names if name not in done.table.column_names]
     lacking = sorted(set(missing) & (plan.listed or set()))
     if lacking and not no_upserts and not plan.fill_missing:
         raise SchemaMismatchError(
@@ -143,7 +143,7 @@ def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[p
     if missing:
         arrays = [
             pa.nulls(data.num_rows, arrow.field(name).type) if name in missing else done.table[name]
-            for name in wanted.names
+            for name in schema.names
         ]
     return pa.Table.from_arrays(arrays, schema=arrow), dict(done.failed)
 
@@ -174,9 +174,9 @@ def _present(
     listing: pa.ChunkedArray | None,
     plan: BatchPlan,
 ) -> tuple[Bools | None, Bools, Bools | None]:
-    """(rows, columns): what each row carries, None if all are full; which rows are full; which list unknown names.
+    """Return the present columns of each row (None if all are full), the full rows, and rows that list unknown names.
 
-    Full are deletes and truncates, and upserts that no option leaves a choice of columns.
+    Full rows are deletes, truncates, and upserts of all columns.
     """
     full = ops.to_numpy() != Op.UPSERT
     if not plan.may_be_partial:
@@ -215,7 +215,7 @@ def _from_listing(listing: pa.ChunkedArray, names: Sequence[str]) -> tuple[Bools
 
 
 def _canonical(table: pa.Table, present: Bools | None, full: Bools, plan: BatchPlan) -> pa.Table:
-    """One form for each mod: what a mod does not carry is NULL, and a delete carries key and sequence only."""
+    """Convert mods to a canonical form: absent columns are NULL, and a delete has only key and sequence."""
     ops = table[OP].to_numpy()
     no_upsert = ops != Op.UPSERT
     bare, truncates = _some(no_upsert), _some(ops == Op.TRUNCATE)
@@ -235,7 +235,7 @@ def _canonical(table: pa.Table, present: Bools | None, full: Bools, plan: BatchP
 
 
 def _some(rows: Bools) -> pa.BooleanArray | None:
-    """Marked rows, None if there are none."""
+    """Return the marked rows, None if there are none."""
     return pa.array(rows) if rows.any() else None
 
 

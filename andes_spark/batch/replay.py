@@ -1,4 +1,4 @@
-"""Whether a written batch is one that was applied before the table got its present schema."""
+"""Comparison of a batch with one that was applied under an earlier schema."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from andes_spark.storage.interface import Storage
 
 
 def digest_as(storage: Storage, batch: Part, plan: BatchPlan, schemas: SchemaVersions, schema_id: int) -> Digest | None:
-    """The digest that a batch has over the columns of an earlier schema.
+    """Compute the digest of a batch over the columns of an earlier schema.
 
     Args:
         storage: the table's folder.
-        batch: as it was written.
-        plan: that it was prepared by.
+        batch: the written batch.
+        plan: of the batch.
         schemas: of the table.
         schema_id: the earlier schema.
 
     Returns:
-        None where the batch holds what that schema cannot hold.
+        None if the batch has values that the earlier schema cannot hold.
     """
-    written, wanted = schemas.wanted, schemas.by_id.get(schema_id)
-    if wanted is None:
+    written, earlier = schemas.wanted, schemas.by_id.get(schema_id)
+    if earlier is None:
         return None
     total = Digest()
     for entry in batch.mods:
         rows = read_entry(storage, entry, table=plan.table)
-        if _has_more(rows, written, wanted):
+        if _has_more(rows, written, earlier):
             return None
-        columns = [*wanted.schema.names, OP, *([PRESENT] if entry.partial else [])]
+        columns = [*earlier.schema.names, OP, *([PRESENT] if entry.partial else [])]
         try:
-            rows = adapt_rows(rows, written, wanted, columns)
+            rows = adapt_rows(rows, written, earlier, columns)
         except pa.ArrowInvalid:  # a value that only the wider type has
             return None
-        total.merge(digest_of(rows, replace(plan, version=wanted)))
+        total.merge(digest_of(rows, replace(plan, version=earlier)))
     return total
 
 
-def _has_more(rows: pa.Table, written: SchemaVersion, wanted: SchemaVersion) -> bool:
+def _has_more(rows: pa.Table, written: SchemaVersion, earlier: SchemaVersion) -> bool:
     """Whether a column that the earlier schema lacks has a value."""
-    added = (node.field.name for node in written.nodes if wanted.counterpart(node) is None)
+    added = (node.field.name for node in written.nodes if earlier.counterpart(node) is None)
     return any(rows[name].null_count < rows.num_rows for name in added)

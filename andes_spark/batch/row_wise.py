@@ -1,7 +1,7 @@
-"""Which polars expressions look at one row at a time: only those mean the same however rows are cut into parts.
+"""Check that polars expressions are row-wise: only these are independent of how rows are cut into parts.
 
-The expression is read as polars writes it down. What is known to look at one row passes; all else is refused by the
-name that polars has for it.
+The expression is read in polars' serialized form. Nodes that are known to be row-wise pass; all others are refused
+by polars' name for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 
 from andes_spark.errors import OptionError
 
-# Kinds of nodes, and where the expressions below them stand.
+# Kinds of nodes, and the places of the expressions below them.
 _NODES = {
     "Alias": (0,),
     "KeepName": (None,),
@@ -25,7 +25,7 @@ _NODES = {
     "Function": ("input",),
 }
 _LEAVES = frozenset({"Column", "Literal", "Field"})
-# Families of functions on one value, but for those that are listed with them.
+# Families of functions on one value, with exceptions.
 _FAMILIES = {
     "StringExpr": {"ConcatVertical"},
     "BinaryExpr": set(),
@@ -45,19 +45,19 @@ _FUNCTIONS = frozenset(
 
 
 def check_row_wise(option: str, expression: pl.Expr) -> pl.Expr:
-    """Refuse aggregates, windows and whatever else looks at several rows, or at chance.
+    """Refuse aggregates, windows, random values and other expressions that are not row-wise.
 
     Raises:
-        OptionError: it has one.
+        OptionError: the expression is not row-wise.
     """
     try:
         tree = json.loads(expression.meta.serialize(format="json"))
-        found = sorted(set(_across(tree)))
+        names = sorted(set(_across(tree)))
     except (pl.exceptions.ComputeError, ValueError, RecursionError):
-        return expression  # a function of Python, or too deep to be written down: it is taken at its word
-    if found:
+        return expression  # not serializable (a Python function, or too deep): accepted unchecked
+    if names:
         raise OptionError(
-            f"{option}: a condition is about one row, and this one looks at several, or may ({', '.join(found)}): "
+            f"{option}: a condition is about one row, and this one looks at several, or may ({', '.join(names)}): "
             "compute a column first, and use that",
             option=option,
         )
@@ -65,7 +65,7 @@ def check_row_wise(option: str, expression: pl.Expr) -> pl.Expr:
 
 
 def _across(node: Any) -> Iterator[str]:
-    """What looks at several rows, by polars' names."""
+    """Names of nodes that are not row-wise."""
     if not isinstance(node, dict):
         yield str(node)
         return
@@ -79,8 +79,8 @@ def _across(node: Any) -> Iterator[str]:
             yield _name(body["function"])
         for place in _NODES[kind]:
             below = body if place is None else body[place]
-            for each in below if isinstance(below, list) else [below]:
-                yield from _across(each)
+            for child in below if isinstance(below, list) else [below]:
+                yield from _across(child)
 
 
 def _is_row_wise(function: Any) -> bool:
@@ -93,7 +93,7 @@ def _is_row_wise(function: Any) -> bool:
 
 
 def _name(function: Any) -> str:
-    """The innermost name of a function that does not merely hold its options."""
+    """Innermost name of a function, without its options."""
     if isinstance(function, str):
         return function
     family, member = next(iter(function.items()))

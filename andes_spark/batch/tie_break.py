@@ -21,52 +21,52 @@ class TieBreak:
     """Columns or expressions of a batch, the most significant first.
 
     Attributes:
-        given: names of columns, SQL texts or polars expressions.
+        values: names of columns, SQL texts or polars expressions.
     """
 
-    given: tuple[Any, ...] = ()
+    values: tuple[Any, ...] = ()
 
     def columns(self, names: Sequence[str]) -> set[str | None]:
-        """Columns of a batch that are used, of those named ``names``."""
+        """Return the used columns among ``names``, the columns of a batch."""
         return {
             column
-            for each in self.given
+            for value in self.values
             for column in (
-                [resolve(each, names)] if _is_column(each, names) else _value(each).columns(names).found.values()
+                [resolve(value, names)] if _is_column(value, names) else _condition(value).columns(names).found.values()
             )
         }
 
     def evaluate(self, table: pa.Table) -> pa.Table:
-        """The table with a column :data:`TIE` and a number for each value.
+        """Append a column to the table for each value, named :data:`TIE` and its number.
 
         Raises:
-            SchemaMismatchError: a column that the batch lacks is used; ``missing``.
+            SchemaMismatchError: the batch lacks a used column; ``missing``.
             OptionError: an expression that cannot be evaluated, or gives values without an order.
         """
         names = table.column_names
-        for number, each in enumerate(self.given):
-            column = table[resolve(each, names)] if _is_column(each, names) else _evaluated(each, table)
+        for number, value in enumerate(self.values):
+            column = table[resolve(value, names)] if _is_column(value, names) else _evaluated(value, table)
             kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
             if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
-                raise OptionError(f"{_OPTION}: {each!r} is {kind}, which has no order", option=_OPTION)
+                raise OptionError(f"{_OPTION}: {value!r} is {kind}, which has no order", option=_OPTION)
             table = table.append_column(f"{TIE}{number}", column.cast(kind))
         return table
 
 
-def _is_column(given: Any, names: Sequence[str]) -> bool:
-    return isinstance(given, str) and resolve(given, names) is not None
+def _is_column(value: Any, names: Sequence[str]) -> bool:
+    return isinstance(value, str) and resolve(value, names) is not None
 
 
-def _value(given: Any) -> Condition:
-    value = condition_of(_OPTION, given)
-    if value is None:
+def _condition(value: Any) -> Condition:
+    condition = condition_of(_OPTION, value)
+    if condition is None:
         raise OptionError(f"{_OPTION}: None is no column", option=_OPTION)
-    return value
+    return condition
 
 
-def _evaluated(given: Any, table: pa.Table) -> pa.ChunkedArray:
-    value = _value(given)
-    missing = missing_from([value], table.column_names)
+def _evaluated(value: Any, table: pa.Table) -> pa.ChunkedArray:
+    condition = _condition(value)
+    missing = missing_from([condition], table.column_names)
     if missing:
         raise SchemaMismatchError(f"{_OPTION} uses columns that the batch lacks: {list(missing)}", missing=missing)
-    return pa.chunked_array([value.values(table).to_arrow()])
+    return pa.chunked_array([condition.values(table).to_arrow()])

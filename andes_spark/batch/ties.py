@@ -1,7 +1,7 @@
 """Mods of one key at one sequence within a batch, ordered by columns of the batch: only the last is written.
 
-The values stand beside the mods as columns :data:`TIE` with a number, in files of mods too, since what two parts of a
-batch share is looked for after they are written. No reader looks at them there.
+The values are stored beside the mods in columns :data:`TIE` with a number, in mod files too, since mods shared by two
+parts of a batch are searched for after they are written. Readers ignore these columns.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _GROUP, _ROW = "_andes_group", "_andes_row"
 
 
 def tie_columns(names: Sequence[str]) -> list[str]:
-    """Columns with the values that order ties, in their order."""
+    """Select the columns with the values that order ties, in their order."""
     return sorted((name for name in names if name.startswith(TIE)), key=lambda name: int(name.removeprefix(TIE)))
 
 
 def null_ties(rows: pa.Table) -> dict[str, Bools]:
-    """Rows whose place among mods of one key and sequence is not known, by the number of the value from 1."""
+    """Find rows with a NULL among the values that order ties, by the number of the value from 1."""
     return {
         str(number): pc.is_null(rows[name]).to_numpy()
         for number, name in enumerate(tie_columns(rows.column_names), start=1)
@@ -38,7 +38,7 @@ def null_ties(rows: pa.Table) -> dict[str, Bools]:
 
 
 def break_ties(mods: pa.Table, columns: KeyColumns) -> tuple[pa.Table, int]:
-    """The last mod of each key and sequence, and the number of mods before it that are left out.
+    """Select the last mod of each key and sequence; return these and the number of dropped mods.
 
     Args:
         mods: sorted as ``sort_mods`` does, with columns :data:`TIE`.
@@ -59,7 +59,7 @@ def break_ties(mods: pa.Table, columns: KeyColumns) -> tuple[pa.Table, int]:
 
 
 def outranked(mods: pa.Table, groups: npt.NDArray[np.int64], columns: KeyColumns) -> Bools:
-    """Whether a mod comes before another of its group; those that share the last place with another do not.
+    """Whether each mod comes before another of its group; mods that share the last place do not.
 
     Args:
         mods: with columns :data:`TIE`.

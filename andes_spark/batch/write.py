@@ -1,4 +1,4 @@
-"""The one way of a batch into the log's folder: rows prepared, written as files of mods, checked across parts.
+"""Writing of a batch to the log's folder: rows are prepared, written as mod files, and checked across parts.
 
 Rows come from a :class:`Source`: Arrow data of the calling process, or a Spark DataFrame whose tasks write.
 """
@@ -26,20 +26,20 @@ from andes_spark.schema.names import refuse_reserved
 from andes_spark.storage.interface import Storage
 
 InMemory = dict[str, pa.Table]
-"""Tables that this process wrote, by the path of their file."""
+"""Tables written by this process, by path of their file."""
 
 
 @dataclass(frozen=True)
 class PartWriter:
-    """How the parts of one batch become files; travels to tasks.
+    """Writer of the parts of one batch; sent to tasks.
 
     Attributes:
         storage: the table's folder.
-        plan: how rows become mods.
-        head: newest version seen when the batch was begun.
+        plan: of the batch.
+        head: newest version seen at the start of the batch.
         target_bytes: Arrow bytes at which files are split.
         threads: files written side by side.
-        allowed: bad mods that the batch may have.
+        allowed: maximum number of bad mods.
     """
 
     storage: Storage
@@ -58,7 +58,7 @@ class PartWriter:
 
         Args:
             prepared: mods and refused rows.
-            in_memory: takes the tables written.
+            in_memory: receives the written tables.
         """
         return write_part(
             self.storage,
@@ -72,7 +72,7 @@ class PartWriter:
 
 
 class Source(Protocol):
-    """Rows of a batch, and the place where they are prepared and written."""
+    """Rows of a batch, with the code that prepares and writes them."""
 
     def parts(self, writer: PartWriter, *, steps: Steps, in_memory: InMemory) -> Iterator[Part]:
         """Write all rows, part by part.
@@ -83,7 +83,7 @@ class Source(Protocol):
         Args:
             writer: how parts are written.
             steps: of the operation.
-            in_memory: takes the tables written if this process wrote the batch as one part.
+            in_memory: receives the written tables if this process writes the batch as one part.
         """
 
 
@@ -93,8 +93,8 @@ class ArrowRows:
 
     Attributes:
         tables: the rows, in order; read once.
-        conditions: that give each row its operation.
-        tie_break: that orders mods of one key at one sequence.
+        conditions: for the operation of each row.
+        tie_break: order of mods of one key at one sequence.
     """
 
     tables: Iterable[pa.Table]
@@ -142,15 +142,15 @@ def write_batch(
     steps: Steps,
     in_memory: InMemory,
 ) -> Part:
-    """Write a batch as files of mods that no manifest refers to yet; an error leaves no file behind.
+    """Write a batch as mod files, without committing it; an error leaves no file behind.
 
     Args:
         source: rows of the batch.
         writer: how parts are written.
-        executor: gives the executor of the check across parts.
+        executor: returns the executor of the check across parts.
         byte_budget: Arrow bytes up to which that check runs in this process.
         steps: of the operation.
-        in_memory: takes the tables written if this process wrote the batch as one part.
+        in_memory: receives the written tables if this process writes the batch as one part.
 
     Raises:
         SchemaMismatchError: missing, extra and wrong-type columns, all at once.

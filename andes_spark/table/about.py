@@ -1,4 +1,4 @@
-"""Errors of a batch or an option say which table they are about."""
+"""The table in errors about a batch or an option."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from andes_spark.errors import OptionError, SchemaMismatchError, SequenceTieErro
 
 @contextmanager
 def about(table: str) -> Iterator[None]:
-    """Let errors of a batch or an option that are raised inside, where no table is known, say which table it is."""
+    """Add the table to errors about a batch or an option that were raised without it."""
     try:
         yield
     except (SchemaMismatchError, SequenceTieError, OptionError) as error:

@@ -1,4 +1,4 @@
-"""Arrow tables as DataFrames of other libraries, with the values that they hold."""
+"""Conversion of Arrow tables to DataFrames of other libraries, without a change of values."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _NULLABLE = {"bool": "boolean", "int8": "Int8", "int16": "Int16", "int32": "Int3
 
 
 def polars_frame(rows: pa.Table) -> pl.DataFrame:
-    """A polars DataFrame of the rows."""
+    """Convert rows to a polars DataFrame."""
     frame = pl.from_arrow(rows)
     assert isinstance(frame, pl.DataFrame)
     return frame
 
 
 def pandas_frame(rows: pa.Table) -> Any:
-    """A pandas DataFrame of the rows.
+    """Convert rows to a pandas DataFrame.
 
     Integers and booleans with NULLs become pandas' nullable types: by default they would become floating point
-    numbers, which do not have every 64-bit integer.
+    numbers, which cannot represent all 64-bit integers.
 
     Raises:
         MissingPackageError: pandas is not installed.

@@ -1,4 +1,4 @@
-"""Verbs of an open table as operators see them: what a result says of rows and versions."""
+"""Logs and metrics of the verbs of an open table: rows and versions of their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def observe(open_table: OpenTable, verb: str, function: Callable[[], T]) -> T:
-    """Run a verb, logged and measured; returns its result."""
+    """Run a verb with logs and metrics; return its result."""
     with observed(verb, open_table.storage, open_table.settings.metrics, spark_jobs=open_table.spark_jobs) as report:
         result = function()
         report.version = open_table.log.head

@@ -1,4 +1,4 @@
-"""An open table: its folder, log and base, and where its work runs."""
+"""An open table: folder, log, base and executor."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BeforeCommit:
-    """Answers under way that are looked at before a version is committed.
+    """Requests whose answers are needed before a version is committed.
 
     Attributes:
-        newer: versions that others have committed.
-        newest_merged: newest version beyond the head that has a merge record; None where that was looked at before.
+        newer: versions of other writers.
+        newest_merged: newest version above the head with a merge record; None if that was checked before.
     """
 
     newer: NewerVersions
@@ -47,15 +47,15 @@ class BeforeCommit:
 
 
 class OpenTable:
-    """What the operations on an open table share. Not safe for use by several threads at once.
+    """Shared state of the operations on an open table. Not thread-safe.
 
     Attributes:
         storage: the table's folder.
-        settings: of the process.
-        log: the log, with what was read of it.
-        base: the base, with what was read of it.
-        ledger: of batch ids.
-        progress: told the name of each step as it begins.
+        settings: settings of the process.
+        log: the log, with a cache.
+        base: the base, with a cache.
+        ledger: lookup of batch ids.
+        progress: function called with the name of each step as it begins.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class OpenTable:
 
     @property
     def definition(self) -> Definition:
-        """What the table is, as of the newest version seen."""
+        """Definition of the table, as of the newest version seen."""
         return self.log.definition
 
     @property
     def spark(self) -> Any:
-        """The session given, else the active one, else None; imports and starts nothing."""
+        """The session of this table, else the active one, else None; no session is started."""
         return self._spark if self._spark is not None else active_session()
 
     def spark_executor(self, frame: Any = None) -> SparkExecutor:
@@ -116,27 +116,27 @@ class OpenTable:
         return self._executor
 
     def shape(self) -> TableShape:
-        """What the kernel needs to know of the table."""
+        """Shape of the table."""
         return self.shape_at(self.log.head)
 
     def shape_at(self, version: int) -> TableShape:
-        """What the kernel needs to know of the table as of a version."""
+        """Shape of the table as of a version."""
         definition = self.log.definition_at(version)
         if self._shape is None or self._shape[0] != definition:
             self._shape = (definition, shape_of(definition, self.table))
         return self._shape[1]
 
     def _key_cache(self) -> KeyCache:
-        """Keys in memory, of the schema in force and of this line of versions."""
+        """Cache of keys for the current schema and epoch."""
         line = (self.definition.schema_id, self.log.manifest(self.log.head).epoch)
         if self._keys[0] != line:
             self._keys = (line, KeyCache(self.settings.key_cache_bytes))
         return self._keys[1]
 
     def executor(self) -> Executor:
-        """Where parts run: Spark's tasks if a session runs, else threads of this process.
+        """Executor of parts: Spark's tasks if a session runs, else threads of this process.
 
-        A table in memory stays in this process: no task could reach it.
+        Work on a table in memory stays in this process: tasks cannot read it.
         """
         session = self.spark
         if self.storage.url.startswith("memory:") or session is None:
@@ -148,7 +148,7 @@ class OpenTable:
         return self.spark_executor()
 
     def base_context(self) -> BaseContext:
-        """What the operations on the base work with."""
+        """Context of the operations on the base."""
         return BaseContext(
             self.storage,
             self.settings,
@@ -160,19 +160,18 @@ class OpenTable:
         )
 
     def check_log(self) -> None:
-        """Take in what others committed; refuse to append to a log that lost versions which the base contains.
+        """Read the versions of other writers; refuse to append to a log that has lost versions of the base.
 
-        Each merge puts its record before its Delta entry, so that a list of records tells, and the base need not be
-        read, or readable.
+        Each merge writes its record before its Delta entry, so a listing of records suffices, and the base is not read.
 
         Raises:
-            LogDamagedError: the log ends below what the base contains: a new version would take a number that was
-                given before, and no merge would ever see it.
+            LogDamagedError: the log ends below the version that the base contains: a new version would repeat a number,
+                and never be merged.
         """
         self.take_before_commit(self.ask_before_commit(None))
 
     def ask_before_commit(self, batch: BatchId | None) -> BeforeCommit:
-        """Ask for what must be known before a version is committed, beside other requests."""
+        """Start the requests that are needed before a version is committed, without waiting."""
         newest_merged = None if self._checked_log else self.log.ask_newest_merged()
         newer = self.log.ask_newer()
         if batch is not None:
@@ -180,7 +179,7 @@ class OpenTable:
         return BeforeCommit(newer, newest_merged)
 
     def ask_before_merge(self) -> MergeLease:
-        """Ask for what a merge looks at first, beside other requests; the lease of that merge."""
+        """Start the first requests of a merge, without waiting; return the lease of that merge."""
         lease = MergeLease(self.storage, self.log.clock)
         note = self.storage.scheduler.ask(read_note, self.storage)
         lease.expect(note)
@@ -188,10 +187,10 @@ class OpenTable:
         return lease
 
     def take_before_commit(self, asked: BeforeCommit) -> int:
-        """Take what :meth:`ask_before_commit` asked for; return the head.
+        """Read the answers to :meth:`ask_before_commit`; return the head.
 
         Raises:
-            LogDamagedError: see :meth:`check_log`, or another manifest stands at the head.
+            LogDamagedError: see :meth:`check_log`, or another manifest is stored at the head.
         """
         head = self.log.take_newer(asked.newer)
         if asked.newest_merged is not None:
@@ -200,17 +199,17 @@ class OpenTable:
         return head
 
     def assumed_applied(self) -> int:
-        """A version that the base probably contains, without a look at the base.
+        """Estimate of the version that the base contains, without a read of the base.
 
-        Nothing depends on it being right: a roll-up that assumed too little makes its readers read more, and one that
-        assumed too much makes them go back to the roll-up before.
+        A wrong estimate does no harm: if it is too low, a roll-up repeats more versions; if it is too high, readers
+        continue with the roll-up before it.
         """
         noted = read_note(self.storage).applied or 0
         roll_up = self.log.manifest(self.log.last_roll_up).roll_up
         return max(self.log.applied, noted if noted <= self.log.head else 0, 0 if roll_up is None else roll_up.applied)
 
     def roll_up(self, version: int, time: int) -> RollUp:
-        """What the manifest of every 10th version, dated ``time``, repeats of the log before it."""
+        """Roll-up of the log before ``version``, for a manifest dated ``time``."""
         pending = newest(self.log.pending(first_rolled(self.assumed_applied(), version - 1), version - 1))
         behind = pending[0].version - 1 if pending else version - 1
         return RollUp(
@@ -222,9 +221,9 @@ class OpenTable:
         )
 
     def evaluable(self, base: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
-        """A state of the base that the versions up to ``version`` can be evaluated on, and those that it lacks.
+        """State of the base to evaluate the versions up to ``version`` on, and the versions that it lacks.
 
-        It is the state given, unless that contains a version which was set aside meanwhile.
+        It is ``base``, unless that contains a version which was set aside later.
         """
         while True:
             versions = self.log.pending(base.applied, version)
@@ -234,7 +233,7 @@ class OpenTable:
             base = self.base.snapshot_at(bound)
 
     def begin(self, verb: str, version: int) -> Steps:
-        """A fresh collection of steps for an operation; Spark jobs are named by it from here on."""
+        """Begin an operation: return its collector of steps, and name Spark jobs by it."""
         self._verb, self._version = verb, version
         return Steps(self.storage, self.progress, self.spark_jobs)
 
@@ -244,10 +243,10 @@ class OpenTable:
 
 
 def process_settings(settings: Settings | None, *, spark: Any, progress: Any) -> Settings:
-    """The settings of the process, by default the usual ones; refuses what is of another kind.
+    """Check the settings of the process; without settings, return the defaults.
 
     Raises:
-        OptionError: ``option`` names it.
+        OptionError: an argument is of the wrong type; ``option``.
     """
     require("spark", spark, Kind("a SparkSession", is_session).or_none())
     require("progress", progress, Kind("a function that is called with text", callable).or_none())
@@ -256,7 +255,7 @@ def process_settings(settings: Settings | None, *, spark: Any, progress: Any) ->
 
 
 def shape_of(definition: Definition, table: str) -> TableShape:
-    """The shape of a table with this definition."""
+    """Shape of a table with a definition."""
     versions = {
         schema.id: SchemaVersion(schema.id, Schema.from_json(schema.struct), schema.field_ids)
         for schema in definition.schemas

@@ -1,4 +1,4 @@
-"""The active Spark session and its access to S3, without importing pyspark where nobody has."""
+"""The active Spark session and its access to S3; pyspark is never imported here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from andes_spark.storage.interface import Storage
 
 
 def active_session() -> Any:
-    """The active Spark session of this process, or None; never imports pyspark, never starts a session."""
+    """Active Spark session of this process, or None; no session is started."""
     module = sys.modules.get("pyspark.sql")
     if module is None:
         return None
@@ -18,14 +18,14 @@ def active_session() -> Any:
 
 
 def is_session(value: Any) -> bool:
-    """Whether something is a Spark session, classic or Connect; imports nothing."""
+    """Whether a value is a Spark session, classic or Connect."""
     return any(
         kind.__module__.startswith("pyspark.sql") and kind.__name__ == "SparkSession" for kind in type(value).__mro__
     )
 
 
 def input_options(storage: Storage) -> Mapping[str, str] | None:
-    """Storage options for input files on S3: those of a table that is on S3 too, else those of the active session."""
+    """Storage options for input files on S3: those of the table if it is on S3, else those of the active session."""
     if storage.url.startswith("s3://"):
         options: Mapping[str, str] = getattr(storage, "access_options", {})
         return options
@@ -34,10 +34,10 @@ def input_options(storage: Storage) -> Mapping[str, str] | None:
 
 
 def s3_options(session: Any) -> dict[str, str]:
-    """Storage options that say what a session's S3A settings (``spark.hadoop.fs.s3a.*``) say.
+    """Convert a session's S3A settings (``spark.hadoop.fs.s3a.*``) to storage options.
 
-    Only settings with a fixed value are taken over; without keys the usual chain of boto3 is asked, which is
-    the one that S3A's default providers ask.
+    Only settings with a fixed value are converted; without keys boto3's default chain is used, as S3A's default
+    providers do.
     """
 
     def setting(name: str) -> str | None:

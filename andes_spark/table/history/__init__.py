@@ -1,1 +1,1 @@
-"""Versions of a table: what each one committed."""
+"""Older versions of a table."""

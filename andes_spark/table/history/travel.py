@@ -1,6 +1,6 @@
-"""Old versions after somebody vacuumed the base: evaluated from an older state of it, or from its origin, and the log.
+"""Reads of old versions after a VACUUM of the base: from an older state of it, or from its origin, and the log.
 
-By the root rule a version is the same rows whichever state of the base it is evaluated from.
+A version has the same rows whichever state of the base it is evaluated from.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable
 
 MOST_STATES = 32
-"""States of the base that are looked at before its origin is."""
+"""Maximum number of states of the base that are checked before its origin."""
 
 
 def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseSnapshot:
-    """A state of the base at or below the one given whose files are all there.
+    """Find the newest state of the base, at or below ``base``, whose files all exist.
 
-    Files that the newest state has too are taken to be there, so that nothing is asked for a version that the newest
-    state is the base of.
+    Files of the newest state are assumed to exist, so that reads of new versions make no requests.
 
     Raises:
-        VersionExpiredError: every such state has lost files.
+        VersionExpiredError: files of all such states are missing.
     """
     newest = open_table.base.newest
     files = _Files(open_table.storage, newest)
@@ -53,7 +52,7 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
 
 
 class _Files:
-    """Which files exist; each is looked for once."""
+    """Existence of files, with a cache."""
 
     def __init__(self, storage: Storage, newest: DeltaState | None) -> None:
         self._storage = storage

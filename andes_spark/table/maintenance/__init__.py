@@ -1,1 +1,1 @@
-"""Upkeep of a table: verification of everything that is stored."""
+"""Maintenance of a table: verification, and setting versions aside."""

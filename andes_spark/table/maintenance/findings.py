@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 class Findings:
-    """Findings of the checks of one verification, each file named once.
+    """Findings of the checks of one verification; each file is named once.
 
     Attributes:
-        problems: what is wrong.
-        missing: files of older states of the base that are gone.
-        files: files whose checksums were compared.
-        rows: rows that were compared with the law's evaluation.
+        problems: messages of the problems.
+        missing: files of older states of the base that no longer exist.
+        files: number of files whose checksums were compared.
+        rows: number of rows compared with the law's evaluation.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Findings:
         self.rows = 0
 
     def check(self, function: Callable[[], object]) -> None:
-        """Run a check; an error of the library that it raises leaves its message here, once for each file."""
+        """Run a check; record the message of an error of the library, once for each file."""
         self.get(function)
 
     def get(self, function: Callable[[], T]) -> T | None:
@@ -57,7 +57,7 @@ class Findings:
         return path in self._named
 
     def checksum(self, storage: Storage, path: str, sha256: str) -> None:
-        """Compare a whole file with the SHA-256 that was committed, once however many versions name it."""
+        """Compare a whole file with the committed SHA-256, once for all versions that name it."""
         if path not in self._compared:
             self._compared.add(path)
             self.check(lambda: self._compare(storage, path, sha256))
@@ -78,7 +78,7 @@ class Findings:
         """Compare the page index of a file's key and sequence with its footer mark.
 
         Raises:
-            FileDamagedError: it is another; a file that is missing is named by whoever reads its rows.
+            FileDamagedError: the page index differs. A missing file is reported by the read of its rows.
         """
         try:
             check_page_index(storage, path, footer=footer)
@@ -93,7 +93,7 @@ class Findings:
 
 
 def _path_of(error: AndesError) -> str | None:
-    """The file that an error is about: a manifest where it names a version of the log."""
+    """Path of the file of an error; that of the manifest if the error names a version of the log."""
     path = getattr(error, "path", None)
     if path is None and isinstance(error, LogDamagedError) and error.version is not None and error.applied is None:
         return manifest_path(error.version)

@@ -16,13 +16,13 @@ from andes_spark.table.open_table import OpenTable
 
 @dataclass(frozen=True, repr=False)
 class SetAsideResult(Displayed):
-    """What setting a version aside did.
+    """Result of setting a version aside.
 
     Attributes:
         version: the version that was set aside.
-        committed: the version that says so; reads of versions below it still show the mods.
+        committed: version with the event; reads of versions below it still show the mods.
         mods: number of mods that were set aside.
-        repeated: whether it was set aside before, so that no version was made.
+        repeated: whether the version was set aside before, so that no version was committed.
     """
 
     version: int
@@ -70,8 +70,8 @@ def _mods(open_table: OpenTable, version: int) -> int:
     """Number of mods of a version.
 
     Raises:
-        NoSuchVersionError: it was never committed.
-        OptionError: it holds no mods.
+        NoSuchVersionError: the version does not exist.
+        OptionError: the version holds no mods.
     """
     entries = mods_of(open_table.log.manifest(version).events)
     if not entries:
@@ -85,13 +85,13 @@ def _mods(open_table: OpenTable, version: int) -> int:
 
 
 def _event(open_table: OpenTable, version: int) -> Manifest | None:
-    """The manifest that set a version aside, if there is one."""
+    """Manifest that set a version aside, or None."""
     later = open_table.log.manifests(version, open_table.log.head)
     return next((manifest for manifest in later if SetAside(version=version) in manifest.events), None)
 
 
 def _refuse_merged(open_table: OpenTable, version: int) -> None:
-    # A merge that commits from here on is no harm: the next one starts from the state of the base before it.
+    # A merge that commits after this check is harmless: the next one starts from the state of the base before it.
     applied = open_table.base.snapshot().applied
     if version <= applied:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Verification: everything stored compared with what the log says it must be."""
+"""Verification: comparison of all stored files with the log."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class VerifyResult(Displayed):
     Attributes:
         version: newest version of the log.
         applied: version that the base contains.
-        files: files whose checksums were compared.
-        rows: rows of the base that were compared with the law's evaluation.
-        problems: what is wrong; empty if nothing is.
-        missing: data files and deletion vectors of older states of the base that are gone, as after a VACUUM with
-            a retention: versions that need them cannot be read. No problem of the newest version.
+        files: number of files whose checksums were compared.
+        rows: number of rows of the base compared with the law's evaluation.
+        problems: messages of the problems; empty if there are none.
+        missing: data files and deletion vectors of older states of the base that no longer exist, as after a VACUUM
+            with a retention. They do not affect the newest version.
     """
 
     version: int
@@ -55,7 +55,7 @@ class VerifyResult(Displayed):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     def summary(self) -> str:
@@ -74,9 +74,9 @@ class VerifyResult(Displayed):
 
 
 def verify(open_table: OpenTable) -> VerifyResult:
-    """Verify a table; see ``ModTable.verify``. Work above the byte budget is done a range of keys at a time."""
+    """Verify a table, above the byte budget one range of keys after the other; see ``ModTable.verify``."""
     findings = Findings()
-    # The base first: while others write, it must not contain more than the log that is read.
+    # The base is read first: with concurrent writers, it must not contain more than the log that is read.
     base = findings.get(open_table.base.snapshot)
     findings.check(open_table.log.refresh)
     head = open_table.log.head
@@ -175,7 +175,7 @@ def _compare_bucket(
 def _expected_rows(
     open_table: OpenTable, expected: EvaluationInput, done: Evaluation | None, bounds: KeyRange | None
 ) -> Digest:
-    """Digest of the rows that the log gives: those left of the origin, and those that mods write."""
+    """Digest of the rows evaluated from the log: remaining rows of the origin, and rows of mods."""
     shape, storage = expected.shape, open_table.storage
     gone = gone_rows(storage, expected, done, open_table.settings)
     digest = Digest()

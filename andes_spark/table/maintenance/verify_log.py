@@ -1,4 +1,4 @@
-"""Verification of the log: every manifest as it is stored now, its place in the chain, and the files that it names."""
+"""Verification of the log: stored manifests, their chain, and the files that they name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from andes_spark.table.open_table import OpenTable
 
 
 def check_log(open_table: OpenTable, head: int, findings: Findings) -> list[Manifest] | None:
-    """Check manifests 0 to ``head`` and the checksums of their files; what is wrong with one hides no other.
+    """Check manifests 0 to ``head`` and the checksums of their files, independently of each other.
 
     Returns:
         The manifests; None if one of them is missing or damaged.

@@ -1,4 +1,4 @@
-"""Verification of what reads of older versions need: every entry of the Delta log, and what the entries name."""
+"""Verification of the files for reads of older versions: all entries of the Delta log, and the files that they name."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from andes_spark.table.open_table import OpenTable
 
 
 def check_past(open_table: OpenTable, newest: int, compared: Collection[str], findings: Findings) -> None:
-    """Check Delta versions 0 to ``newest``, the merge records that they are of, and the files that they add.
+    """Check Delta versions 0 to ``newest``, their merge records, and the files that they add.
 
-    Data files and deletion vectors that are gone are no problem of the newest state: a VACUUM with a
-    retention takes them. They are listed as missing.
+    Data files and deletion vectors of older states that no longer exist are listed as missing: a VACUUM with a
+    retention deletes them.
 
     Args:
         open_table: the table.
         newest: Delta version up to which the base was compared.
         compared: paths of data files that were read for that comparison.
-        findings: takes what is wrong or missing.
+        findings: collector of problems and missing files.
     """
     past = _Past(open_table.storage, open_table.shape(), set(compared), findings)
     for version in range(newest + 1):
@@ -40,7 +40,7 @@ def newest_entry(storage: Storage) -> int:
 
 
 class _Past:
-    """The files seen so far, each checked once."""
+    """Check of files, each once."""
 
     def __init__(self, storage: Storage, shape: TableShape, seen: set[str], findings: Findings) -> None:
         self._storage = storage

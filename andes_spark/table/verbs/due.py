@@ -1,4 +1,4 @@
-"""When the merge policy of a table asks for a merge."""
+"""The merge policy of a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from andes_spark.table.open_table import OpenTable
 
 
 def is_due(open_table: OpenTable) -> bool:
-    """Whether the table's merge policy asks for a merge now."""
+    """Whether a merge is due by the table's merge policy."""
     policy = open_table.definition.merge
     if policy == "manual":
         return False

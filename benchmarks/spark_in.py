@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from andes_spark.base.files import NumberedFile, TableShape, numbered_files
-from andes_spark.base.locator import wanted
+from andes_spark.base.locator import key_lookup
 from andes_spark.base.merge.bucket import LocateJob
 from andes_spark.base.merge.plan import file_groups
 from andes_spark.base.snapshots import Base
@@ -84,4 +84,4 @@ def _scan(lab: Lab, key_type: KeyType) -> tuple[TimedScan, list[list[NumberedFil
     assert isinstance(mods, pl.DataFrame)
     keys = mods.select(shape.columns.narrow).unique(subset=shape.columns.key).sort(shape.columns.key)
     rows = sum(file.num_records or 0 for file in files.values())
-    return TimedScan(LocateJob(storage, shape, wanted(keys, shape))), file_groups(numbered_files(files), 8), rows
+    return TimedScan(LocateJob(storage, shape, key_lookup(keys, shape))), file_groups(numbered_files(files), 8), rows

@@ -1,7 +1,7 @@
-"""The law evaluated against the base: what pending mods do to which rows.
+"""The law evaluated against the base: the effect of pending mods on rows.
 
-Merge, fresh read and verification are uses of this one function. It decides on narrow columns, then fetches
-only the rows that it needs whole.
+Merge, fresh read and verification are uses of this one function. It decides on narrow columns, then reads
+whole rows only where needed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from andes_spark.base.evaluation import Evaluation, EvaluationInput, base_rows
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locator import concat_located, wanted
-from andes_spark.base.match import Wanted
+from andes_spark.base.locator import concat_located, key_lookup
+from andes_spark.base.match import KeyLookup
 from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones
 from andes_spark.delta.prune import candidates
@@ -34,14 +34,14 @@ from andes_spark.model.results import MergeCounts
 from andes_spark.run.executor import LocalExecutor
 from andes_spark.storage.interface import Storage
 
-Locator = Callable[[Sequence[NumberedFile], Wanted], list[pl.DataFrame]]
-"""Finds wanted keys in files of the base: in this process, or in tasks."""
+Locator = Callable[[Sequence[NumberedFile], KeyLookup], list[pl.DataFrame]]
+"""Function that locates keys in files of the base, in this process or in tasks."""
 
 
 def local_locator(storage: Storage, shape: TableShape, threads: int, cache: KeyCache | None = None) -> Locator:
-    """A locator that scans files with threads of this process, and keeps keys in a cache if there is one."""
+    """Return a locator that scans files with threads of this process, with an optional cache of keys."""
 
-    def run(files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
+    def run(files: Sequence[NumberedFile], keys: KeyLookup) -> list[pl.DataFrame]:
         return LocalExecutor(threads).map(
             lambda file: locating.locate(storage, file, keys, shape, cache=cache), files, step="locate"
         )
@@ -63,12 +63,12 @@ def evaluate(
 
     Args:
         storage: the table's folder.
-        case: what is to be evaluated.
-        locate: how base rows are found.
-        bounds: keys to look at; None for all.
-        columns: of the rows wanted; None for all.
+        case: base and pending mods.
+        locate: locator of base rows.
+        bounds: range of keys; None for all.
+        columns: of the rows to return; None for all.
         warm: mod files that are in memory.
-        cache: tombstone files that are in memory.
+        cache: tombstone files in memory.
 
     Raises:
         FileDamagedError, DuplicateKeyError
@@ -125,7 +125,7 @@ def _counts(winners: Winners, decision: Decision, unchanged: int) -> MergeCounts
 
 
 def _locate(case: EvaluationInput, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Base rows of the winners, by their row number, and of the folded keys, by the number of the key."""
+    """Locate base rows of the winners, by row number, and of the folded keys, by number of the key."""
     shape = case.shape
     nothing = no_located(shape.columns, winners.rows)
     fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
@@ -136,30 +136,30 @@ def _locate(case: EvaluationInput, winners: Winners, locate: Locator) -> tuple[p
     # Winners and folded keys are sorted, but not together.
     at = sorted_order(targets, shape.columns.key) if fold_keys.height else None
     ordered = targets if at is None else targets[at]
-    keys = wanted(ordered, shape, every_sequence=bool(fold_keys.height or case.pending.truncates))
-    found = concat_located(locate(_files_with(case, ordered), keys), shape, ordered)
+    keys = key_lookup(ordered, shape, every_sequence=bool(fold_keys.height or case.pending.truncates))
+    located = concat_located(locate(_files_with(case, ordered), keys), shape, ordered)
     if at is not None:
-        found = found.with_columns(pl.Series(WINNER, at[found[WINNER].to_numpy()], pl.Int64))
-    folds = found.filter(pl.col(WINNER) >= plain.height).with_columns(pl.col(WINNER) - plain.height)
-    rows = found.filter(pl.col(WINNER) < plain.height)
+        located = located.with_columns(pl.Series(WINNER, at[located[WINNER].to_numpy()], pl.Int64))
+    folds = located.filter(pl.col(WINNER) >= plain.height).with_columns(pl.col(WINNER) - plain.height)
+    rows = located.filter(pl.col(WINNER) < plain.height)
     if case.pending.truncates and shape.columns.sequence:
         rows = rows.filter(_outlive(shape, case.new_watermark))
     return rows, folds
 
 
 def _files_with(case: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
-    """Files of the base that may hold some of the keys."""
+    """Select the files of the base that may hold some of the keys."""
     table = keys.select(case.shape.columns.key).to_arrow()
-    positions = candidates((each.file for each in case.files), case.shape.schema, case.shape.partition_by, table)
+    positions = candidates((file.file for file in case.files), case.shape.schema, case.shape.partition_by, table)
     return [case.files[position] for position in positions]
 
 
 def _outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
-    """Whether a located row is above a truncate: one at or below it counts as gone."""
+    """Expression for located rows above a truncate; others count as deleted."""
     if watermark is None:
         return pl.lit(True)
-    mine = [pl.col(name) for name in shape.columns.base_sequence()]
-    return above(mine, [pl.lit(value) for value in watermark])
+    sequence = [pl.col(name) for name in shape.columns.base_sequence()]
+    return above(sequence, [pl.lit(value) for value in watermark])
 
 
 def _split_equal(
@@ -169,9 +169,9 @@ def _split_equal(
     if decision.equal.height == 0:
         return decision, 0
     names = list(case.shape.schema.names)
-    mine = read_rows(storage, case.pending, decision.equal, table=case.shape.table, columns=names, warm=warm)
-    theirs = base_rows(storage, case.shape, case.files, decision.equal, names)
-    differs = (content_hashes(mine, case.shape.schema) != content_hashes(theirs, case.shape.schema)).any(axis=1)
+    new_rows = read_rows(storage, case.pending, decision.equal, table=case.shape.table, columns=names, warm=warm)
+    old_rows = base_rows(storage, case.shape, case.files, decision.equal, names)
+    differs = (content_hashes(new_rows, case.shape.schema) != content_hashes(old_rows, case.shape.schema)).any(axis=1)
     changed = decision.equal.filter(pl.Series(differs))
     updated = pl.concat([decision.updated, changed])
     return replace(decision, updated=updated), decision.equal.height - changed.height

@@ -1,4 +1,4 @@
-"""What the law is evaluated on, and what comes of it."""
+"""Input and result of an evaluation of the law."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from andes_spark.storage.interface import Storage
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """What is to be evaluated; travels to tasks.
+    """Input of an evaluation; sent to tasks.
 
     Attributes:
         shape: of the table.
@@ -41,7 +41,7 @@ class EvaluationInput:
 
     @property
     def new_watermark(self) -> tuple[Any, ...] | None:
-        """The truncate watermark once the pending versions are in."""
+        """Truncate watermark including the pending versions."""
         return greatest(self.pending.truncates, self.watermark)
 
     @property
@@ -52,16 +52,16 @@ class EvaluationInput:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What pending mods do, for all keys or those within bounds.
+    """Effect of pending mods, for all keys or those within bounds.
 
     Attributes:
-        rows: the rows of keys that pending mods write, sorted by key; the columns asked for.
-        replaced: BASE_FILE and BASE_ROW of rows that are gone or written anew.
-        deleted: key and sequence of deletes that hold.
-        cleared: key and sequence of rows that hold over a tombstone.
+        rows: rows that pending mods write, sorted by key, with the requested columns.
+        replaced: BASE_FILE and BASE_ROW of deleted or rewritten rows.
+        deleted: key and sequence of effective deletes.
+        cleared: key and sequence of rows that replace a tombstone.
         quarantined: VERSION, FILE, ROW and ``reason`` of mods that the law sets aside.
-        picks: FILE and ROW of the mods that ``rows`` are, in their order; None where some are folded.
-        counts: of mods, by what became of them.
+        picks: FILE and ROW of the mods of ``rows``, in their order; None if some are folded.
+        counts: of mods, by outcome.
     """
 
     rows: pa.Table
@@ -80,7 +80,7 @@ def base_rows(
     places: pl.DataFrame,
     columns: Sequence[str],
 ) -> pa.Table:
-    """Whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
+    """Read whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
     by_number = {file.number: file for file in files}
     numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
     answers, order = [], []
@@ -97,19 +97,19 @@ def base_rows(
 
 
 def watermark_of(record: MergeRecord, shape: TableShape) -> tuple[object, ...] | None:
-    """The truncate watermark of a merge record, as Python values."""
-    sequences = (typed_sequence(each, shape.arrow, shape.columns) for each in record.truncates)
+    """Return the truncate watermark of a merge record as Python values."""
+    sequences = (typed_sequence(sequence, shape.arrow, shape.columns) for sequence in record.truncates)
     return max(sequences, default=None)
 
 
 @dataclass(frozen=True, repr=False)
 class Snapshot:
-    """A version pinned: the base that a read starts from, and what is pending on it.
+    """A pinned version: the base of a read, and its pending mods.
 
     Attributes:
         version: of the log.
         base: newest state of the base that holds no later version.
-        case: base and pending mods, as the law sees them.
+        case: base and pending mods, input of an evaluation.
     """
 
     version: int
@@ -128,7 +128,7 @@ class Snapshot:
 
 
 def case_of(base: BaseSnapshot, pending: Pending, shape: TableShape) -> EvaluationInput:
-    """A base and pending mods, as the law sees them."""
+    """Build the input of an evaluation from a base and pending mods."""
     return EvaluationInput(
         shape,
         pending,

@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TableShape:
-    """What reading and writing the base needs to know of its table; travels to tasks.
+    """Properties of a table for reading and writing its base; sent to tasks.
 
     Attributes:
         table: URL, for messages.
@@ -56,12 +56,12 @@ class TableShape:
 
 @dataclass(frozen=True)
 class NumberedFile:
-    """A file of the base; travels to tasks.
+    """A file of the base; sent to tasks.
 
     Attributes:
-        number: of the file in the state of the base at hand, the same wherever rows are named by it.
+        number: of the file in the state of the base, used to identify rows.
         path: in the table's folder, decoded.
-        file: as the Delta log has it.
+        file: from the Delta log.
     """
 
     number: int
@@ -70,12 +70,12 @@ class NumberedFile:
 
 
 def numbered_files(files: Mapping[str, DataFile]) -> tuple[NumberedFile, ...]:
-    """The live files of a state of the base with their numbers: the only place that gives them."""
+    """Number the live files of a state of the base."""
     return tuple(NumberedFile(number, path, file) for number, (path, file) in enumerate(files.items()))
 
 
 class OpenFile:
-    """A data file of the base, opened when it is first asked for something."""
+    """A data file of the base, opened at its first use."""
 
     def __init__(self, storage: Storage, path: str, file: DataFile, shape: TableShape) -> None:
         self._storage = storage
@@ -125,27 +125,27 @@ class OpenFile:
         return int(self.starts[-1])
 
     def group_ranges(self, column: str) -> list[tuple[int, Any, Any]]:
-        """Row groups, each with the range of a column by the footer; None where that does not say."""
+        """Return row groups, each with the range of a column by the footer; None if it lacks the range."""
         metadata = self._parquet.metadata
         names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-        found: list[tuple[int, Any, Any]] = []
+        ranges: list[tuple[int, Any, Any]] = []
         for group in range(metadata.num_row_groups):
             statistics = metadata.row_group(group).column(names.index(column)).statistics if column in names else None
             if statistics is not None and statistics.has_min_max:
-                found.append((group, statistics.min, statistics.max))
+                ranges.append((group, statistics.min, statistics.max))
             else:
-                found.append((group, None, None))
-        return found
+                ranges.append((group, None, None))
+        return ranges
 
     def numbers(self, groups: Sequence[int] | None) -> Ints:
-        """Row numbers of the rows of some row groups, or of all."""
+        """Return row numbers of some row groups, or of all."""
         if groups is None or len(groups) == len(self.starts) - 1:
             return np.arange(self.rows)
         parts = [np.arange(self.starts[i], self.starts[i + 1]) for i in groups]
         return np.concatenate(parts or [np.zeros(0, np.int64)])
 
     def read(self, columns: Sequence[str], groups: Sequence[int] | None = None) -> pa.Table:
-        """Columns of the table's types, partition columns included, all row groups or some.
+        """Read columns in the table's types, partition columns included, of all row groups or some.
 
         Raises:
             FileDamagedError: the file cannot be decoded, or holds other types than the table.
@@ -164,7 +164,7 @@ class OpenFile:
         return pa.table(arrays, schema=pa.schema([self._nullable(name) for name in columns]))
 
     def read_at(self, columns: Sequence[str], rows: Ints) -> pa.Table:
-        """Some rows by number, in the order given; reads the row groups they lie in."""
+        """Read rows by number, in the order of ``rows``; reads their row groups."""
         group = np.searchsorted(self.starts, rows, side="right") - 1
         groups = np.unique(group)
         data = self.read(columns, groups.tolist())

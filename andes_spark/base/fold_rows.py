@@ -30,7 +30,7 @@ _KEY = "_andes_key"
 
 @dataclass(frozen=True)
 class FoldInput:
-    """What is folded.
+    """Input of a fold.
 
     Attributes:
         shape: of the table.
@@ -51,7 +51,7 @@ class FoldInput:
 
 @dataclass(frozen=True)
 class _Keys:
-    """The keys, numbered, and their mods in the order of the fold; truncates stand as mods of every key."""
+    """Numbered keys, and their mods in the order of the fold; truncates are mods of every key."""
 
     frame: pl.DataFrame
     chain: Chain
@@ -72,17 +72,17 @@ def fold_rows(
 
     Args:
         storage: the table's folder.
-        case: what is folded.
+        case: mods, base rows and tombstones.
         files: of the base, with the numbers that ``located`` uses.
-        columns: of the rows wanted.
+        columns: of the rows to return.
         warm: mod files that are in memory.
     """
     shape = case.shape
     mods = case.mods.with_columns(_key_numbers(case.mods, shape))
     names = list(shape.schema.names)
     whole = read_mods(storage, case.pending, mods, table=shape.table, columns=names, warm=warm)
-    theirs = base_rows(storage, shape, files, case.located, names)
-    sources = pa.concat_tables([whole.select(names), theirs], promote_options="permissive")
+    old_rows = base_rows(storage, shape, files, case.located, names)
+    sources = pa.concat_tables([whole.select(names), old_rows], promote_options="permissive")
     keys = _chains(case, mods, whole, mods.height)
     folded = fold(keys.chain, keys.start, required=shape.required)
     same = _unchanged(folded, keys.start, sources, shape)
@@ -109,7 +109,7 @@ def _chains(case: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset: i
     all_keys = np.arange(count)
     key = np.concatenate([mods[_KEY].to_numpy(), np.repeat(all_keys, truncates)])
     version = np.concatenate(
-        [mods[VERSION].to_numpy(), np.tile([each.version for each in case.pending.truncates], count)]
+        [mods[VERSION].to_numpy(), np.tile([truncate.version for truncate in case.pending.truncates], count)]
     ).astype(np.int64)
     rank = np.concatenate([ranks.mods, np.tile(ranks.truncates, count)]).astype(np.int64)
     op = np.concatenate([mods[OP].to_numpy(), np.full(truncates * count, Op.TRUNCATE)]).astype(np.int64)
@@ -144,15 +144,15 @@ class _Ranks:
 
 
 def _ranks(case: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
-    """Sequences of all that meets in a fold, as comparable numbers."""
+    """Rank the sequences of all mods and rows of a fold as comparable numbers."""
     columns = case.shape.columns
     if not columns.sequence:
-        # A truncate stands before the other mods of its version; the base comes before all pending versions.
+        # A truncate precedes the other mods of its version; the base precedes all pending versions.
         return _Ranks(
             mods=mods[VERSION].to_numpy() * 2 + 1,
             base=np.zeros(count, np.int64),
             graves=np.full(count, NONE, np.int64),
-            truncates=np.array([each.version * 2 for each in case.pending.truncates], np.int64),
+            truncates=np.array([truncate.version * 2 for truncate in case.pending.truncates], np.int64),
             buried=np.zeros(count, np.bool_),
         )
     names = list(columns.sequence)
@@ -162,7 +162,7 @@ def _ranks(case: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
     )
     first = mods.unique(subset=_KEY, keep="first", maintain_order=True).select(*columns.key)
     graves = first.join(case.tombstones, on=columns.key, how="left", maintain_order="left")
-    marks = [list(each.sequence) for each in case.pending.truncates]
+    marks = [list(truncate.sequence) for truncate in case.pending.truncates]
     if case.watermark is not None:
         marks.append(list(case.watermark))
     mark_rows = pl.DataFrame(marks, schema=dict(schema), orient="row") if marks else pl.DataFrame(schema=schema)
@@ -184,12 +184,12 @@ def _ranks(case: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
     )
 
 
-def _renamed(frame: pl.DataFrame, given: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
-    return frame.select(pl.col(old).alias(new) for old, new in zip(given, names, strict=True))
+def _renamed(frame: pl.DataFrame, old_names: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+    return frame.select(pl.col(old).alias(new) for old, new in zip(old_names, names, strict=True))
 
 
 def _unchanged(folded: Folded, start: Start, sources: pa.Table, shape: TableShape) -> npt.NDArray[np.bool_]:
-    """Keys whose row is, sequence included, the one that the base has already."""
+    """Find keys whose new row equals the base row, sequence included."""
     same = np.zeros(len(start.rank), np.bool_)
     candidates = np.flatnonzero(
         start.exists & folded.exists & (folded.rank == start.rank) & (folded.last != NONE)
@@ -198,15 +198,15 @@ def _unchanged(folded: Folded, start: Start, sources: pa.Table, shape: TableShap
     )
     if len(candidates):
         names = list(shape.schema.names)
-        mine = _gather(folded, candidates, sources, shape, names)
-        theirs = sources.take(pa.array(start.source[candidates]))
-        equal = content_hashes(mine, shape.schema) == content_hashes(theirs, shape.schema)
+        new_rows = _gather(folded, candidates, sources, shape, names)
+        old_rows = sources.take(pa.array(start.source[candidates]))
+        equal = content_hashes(new_rows, shape.schema) == content_hashes(old_rows, shape.schema)
         same[candidates] = equal.all(axis=1)
     return same
 
 
 def _gather(folded: Folded, keys: Ints, sources: pa.Table, shape: TableShape, columns: Sequence[str]) -> pa.Table:
-    """Rows of keys: each column from the row that the fold names, the sequence from the last mod."""
+    """Gather rows of keys: each column from the row chosen by the fold, the sequence from the last mod."""
     arrays = []
     for name in columns:
         position = shape.schema.names.index(name)
@@ -248,7 +248,7 @@ def _evaluation(
 
 
 def _narrow(mods: pl.DataFrame, chain: Chain, folded: Folded) -> pl.DataFrame:
-    """Per key, the narrow row of its last mod; any of its mods where none took effect."""
+    """Return the narrow row of each key's last mod, or of any mod if none took effect."""
     first = np.flatnonzero(np.r_[True, np.diff(mods[_KEY].to_numpy()) != 0])
     source: Ints = np.where(folded.last == NONE, first, chain.source[folded.last])
     return mods.select(pl.all().gather(pl.Series(source)))

@@ -1,7 +1,7 @@
-"""Finding the rows of the base that winners replace: a scan of key columns, and of sequences where they matter.
+"""Locating the base rows that winners replace: a scan of key columns, and of sequences where needed.
 
 Files are pruned by the statistics of the Delta log, row groups by the Parquet footer. Rows that an existing
-deletion vector removes decide nothing.
+deletion vector removes are ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import Ints, KeyCache, Layout, is_integral, read_keys, read_layout, read_vector
-from andes_spark.base.match import Wanted, match
+from andes_spark.base.match import KeyLookup, match
 from andes_spark.delta.bounds import column_range
 from andes_spark.delta.vectors import to_positions
 from andes_spark.errors import DuplicateKeyError
@@ -27,13 +27,13 @@ from andes_spark.schema.arrow_types import as_integers
 from andes_spark.storage.interface import Storage
 
 
-def wanted(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool = False) -> Wanted:
+def key_lookup(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool = False) -> KeyLookup:
     """Prepare winners, sorted by key, for :func:`locate`.
 
     Args:
         winners: key and sequence columns.
         shape: of the table.
-        every_sequence: whether sequences must be read even where statistics say that none can matter.
+        every_sequence: whether sequences are read even if statistics show that they are lower.
     """
     keys = winners.select(shape.columns.key).with_row_index(WINNER).with_columns(pl.col(WINNER).cast(pl.Int64))
     sequence = shape.columns.sequence
@@ -43,24 +43,24 @@ def wanted(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool = F
         lowest = _comparable(winners[sequence[0]].min(), shape.arrow.field(sequence[0]).type)
     no_sequence = winners.select(sequence).clear(1)
     no_sequence.columns = shape.columns.base_sequence()
-    return Wanted(keys, _integers(keys, shape), lowest, no_sequence)
+    return KeyLookup(keys, _integers(keys, shape), lowest, no_sequence)
 
 
 def locate(
-    storage: Storage, file: NumberedFile, keys: Wanted, shape: TableShape, *, cache: KeyCache | None = None
+    storage: Storage, file: NumberedFile, keys: KeyLookup, shape: TableShape, *, cache: KeyCache | None = None
 ) -> pl.DataFrame:
-    """Find the live rows of one file that have a wanted key.
+    """Find the live rows of one file with one of the keys.
 
     Args:
         storage: the table's folder.
         file: one of the base.
-        keys: what to look for.
+        keys: to look up.
         shape: of the table.
-        cache: keys of base files that are in memory, and that are to be kept there.
+        cache: keys of base files in memory, extended by this call.
 
     Returns:
-        WINNER, BASE_FILE, BASE_ROW and the sequence (NULL where statistics already show it to be lower); no columns
-        where there are no such rows.
+        WINNER, BASE_FILE, BASE_ROW and the sequence (NULL if statistics show that it is lower); no columns
+        if there are no such rows.
     """
     opened = OpenFile(storage, file.path, file.file, shape)
     layout = read_layout(opened, file.path, shape, cache)
@@ -82,10 +82,10 @@ def locate(
 
 
 def concat_located(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl.DataFrame) -> pl.DataFrame:
-    """Located rows of several files as one frame.
+    """Concatenate located rows of several files.
 
     Raises:
-        DuplicateKeyError: two live rows share a key; some other writer broke the base.
+        DuplicateKeyError: two live rows share a key, written by another writer.
     """
     located = pl.concat([no_located(shape.columns, winners), *(part for part in parts if part.height)])
     twice = located.filter(pl.col(WINNER).is_duplicated())
@@ -101,7 +101,7 @@ def concat_located(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl
 
 
 def _with_sequence(
-    frame: pl.DataFrame, opened: OpenFile, file: NumberedFile, keys: Wanted, shape: TableShape
+    frame: pl.DataFrame, opened: OpenFile, file: NumberedFile, keys: KeyLookup, shape: TableShape
 ) -> pl.DataFrame:
     sequence = shape.columns.sequence
     if not sequence:
@@ -114,7 +114,7 @@ def _with_sequence(
     return frame.hstack(values)
 
 
-def _all_lower(file: NumberedFile, keys: Wanted, shape: TableShape) -> bool:
+def _all_lower(file: NumberedFile, keys: KeyLookup, shape: TableShape) -> bool:
     """Whether every row of the file is below every winner, so that none can be late or equal."""
     if keys.lowest is None:
         return False
@@ -124,13 +124,13 @@ def _all_lower(file: NumberedFile, keys: Wanted, shape: TableShape) -> bool:
 
 
 def _comparable(value: Any, kind: pa.DataType) -> int | str | None:
-    """A value in the units of ``bounds.column_range``; None where those have none."""
+    """Convert a value to the units of ``bounds.column_range``; None for types without units."""
     quoted = to_json(pa.scalar(value, kind))
     return unscaled(quoted, kind) if isinstance(quoted, (int, str)) else None
 
 
-def _groups(layout: Layout, keys: Wanted, shape: TableShape) -> list[int]:
-    """Row groups whose range of the first key column holds a wanted value."""
+def _groups(layout: Layout, keys: KeyLookup, shape: TableShape) -> list[int]:
+    """Select row groups whose range of the first key column contains one of the keys."""
     first = keys.keys[shape.columns.key[0]]
     # Numbers are searched without a call into polars for each group of each file.
     ordered = keys.integers if keys.integers is not None and first.dtype.is_integer() else first
@@ -149,7 +149,7 @@ def _holds(ordered: Ints | pl.Series, low: Any, high: Any) -> bool:
 
 
 def _among(rows: Ints, ascending: Ints) -> npt.NDArray[np.bool_]:
-    """Which rows are among some sorted ones; ``np.isin`` would hash what is sorted already."""
+    """Whether each row is among sorted rows; ``np.isin`` would not use their order."""
     if len(ascending) == 0:
         return np.zeros(len(rows), np.bool_)
     at = np.minimum(np.searchsorted(ascending, rows), len(ascending) - 1)

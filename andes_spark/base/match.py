@@ -1,4 +1,4 @@
-"""Keys sought among those of row groups: by binary search of numbers where these are sorted, else by a join."""
+"""Matching of keys with those of row groups: by binary search of sorted numbers, else by a join."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from andes_spark.base.keys import Ints, Keys, KeyWords
 from andes_spark.law.columns import BASE_ROW, WINNER
 
 _PAIRS = 2
-"""Above this many candidate pairs per row and key, keys are joined instead of compared."""
+"""Maximum number of candidate pairs per row and key for a comparison; beyond it, keys are joined."""
 
 Matches = tuple[Ints, Ints]
-"""Row numbers, and the number of the winner of each."""
+"""Row numbers, and the number of each row's winner."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Keys to be found in the base.
+class KeyLookup:
+    """Keys to look up in the base.
 
     Attributes:
         keys: key columns and WINNER, sorted by key.
-        integers: the same keys as int64, where the key is one column of integers, dates or timestamps.
+        integers: the same keys as int64, if the key is one column of integers, dates or timestamps.
         lowest: smallest value of the first sequence column among the winners, in the units of
             ``stats.bounds``; None: read every sequence.
         no_sequence: NULL in each of the base's sequence columns, for files whose sequences are not read.
@@ -46,17 +46,17 @@ class Wanted:
 
     @cached_property
     def most_selective_column(self) -> str | None:
-        """Key column with the most distinct values; None where the key is one column."""
+        """Key column with the most distinct values; None for a key of one column."""
         names = [name for name in self.keys.columns if name != WINNER]
         return max(names, key=lambda name: self.keys[name].n_unique()) if len(names) > 1 else None
 
 
-def match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> Matches:
-    """Row numbers with a wanted key, and the number of its winner.
+def match(parts: Sequence[tuple[int, Keys]], keys: KeyLookup) -> Matches:
+    """Find the rows with one of the keys; return row numbers and the numbers of their winners.
 
     Args:
         parts: keys of row groups, each with the number of its first row.
-        keys: what to look for.
+        keys: to look up.
     """
     matches: list[Matches] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     joined: list[tuple[int, pl.DataFrame]] = []
@@ -77,40 +77,40 @@ def match(parts: Sequence[tuple[int, Keys]], keys: Wanted) -> Matches:
     return np.concatenate([rows for rows, _ in matches]), np.concatenate([winners for _, winners in matches])
 
 
-def _among_integers(values: Ints, wanted_values: Ints) -> Matches:
-    start, end = np.searchsorted(wanted_values, [values[0], values[-1]], side="left")
-    end = min(int(end) + 1, len(wanted_values))
-    candidates = wanted_values[start:end]
+def _among_integers(values: Ints, keys: Ints) -> Matches:
+    start, end = np.searchsorted(keys, [values[0], values[-1]], side="left")
+    end = min(int(end) + 1, len(keys))
+    candidates = keys[start:end]
     at = np.searchsorted(values, candidates)
     hit = np.flatnonzero(values[np.minimum(at, len(values) - 1)] == candidates)
     return at[hit], hit + start
 
 
-def _among_sorted(frame: pl.DataFrame, words: KeyWords, wanted: Wanted) -> Matches | None:
-    """Matches by the words of both sides; None where too many keys share a word. Both frames are sorted by key.
+def _among_sorted(frame: pl.DataFrame, words: KeyWords, keys: KeyLookup) -> Matches | None:
+    """Match by the words of both sides; None if too many keys share a word. Both frames are sorted by key.
 
     Keys of other types than text and integers have no words; times in keys are of the years 1 to 9999.
     """
-    low, high = _within(frame, wanted.keys)
+    low, high = _within(frame, keys.keys)
     if low == high:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    wanted_words = words.normalizer.words([column.slice(low, high - low) for column in wanted.arrow])
-    first = np.searchsorted(words.values, wanted_words, side="left")
-    count = np.searchsorted(words.values, wanted_words, side="right") - first
+    key_words = words.normalizer.words([column.slice(low, high - low) for column in keys.arrow])
+    first = np.searchsorted(words.values, key_words, side="left")
+    count = np.searchsorted(words.values, key_words, side="right") - first
     total = int(count.sum())
-    if total > _PAIRS * (frame.height + len(wanted_words)):
+    if total > _PAIRS * (frame.height + len(key_words)):
         return None
     numbers = np.repeat(np.arange(low, high), count)
     rows = np.arange(total) + np.repeat(first - np.cumsum(count) + count, count)
-    # Equal words are equal keys only where the words are exact, and for keys that they were made for.
+    # Equal words imply equal keys only if the words are exact, for keys of their normalizer.
     same = np.ones(total, np.bool_)
     for name in frame.columns:
-        same &= (frame[name][rows] == wanted.keys[name][numbers]).to_numpy()
-    return rows[same], wanted.keys[WINNER].to_numpy()[numbers[same]]
+        same &= (frame[name][rows] == keys.keys[name][numbers]).to_numpy()
+    return rows[same], keys.keys[WINNER].to_numpy()[numbers[same]]
 
 
 def _within(frame: pl.DataFrame, keys: pl.DataFrame) -> tuple[int, int]:
-    """Range of the keys from the first row's key to the last row's; both frames are sorted by key."""
+    """Return the range of the keys between the keys of the first and the last row; both frames are sorted by key."""
     columns = [keys[name] for name in frame.columns]
 
     def key(number: int) -> tuple[Any, ...]:
@@ -121,12 +121,12 @@ def _within(frame: pl.DataFrame, keys: pl.DataFrame) -> tuple[int, int]:
     return low, bisect_right(numbers, frame.row(-1), lo=low, key=key)
 
 
-def _among_any(parts: Sequence[tuple[int, pl.DataFrame]], keys: Wanted) -> Matches:
-    """Matches by a join with all rows."""
+def _among_any(parts: Sequence[tuple[int, pl.DataFrame]], keys: KeyLookup) -> Matches:
+    """Match by a join with all rows."""
     numbers = np.concatenate([np.arange(start, start + frame.height) for start, frame in parts])
     frame = pl.concat([frame for _, frame in parts], rechunk=False).with_row_index(BASE_ROW)
     if keys.most_selective_column is not None:
-        # One column first: to join on several, polars copies them all into one, for every row.
+        # One column first: a join on several copies them into one, for every row.
         frame = frame.join(
             keys.keys.select(keys.most_selective_column).unique(), on=keys.most_selective_column, how="semi"
         )

@@ -1,6 +1,6 @@
-"""The base as a reader or a merge finds it: a Delta version, what it contains of the log, and its merge record.
+"""The base for readers and merges: a Delta version, the version of the log that it contains, and its merge record.
 
-Which versions of the log a Delta version contains is said by the ``txn`` action of our commits.
+The ``txn`` action of our commits names the version of the log that a Delta version contains.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _Answers = _ColdAnswers | _WarmAnswers
 
 
 class Base:
-    """The base of one table, with what was read of it. Not safe for use by several threads at once."""
+    """The base of one table, with its state in memory. Not thread-safe."""
 
     def __init__(self, storage: Storage, table_id: str, log: Log) -> None:
         self._storage = storage
@@ -87,7 +87,7 @@ class Base:
         self._unread: Commit | None = None
 
     def ask(self, note: Asked[MergeNote] | None = None) -> None:
-        """Ask for what the next :meth:`snapshot` needs, beside other requests.
+        """Start the requests of the next :meth:`snapshot`, beside others.
 
         Args:
             note: of the last merge, where it was asked for before.
@@ -162,16 +162,16 @@ class Base:
             self._applied[commit.version] = record.version
 
     def _refreshed(self, asked: _Answers | None) -> DeltaState:
-        """The newest state, from the one in memory."""
+        """Refresh the state in memory to the newest one."""
         state = self._state
         if state is None:
             return load_state(self._storage)
         fits = isinstance(asked, _WarmAnswers) and asked.version == state.version
-        warm = asked if isinstance(asked, _WarmAnswers) and fits else None
+        answers = asked if isinstance(asked, _WarmAnswers) and fits else None
         if self._unread is not None:
-            unread = warm.unread if warm is not None else None
+            unread = answers.unread if answers is not None else None
             self._check_unread(read_commit(self._storage, state.version) if unread is None else unread.result())
-        if warm is not None and warm.following.result() is None:
+        if answers is not None and answers.following.result() is None:
             return state
         return load_state(self._storage, previous=state)
 
@@ -180,7 +180,7 @@ class Base:
         written, self._unread = self._unread, None
         if written is None or (stored is not None and stored.commit_id == written.commit_id):
             return
-        # What is in memory never was; the log still has all mods.
+        # The state in memory is invalid; the log still has all mods.
         self._state, self._checked, self._foreign, self._newest_record = None, -1, None, None
         self._applied = {0: 0}
         raise overwritten(self._storage.url, written.version)
@@ -255,13 +255,13 @@ class Base:
         """Features that keep this library from writing a state; raises what keeps it from reading it."""
         url = self._storage.url
         try:
-            found = obstacles(state)
-            unreadable = refusal(found, reading=True)
+            features = obstacles(state)
+            unreadable = refusal(features, reading=True)
             if unreadable is not None:
                 raise unreadable
         except (UnsupportedTableError, LogDamagedError) as error:
             raise type(error)(f"{url}: {error.message}", **{**error.fields, "table": url}) from error
-        unwritable = refusal(found)
+        unwritable = refusal(features)
         if unwritable is None:
             return None
         message = f"{url}: {unwritable.message}; until then merges stop, and reads and appends go on"
@@ -285,8 +285,8 @@ class Base:
                 self._applied[version] = commit.txns[self._table_id]
                 break
             version -= 1
-        for each in asked:
-            self._applied[each] = self._applied[version]
+        for version_asked in asked:
+            self._applied[version_asked] = self._applied[version]
         return self._applied[delta_version]
 
     def _check_last_merge(self, note: MergeNote, commit: Callable[[int], Commit | None], newest: int) -> None:

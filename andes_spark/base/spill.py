@@ -105,7 +105,7 @@ class Spill:
         Args:
             runs: that are merged.
             piece_bytes: Arrow bytes of all columns of a table's rows.
-            columns: names of the columns wanted, key included; None for all.
+            columns: names of the columns to return, key included; None for all.
         """
         with pa.OSFile(str(self._path), "rb") as source:
             options = pa.ipc.IpcReadOptions(included_fields=self._fields(columns))
@@ -130,7 +130,7 @@ class Spill:
             ],
             names=list(self.key),
         )
-        return [each.high for each in split(samples, weights, pieces, self.key) if each.high is not None]
+        return [part.high for part in split(samples, weights, pieces, self.key) if part.high is not None]
 
     def _fields(self, columns: Sequence[str] | None) -> list[int] | None:
         return None if columns is None else [self.schema.get_field_index(name) for name in columns]
@@ -154,7 +154,7 @@ class Spill:
 
 
 class _Cursor:
-    """The rows of a run that were not taken yet."""
+    """Remaining rows of a run."""
 
     def __init__(self, reader: pa.ipc.RecordBatchFileReader, run: Run, key: tuple[str, ...]) -> None:
         self._reader, self._run, self._key = reader, run, key

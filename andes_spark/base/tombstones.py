@@ -1,7 +1,7 @@
 """Tombstones beside the base: files of deleted keys with their sequences.
 
-The files stand oldest first and the newest row of a key holds: a tombstone (``_andes_op`` 1), or that the key
-has a row again (0). What they say together is a function of the log up to the version of their merge record.
+The files are ordered by age, and the newest row of a key is effective: a tombstone (``_andes_op`` 1), or a key that
+has a row again (0). Together they are a function of the log up to the version of their merge record.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def read_tombstones(
     keys: pl.DataFrame | None = None,
     cache: KeyCache | None = None,
 ) -> pl.DataFrame:
-    """The tombstones that hold.
+    """Read the effective tombstones.
 
     Args:
         storage: the table's folder.
         files: of a merge record.
         shape: of the table.
-        bounds: keys to look at; None for all.
-        keys: key columns of those that matter, others may be given too; None for all.
-        cache: files that are in memory, and that are to be kept there; used where no bounds are given.
+        bounds: range of keys; None for all.
+        keys: key columns of the required keys, others may be returned too; None for all.
+        cache: files in memory, extended by this call; not used with bounds.
 
     Returns:
         Key columns and ``columns.tombstone_sequence()``, one row per key, in no order.
@@ -65,7 +65,7 @@ def read_tombstones(
 def write_tombstones(
     storage: Storage, deleted: pl.DataFrame, cleared: pl.DataFrame, shape: TableShape, *, version: int
 ) -> SideFile | None:
-    """Write what a merge adds: keys it deleted, and keys with a tombstone that have a row again.
+    """Write the tombstones of a merge: deleted keys, and keys with a tombstone that have a row again.
 
     Args:
         storage: the table's folder.
@@ -75,7 +75,7 @@ def write_tombstones(
         version: that the merge goes up to.
 
     Returns:
-        None where there is nothing to write.
+        None if there is nothing to write.
     """
     narrow = shape.columns.narrow
     rows = pl.concat(
@@ -131,7 +131,7 @@ def _latest(
         frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
     rows = pl.concat(frames, rechunk=False)
     if keys is not None and keys.height < rows.height:
-        # Before they are sorted by age: a small merge must not pay for every key that was ever deleted.
+        # Before the sort by age, so that a small merge does not sort every deleted key.
         rows = rows.join(keys, on=shape.columns.key, how="semi")
     if len(files) > 1:
         rows = rows.sort(_AGE, maintain_order=True).unique(subset=shape.columns.key, keep="last", maintain_order=True)

@@ -11,7 +11,7 @@ import pytest
 
 from andes_spark.base import match as module
 from andes_spark.base.keys import Keys, KeyWords
-from andes_spark.base.match import Wanted, match
+from andes_spark.base.match import KeyLookup, match
 from andes_spark.law.columns import WINNER
 from andes_spark.law.keys.normalized import normalizer
 
@@ -23,9 +23,9 @@ def frame_of(keys: list[tuple[Any, ...]], kinds: list[type[pl.DataType]]) -> pl.
     return pl.DataFrame(keys, schema=dict(zip(names, kinds, strict=True)), orient="row")
 
 
-def wanted_of(frame: pl.DataFrame) -> Wanted:
+def wanted_of(frame: pl.DataFrame) -> KeyLookup:
     keys = frame.sort(frame.columns).with_row_index(WINNER).with_columns(pl.col(WINNER).cast(pl.Int64))
-    return Wanted(keys, None, None, pl.DataFrame())
+    return KeyLookup(keys, None, None, pl.DataFrame())
 
 
 def searched(frame: pl.DataFrame) -> Keys:

@@ -16,7 +16,7 @@ from andes_spark.base.evaluate import Locator, evaluate, local_locator
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import KeyCache, keep_keys
-from andes_spark.base.match import Wanted
+from andes_spark.base.match import KeyLookup
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.tombstones import write_tombstones
 from andes_spark.delta.actions import Action
@@ -42,11 +42,11 @@ QUARANTINED_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class BucketResult:
-    """What a bucket wrote, none of it visible until the merge commits.
+    """Files written by a bucket, visible when the merge commits.
 
     Attributes:
         adds: new data files.
-        deleted: serialized bitmaps of rows that are gone, by number of the file.
+        deleted: serialized bitmaps of deleted rows, by number of the file.
         tombstones: file of new tombstones, if there are any.
         quarantined: file of mods that the law set aside, if there are any.
         counts: of mods.
@@ -63,11 +63,11 @@ class BucketResult:
 
 @dataclass(frozen=True)
 class BucketJob:
-    """Evaluates and writes one bucket; travels to tasks.
+    """Evaluation and writing of one bucket; sent to tasks.
 
     Attributes:
         storage: the table's folder.
-        case: what is merged.
+        case: base and pending mods.
         writer: of new rows.
         version: that the merge goes up to.
         threads: for the scan of base files.
@@ -115,7 +115,7 @@ class BucketJob:
     def _quarantine(self, rows: pl.DataFrame) -> SideFile | None:
         if rows.height == 0:
             return None
-        paths = [each.entry.path for each in self.case.pending.files]
+        paths = [file.entry.path for file in self.case.pending.files]
         table = pa.table(
             [
                 rows[VERSION].to_arrow(),
@@ -132,7 +132,7 @@ def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableSh
     """The same rows in few files: each at least twice as large as the one behind it, so that each row moves rarely."""
     kept = list(files)
     tables: list[pa.Table] = []
-    while len(kept) > 1 and kept[-2].rows < 2 * (kept[-1].rows + sum(each.num_rows for each in tables)):
+    while len(kept) > 1 and kept[-2].rows < 2 * (kept[-1].rows + sum(table.num_rows for table in tables)):
         tables.insert(0, read_entry(storage, kept.pop(), table=shape.table))
     if not tables:
         return kept
@@ -163,7 +163,7 @@ class LocateJob:
 
     storage: Storage
     shape: TableShape
-    keys: Wanted
+    keys: KeyLookup
 
     def __call__(self, files: Sequence[NumberedFile]) -> list[pl.DataFrame]:
         """Located rows, a frame per file."""

@@ -34,14 +34,14 @@ _CLASS_FACTOR = 4
 
 @dataclass(frozen=True)
 class Group:
-    """Files that are written anew as one."""
+    """Files to rewrite as one."""
 
     files: tuple[NumberedFile, ...]
 
     @property
     def bytes(self) -> int:
-        """Their size."""
-        return sum(each.file.size for each in self.files)
+        """Total size."""
+        return sum(file.file.size for file in self.files)
 
 
 def compact(
@@ -104,9 +104,9 @@ def compact(
 
 
 def choose(files: Sequence[NumberedFile], settings: Settings) -> list[Group]:
-    """Groups of files worth writing anew, those with the most deleted rows first."""
+    """Choose groups of files to rewrite, those with the most deleted rows first."""
     worn = [file for file in files if _dead_ratio(file.file) >= settings.compact_dead_ratio]
-    worn.sort(key=lambda each: -_dead_ratio(each.file))
+    worn.sort(key=lambda file: -_dead_ratio(file.file))
     taken = {file.number for file in worn}
     classes: dict[tuple[object, ...], list[NumberedFile]] = {}
     for file in files:
@@ -128,7 +128,7 @@ def _groups(files: Sequence[NumberedFile], most: int) -> Iterator[Group]:
     """Files in groups of at most ``most`` bytes: a group is held in memory while it is written anew."""
     members: list[NumberedFile] = []
     for file in files:
-        if members and sum(each.file.size for each in members) + file.file.size > most:
+        if members and sum(member.file.size for member in members) + file.file.size > most:
             yield Group(tuple(members))
             members = []
         members.append(file)

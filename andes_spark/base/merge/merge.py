@@ -170,7 +170,7 @@ def _write(
 
 
 def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
-    """Rows that are gone, by number of the file."""
+    """Collect deleted rows, by number of the file."""
     rows: dict[int, BitMap64] = {}
     for result in results:
         for number, data in result.deleted.items():
@@ -178,7 +178,7 @@ def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketR
     if not case.pending.truncates or case.erased or case.new_watermark is None:
         return rows
     job = TruncateJob(context.storage, context.shape, case.new_watermark)
-    executor = context.executor_for(each.file for each in case.files)
+    executor = context.executor_for(file.file for file in case.files)
     for number, data in executor.map(job, case.files, step="find truncated rows"):
         if data:
             rows[number] = rows.get(number, BitMap64()) | deserialize(data)
@@ -186,24 +186,24 @@ def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketR
 
 
 def _whole(case: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[NumberedFile]:
-    """Files without a row left."""
+    """Select files without remaining rows."""
     if case.erased:
         return list(case.files)
     return [
-        each
-        for each in case.files
-        if each.number in gone and len(gone[each.number] | dead.get(each.path, BitMap64())) == each.file.num_records
+        file
+        for file in case.files
+        if file.number in gone and len(gone[file.number] | dead.get(file.path, BitMap64())) == file.file.num_records
     ]
 
 
 def _touched(case: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[NumberedFile]:
-    """Files with rows that are gone."""
-    return [each for each in case.files if each.number in gone]
+    """Select files with deleted rows."""
+    return [file for file in case.files if file.number in gone]
 
 
 def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, BitMap64]:
-    """Rows of touched files that were gone before, by path."""
-    vectors = {each.path: each.file.vector for each in touched if each.file.vector is not None}
+    """Read the rows of touched files that were deleted before, by path."""
+    vectors = {file.path: file.file.vector for file in touched if file.file.vector is not None}
     cached = {path: context.keys.find_vector(path, vector) for path, vector in vectors.items()}
     in_memory = {path: vector for path, vector in cached.items() if vector is not None}
     missing = {path: vector for path, vector in vectors.items() if path not in in_memory}
@@ -216,10 +216,10 @@ def _mark(context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap
     dead = _dead(context, touched)
     removed = _whole(case, gone, dead)
     now = time.time_ns() // 1_000_000
-    result = [actions.remove(each.file, timestamp_ms=now) for each in removed]
-    whole = {each.number for each in removed}
-    kept = {each.path: each for each in touched if each.number not in whole}
-    marked = {path: gone[each.number] | dead.get(path, BitMap64()) for path, each in kept.items()}
+    result = [actions.remove(file.file, timestamp_ms=now) for file in removed]
+    whole = {file.number for file in removed}
+    kept = {file.path: file for file in touched if file.number not in whole}
+    marked = {path: gone[file.number] | dead.get(path, BitMap64()) for path, file in kept.items()}
     descriptors = write_vectors(context.storage, marked)
     for path, descriptor in descriptors.items():
         context.keys.put_vector(path, descriptor, marked[path])
@@ -234,14 +234,14 @@ def _rewrite(
     """Removes of touched files, and adds of files with the rows that they keep."""
     touched = _touched(case, gone)
     removed = _whole(case, gone, _dead(context, touched))
-    whole = {each.number for each in removed}
+    whole = {file.number for file in removed}
     now = time.time_ns() // 1_000_000
-    parts = [(each, gone[each.number]) for each in touched if each.number not in whole]
+    parts = [(file, gone[file.number]) for file in touched if file.number not in whole]
     job = RewriteJob(context.storage, context.shape, writer, data_change=True)
-    executor = context.executor_for(each.file for each in touched)
+    executor = context.executor_for(file.file for file in touched)
     written = executor.map(job, [[part] for part in parts], step="rewrite files")
     return [
-        *(actions.remove(each.file, timestamp_ms=now) for each in removed),
+        *(actions.remove(file.file, timestamp_ms=now) for file in removed),
         *(actions.remove(file.file, timestamp_ms=now) for file, _ in parts),
         *(action for adds in written for action in adds),
     ]

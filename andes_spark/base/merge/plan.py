@@ -1,4 +1,4 @@
-"""How a merge is run: in the process, with the scan in tasks, or in buckets of keys.
+"""Plan of a merge: in the process, with the scan in tasks, or in buckets of keys.
 
 In the process while mods and the key columns to be scanned fit the byte budget. Above it, where there are
 tasks: while the mods are small, they are decided here and only the scan of the base runs in tasks, a group of
@@ -19,7 +19,7 @@ from andes_spark.base.evaluate import local_locator
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.match import Wanted
+from andes_spark.base.match import KeyLookup
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, LocateJob
 from andes_spark.log.pending import Warm
 from andes_spark.log.sampling import bucket_bounds
@@ -44,7 +44,7 @@ class Sizes:
 def estimate(case: EvaluationInput) -> Sizes:
     """Estimate what a merge has to hold, from manifests and the Delta log alone."""
     narrow = row_width(case.shape.arrow, case.shape.columns.narrow)
-    rows = sum(each.file.num_records or 0 for each in case.files)
+    rows = sum(file.file.num_records or 0 for file in case.files)
     return Sizes(
         mods=case.pending.arrow_bytes,
         narrow=case.pending.rows * (narrow + _PLACE_BYTES),
@@ -55,7 +55,7 @@ def estimate(case: EvaluationInput) -> Sizes:
 def run_buckets(
     job: BucketJob, executor: Executor, settings: Settings, *, warm: Warm | None, cache: KeyCache
 ) -> list[BucketResult]:
-    """Evaluate and write a merge, wherever its size says.
+    """Evaluate and write a merge, in the place that fits its size.
 
     Args:
         job: the merge.
@@ -88,7 +88,7 @@ def run_buckets(
     )
     if executor.distributed:
         return executor.map(job, bounds, step="merge buckets")
-    return [job(each) for each in bounds]
+    return [job(keys) for keys in bounds]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _DistributedScan:
     shape: TableShape
     executor: Executor
 
-    def __call__(self, files: Sequence[NumberedFile], keys: Wanted) -> list[pl.DataFrame]:
+    def __call__(self, files: Sequence[NumberedFile], keys: KeyLookup) -> list[pl.DataFrame]:
         groups = file_groups(files, 4 * self.executor.slots)
         located = self.executor.map(LocateJob(self.storage, self.shape, keys), groups, step="locate rows")
         return [frame for frames in located for frame in frames]
@@ -107,7 +107,7 @@ def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedF
     """Files in groups of about equal size, none empty."""
     groups: list[list[NumberedFile]] = [[] for _ in range(min(most, len(files)))]
     weight = [0] * len(groups)
-    for file in sorted(files, key=lambda each: -each.file.size):
+    for file in sorted(files, key=lambda file: -file.file.size):
         lightest = weight.index(min(weight))
         groups[lightest].append(file)
         weight[lightest] += file.file.size
@@ -115,12 +115,12 @@ def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedF
 
 
 def row_width(schema: pa.Schema, columns: Sequence[str]) -> int:
-    """Bytes that some columns of a row take about."""
+    """Estimated bytes of some columns of a row."""
     return sum(width(schema.field(name).type) for name in columns)
 
 
 def width(kind: pa.DataType) -> int:
-    """Bytes that a value takes about."""
+    """Estimated bytes of a value."""
     try:
         return max(1, int(kind.bit_width) // 8)
     except ValueError:

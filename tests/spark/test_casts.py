@@ -43,7 +43,7 @@ def test_the_same_rows_are_the_same_mods(spark: Any, tmp_path: Path, byte_budget
     names = [*frame.columns]
     columns = [pa.array(values, kind) for values, kind in zip(zip(*ROWS, strict=True), kinds, strict=True)]
     arrow = pa.table([*columns, pa.nulls(len(ROWS))], names=names)
-    found = []
+    found: list[Any] = []
     for rows in (frame, arrow):
         table = create(tmp_path / str(len(found)), byte_budget=byte_budget)
         result = table.apply(rows, cast=True, time_zone="Europe/Lisbon", max_quarantined=8, batch_id=("s", 1))

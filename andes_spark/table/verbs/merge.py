@@ -47,7 +47,7 @@ NOT_CONTENT = (
     StorageError,
     UnsupportedTableError,
 )
-"""Failures of a merge that the content of no version is to blame for."""
+"""Failures of a merge that are not caused by the content of a version."""
 
 
 def merge_after_apply(
@@ -131,7 +131,7 @@ def run_merge(
 
 
 def _is_long(open_table: OpenTable, snapshot: BaseSnapshot) -> bool:
-    """Whether a merge takes so long that others are told of it: by the bytes that have to be read for it."""
+    """Whether a merge takes the lease: it has to read more than ``LONG_BYTES``."""
     keys = open_table.base_context().keys
     unread = sum(file.size for path, file in snapshot.state.files.items() if keys.layout(path) is None)
     pending = open_table.log.pending(snapshot.applied, open_table.log.head)
@@ -148,7 +148,7 @@ class _Rounds:
 
     @property
     def note(self) -> MergeNote | None:
-        """The note for those who open the table next."""
+        """Note for the next reader of the table."""
         if self.last is None:
             return None
         return MergeNote(
@@ -159,9 +159,9 @@ class _Rounds:
 def _run_rounds(
     open_table: OpenTable, snapshot: BaseSnapshot, steps: Steps, advisory: Advisory, warm: Warm | None, *, is_long: bool
 ) -> _Rounds:
-    """The first round, which may fail, and what follows it, which is advisory.
+    """Run the first round, which may fail, and the advisory work after it.
 
-    Versions that came since are looked for where others were told of this merge, and left theirs to it.
+    A merge with the lease also merges versions that other writers committed meanwhile, since they skipped their merges.
     """
     before = snapshot.version
     merged = _merge_once(open_table, steps, warm, snapshot)

@@ -132,7 +132,7 @@ def _batch_rows(rows: pa.Table, byte_budget: int) -> int:
 
 
 def _parts(storage: Storage, case: EvaluationInput, settings: Settings, selection: Selection) -> Iterator[pa.Table]:
-    """What is left of each file of the base, then the rows that pending mods write."""
+    """Yield the remaining rows of each file of the base, then the rows that pending mods write."""
     ranges = _pending_ranges(storage, case, settings)
     if ranges == [None]:
         done = evaluated(storage, case, settings, columns=selection.used)
@@ -249,7 +249,7 @@ def _add_rows(gone: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:
 def alive_rows(
     storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
 ) -> pa.Table:
-    """Columns of the rows of a file that are left."""
+    """Columns of the rows of a file that are not deleted or replaced."""
     vector = _ask_vector(storage, file)
     data = OpenFile(storage, file.path, file.file, shape).read(columns)
     return _without(data, _dead_rows(vector, gone))

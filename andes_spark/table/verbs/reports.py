@@ -1,4 +1,4 @@
-"""What a table says of itself: status, history, quarantined mods, the raw log."""
+"""Reports on a table: status, history, quarantined mods, raw log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import evaluated, pin
 
 SET_ASIDE = "set aside with its version"
-"""Reason that ``quarantined`` gives for mods of a version that was set aside."""
+"""Reason in ``quarantined`` for mods of a version that was set aside."""
 
 _RECENT = 20
 """Versions, and entries of the Delta log, among which the last apply and the last merge are looked for."""

@@ -1,7 +1,6 @@
 """Columns of a Spark DataFrame as those of a batch: told apart, checked and quoted, by analysis alone.
 
-Each analysis, and each expression built, is a call or more into the JVM, of a millisecond to tens: small batches
-are made of them.
+Each analysis and each expression costs calls into the JVM, which dominate the time of small batches.
 """
 
 from __future__ import annotations
@@ -72,16 +71,16 @@ def _ties(frame: DataFrame, options: ApplyOptions) -> tuple[dict[str, Column], s
     """The values that order mods of one key at one sequence, by the names of their columns; columns in their texts."""
     ties: dict[str, Column] = {}
     used: set[str] = set()
-    for number, given in enumerate(options.tie_break_by):
-        name = resolve(given, frame.columns) if isinstance(given, str) else None
+    for number, value in enumerate(options.tie_break_by):
+        name = resolve(value, frame.columns) if isinstance(value, str) else None
         if name is not None:
             ties[f"{TIE}{number}"] = quoted(name)
-        elif isinstance(given, str):
-            bound = _bound("tie_break_by", given, _fields(frame), is_condition=False)
+        elif isinstance(value, str):
+            bound = _bound("tie_break_by", value, _fields(frame), is_condition=False)
             ties[f"{TIE}{number}"] = _expression("tie_break_by", bound.spark)
             used |= bound.columns
         else:
-            ties[f"{TIE}{number}"] = _column("tie_break_by", given)
+            ties[f"{TIE}{number}"] = _column("tie_break_by", value)
     return ties, used
 
 
@@ -123,7 +122,9 @@ def escaped(name: str) -> str:
 
 def _told_as_text(frame: DataFrame, used: tuple[str, ...], dropped: list[str]) -> list[Column | str]:
     """The columns that stay, those that only conditions use as text: their types need have no place in Arrow."""
-    other = {each.name for each in frame.schema.fields if each.name in used and each.dataType.typeName() != "string"}
+    other = {
+        field.name for field in frame.schema.fields if field.name in used and field.dataType.typeName() != "string"
+    }
     if not other and not dropped:
         return ["*"]
     return [
@@ -145,9 +146,9 @@ def _fields(frame: DataFrame) -> dict[str, Any]:
     return {field["name"]: field["type"] for field in frame.schema.jsonValue()["fields"]}
 
 
-def _bound(option: str, given: str, fields: Mapping[str, Any], *, is_condition: bool = True) -> Bound:
-    require(option, given, TEXT)
-    text = SqlText.read(option, given, instead="a Spark Column")
+def _bound(option: str, condition: str, fields: Mapping[str, Any], *, is_condition: bool = True) -> Bound:
+    require(option, condition, TEXT)
+    text = SqlText.read(option, condition, instead="a Spark Column")
     names = text.resolve(fields)
     if names.missing:
         raise OptionError(
@@ -172,8 +173,8 @@ def _type_of(option: str, name: str, json_type: Any) -> dt.DataType | None:
 
 def _columns(options: ApplyOptions) -> dict[str, Column]:
     """Conditions that are Columns of Spark."""
-    given = {option: getattr(options, option) for option in FLAGS}
-    return {option: _column(option, each) for option, each in given.items() if not isinstance(each, str | None)}
+    conditions = {option: getattr(options, option) for option in FLAGS}
+    return {option: _column(option, value) for option, value in conditions.items() if not isinstance(value, str | None)}
 
 
 def _column(option: str, given: Any) -> Column:
@@ -268,15 +269,15 @@ def _check_columns(
         for field in frame.schema.jsonValue()["fields"]
         if field["name"] not in left_out
     ]
-    given = arrow_schema(fields)
-    found = differences(
-        given,
+    schema = arrow_schema(fields)
+    result = differences(
+        schema,
         plan.schema,
         partial_ok=may_lack or plan.may_lack,
         required=plan.columns.narrow,
         rules=plan.rules,
     )
-    found.raise_if_any()
+    result.raise_if_any()
 
 
 def arrow_schema(fields: list[dict[str, Any]]) -> pa.Schema:

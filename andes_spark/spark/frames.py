@@ -47,31 +47,31 @@ class FrameTask:
 
     def run(self, batches: Iterator[pa.RecordBatch], task: int) -> Iterator[tuple[str, bytes]]:
         """Yield ``rows`` with Arrow IPC bytes, or ``part`` with a pickled ``Part``, as often as needed."""
-        held: list[pa.RecordBatch] = []
+        pending: list[pa.RecordBatch] = []
         size = rows = 0
         written = False
         for batch in batches:
             if batch.num_rows == 0:
                 continue
-            held.append(batch)
+            pending.append(batch)
             size += batch.nbytes
             if size >= self.writer.target_bytes:
-                yield "part", self._written(held, (task << 40) + rows)
-                rows += sum(each.num_rows for each in held)
-                held, size, written = [], 0, True
-        if held and (written or size > self.share):
-            yield "part", self._written(held, (task << 40) + rows)
-        elif held:
-            yield "rows", to_ipc(pa.Table.from_batches(held))
+                yield "part", self._written(pending, (task << 40) + rows)
+                rows += sum(part.num_rows for part in pending)
+                pending, size, written = [], 0, True
+        if pending and (written or size > self.share):
+            yield "part", self._written(pending, (task << 40) + rows)
+        elif pending:
+            yield "rows", to_ipc(pa.Table.from_batches(pending))
 
     def prepare(self, rows: pa.Table, *, offset: int = 0) -> Prepared:
         """Turn rows, with the answers of the conditions beside them, into mods; errors as ``batch.prepare``."""
         rows = with_operations(rows, self.on_null)
         return self.writer.prepare(rows, offset=offset, condition_only=self.condition_only)
 
-    def _written(self, held: list[pa.RecordBatch], offset: int) -> bytes:
+    def _written(self, pending: list[pa.RecordBatch], offset: int) -> bytes:
         before = self.writer.storage.counts.snapshot()
-        prepared = self.prepare(pa.Table.from_batches(held), offset=offset)
+        prepared = self.prepare(pa.Table.from_batches(pending), offset=offset)
         # One file for each part: rows are cut at the target, and mods take a little more.
         writer = replace(self.writer, threads=1, target_bytes=2 * self.writer.target_bytes)
         part = writer.write(prepared)

@@ -1,9 +1,8 @@
 """Rows of some keys left out of a DataFrame, for keys that are one whole number.
 
-A hash join asks for each of millions of rows whether its key is among thousands, each time at another place in
-memory: with 50,000 keys that took as long as a third of the scan itself. Rows of the base lie in the order of their
-keys, so the keys are joined as blocks of 64 with a bit for each: neighbours meet the same entry, and blocks are
-often dense enough for Spark to index them like an array.
+A hash join of single keys probes memory at random for each row. Rows of the base are sorted by key, so keys are joined
+as blocks of 64 with a bit per key: neighbouring rows use the same entry, and blocks are often dense enough for Spark
+to index them like an array.
 """
 
 from __future__ import annotations
@@ -48,11 +47,11 @@ def block_type() -> StructType:
     return StructType([StructField(_BLOCK, LongType(), False), StructField(_MASK, LongType(), False)])
 
 
-def without_blocks(base: DataFrame, found: DataFrame, key: str) -> DataFrame:
+def without_blocks(base: DataFrame, excluded: DataFrame, key: str) -> DataFrame:
     """Rows whose key is in none of some blocks; the columns are those of ``base``."""
     from pyspark.sql import functions as F
 
     number = f"CAST({escaped(key)} AS BIGINT)"
-    joined = base.join(found, on=F.expr(f"SHIFTRIGHT({number}, {BITS}) = {_BLOCK}"), how="left")
+    joined = base.join(excluded, on=F.expr(f"SHIFTRIGHT({number}, {BITS}) = {_BLOCK}"), how="left")
     bit = f"SHIFTRIGHT({_MASK}, CAST({number} & {_LAST} AS INT)) & 1"
     return joined.where(F.expr(f"{_MASK} IS NULL OR ({bit}) = 0")).drop(_BLOCK, _MASK)

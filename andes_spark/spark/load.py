@@ -54,25 +54,25 @@ class Loader:
         Raises:
             DuplicateKeyError: two rows of one of them share a key.
         """
-        held: list[pa.RecordBatch] = []
+        pending: list[pa.RecordBatch] = []
         size = 0
         for batch in batches:
             if batch.num_rows == 0:
                 continue
-            held.append(batch)
+            pending.append(batch)
             size += batch.nbytes
             if size >= 2 * self.writer.target_bytes:
-                yield self._write(held)
-                held, size = [], 0
-        if held:
-            yield self._write(held)
+                yield self._write(pending)
+                pending, size = [], 0
+        if pending:
+            yield self._write(pending)
 
-    def _write(self, held: list[pa.RecordBatch]) -> bytes:
+    def _write(self, pending: list[pa.RecordBatch]) -> bytes:
         shape = self.writer.shape
-        pieces = load_rows(pa.Table.from_batches(held), shape)
+        pieces = load_rows(pa.Table.from_batches(pending), shape)
         rows = pa.concat_tables(pieces)
         check_unique(rows, shape.columns, shape.table)
-        ranges = [_range(each.select(list(shape.columns.key))) for each in pieces]
+        ranges = [_range(piece.select(list(shape.columns.key))) for piece in pieces]
         return pickle.dumps(Loaded(self.writer.write(self.storage, rows), ranges))
 
 
@@ -91,19 +91,21 @@ def load_frame(
         BadModsError, DuplicateKeyError: nothing stays behind.
     """
     shape = writer.shape
-    given = Schema.from_json(frame.schema.json()).to_arrow()
-    differences(given, shape.schema, required=shape.columns.narrow).raise_if_any()
+    schema = Schema.from_json(frame.schema.json()).to_arrow()
+    differences(schema, shape.schema, required=shape.columns.narrow).raise_if_any()
     selected = frame.select(*(quoted(name) for name in shape.schema.names))
     task = _task(pickle.dumps((Loader(storage, writer), selected.columns)))
     job = numbered(selected).mapInArrow(task, result_type())
     rows = executor.collect(job, step="load rows", undo=lambda rows: _drop(storage, _loaded(rows)))
     loaded = _loaded(rows)
     try:
-        _check_unique(executor, storage, writer, [action for each in meeting(loaded) for action in each.adds], settings)
+        _check_unique(
+            executor, storage, writer, [action for result in meeting(loaded) for action in result.adds], settings
+        )
     except BaseException:
         _drop(storage, loaded)
         raise
-    return [action for each in loaded for action in each.adds]
+    return [action for result in loaded for action in result.adds]
 
 
 def _loaded(rows: list[Row]) -> list[Loaded]:
@@ -111,21 +113,21 @@ def _loaded(rows: list[Row]) -> list[Loaded]:
 
 
 def _drop(storage: Storage, loaded: list[Loaded]) -> None:
-    storage.delete(paths.decode_path(action["add"]["path"]) for each in loaded for action in each.adds)
+    storage.delete(paths.decode_path(action["add"]["path"]) for result in loaded for action in result.adds)
 
 
 def meeting(loaded: list[Loaded]) -> list[Loaded]:
     """Those of which some range of keys meets another's: only they can share a key."""
-    ordered = sorted((low, high, number) for number, each in enumerate(loaded) for low, high in each.ranges)
-    found: set[int] = set()
+    ordered = sorted((low, high, number) for number, result in enumerate(loaded) for low, high in result.ranges)
+    numbers: set[int] = set()
     reach: tuple[Any, ...] | None = None
     furthest = -1
     for low, high, number in ordered:
         if reach is not None and low <= reach:
-            found |= {number, furthest}
+            numbers |= {number, furthest}
         if reach is None or high > reach:
             reach, furthest = high, number
-    return [loaded[number] for number in sorted(found)]
+    return [loaded[number] for number in sorted(numbers)]
 
 
 def _check_unique(
@@ -152,7 +154,7 @@ def _check_unique(
         return
     keys = pl.from_arrow(read_keys)
     assert isinstance(keys, pl.DataFrame)
-    # Several times as fast as to compare keys of several columns; those whose hashes are equal are compared.
+    # Hashes are compared first, which is faster for keys of several columns.
     suspects = keys.filter(keys.hash_rows().is_duplicated())
     twice = suspects.filter(suspects.is_duplicated())
     if twice.height:
@@ -176,14 +178,14 @@ def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter
     if twice:
         # Spark gives instants without a zone, in this process's; as everywhere else they are told in UTC.
         instants = {field["name"] for field in kinds if field["type"] == "timestamp"}
-        found = [
+        keys = [
             {
                 key: row[n].astimezone(UTC) if n in instants else row[n]
                 for key, n in zip(shape.columns.key, names, strict=True)
             }
             for row in twice
         ]
-        raise duplicate_keys(found, shape.table)
+        raise duplicate_keys(keys, shape.table)
 
 
 def spark_path(storage: Storage, path: str) -> str:

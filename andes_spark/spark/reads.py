@@ -103,17 +103,17 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
 def _where_late(case: EvaluationInput) -> EvaluationInput:
     """The case with only those base files in which a pending winner could be late."""
     sequence = case.shape.columns.sequence
-    folds = any(each.entry.partial for each in case.pending.files)
+    folds = any(file.entry.partial for file in case.pending.files)
     if folds:
         return case
     if not sequence:
         return replace(case, files=())
-    lowest = [each.entry.low_sequence for each in case.pending.files if each.entry.rows > each.entry.truncates]
-    if any(each is None for each in lowest):
+    lowest = [file.entry.low_sequence for file in case.pending.files if file.entry.rows > file.entry.truncates]
+    if any(values is None for values in lowest):
         return case
     kind = case.shape.arrow.field(sequence[0]).type
     type_ = case.shape.schema.field(sequence[0]).type
-    bound: Any = min(unscaled(each[0], kind) for each in lowest if each)
+    bound: Any = min(unscaled(values[0], kind) for values in lowest if values)
     kept = []
     for file in case.files:
         _, high = column_range(file.file.stats, sequence[0], type_)

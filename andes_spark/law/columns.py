@@ -1,4 +1,4 @@
-"""Names of the columns in which the law sees mods, rows and tombstones: the narrow form.
+"""Column names of narrow frames of mods, rows and tombstones.
 
 A narrow frame of mods holds the key columns, the sequence columns and the columns named here; whole rows are
 fetched by ``FILE`` and ``ROW`` once it is known which ones count. All names carry the reserved prefix, so they
@@ -17,15 +17,15 @@ from andes_spark.model.mod import OP
 VERSION = "_andes_version"
 """Version that commits the mod (int64)."""
 FILE = "_andes_file"
-"""Number of the mod's file in the list at hand (int32)."""
+"""Index of the mod's file in the list of files (int32)."""
 ROW = "_andes_row"
 """Row number of the mod in its file (int64)."""
 PARTIAL = "_andes_partial"
-"""Whether the mod leaves columns out (boolean)."""
+"""Whether the mod is partial (boolean)."""
 WINNER = "_andes_winner"
-"""Number of a winner in the list at hand (int64)."""
+"""Row number of a winner (int64)."""
 BASE_FILE = "_andes_base_file"
-"""Number of a file of the base in the list at hand (int32)."""
+"""Index of a base file in the list of files (int32)."""
 BASE_ROW = "_andes_base_row"
 """Row number in a file of the base (int64)."""
 
@@ -34,7 +34,7 @@ PLACE = (OP, VERSION, FILE, ROW, PARTIAL)
 
 @dataclass(frozen=True)
 class KeyColumns:
-    """The columns that the law looks at: key and sequence, by name.
+    """Names of the key and sequence columns.
 
     Attributes:
         key: names of the key columns.
@@ -50,14 +50,14 @@ class KeyColumns:
         return list(dict.fromkeys((*self.key, *self.sequence)))
 
     def base_sequence(self) -> list[str]:
-        """Names under which the sequence of a base row stands beside a winner."""
+        """Return names of the sequence columns of a base row, joined to a winner."""
         return [f"_andes_base_{i}" for i in range(len(self.sequence))]
 
     def tombstone_sequence(self) -> list[str]:
-        """Names under which the sequence of a tombstone stands beside a winner."""
+        """Return names of the sequence columns of a tombstone, joined to a winner."""
         return [f"_andes_tombstone_{i}" for i in range(len(self.sequence))]
 
 
 def same_key_as_next(columns: Sequence[str]) -> pl.Expr:
-    """In a frame sorted by these columns: whether the next row has the same values; false for the last."""
+    """Return whether the next row of a frame sorted by the columns has equal values; false for the last row."""
     return pl.all_horizontal([pl.col(name) == pl.col(name).shift(-1) for name in columns]).fill_null(False)

@@ -1,4 +1,4 @@
-"""What becomes of each winner, seen against its base row, its tombstone and the watermarks.
+"""Outcome of each winner, by its base row, its tombstone and the watermarks.
 
 At equal sequence a tombstone or a watermark beats the mod, and the mod beats the base row.
 """
@@ -21,16 +21,16 @@ BEATEN = "_andes_beaten"
 
 @dataclass(frozen=True)
 class Decision:
-    """What a merge or a read does with winners: frames of winners with their places, sorted as given.
+    """Winners by outcome: frames with the locations of base rows, in the order of the winners.
 
     Attributes:
         inserted: upserts of keys without a row.
         updated: upserts that replace a row of the base.
         equal: upserts at the same sequence as their base row: unchanged if all columns are equal, else updated.
-        deleted: deletes that hold, with or without a row.
-        late: winners that lose to a greater sequence.
-        beaten: upserts at the sequence of a delete of their key, which holds.
-        cleared: upserts that hold and whose key has a tombstone.
+        deleted: deletes in effect, with or without a row.
+        late: winners below the sequence of the base row or tombstone.
+        beaten: upserts at the sequence of a delete of their key, which stays in effect.
+        cleared: upserts in effect whose key has a tombstone.
         ties: upserts at the sequence of their base row.
     """
 
@@ -44,41 +44,41 @@ class Decision:
 
     @property
     def ties(self) -> int:
-        """Upserts that met a base row or a delete of the same sequence."""
+        """Number of upserts at the sequence of their base row or of a delete."""
         return self.equal.height + self.beaten.height
 
 
 def decide(winners: pl.DataFrame, columns: KeyColumns, *, located: pl.DataFrame, tombstones: pl.DataFrame) -> Decision:
-    """Decide each winner.
+    """Determine the outcome of each winner.
 
     Args:
-        winners: one row per key, as ``pick_winners`` gives them, all above the watermarks.
-        columns: which columns are key and sequence.
-        located: the base rows that the winners have, none of them at or below a watermark: ``WINNER`` (row
+        winners: result of ``pick_winners``: one row per key, all above the watermarks.
+        columns: names of the key and sequence columns.
+        located: base rows of the winners, none of them at or below a watermark: ``WINNER`` (row
             number in ``winners``), ``BASE_FILE``, ``BASE_ROW`` and ``columns.base_sequence()``.
         tombstones: key columns and ``columns.tombstone_sequence()``, one row per key; may hold other keys.
 
     Returns:
-        Frames with the columns of ``winners``, ``BASE_FILE`` and ``BASE_ROW`` (NULL where no row is).
+        Frames with the columns of ``winners``, ``BASE_FILE`` and ``BASE_ROW`` (NULL without a base row).
     """
     rows = winners.with_row_index(WINNER).with_columns(pl.col(WINNER).cast(pl.Int64))
     rows = rows.join(located, on=WINNER, how="left", maintain_order="left")
-    mine = [pl.col(name) for name in columns.sequence]
+    sequence = [pl.col(name) for name in columns.sequence]
     buried: pl.Expr = pl.lit(False)
     late: pl.Expr = pl.lit(False)
     same: pl.Expr = pl.lit(False)
     beaten: pl.Expr = pl.lit(False)
     if columns.sequence:
         base = [pl.col(name) for name in columns.base_sequence()]
-        late = above(base, mine).fill_null(False)
-        same = equal(base, mine).fill_null(False)
+        late = above(base, sequence).fill_null(False)
+        same = equal(base, sequence).fill_null(False)
         if tombstones.height:
             rows = rows.join(tombstones, on=columns.key, how="left", maintain_order="left", nulls_equal=False)
-            grave = [pl.col(name) for name in columns.tombstone_sequence()]
-            buried = grave[0].is_not_null()
-            deleted_here = equal(grave, mine).fill_null(False)
-            beaten = deleted_here & (pl.col(OP) == int(Op.UPSERT)) & ~late
-            late = late | above(grave, mine).fill_null(False) | (deleted_here & ~beaten)
+            tombstone = [pl.col(name) for name in columns.tombstone_sequence()]
+            buried = tombstone[0].is_not_null()
+            at_tombstone = equal(tombstone, sequence).fill_null(False)
+            beaten = at_tombstone & (pl.col(OP) == int(Op.UPSERT)) & ~late
+            late = late | above(tombstone, sequence).fill_null(False) | (at_tombstone & ~beaten)
     rows = rows.with_columns(late.alias(LATE), same.alias(EQUAL), buried.alias(BURIED), beaten.alias(BEATEN))
     holds = rows.filter(~pl.col(LATE) & ~pl.col(BEATEN))
     upserts = holds.filter(pl.col(OP) == int(Op.UPSERT))
@@ -95,7 +95,7 @@ def decide(winners: pl.DataFrame, columns: KeyColumns, *, located: pl.DataFrame,
 
 
 def no_located(columns: KeyColumns, winners: pl.DataFrame) -> pl.DataFrame:
-    """An empty frame of located rows, with the types of ``winners``' sequences."""
+    """Return an empty frame of located rows, with the types of ``winners``' sequences."""
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         WINNER: pl.Int64,
         BASE_FILE: pl.Int32,

@@ -1,8 +1,8 @@
-"""Folding the mods of keys that have a partial mod: one mod after the other, column by column.
+"""Folding of the mods of keys with partial mods, mod by mod and column by column.
 
 Mods are taken by version, then sequence; each takes effect if its sequence is at or above the key's current
-one (above, where the key was deleted). An absent column keeps its value. Nothing here looks at values: a
-folded row is, per column, the number of the row that its value comes from, so any type folds exactly.
+one (above, where the key was deleted). An absent column keeps its value. Values are
+not inspected: a folded row is the source row number of each column, so that any type folds exactly.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ NONE = -1
 
 
 class Fate(enum.IntEnum):
-    """What became of a folded mod."""
+    """Outcome of a folded mod."""
 
     LAST = 0
     """The last mod that took effect on its key."""
     FOLDED = 1
-    """Took effect, and the row still shows it."""
+    """Took effect and is part of the row."""
     SUPERSEDED = 2
-    """Took effect, and a later full mod, delete or truncate replaced it."""
+    """Took effect and was replaced by a later full mod, delete or truncate."""
     LATE = 3
     """A full mod below its key's sequence."""
     QUARANTINED_LATE = 4
@@ -37,20 +37,20 @@ class Fate(enum.IntEnum):
     QUARANTINED_NO_ROW = 5
     """A partial mod for a row that does not exist, without all required columns."""
     BEATEN = 6
-    """A full upsert at the sequence of a delete, which holds."""
+    """A full upsert at the sequence of a delete, which stays in effect."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Mods to fold, sorted by key, version, sequence; a truncate stands as one mod of every key.
+    """Mods to fold, sorted by key, version, sequence; a truncate is one mod of every key.
 
     Attributes:
         key: number of the key, from 0 up.
         op: ``Op``.
         rank: dense rank of the sequence, comparable with ``Start.rank``.
-        partial: whether the mod leaves columns out.
-        present: (mods, columns): whether the mod carries the column.
-        source: number of the row that the mod's values stand in.
+        partial: whether the mod is partial.
+        present: (mods, columns): whether the mod has the column.
+        source: row number of the mod's values.
     """
 
     key: Ints
@@ -68,8 +68,8 @@ class Start:
     Attributes:
         exists: whether the key has a row.
         rank: rank of its row's sequence, else of its tombstone or the watermark, else -1.
-        source: number of the row that its values stand in, else -1.
-        deleted: whether the rank is that of a tombstone; None: of none.
+        source: row number of its values, else -1.
+        deleted: whether the rank is that of a tombstone; None if no key has a tombstone.
     """
 
     exists: Bools
@@ -80,15 +80,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Folded:
-    """State of the keys afterwards, and what became of each mod.
+    """State of the keys after folding, and the outcome of each mod.
 
     Attributes:
         exists: whether the key has a row.
         rank: rank of the sequence of its row, tombstone or watermark; -1 for none.
-        source: (keys, columns): row that the value comes from, -1 for NULL.
-        sequence_source: row that the sequence comes from; -1 where a truncate came last, or nothing.
+        source: (keys, columns): row number of the value, -1 for NULL.
+        sequence_source: row number of the sequence; -1 without a mod or after a truncate.
         last: number of the last mod that took effect, -1 if none did.
-        fate: per mod.
+        fate: outcome of each mod.
     """
 
     exists: Bools
@@ -100,7 +100,7 @@ class Folded:
 
 
 class _State:
-    """Keys under way; see ``Folded``."""
+    """State of the keys during folding; see ``Folded``."""
 
     def __init__(self, start: Start, columns: int, mods: int) -> None:
         self.exists = start.exists.copy()
@@ -115,12 +115,12 @@ class _State:
 
 
 def fold(chain: Chain, start: Start, *, required: Bools) -> Folded:
-    """Fold mods into the state of their keys. Work grows with the longest chain of one key.
+    """Fold mods into the state of their keys. The number of steps is the length of the longest chain of a key.
 
     Args:
         chain: mods, sorted by key, version, sequence.
         start: state of the keys, by key number.
-        required: per column, whether it must not be NULL.
+        required: whether each column is NOT NULL.
     """
     state = _State(start, chain.present.shape[1], len(chain.key))
     for turn in _turns(chain.key):
@@ -134,7 +134,7 @@ def fold(chain: Chain, start: Start, *, required: Bools) -> Folded:
 
 
 def _turns(key: Ints) -> list[Ints]:
-    """Numbers of the first mods of all keys, then of the second ones, and so on."""
+    """Return group mod numbers by position within their key: the first mods of all keys, the second ones, and so on."""
     if len(key) == 0:
         return []
     first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])

@@ -1,4 +1,4 @@
-"""Maps that hold a key twice: engines do not agree on which of the two values counts."""
+"""Maps with duplicate keys, for which engines use different values."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MAP, _KEY = "map", "key"
 
 
 def repeated_map_keys(table: pa.Table, schema: Schema) -> dict[str, Bools]:
-    """Rows with a map, however deep within a column, that holds a key twice.
+    """Find rows with a map, at any depth of a column, that has duplicate keys.
 
     Args:
-        table: rows of the table's own Arrow types; columns of the schema may be missing.
-        schema: of the table.
+        table: rows with the table's Arrow types; columns of the schema may be missing.
+        schema: schema of the table.
 
     Returns:
-        For each column with such rows, which they are. NaN equals NaN, and -0.0 equals 0.0.
+        Mask of such rows, for each column that has any. NaN equals NaN, and -0.0 equals 0.0.
     """
     columns: dict[str, Bools] = {}
     for field in schema:
@@ -47,7 +47,7 @@ def _holds_map(type_: dt.DataType) -> bool:
 
 
 def _repeated(array: pa.Array, type_: dt.DataType) -> Bools:
-    """Per value of an array, whether it holds a map with a repeated key."""
+    """Return whether each value of an array contains a map with a repeated key."""
     rows = np.zeros(len(array), np.bool_)
     if not len(array) or not _holds_map(type_):
         return rows
@@ -68,7 +68,7 @@ def _repeated(array: pa.Array, type_: dt.DataType) -> Bools:
 
 
 def _repeated_keys(keys: pa.Array, type_: dt.DataType, offsets: nested.Offsets) -> Bools:
-    """Per entry of maps, whether another entry of its map has the same key."""
+    """Return whether another entry of the same map has the same key, for each entry of maps."""
     repeated = np.zeros(len(keys), np.bool_)
     sizes = np.diff(offsets)
     if not len(sizes) or sizes.max() < 2:

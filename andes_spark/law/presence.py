@@ -1,4 +1,4 @@
-"""Presence: which columns a mod carries, as the bitmaps of ``_andes_present``."""
+"""Presence of columns in mods, as the bitmaps of ``_andes_present``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def present_by_column(table: pa.Table, schema: Schema) -> dict[str, Bools] | None:
-    """For columns that some rows leave out: which rows carry them."""
+    """Mask of the rows that have the column, for each column absent from some rows."""
     matrix = present_matrix(table, len(schema))
     if matrix is None:
         return None
@@ -23,7 +23,7 @@ def present_by_column(table: pa.Table, schema: Schema) -> dict[str, Bools] | Non
 
 
 def present_matrix(table: pa.Table, width: int) -> Bools | None:
-    """``_andes_present`` as (rows, columns of the schema); None when no row is partial."""
+    """Convert ``_andes_present`` to a matrix (rows, columns of the schema); None if no row is partial."""
     if PRESENT not in table.column_names or table[PRESENT].null_count == table.num_rows:
         return None
     column = table[PRESENT].combine_chunks()
@@ -33,23 +33,23 @@ def present_matrix(table: pa.Table, width: int) -> Bools | None:
     return np.unpackbits(packed, axis=1, count=width, bitorder="little").astype(np.bool_)
 
 
-def adapt_present(column: pa.ChunkedArray, written: SchemaVersion, wanted: SchemaVersion) -> pa.ChunkedArray:
-    """Bitmaps by the columns of one schema as bitmaps by those of another; a column that is new there is left out."""
+def adapt_present(column: pa.ChunkedArray, written: SchemaVersion, current: SchemaVersion) -> pa.ChunkedArray:
+    """Convert bitmaps of one schema to bitmaps of another; added columns are absent."""
     rows = pa.table({PRESENT: column})
     matrix = present_matrix(rows, len(written.schema))
     if matrix is None:
         return column
     by_id = {node.field_id: position for position, node in enumerate(written.nodes)}
-    places = [by_id.get(node.field_id) for node in wanted.nodes]
+    places = [by_id.get(node.field_id) for node in current.nodes]
     absent = np.zeros(len(matrix), np.bool_)
     present = np.column_stack([absent if place is None else matrix[:, place] for place in places])
     return pa.chunked_array([pack_present(present, column.is_null().to_numpy())])
 
 
 def pack_present(present: Bools, full: Bools) -> pa.Array:
-    """``_andes_present`` of a matrix (rows, columns of the schema); NULL for full rows.
+    """Convert a matrix (rows, columns of the schema) to ``_andes_present``; NULL for full rows.
 
-    A row that carries every column is not full for that: it says nothing of columns that are added later.
+    A partial row with every column is not a full row: columns added later are absent from it.
     """
     packed = np.packbits(present, axis=1, bitorder="little")
     width = packed.shape[1]

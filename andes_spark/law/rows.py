@@ -1,6 +1,6 @@
-"""The law inside one batch: which rows are bad mods, and which mods stand twice.
+"""Checks within one batch: bad mods and duplicate mods.
 
-Works on Arrow tables that hold the columns of the table, ``_andes_op`` and maybe ``_andes_present``.
+The functions work on Arrow tables with the columns of the table, ``_andes_op`` and optionally ``_andes_present``.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from andes_spark.schema.schema import Schema
 Bools = npt.NDArray[np.bool_]
 
 UNKNOWN_OP = -1
-"""``_andes_op`` of a row whose operation is not known; such rows never get past ``bad_rows``."""
+"""``_andes_op`` of a row with an unknown operation, which ``bad_rows`` reports."""
 NAMED_KEYS = 10
 _DAYS = (datetime.date.min.toordinal() - 719_163, datetime.date.max.toordinal() - 719_163)
 _DAY_US = 86_400_000_000
 
 
 class Reason(enum.Enum):
-    """Why a row is a bad mod, as quarantine files say it."""
+    """Reason of a bad mod, as stored in quarantine files."""
 
     NULL_KEY = "null key"
     NULL_SEQUENCE = "null sequence"
@@ -59,14 +59,14 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True)
 class BadRows:
-    """Rows that are bad mods, each with its first reason; ``column`` is None where no one column is to blame."""
+    """Bad mods with their first reason; the column is None for reasons without a single column."""
 
     rows: npt.NDArray[np.int64]
     reasons: tuple[Reason, ...]
     columns: tuple[str | None, ...]
 
     def tally(self) -> dict[str, int]:
-        """How many rows there are by reason, and column where one is to blame."""
+        """Count the rows by reason and, if any, column."""
         pairs = zip(self.reasons, self.columns, strict=True)
         return dict(Counter(why.value if column is None else f"{why.value}: {column}" for why, column in pairs))
 
@@ -88,29 +88,29 @@ def bad_rows(
     Args:
         table: rows with ``_andes_op``.
         schema: the table's schema.
-        columns: its key and sequence.
-        partition_by: its partition columns.
-        path_room: bytes that their folders may take in a path; None: any number.
-        failed: per column, rows whose value could not be cast.
-        unknown_columns: rows whose ``columns_to_update`` names something else than columns.
-        present: (rows, columns of the schema): whether the row carries the column; None: all full.
-        null_ties: by number of a value that orders ties, rows in which it is NULL.
+        columns: names of the key and sequence columns.
+        partition_by: names of the partition columns.
+        path_room: maximum length in bytes of partition folders in a path; None for no limit.
+        failed: mask of the rows with a failed cast, by column.
+        unknown_columns: mask of the rows whose ``columns_to_update`` names unknown columns.
+        present: (rows, columns of the schema): whether the row has the column; None if all rows are full.
+        null_ties: mask of the rows with a NULL tie-breaking value, by number of the value.
     """
     reason = np.full(table.num_rows, -1, np.int16)
-    found: list[tuple[Reason, str | None]] = []
+    problems: list[tuple[Reason, str | None]] = []
     checks = itertools.chain(
         _checks(table, schema, columns, partition_by, failed or {}, unknown_columns, present),
         _long_paths(table, partition_by, path_room),
     )
     for why, column, mask in checks:
-        reason[mask & (reason < 0)] = len(found)
-        found.append((why, column))
+        reason[mask & (reason < 0)] = len(problems)
+        problems.append((why, column))
     ops = table[OP].to_numpy()
     for number, mask in (null_ties or {}).items():
-        reason[mask & (ops != Op.TRUNCATE) & (reason < 0)] = len(found)
-        found.append((Reason.NULL_TIE_BREAK, number))
+        reason[mask & (ops != Op.TRUNCATE) & (reason < 0)] = len(problems)
+        problems.append((Reason.NULL_TIE_BREAK, number))
     rows = np.flatnonzero(reason >= 0)
-    picked = [found[i] for i in reason[rows]]
+    picked = [problems[i] for i in reason[rows]]
     return BadRows(rows, tuple(why for why, _ in picked), tuple(column for _, column in picked))
 
 
@@ -131,7 +131,7 @@ def _checks(
         yield Reason.UNKNOWN_COLUMN, None, unknown_columns & upsert
     for name, mask in failed.items():
         if mask.any():
-            # A delete carries its key and sequence, a truncate its sequence.
+            # A delete has a key and a sequence, a truncate only a sequence.
             carried = ~truncate if name in columns.key else upsert
             yield Reason.FAILED_CAST, name, mask if name in columns.sequence else mask & carried
     for name in columns.key:
@@ -165,13 +165,13 @@ def _checks(
 def _long_paths(
     table: pa.Table, partition_by: Sequence[str], path_room: int | None
 ) -> Iterator[tuple[Reason, str | None, Bools]]:
-    """Upserts whose folders are too long together."""
+    """Find upserts whose partition folders are too long together."""
     if path_room is None or not partition_by:
         return
     total = np.zeros(table.num_rows, np.int64)
     for name in partition_by:
         encoded = table[name].combine_chunks().dictionary_encode(null_encoding="encode")
-        # Only texts differ in length; times may lie beyond Python's calendar.
+        # Only strings vary in length; times may be out of the range of Python's calendar.
         is_text = pa.types.is_string(encoded.dictionary.type)
         values = encoded.dictionary.to_pylist() if is_text else [0] * len(encoded.dictionary)
         sizes = np.array([folder_bytes(name, value) for value in values], np.int64)
@@ -181,7 +181,7 @@ def _long_paths(
 
 
 def _out_of_range(column: pa.ChunkedArray) -> Bools | None:
-    """Times that Python's calendar, and with it the statistics of files, does not have; None if there are none."""
+    """Find times out of the range of Python's calendar and of file statistics; None if there are none."""
     kind = column.type
     if pa.types.is_date32(kind):
         low, high = _DAYS
@@ -198,7 +198,7 @@ def _out_of_range(column: pa.ChunkedArray) -> Bools | None:
 
 
 def _no_folders(column: pa.ChunkedArray, name: str) -> Bools | None:
-    """Strings that escaped are longer than a name on disk can be, or hold what no path can; None if there are none."""
+    """Find strings that cannot name a folder when escaped; None if there are none."""
     distinct = [v for v in pc.unique(column).to_pylist() if v and not is_folder_name(v, column=name)]
     if not distinct:
         return None
@@ -207,8 +207,8 @@ def _no_folders(column: pa.ChunkedArray, name: str) -> Bools | None:
 
 
 def sort_mods(table: pa.Table, columns: KeyColumns) -> pa.Table:
-    """Rows sorted by key, then sequence; truncates first. Sorted rows are returned as they are."""
-    # Their key is NULL, but for columns that are part of the sequence too.
+    """Sort rows by key, then sequence, with truncates first; sorted rows are returned unchanged."""
+    # The key of a truncate is NULL, except for columns that are also in the sequence.
     if set(columns.key) & set(columns.sequence):
         truncate = pc.equal(table[OP], pa.scalar(int(Op.TRUNCATE), pa.int8()))
         if pc.any(truncate).as_py():
@@ -224,18 +224,18 @@ def _sorted(table: pa.Table, columns: KeyColumns) -> pa.Table:
 
 
 def collapse(table: pa.Table, schema: Schema, columns: KeyColumns) -> tuple[pa.Table, int]:
-    """Drop mods that stand twice, and refuse different mods of one key at one sequence.
+    """Drop duplicate mods, and refuse different mods with equal key and sequence.
 
-    Candidates are found on key and sequence alone and then compared on all columns, operation and presence,
-    by the 128-bit hash of ``law.digest``: NULL equals NULL, NaN equals NaN.
+    Mods with equal key and sequence are compared by all columns, operation and presence, using the 128-bit hash of
+    ``law.digest``: NULL equals NULL, NaN equals NaN.
 
     Args:
-        table: sorted as ``sort_mods`` does.
+        table: rows sorted by ``sort_mods``.
         schema: the table's schema.
-        columns: its key and sequence.
+        columns: names of the key and sequence columns.
 
     Returns:
-        The table without repeated mods, and how many were dropped.
+        The table without duplicates, and the number of dropped rows.
 
     Raises:
         SequenceTieError: ``keys`` names up to ten keys.
@@ -256,9 +256,9 @@ def collapse(table: pa.Table, schema: Schema, columns: KeyColumns) -> tuple[pa.T
 
 
 def same_place(table: pa.Table, columns: KeyColumns) -> npt.NDArray[np.int64] | None:
-    """Group numbers of rows that share key and sequence with a neighbour, -1 for others; None if none do.
+    """Return number the groups of rows with equal key and sequence, -1 for single rows; None if all rows are single.
 
-    A truncate shares its place with truncates only, even where the key is part of the sequence.
+    Truncates are grouped with truncates only, even if the key is part of the sequence.
     """
     equal_next = np.zeros(table.num_rows, np.bool_)
     if table.num_rows < 2:
@@ -280,7 +280,7 @@ def same_place(table: pa.Table, columns: KeyColumns) -> npt.NDArray[np.int64] | 
 
 
 def _equals_next(column: pa.ChunkedArray) -> Bools:
-    """Whether each value but the last equals the next; NULL equals NULL."""
+    """Return whether each value except the last equals the next; NULL equals NULL."""
     values = whole(column)
     one, two = values.slice(0, len(values) - 1), values.slice(1)
     equal: Bools = pc.fill_null(pc.equal(one, two), False).to_numpy(zero_copy_only=False).copy()
@@ -290,18 +290,18 @@ def _equals_next(column: pa.ChunkedArray) -> Bools:
 
 
 def mod_hashes(table: pa.Table, schema: Schema) -> npt.NDArray[np.uint64]:
-    """Hashes of whole mods: operation, presence and all columns. TableShape (rows, 2)."""
+    """Hash mods by operation, presence and all columns; the result has the shape (rows, 2)."""
     return digest.row_hashes(table, schema, schema.names, op=table[OP], present=present_by_column(table, schema))
 
 
 def content_hashes(table: pa.Table, schema: Schema) -> npt.NDArray[np.uint64]:
-    """Hashes of rows by all columns: rows with equal hashes are equal. TableShape (rows, 2)."""
+    """Hash rows by all columns; rows with equal hashes are equal. The result has the shape (rows, 2)."""
     op = pa.array(np.zeros(table.num_rows, np.int8))
     return digest.row_hashes(table, schema, schema.names, op=op)
 
 
 def tie_error(rows: pa.Table, columns: KeyColumns) -> SequenceTieError:
-    """The error for mods that differ at one key and sequence."""
+    """Return the error for different mods with equal key and sequence."""
     keys = rows.select(list(columns.key)).to_pylist()
     at = f"one sequence ({', '.join(columns.sequence)})" if columns.sequence else "one batch"
     return SequenceTieError(

@@ -1,7 +1,7 @@
-"""Who wins among pending mods: the greatest mod of each key.
+"""Winners among pending mods: the greatest mod of each key.
 
 Greatest by sequence; at equal sequence a delete beats an upsert, and between upserts the later version wins.
-Keys with a partial mod have no single winner: all their mods are handed to ``fold``.
+Keys with a partial mod have no single winner: all their mods are passed to ``fold``.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class TruncateEvent:
 
 @dataclass(frozen=True)
 class Winners:
-    """What is left of pending mods.
+    """Pending mods by outcome.
 
     Attributes:
         rows: one mod per key, full rows only, sorted by key.
-        folds: all mods of the keys that have a partial mod, sorted by key.
-        superseded: mods that another pending mod beats.
-        ties: those of them that were upserts at the same sequence as an upsert of a later version, or as a delete of
-            an earlier one.
-        ties_with_deletes: those of them that met a delete.
-        late: greatest mods of their keys at or below a truncate.
+        folds: all mods of keys with a partial mod, sorted by key.
+        superseded: number of mods beaten by another pending mod.
+        ties: number of superseded upserts at the sequence of an upsert of a later version or of a delete of an
+            earlier one.
+        ties_with_deletes: number of superseded upserts at the sequence of a delete.
+        late: number of keys with their greatest mod at or below a truncate.
     """
 
     rows: pl.DataFrame
@@ -57,9 +57,9 @@ def pick_winners(
 
     Args:
         mods: narrow frame of upserts and deletes, any order.
-        columns: which columns are key and sequence.
+        columns: names of the key and sequence columns.
         truncates: truncates among the pending versions.
-        watermark: truncate watermark of the base, if it has one.
+        watermark: truncate watermark of the base, if any.
     """
     if mods[PARTIAL].any():
         folded = mods.filter(PARTIAL).select(columns.key).unique()
@@ -82,7 +82,7 @@ def pick_winners(
 
 
 def outlives(columns: KeyColumns, truncates: tuple[TruncateEvent, ...], watermark: tuple[Any, ...] | None) -> pl.Expr:
-    """Whether a mod is above every truncate; without ``sequence_by``, not of a version before the last."""
+    """Return whether a mod is above every truncate; without ``sequence_by``, not before the version of the last one."""
     if not columns.sequence:
         last = max((event.version for event in truncates), default=-1)
         return pl.col(VERSION) >= last
@@ -93,7 +93,7 @@ def outlives(columns: KeyColumns, truncates: tuple[TruncateEvent, ...], watermar
 
 
 def greatest(truncates: tuple[TruncateEvent, ...], watermark: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-    """The greatest sequence among truncates with one, and a watermark."""
+    """Return the greatest sequence among truncates with one, and a watermark."""
     bounds = [event.sequence for event in truncates if event.sequence]
     if watermark is not None:
         bounds.append(watermark)
@@ -101,7 +101,7 @@ def greatest(truncates: tuple[TruncateEvent, ...], watermark: tuple[Any, ...] | 
 
 
 def _ties(ordered: pl.DataFrame, columns: KeyColumns) -> tuple[int, int]:
-    """Upserts that an upsert of their sequence beats, or an earlier delete; and those of the latter kind."""
+    """Count the upserts beaten by an upsert or an earlier delete of equal sequence, and those beaten by a delete."""
     tie = same_key_as_next(columns.narrow) & (pl.col(OP) == int(Op.UPSERT))
     deleted = pl.col(OP).shift(-1) == int(Op.DELETE)
     with_delete = tie & deleted & (pl.col(VERSION) > pl.col(VERSION).shift(-1))

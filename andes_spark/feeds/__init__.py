@@ -1,1 +1,1 @@
-"""Change feeds of databases, decoded into mods. A feed knows its own format and nothing about tables here."""
+"""Decoders of database change feeds into mods, independent of tables."""

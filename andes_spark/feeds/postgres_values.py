@@ -1,7 +1,7 @@
-"""PostgreSQL's types and printed values, as the columns of mods.
+"""Conversion of PostgreSQL's types and printed values to the columns of mods.
 
-Values arrive as PostgreSQL prints them (ISO date style, hexadecimal ``bytea``) and become Arrow columns
-without losing a digit: numbers are never seen as floating point on the way.
+Values arrive as PostgreSQL prints them (ISO date style, hexadecimal ``bytea``) and are converted to Arrow
+columns exactly: numbers are never converted to floating point in between.
 
 =================================  ==========================  ==========================================
 PostgreSQL                         column                      values
@@ -52,10 +52,10 @@ _MAX_PRECISION = 38
 
 
 def column_type(name: str, *, column: str) -> DataType:
-    """The type of a column for a PostgreSQL type name such as ``numeric(18,4)`` or ``text[]``.
+    """Return the type of a column for a PostgreSQL type name such as ``numeric(18,4)`` or ``text[]``.
 
     Raises:
-        UnsupportedTableError: a ``numeric`` without a fixed place for the point, or of more than 38 digits;
+        UnsupportedTableError: a ``numeric`` without a fixed scale, or of more than 38 digits;
             ``feature``, ``column``.
     """
     if name.startswith("numeric") and not name.endswith("]"):
@@ -73,15 +73,15 @@ def column_type(name: str, *, column: str) -> DataType:
 
 
 def to_column(values: Sequence[Any], type_: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    """Printed values as one Arrow column.
+    """Convert printed values to an Arrow column.
 
     Args:
-        values: per row a string, a boolean or None; numbers as their digits.
+        values: a string, a boolean or None for each row; numbers as strings.
         type_: Arrow type of a plain column.
 
     Raises:
         ValueError: a value that the type cannot hold (pyarrow's ``ArrowInvalid`` is one).
-        TypeError: a boolean where there is none, or text where one is needed.
+        TypeError: a boolean for another type, or text for a boolean.
     """
     if pat.is_boolean(type_) or pat.is_string(type_):
         return pa.array(values, type_)
@@ -92,24 +92,24 @@ def to_column(values: Sequence[Any], type_: pa.DataType) -> pa.Array | pa.Chunke
     except pa.ArrowInvalid:
         if not pat.is_timestamp(type_) or type_.tz is None:
             raise
-        # Before time zones were agreed upon, their offsets had seconds: 1890-01-01 00:00:00+00:53:28.
+        # Offsets of historical local times have seconds: 1890-01-01 00:00:00+00:53:28.
         return pa.array([None if value is None else _with_zone(value) for value in values], type_)
 
 
 def find_bad(values: Sequence[Any], type_: pa.DataType) -> int | None:
-    """The position of the first value that the type cannot hold, or None."""
+    """Return the position of the first value that the type cannot hold, or None."""
     return next((at for at, value in enumerate(values) if not _fits(value, type_)), None)
 
 
 def is_same(one: Any, other: Any, type_: pa.DataType) -> bool:
-    """Whether two printed values are one value of a column: as decimals, 1.0 and 1.00 are."""
+    """Return whether two printed values are equal values of a column, such as the decimals 1.0 and 1.00."""
     if one == other or one is None or other is None:
         return bool(one == other)
     return bool(pat.is_decimal(type_) and decimal.Decimal(one) == decimal.Decimal(other))
 
 
 def is_supported(type_: pa.DataType) -> bool:
-    """Whether a column of this Arrow type can be filled from PostgreSQL's printed values."""
+    """Return whether a column of this Arrow type can be filled from PostgreSQL's printed values."""
     return any(test(type_) for test in _SUPPORTED)
 
 

@@ -12,15 +12,15 @@ The table needs ``REPLICA IDENTITY FULL`` if a value may be stored out of line (
 Two things cannot be seen in this format: wal2json writes NaN and the infinities of numbers as NULL, and it
 leaves out updates and deletes of a table without any replica identity.
 
-What the decoder makes of a change:
+Mods of a change:
 
 - The sequence of a mod is (commit position, ordinal): the log position of the transaction's commit record,
   as a 64-bit number, and the change's place in the transaction, counted over all tables from 0.
-- A value that an update leaves out (out of line and unchanged) is an absent column of a partial mod.
-- An update of the key is a delete of the old key and a full upsert of the new one, at one sequence. What it
-  leaves out is taken from the old row; where the feed does not carry it, the change is refused.
-- A delete carries the key only. A ``TRUNCATE`` is a truncate of the whole table.
-- Transactions that were rolled back are not in the feed; one that was sent twice is taken once.
+- A value omitted by an update (out of line and unchanged) is an absent column of a partial mod.
+- An update of the key is a delete of the old key and a full upsert of the new one, at one sequence.
+  Omitted values are taken from the old row; if the feed does not have them, the change is refused.
+- A delete has the key only. A ``TRUNCATE`` is a truncate of the whole table.
+- Transactions that were rolled back are not in the feed; repeated transactions are skipped.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How a feed is read.
+    """Options for decoding a feed.
 
     Attributes:
-        unfinished: what happens to a last transaction without its commit record, or to a torn last line:
-            ``refuse`` raises, ``leave`` ends before it, so that the next read takes it whole.
+        unfinished: handling of a last transaction without a commit record, or of an incomplete last line:
+            ``refuse`` raises an error, ``leave`` stops before it, so that the next read decodes it.
         columns: names of the added columns.
     """
 
@@ -95,24 +95,24 @@ def decode(
 
     Args:
         lines: the feed, line by line.
-        schema: columns of the source table. Those of the sequence may be among them and are not looked for
+        schema: columns of the source table. Sequence columns may be included and are not expected
             in the feed.
         table: ``schema.table`` as PostgreSQL names it, or a pair if one of the names holds a dot. Changes
             of other tables are skipped.
         primary_key: key columns of the source table.
-        options: how the feed is read.
+        options: decoding options.
 
     Yields:
         Record batches with the columns of the source table, in the order of ``schema``, and those of
         ``options.columns``.
 
     Raises:
-        DamagedError: a line or a transaction that is not as wal2json writes it; ``line``.
+        DamagedError: a line or a transaction in another format than wal2json's; ``line``.
         SchemaMismatchError: other columns than those of ``schema`` (``missing``, ``extra``), or a value
             that a column cannot hold (``column``, ``value``); ``keys``, ``lsn``, ``line``.
         UnsupportedTableError: an incomplete row at a change of the key, a missing old key, or a record that
             is no change; ``feature``, ``keys``, ``column``, ``lsn``, ``line``.
-        OptionError: a key or column names that do not fit.
+        OptionError: an invalid key or invalid column names.
     """
     for batch in batches(lines, schema, table=table, primary_key=primary_key, options=options):
         yield from batch.mods.to_batches()
@@ -129,8 +129,8 @@ def batches(
 ) -> Iterator[ChangeBatch]:
     """Decode a feed into batches of at least ``changes_per_batch`` mods, the last one excepted.
 
-    The same feed gives the same batches and ids, so that a batch can be applied again after a failure. A feed that is
-    cut elsewhere, by another start or size, gives other ids: its mods stand at the same sequences and change nothing.
+    The same feed gives the same batches and ids, so that a batch can be applied again after a failure. Another
+    start or batch size gives other ids; its mods have the same sequences and change nothing.
     Arguments and errors are those of ``decode``; a transaction is never split, however large.
     """
     require("changes_per_batch", changes_per_batch, COUNT)
@@ -159,17 +159,17 @@ def read_changes(
     primary_key: Sequence[str],
     options: DecodeOptions = _DEFAULTS,
 ) -> pa.Table:
-    """All mods of one feed file as one table; arguments and errors as ``decode`` and ``read_lines``."""
+    """Decode a feed file into one table; arguments and errors as ``decode`` and ``read_lines``."""
     source = Source.of(schema, table, primary_key, options.columns)
     return source.to_table([mod for mods in _transactions(read_lines(path), source, options) for mod in mods])
 
 
 def read_lines(*paths: str | Path) -> Iterator[bytes]:
-    """The lines of feed files, one file after the other: plain, ``.gz`` or ``.xz``.
+    """Yield the lines of feed files in order: plain, ``.gz`` or ``.xz``.
 
     Raises:
         NotFoundError: no such file; ``path``.
-        FileDamagedError: a compressed file that ends early or is not what its name says; ``path``.
+        FileDamagedError: a truncated compressed file, or one of another format than its name says; ``path``.
     """
     for path in paths:
         opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(Path(path).suffix, open)
@@ -185,19 +185,19 @@ def read_lines(*paths: str | Path) -> Iterator[bytes]:
 
 
 def infer_schema(lines: Iterable[str | bytes], *, table: str | tuple[str, str], primary_key: Sequence[str]) -> Schema:
-    """The columns of the source table, by the type names of its first insert (``include-types``).
+    """Return the columns of the source table, by the type names of its first insert (``include-types``).
 
     A column is NOT NULL if it is in the key, or if the feed says so (``include-not-null``).
 
     Raises:
         NotFoundError: the feed has no insert into the table; ``table``.
         UnsupportedTableError: a type without a fixed counterpart; ``feature``, ``column``.
-        DamagedError: a line that is not as wal2json writes it; ``line``.
+        DamagedError: a line in another format than wal2json's; ``line``.
     """
-    wanted = records.table_name(table)
+    qualified_name = records.table_name(table)
     for number, line in enumerate(lines, start=1):
         record = records.parse(line, number)
-        if record is None or record["action"] != records.INSERT or records.table_of(record, number) != wanted:
+        if record is None or record["action"] != records.INSERT or records.table_of(record, number) != qualified_name:
             continue
         try:
             return Schema(
@@ -212,11 +212,11 @@ def infer_schema(lines: Iterable[str | bytes], *, table: str | tuple[str, str], 
             )
         except (KeyError, TypeError) as error:
             records.damaged("an insert without names or types (capture with include-types=true)", number, error)
-    raise NotFoundError(f"the feed has no insert into {'.'.join(wanted)}", table=".".join(wanted))
+    raise NotFoundError(f"the feed has no insert into {'.'.join(qualified_name)}", table=".".join(qualified_name))
 
 
 def table_schema(schema: Schema, *, columns: ModColumns = _DEFAULTS.columns) -> Schema:
-    """The columns of a table of mods for this source: its own and, behind them, those of the sequence."""
+    """Return the columns of a table for this source: the source columns, followed by the sequence columns."""
     columns.check(schema)
     own = tuple(item for item in schema if item.name not in columns.sequence_by)
     sequence = (

@@ -1,4 +1,4 @@
-"""Changes of one source table as mods, and mods as Arrow columns: keys, left-out values, added columns."""
+"""Conversion of changes of a source table to mods, and of mods to Arrow columns."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from andes_spark.schema.schema import Schema
 
 @dataclass(frozen=True)
 class ModColumns:
-    """Names of the columns that the decoder adds; rename one that the source table has already.
+    """Names of the columns added by the decoder; rename those that the source table has already.
 
     Attributes:
         op: string, never NULL: ``I``, ``U``, ``D`` or ``T`` (truncate).
         lsn: long, never NULL: position of the transaction's commit record. Stored in the table.
         ordinal: integer, never NULL: place of the change in its transaction. Stored in the table.
-        columns_to_update: array<string>: the columns that a partial mod carries, key and sequence
-            included; NULL for a full row, a delete and a truncate.
+        columns_to_update: array<string>: the columns of a partial mod, including key and sequence;
+            NULL for a full row, a delete and a truncate.
     """
 
     op: str = "op"
@@ -37,7 +37,7 @@ class ModColumns:
         return (self.lsn, self.ordinal)
 
     def check(self, schema: Schema) -> None:
-        """Refuse names that a source table with this schema has itself.
+        """Refuse names that are columns of the source table.
 
         Raises:
             OptionError: with ``column``, the first such name.
@@ -54,7 +54,7 @@ class ModColumns:
 
 @dataclass(frozen=True)
 class Source:
-    """The source table as the decoder needs it; ``arrow`` is the schema of the mods."""
+    """Source table of the decoder; ``arrow`` is the schema of the mods."""
 
     table: tuple[str, str]
     names: tuple[str, ...]
@@ -97,7 +97,7 @@ class Source:
         return cls(table_name(table), names, frozenset(names), tuple(primary_key), columns, arrow)
 
     def to_mods(self, change: Change) -> Iterator[Mod]:
-        """The mods of one change: one, or two where the key changes."""
+        """Yield the mods of one change: one, or two if the key changes."""
         record = change.record
         action = record["action"]
         if action == TRUNCATE:
@@ -116,7 +116,7 @@ class Source:
             yield from self._update(new, old, change)
 
     def to_table(self, mods: Sequence[Mod]) -> pa.Table:
-        """Mods as one Arrow table.
+        """Convert mods to an Arrow table.
 
         Raises:
             SchemaMismatchError: a value that its column cannot hold.
@@ -142,7 +142,7 @@ class Source:
                 if name not in new and name not in old:
                     self._refuse_incomplete(name, new_key, change)
             yield _mod(DELETE, change, old_key)
-            # A value is left out only where it is the old one.
+            # Only unchanged values are omitted.
             yield _mod(UPDATE, change, {name: new.get(name, old.get(name)) for name in self.names})
         elif len(new) == len(self.names):
             yield _mod(UPDATE, change, new)
@@ -152,7 +152,7 @@ class Source:
             yield _mod(UPDATE, change, row, carried + list(self.columns.sequence_by))
 
     def _key(self, row: dict[str, Any], old: dict[str, Any], change: Change) -> dict[str, Any]:
-        """The key of a row; a key column can be left out like any other value, and then is the old one."""
+        """Return the key of a row; omitted key columns are unchanged and taken from the old row."""
         for name in self.primary_key:
             if name not in row and name not in old:
                 raise UnsupportedTableError(

@@ -1,6 +1,6 @@
-"""Lines of a wal2json feed, followed as transactions: framing, order and repetition.
+"""Transactions of a wal2json feed: framing, order and repetition.
 
-Knows records and log positions; what a change means for a row is not decided here.
+Handles records and log positions only; ``wal2json_mods`` converts changes to mods.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ INSERT, UPDATE, DELETE, TRUNCATE = "I", "U", "D", "T"
 
 
 class Change(NamedTuple):
-    """One change record and where it stands.
+    """A change record and its position.
 
     Attributes:
-        lsn: commit position of its transaction.
-        ordinal: its place among all changes of the transaction, from 0.
-        line: its line in the feed, from 1.
+        lsn: commit position of the transaction.
+        ordinal: position among all changes of the transaction, from 0.
+        line: line number in the feed, from 1.
         record: the parsed document; numbers are strings.
     """
 
@@ -34,9 +34,9 @@ class Change(NamedTuple):
 
 
 class Mod(NamedTuple):
-    """One mod of a change: printed values by column; ``columns`` lists those that a partial carries.
+    """One mod of a change: printed values by column; ``columns`` lists the columns of a partial mod.
 
-    It does not hold on to the record, which is several times as large.
+    It does not reference the record, which is several times as large.
     """
 
     op: str
@@ -48,12 +48,12 @@ class Mod(NamedTuple):
 
 
 class Transactions:
-    """Follows the records of a feed and hands out the mods of each committed transaction.
+    """Reader of the records of a feed that yields the mods of each committed transaction.
 
     Args:
-        table: schema and name of the table whose changes count.
-        to_mods: the mods of one change of that table.
-        leave: whether a last transaction without its end, or a torn last line, is left for the next read.
+        table: schema and name of the source table.
+        to_mods: function that converts a change of that table to mods.
+        leave: whether an incomplete last transaction or line is left for the next read.
     """
 
     def __init__(self, table: tuple[str, str], to_mods: Callable[[Change], Iterable[Mod]], *, leave: bool) -> None:
@@ -67,7 +67,7 @@ class Transactions:
         self._line = 0
 
     def read(self, lines: Iterable[str | bytes]) -> Iterator[list[Mod]]:
-        """The mods of each transaction that has any."""
+        """Yield the mods of each transaction with mods."""
         torn: DamagedError | None = None
         for line in lines:
             if torn is not None:
@@ -78,7 +78,7 @@ class Transactions:
             except DamagedError as error:
                 if not self._leave:
                     raise
-                torn = error  # fine if it is the last line
+                torn = error  # allowed for the last line
                 continue
             if record is not None and self._take(record) and self._mods:
                 yield self._mods
@@ -91,7 +91,7 @@ class Transactions:
             )
 
     def _take(self, record: dict[str, Any]) -> bool:
-        """Take one record in; whether it ended a transaction that counts."""
+        """Process one record; return whether it ended a transaction with mods."""
         action = record["action"]
         if action == "B":
             self._begin(self._position(record))
@@ -115,14 +115,14 @@ class Transactions:
         if table_of(record, self._line) == self._table:
             try:
                 self._mods += self._to_mods(Change(self._open, self._ordinal, self._line, record))
-            except OptionError:  # a ValueError as well, but about the caller's argument
+            except OptionError:  # also a ValueError, but about the caller's argument
                 raise
             except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 damaged("a change that is not as wal2json writes it", self._line, error)
         self._ordinal += 1
 
     def _begin(self, lsn: int) -> None:
-        # A slot that was interrupted sends the transaction again; going on with a later one is a loss.
+        # An interrupted slot sends the transaction again; continuing with a later one would lose changes.
         if self._open is not None and not (self._leave and lsn <= self._open):
             damaged("the begin of a transaction before the one before it has ended", self._line)
         self._open, self._ordinal, self._mods = lsn, 0, []
@@ -158,12 +158,12 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-# Digits stay text until they reach their column: no float in between.
+# Numbers stay text until the conversion of the column, to avoid floats.
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_reject_constant)
 
 
 def parse(line: str | bytes, number: int) -> dict[str, Any] | None:
-    """One record, or None for an empty line.
+    """Parse one record; None for an empty line.
 
     Raises:
         DamagedError: not a record of format-version 2; ``line``.
@@ -181,7 +181,7 @@ def parse(line: str | bytes, number: int) -> dict[str, Any] | None:
 
 
 def table_of(record: dict[str, Any], number: int) -> tuple[str, str]:
-    """Schema and name of the table that a change is about."""
+    """Return schema and name of the table of a change."""
     try:
         return record["schema"], record["table"]
     except KeyError as error:
@@ -189,7 +189,7 @@ def table_of(record: dict[str, Any], number: int) -> tuple[str, str]:
 
 
 def table_name(table: str | tuple[str, str]) -> tuple[str, str]:
-    """Schema and name of a table that the caller named.
+    """Parse the schema and name of a table.
 
     Raises:
         OptionError: neither ``schema.table`` nor a pair.

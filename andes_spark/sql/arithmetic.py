@@ -1,4 +1,4 @@
-"""Arithmetic of a text: exact for whole numbers and decimals, doubles as processors add and multiply them."""
+"""Arithmetic of a text: exact for whole numbers and decimals, IEEE 754 for doubles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPERATIONS: dict[type[exp.Expression], tree.Operation] = {exp.Add: "+", exp.Sub:
 
 def bind_arithmetic(binder: Binder, node: exp.Expression) -> tree.Node:
     """Bind a sum, a difference or a product."""
-    # Down the left side in a loop: chains are as deep as they are long.
+    # A loop over the left operands, since long chains are deep trees.
     chain = [node]
     while type(chain[-1].this) in OPERATIONS:
         chain.append(chain[-1].this)
@@ -26,10 +26,10 @@ def bind_arithmetic(binder: Binder, node: exp.Expression) -> tree.Node:
 def calculated(
     binder: Binder, node: exp.Expression, operation: tree.Operation, left: tree.Node, right: tree.Node
 ) -> tree.Node:
-    """One operation on two values.
+    """Bind an operation on two values.
 
     Raises:
-        OptionError: values that are no numbers; exact numbers whose result may have more than 38 digits.
+        OptionError: values other than numbers; exact numbers whose result may have more than 38 digits.
     """
     for side in (left, right):
         if not kinds.is_number(side.kind) and side.kind != NULL:

@@ -1,6 +1,6 @@
-"""A text's tree over columns of certain types: operands judged by their kinds and made alike, or refused.
+"""Conversion of a parsed text to a typed tree: operands are checked and converted to common kinds, or refused.
 
-Which nodes may be, and what each of them asks of its operands, is said by ``rules``.
+The allowed nodes and their rules are in ``rules``.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Binder:
-    """Rules for the nodes of one text.
+    """Binder of the nodes of one text.
 
     Attributes:
         source: the text, for messages.
-        types: of the columns, by their names; None for a column that holds nothing but NULL.
-        names: the columns' names, by those in the text.
-        rules: for each kind of node the parts that it may have, and its rule.
+        types: types of the columns by name; None for a column of NULLs only.
+        names: names of the columns, by the names in the text.
+        rules: allowed parts and rule of each kind of node.
     """
 
     source: Source
@@ -53,10 +53,10 @@ class Binder:
     rules: Mapping[type[exp.Expression], tuple[frozenset[str], Rule]]
 
     def condition(self, node: exp.Expression) -> tree.Node:
-        """A condition: the whole text, or a part that AND, OR, NOT and CASE take.
+        """Bind a condition: the whole text, or an operand of AND, OR, NOT and CASE.
 
         Raises:
-            OptionError: what no text may have, or a value that is not true or false.
+            OptionError: an unsupported expression, or a value other than true or false.
         """
         bound = self.bind(node)
         if bound.kind == NULL and node.parent is not None:
@@ -66,17 +66,17 @@ class Binder:
         return bound
 
     def single(self, node: exp.Expression) -> tree.Node:
-        """One value of any kind but NULL; raises as ``bind``."""
+        """Bind a single value of any kind except NULL; raises as ``bind``."""
         bound = self.refuse_nested(self.bind(node))
         if bound.kind == NULL:
             raise self.source.error(f"it gives NULL ({self.shown(node)}), which has no order")
         return bound
 
     def bind(self, node: Any) -> tree.Node:
-        """Any expression.
+        """Bind any expression.
 
         Raises:
-            OptionError: what no text may have, or values of unlike kinds.
+            OptionError: an unsupported expression, or values without a common kind.
         """
         rule = self.rules.get(type(node))
         if rule is None:
@@ -87,19 +87,19 @@ class Binder:
         return bound(self, node)
 
     def value(self, node: exp.Expression) -> tree.Node:
-        """An operand that stands beside others; raises as ``bind``."""
+        """Bind an operand of an operator; raises as ``bind``."""
         self.refuse_bare(node)
         return self.refuse_nested(self.bind(node))
 
     def refuse_bare(self, node: exp.Expression) -> None:
-        """Refuse a condition beside an operator, unless it is in parentheses."""
+        """Refuse a condition as an operand, unless it is in parentheses."""
         if isinstance(node, exp.Predicate | exp.Connector | exp.Not | exp.Escape):
             raise self.source.unlike(
                 f"{self.shown(node)} beside an operator", "engines read the order differently: put it in parentheses"
             )
 
     def refuse_nested(self, bound: tree.Node) -> tree.Node:
-        """Refuse an operand that is no single value."""
+        """Refuse a nested value as an operand."""
         if not isinstance(bound.kind, Nested):
             return bound
         assert isinstance(bound, tree.Reference)
@@ -111,10 +111,10 @@ class Binder:
         )
 
     def alike(self, nodes: Iterable[tree.Node]) -> list[tree.Node]:
-        """Values side by side, all of the kind that is common to them.
+        """Convert values to their common kind.
 
         Raises:
-            OptionError: there is none.
+            OptionError: no common kind.
         """
         nodes = list(nodes)
         kind = kinds.common(node.kind for node in nodes)
@@ -127,7 +127,7 @@ class Binder:
         return [self.convert(node, kind) for node in nodes]
 
     def convert(self, node: tree.Node, kind: Kind) -> tree.Node:
-        """A value as one of a kind that is common to it and others.
+        """Convert a value to the common kind of several values.
 
         Raises:
             OptionError: too many digits for a decimal.
@@ -159,21 +159,21 @@ class Binder:
         return tree.As(DOUBLE, node)
 
     def compare(self, comparison: tree.Comparison, left: tree.Node, right: tree.Node) -> tree.Node:
-        """A comparison of two values; raises as ``alike``."""
+        """Bind a comparison of two values; raises as ``alike``."""
         one, other = self.alike((left, right))
         if one.kind == NULL:
             one, other = tree.Value(BOOLEAN, None), tree.Value(BOOLEAN, None)
         return tree.Compare(comparison, one, other)
 
     def unlike(self, node: Any) -> Exception:
-        """The error for a node that no text may have, to be raised by the caller."""
+        """Return the error for an unsupported node, to be raised by the caller."""
         for classes, what, advice in _UNLIKE:
             if isinstance(node, classes):
                 return self.source.unlike(f"{what} ({self.shown(node)})", advice and advice + self.source.way())
         return self.source.unlike(self.shown(node), f"{_ALLOWED}; {self.source.way()}")
 
     def shown(self, node: Any) -> str:
-        """A part of the text, for messages."""
+        """Format a part of the text for messages."""
         return shortened(node.sql(dialect="spark") if isinstance(node, exp.Expression) else str(node))
 
 

@@ -1,6 +1,6 @@
-"""Constants of a text: numbers, strings and times as they are written, and as values of a kind.
+"""Constants of a text: conversion of written numbers, strings and times to values of a kind.
 
-Only one way of writing a time is taken, with its zone where it has one: Spark reads others by the zone of its session.
+Times are accepted in one format only, since Spark reads others with the time zone of its session.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 
 
 def number(source: Source, digits: str, *, negative: bool = False, suffix: str = "") -> Value:
-    """A number as Spark reads it: with an exponent a double, with a point a decimal, else whole.
+    """Parse a number as Spark does: with an exponent a double, with a point a decimal, else a whole number.
 
     Args:
-        source: for messages.
-        digits: without a sign.
-        negative: whether a minus stands before them.
-        suffix: the type that letters behind it ask for, as SQL has it; empty for none.
+        source: source of the text, for messages.
+        digits: the number without a sign.
+        negative: whether the sign is a minus.
+        suffix: SQL type of a suffix of letters; empty for none.
 
     Raises:
-        OptionError: a number that its type does not hold.
+        OptionError: a number out of the range of its type.
     """
     written = f"-{digits}" if negative else digits
     if suffix == "DOUBLE" or (not suffix and "e" in digits.lower()):
@@ -55,10 +55,10 @@ def number(source: Source, digits: str, *, negative: bool = False, suffix: str =
 
 
 def day(source: Source, written: str) -> Value:
-    """A date, ``2026-01-31``.
+    """Parse a date, ``2026-01-31``.
 
     Raises:
-        OptionError: written in another way, or no day of the calendar.
+        OptionError: another format, or not a date of the calendar.
     """
     parts = _WRITTEN.fullmatch(written)
     if parts is None or parts[2] or parts[3]:
@@ -70,10 +70,10 @@ def day(source: Source, written: str) -> Value:
 
 
 def time(source: Source, written: str) -> Value:
-    """A point in time, with its zone.
+    """Parse a timestamp with a zone.
 
     Raises:
-        OptionError: no zone, written in another way, or not in the calendar.
+        OptionError: no zone, another format, or not in the calendar.
     """
     parts = _parts(source, "TIMESTAMP", written, "TIMESTAMP '2026-01-31 12:00:00Z' or '... +01:00'")
     if parts[3] is None:
@@ -85,10 +85,10 @@ def time(source: Source, written: str) -> Value:
 
 
 def local_time(source: Source, written: str) -> Value:
-    """A time without zone.
+    """Parse a timestamp without a zone.
 
     Raises:
-        OptionError: a zone, written in another way, or not in the calendar.
+        OptionError: a zone, another format, or not in the calendar.
     """
     parts = _parts(source, "TIMESTAMP_NTZ", written, "TIMESTAMP_NTZ '2026-01-31 12:00:00'")
     if parts[3] is not None:
@@ -97,10 +97,10 @@ def local_time(source: Source, written: str) -> Value:
 
 
 def binary(source: Source, digits: str) -> Value:
-    """Bytes, as hexadecimal digits.
+    """Parse binary from hexadecimal digits.
 
     Raises:
-        OptionError: other characters, or half a byte.
+        OptionError: other characters, or an odd number of digits.
     """
     if not _HEX.fullmatch(digits):
         raise source.error(f"X{shortened(digits)!r} is not bytes: write two hexadecimal digits for each")
@@ -122,11 +122,11 @@ def _microseconds(source: Source, parts: re.Match[str]) -> int:
 
 
 def _offset(source: Source, zone: str) -> int:
-    """Microseconds that a zone is ahead of UTC."""
+    """Offset of a zone from UTC in microseconds."""
     if zone in ("Z", "UTC"):
         return 0
     hours, minutes = int(zone[1:3]), int(zone[4:])
-    # Spark takes offsets up to 18 hours.
+    # Spark accepts offsets up to 18 hours.
     if minutes >= 60 or hours * 60 + minutes > 18 * 60:
         raise source.error(f"the zone {zone} is not an offset from UTC of at most 18 hours")
     sign = -1 if zone[0] == "-" else 1

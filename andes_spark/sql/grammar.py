@@ -1,7 +1,7 @@
-"""A text as sqlglot reads it: words and signs first, since the tree no longer shows all of them.
+"""Parsing of a text with sqlglot, and checks of its tokens.
 
-sqlglot reads more than Spark does, and forgets how a thing was written (comments, the names of functions, ``::``).
-What is written in a way that engines read differently is refused here; what it means, by ``bind``.
+sqlglot accepts more than Spark does, and its tree does not show the spelling (comments, names of functions, ``::``).
+Spellings that engines read differently are refused here; meanings that differ are refused by ``binder``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sqlglot.errors import SqlglotError
 from andes_spark.sql.refusal import Source, shortened
 
 FUNCTIONS = frozenset({"char_length", "character_length", "coalesce", "ifnull", "length", "lower", "nvl", "upper"})
-"""Functions that give the same, NULL and text beyond ASCII included."""
+"""Functions with the same result in both engines, also for NULL and non-ASCII text."""
 
 MOST_TERMS = 250
-"""Of more, engines come to no end, or to the end of their stack."""
+"""Limit for the stack and the planning time of engines."""
 MOST_LEVELS = 24
-"""Of more, one within the other, sqlglot comes to the end of Python's stack."""
+"""Limit of nesting, for the recursion of sqlglot."""
 MOST_OPERATIONS = 50
 
 _WORDS = frozenset(
@@ -38,7 +38,7 @@ _QUOTED = frozenset({TokenType.STRING, TokenType.IDENTIFIER})
 
 
 class _Conditions(Spark):
-    """Spark's SQL with strings as standard SQL has them: in single quotes, with ``''`` for one within."""
+    """Spark's SQL with the strings of standard SQL: in single quotes, with ``''`` as the escaped quote."""
 
     class Tokenizer(Spark.Tokenizer):
         QUOTES = ["'"]  # noqa: RUF012
@@ -50,10 +50,10 @@ _DIALECT = _Conditions()
 
 
 def parse(source: Source) -> tuple[exp.Expression, Sequence[Token]]:
-    """Read a text; its tree, and its words and signs.
+    """Parse a text; return its tree and its tokens.
 
     Raises:
-        OptionError: no SQL expression; one that is written in a way that engines read differently; too long.
+        OptionError: not a SQL expression, a spelling that engines read differently, or too long.
     """
     if "\\" in source.text:
         raise source.error(
@@ -74,7 +74,7 @@ def parse(source: Source) -> tuple[exp.Expression, Sequence[Token]]:
 
 
 def too_deep(source: Source) -> Exception:
-    """The error for a text that is nested too deep, to be raised by the caller."""
+    """Return the error for a text nested too deeply, to be raised by the caller."""
     return source.error(f"it is nested too deep, more than {MOST_LEVELS} levels; {source.way()}")
 
 
@@ -127,7 +127,7 @@ def _calls(after: Token | None) -> bool:
 
 
 def _is_is(before: Sequence[Token]) -> bool:
-    """Whether IS or IS NOT stand before a word."""
+    """Return whether IS or IS NOT stand before a word."""
     kinds = [token.token_type for token in before]
     return kinds[-1:] == [TokenType.IS] or kinds == [TokenType.IS, TokenType.NOT]
 
@@ -155,7 +155,7 @@ def _check_size(source: Source, tokens: Sequence[Token]) -> None:
 
 
 def _chained(kinds: Sequence[TokenType]) -> int:
-    """Signs of arithmetic, but for those of negative numbers in a list."""
+    """Count arithmetic operators, without the signs of negative numbers in a list."""
     pairs = zip([TokenType.COMMA, *kinds], kinds, strict=False)
     return sum(kind in _OPERATIONS and before not in (TokenType.COMMA, TokenType.L_PAREN) for before, kind in pairs)
 

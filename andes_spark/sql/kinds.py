@@ -1,7 +1,7 @@
-"""Kinds of values in a text: which may stand side by side, and what both become.
+"""Kinds of values in a text, and the common kind of several values.
 
-Whole numbers and decimals are one kind, exact numbers: the range of each expression is known from the types of its
-columns, so that arithmetic is exact, or refused where the result may have more than 38 digits.
+Whole numbers and decimals are one kind, exact numbers. The range of each expression follows from the types of its
+columns, so that arithmetic is exact, or refused if the result may have more than 38 digits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LONG = range(-(2**63), 2**63)
 
 @dataclass(frozen=True)
 class Plain:
-    """A kind without parameters; ``name`` is the word for it in messages."""
+    """A kind without parameters; ``name`` is its name in messages."""
 
     name: str
 
@@ -35,7 +35,7 @@ class Exact:
 
     @property
     def digits(self) -> int:
-        """Precision of the narrowest decimal that holds the range."""
+        """Precision of the narrowest decimal with the range."""
         return max(len(str(max(abs(self.low), abs(self.high)))), self.scale, 1)
 
     @property
@@ -44,18 +44,18 @@ class Exact:
         return self.scale == 0 and self.low in _LONG and self.high in _LONG
 
     def with_scale(self, scale: int) -> Exact:
-        """The same values with more digits after the point."""
+        """Return the same values with more digits after the point."""
         factor = 10 ** (scale - self.scale)
         return Exact(scale, self.low * factor, self.high * factor)
 
     def fits(self) -> bool:
-        """Whether every value has a place in the largest decimal."""
+        """Return whether every value fits the largest decimal."""
         return self.digits <= MAX_DIGITS
 
 
 @dataclass(frozen=True)
 class Nested:
-    """Structs, arrays and maps: they have fields and can be NULL, and nothing else."""
+    """Structs, arrays and maps, which support fields and NULL checks only."""
 
     type: dt.DataType
 
@@ -91,7 +91,7 @@ _PLAIN = {
 
 
 def kind_of(type_: dt.DataType | None) -> Kind:
-    """The kind of a column's values; a column without a type holds nothing but NULL."""
+    """Return the kind of a column's values; a column without a type has NULLs only."""
     match type_:
         case None:
             return NULL
@@ -107,19 +107,19 @@ def kind_of(type_: dt.DataType | None) -> Kind:
 
 
 def said(kind: Kind) -> str:
-    """The word for a kind in messages."""
+    """Return the name of a kind in messages."""
     return "number" if is_number(kind) else kind.name
 
 
 def is_number(kind: Kind) -> bool:
-    """Whether values are numbers, exact or not."""
+    """Return whether values are exact numbers or doubles."""
     return isinstance(kind, Exact) or kind in (FLOAT, DOUBLE)
 
 
 def common(kinds: Iterable[Kind]) -> Kind | None:
-    """The kind that values of several become side by side, NULL where all are; None where there is no such kind.
+    """Return the common kind of values of several kinds, NULL if all are NULL; None without a common kind.
 
-    It may be a range of exact numbers that fits no decimal.
+    The result can be a range of exact numbers that does not fit a decimal.
     """
     result: Kind = NULL
     for kind in kinds:

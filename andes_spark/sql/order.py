@@ -1,8 +1,8 @@
-"""The order of words and signs in a text.
+"""The order of tokens in a text.
 
-sqlglot takes more than SQL has, and drops what it does not understand: a plus before a value, a comma before a
-parenthesis, the name in ``name . 5``, an AND that BETWEEN lacks. A text that it read passes here only if values and
-operators take turns, and all values are in its tree, so that nothing in it was dropped.
+sqlglot accepts more than SQL, and drops some tokens: a plus before a value, a comma before a parenthesis, the name in
+``name . 5``, an AND missing from BETWEEN. A text is accepted only if values and operators alternate and all values
+are in its tree, so that nothing was dropped.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _SIGNS = {
     **dict.fromkeys((TokenType.EQ, TokenType.NEQ, TokenType.NULLSAFE_EQ), "o"),
     **dict.fromkeys((TokenType.LT, TokenType.LTE, TokenType.GT, TokenType.GTE), "o"),
 }
-"""A letter for each word and sign that a text may have; ``n`` stands for names."""
+"""Letter of each allowed token; ``n`` for names."""
 
 _TYPES = frozenset({TokenType.DATE, TokenType.TIMESTAMPTZ, TokenType.TIMESTAMPLTZ, TokenType.TIMESTAMPNTZ})
 _NAME = re.compile(r"[^\W\d]\w*")
 
-# What is written in several words, as one letter: NOT IN, IS DISTINCT FROM, IS NOT NULL, LIKE x ESCAPE y, a.b, .5.
+# Sequences of tokens that are replaced by one letter: NOT IN, IS DISTINCT FROM, IS NOT NULL, LIKE x ESCAPE y, a.b, .5.
 _MERGED = (
     (re.compile(r"!(?=[il])"), ""),
     (re.compile(r"I!?DF"), "o"),
@@ -63,7 +63,7 @@ _ORDER = re.compile(rf"{_VALUE}(?:(?:[ol,WTL-]|i\(){_VALUE})*")
 
 
 def check_order(source: Source, tokens: Sequence[Token], syntax: exp.Expression) -> None:
-    """Refuse a text in which values and operators do not take turns, or a value of which is not in its tree.
+    """Refuse a text if values and operators do not alternate, or if a value is not in its tree.
 
     Raises:
         OptionError: ``option``, ``value``.
@@ -79,7 +79,7 @@ def check_order(source: Source, tokens: Sequence[Token], syntax: exp.Expression)
 
 
 def _values_in(syntax: exp.Expression) -> int:
-    """Number of names and constants in a tree, without those that sqlglot adds for the letters behind a number."""
+    """Count names and constants in a tree, without those that sqlglot adds for the suffix of a number."""
     nodes = syntax.find_all(exp.Identifier, exp.Literal, exp.HexString)
     return sum(not isinstance(node.parent, exp.DataTypeParam) for node in nodes)
 
@@ -88,13 +88,13 @@ def _letter(source: Source, tokens: Sequence[Token], at: int) -> str:
     token = tokens[at]
     written = source.text[token.start : token.end + 1]
     if at and written[:1].isdigit() and token.token_type is not TokenType.NUMBER:
-        return ""  # the letters behind a number, which sqlglot makes a cast of
+        return ""  # the suffix of a number, which sqlglot converts to a cast
     if at and tokens[at - 1].token_type is TokenType.DOT and _NAME.fullmatch(written):
         return "n"
     if token.token_type in _TYPES and at + 1 < len(tokens) and tokens[at + 1].token_type is TokenType.STRING:
         return ""
     if token.token_type is TokenType.NUMBER and at and tokens[at - 1].token_type is TokenType.DOT:
-        # Only without a space is it one number to Spark.
+        # Spark reads one number only without a space.
         return "0" if tokens[at - 1].end + 1 == token.start else "?"
     if token.token_type in _SIGNS:
         return _SIGNS[token.token_type]

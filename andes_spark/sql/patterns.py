@@ -9,17 +9,17 @@ ONE_SIGN = "_"
 
 
 class Wildcard(enum.Enum):
-    """What stands for characters that are not said."""
+    """Wildcards of a pattern."""
 
     ANY = ANY_SIGN
     ONE = ONE_SIGN
 
 
 def parts_of(pattern: str, escape: str | None) -> list[str | Wildcard]:
-    """The parts of a pattern, texts as long as they can be.
+    """Split a pattern into wildcards and the texts between them.
 
     Raises:
-        ValueError: the escape character stands before another one than itself, ``%`` and ``_``, or at the end.
+        ValueError: the escape character is at the end, or before a character other than itself, ``%`` and ``_``.
     """
     parts: list[str | Wildcard] = []
     characters = iter(pattern)

@@ -1,7 +1,7 @@
 """The tree of a text as a polars expression, built node by node.
 
-Exact numbers are integers, of 64 bits where their range fits and else of 128, a decimal as its digits without the
-point; days and microseconds are integers too. Polars' own rules for decimals and times have no say.
+Exact numbers are integers of 64 bits if their range fits, else of 128 bits; decimals are unscaled integers. Days and
+microseconds are integers too, so that polars' own rules for decimals and times do not apply.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _WILDCARDS = {Wildcard.ANY: ".*", Wildcard.ONE: "."}
 
 
 def polars_expression(node: tree.Node) -> pl.Expr:
-    """Build a node and all below it, for columns in the Arrow types that this library has for their types."""
+    """Build the expression of a node, for columns in this library's Arrow types."""
     match node:
         case tree.Value(kind, value):
             return pl.lit(value, dtype=_type(kind))
@@ -60,7 +60,7 @@ def polars_expression(node: tree.Node) -> pl.Expr:
         case tree.As(kind, operand):
             return _as(kind, operand)
         case tree.Arithmetic(kind, operation, left, right):
-            # Integers in the width of the result; doubles are doubles.
+            # Integers have the width of the result; doubles stay doubles.
             sides = [polars_expression(side).cast(_type(kind)) for side in (left, right)]
             return _OPERATIONS[operation](*sides)
         case tree.Compare(comparison, left, right):
@@ -88,7 +88,7 @@ def polars_expression(node: tree.Node) -> pl.Expr:
 
 
 def arrow_expression(node: tree.Node) -> pl.Expr:
-    """The same with values that have a form in Arrow, in which there are no integers of 128 bits."""
+    """Build an expression whose values have an Arrow type, which excludes integers of 128 bits."""
     value = polars_expression(node)
     return value.cast(pl.Decimal(38, 0)) if _type(node.kind) == pl.Int128 else value
 
@@ -112,7 +112,7 @@ def _reference(node: tree.Reference) -> pl.Expr:
 def _field(path: Sequence[str]) -> pl.Expr:
     value = pl.col(path[0])
     for name in path[1:]:
-        # The fields of a struct that is NULL may have values of their own.
+        # Fields of a NULL struct may have arbitrary values.
         value = pl.when(value.is_not_null()).then(value.struct.field(name))
     return value
 
@@ -130,7 +130,7 @@ def _as(kind: Kind, operand: tree.Node) -> pl.Expr:
 
 
 def _balanced(join: Callable[[pl.Expr, pl.Expr], pl.Expr], operands: list[pl.Expr]) -> pl.Expr:
-    """Operands joined in a tree that is as flat as it can be: polars goes down into it by recursion."""
+    """Join operands in a balanced tree, to limit the recursion of polars."""
     while len(operands) > 2:
         pairs = [operands[at : at + 2] for at in range(0, len(operands), 2)]
         operands = [reduce(join, pair) for pair in pairs]

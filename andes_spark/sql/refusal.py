@@ -1,4 +1,4 @@
-"""Refusals of a text, in the words of whoever gave it."""
+"""Errors about a text, with its option and content."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LONGEST_FRAGMENT = 80
 
 @dataclass(frozen=True)
 class Source:
-    """Where a text comes from.
+    """Source of a text, for errors.
 
     Attributes:
-        option: that was given it.
-        text: the whole.
-        instead: what the caller can give in place of a text, such as "a polars expression"; empty for nothing.
+        option: name of the option.
+        text: the whole text.
+        instead: alternative to a text, such as "a polars expression"; empty for none.
     """
 
     option: str
@@ -24,21 +24,21 @@ class Source:
     instead: str = ""
 
     def error(self, problem: str, *, column: str | None = None) -> OptionError:
-        """An error about the text, to be raised by the caller."""
+        """Return the error about the text, to be raised by the caller."""
         if column is not None:
             return OptionError(f"{self.option}: {problem}", option=self.option, value=self.text, column=column)
         return OptionError(f"{self.option}: {problem}", option=self.option, value=self.text)
 
     def unlike(self, what: str, advice: str = "") -> OptionError:
-        """The error for what engines do differently, or what no text may have."""
+        """Return the error for unsupported expressions, or those that engines evaluate differently."""
         return self.error(f"{what} in {shortened(self.text)!r} is not the same to every engine; {advice or self.way()}")
 
     def way(self) -> str:
-        """The way around a text."""
+        """Return the alternative to a text."""
         return "compute a column first" + (f", or give {self.instead}" if self.instead else "")
 
 
 def shortened(fragment: str) -> str:
-    """A part of a text for a message, cut where it is long."""
+    """Shorten a part of a text for a message."""
     flat = " ".join(fragment.split())
     return flat if len(flat) <= _LONGEST_FRAGMENT else flat[: _LONGEST_FRAGMENT - 3] + "..."

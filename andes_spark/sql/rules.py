@@ -1,4 +1,4 @@
-"""The nodes of sqlglot that a text may have, each with the parts that it may have and its rule; no others."""
+"""Allow-list of sqlglot's nodes, with the allowed parts and the rule of each."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _TYPED = {
 }
 _SUFFIXES = frozenset({"TINYINT", "SMALLINT", "BIGINT", "DOUBLE", "DECIMAL"})
 _LONGEST_PATTERN = 1_000
-# Characters that need no care in any engine's literals.
+# Characters without a special meaning in the literals of any engine.
 _ESCAPES = frozenset("!#$&*+,-./:;<=>?@^|~")
 _LONGEST_TEXT = 2**31 - 1
 
 
 def path_of(node: exp.Expression) -> list[str] | None:
-    """The names of a column and of fields within it, as the text has them; None for what is none."""
+    """Return the names of a column and its nested fields, as in the text; None for other nodes."""
     if isinstance(node, exp.Dot):
         above, last = path_of(node.this), node.expression
         return [*above, last.name] if above is not None and isinstance(last, exp.Identifier) else None
@@ -84,7 +84,7 @@ def _negative(binder: Binder, node: exp.Expression) -> tree.Node:
 
 
 def _typed(binder: Binder, node: exp.Expression) -> tree.Node:
-    """A type and a string: sqlglot reads it as a cast, ``CAST(...)`` itself as another node."""
+    """Bind a typed literal, which sqlglot reads as a cast; ``CAST(...)`` itself is another node."""
     read = _TYPED.get(_type_name(node))
     if read is None or not isinstance(node.this, exp.Literal) or not node.this.is_string:
         raise binder.unlike(node)
@@ -92,7 +92,7 @@ def _typed(binder: Binder, node: exp.Expression) -> tree.Node:
 
 
 def _suffixed(binder: Binder, node: exp.Expression) -> tree.Node:
-    """A number with letters behind it; ``grammar`` has refused real casts."""
+    """Bind a number with a suffix; ``grammar`` refuses real casts."""
     if _type_name(node) not in _SUFFIXES or not isinstance(node.this, exp.Literal):
         raise binder.unlike(node)
     return constants.number(binder.source, node.this.name, suffix=_type_name(node))
@@ -202,7 +202,7 @@ def _call(binder: Binder, node: exp.Expression) -> tree.Node:
     if operand.kind != TEXT:
         raise binder.source.error(f"{function}() is for text, not for {kinds.said(operand.kind)}")
     if function != "length" and _has_case_changed(operand):
-        # Spark makes upper(x) of upper(lower(x)), which is another text for a few letters.
+        # Spark rewrites upper(lower(x)) to upper(x), which differs for some letters.
         raise binder.source.unlike(
             f"{function}() of lower() or upper() ({binder.shown(node)})", f"use one of them; {binder.source.way()}"
         )
@@ -255,10 +255,10 @@ RULES: dict[type[exp.Expression], tuple[frozenset[str], Rule]] = {
 
 
 def names_in(node: exp.Expression) -> list[str]:
-    """Names of the columns that a text has, as it writes them, each once."""
+    """Return the distinct names of columns in a text, as written."""
     names: dict[str, None] = {}
     for part in node.find_all(exp.Column, bfs=False):
-        # Inside of a.b.c sqlglot has one column, and dots around it for what is deeper.
+        # sqlglot parses a.b.c as a column, with dot nodes around it for deeper fields.
         path: Any = path_of(part)
         if path:
             names[path[0]] = None

@@ -1,7 +1,7 @@
-"""The tree of a text as Spark SQL, every conversion and precedence written out.
+"""The tree of a text as Spark SQL, with explicit conversions and parentheses.
 
-It means the same in every version, in ANSI mode and without, and whatever the session's time zone, case sensitivity
-and rules for literals.
+The result does not depend on the version, ANSI mode, or the session's time zone, case sensitivity and rules for
+literals.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 def spark_sql(node: tree.Node) -> str:
-    """Write a node and all below it."""
+    """Write a node as Spark SQL."""
     match node:
         case tree.Value():
             return _value(node)
@@ -70,13 +70,13 @@ def _type(kind: Kind) -> str:
 
 
 def _reference(kind: Kind, name: str, type_: dt.DataType | None) -> str:
-    """Whole numbers are widened, since arithmetic on narrow ones overflows."""
+    """Write a column; whole numbers are widened, since arithmetic on narrow types overflows."""
     return f"CAST({name} AS BIGINT)" if isinstance(kind, Exact) and kind.is_long and type_ != dt.LONG else name
 
 
 def _arithmetic(kind: Kind, operation: str, left: tree.Node, right: tree.Node) -> str:
     if isinstance(kind, Exact) and not kind.is_long:
-        # Decimals whatever the operands' own types, and the result with the digits that the range has.
+        # Operands are cast to decimals, and the result to the precision of its range.
         sides = f" {operation} ".join(_decimal(side) for side in (left, right))
         return f"CAST({sides} AS {_type(kind)})"
     return f"({spark_sql(left)} {operation} {spark_sql(right)})"
@@ -120,7 +120,7 @@ def _exact(kind: Exact, unscaled: int) -> str:
 
 
 def _text(content: str) -> str:
-    """A string; by its bytes where versions and settings of Spark read its characters differently."""
+    """Write a string; as bytes if its characters depend on the version or settings of Spark."""
     if "'" in content:
         return f"CAST(X'{content.encode().hex()}' AS STRING)"
     return f"'{content}'"

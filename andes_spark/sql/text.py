@@ -1,4 +1,4 @@
-"""A text from its reading to what engines evaluate. This is the part of the room that others use."""
+"""Interface of the package: a text from parsing to the expressions of the engines."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Names:
-    """Columns that a text uses.
+    """Columns used by a text.
 
     Attributes:
-        found: names of columns, by those in the text.
-        missing: names in the text that no column has.
+        found: names of columns, by the names in the text.
+        missing: names in the text without a column.
     """
 
     found: Mapping[str, str]
@@ -32,23 +32,23 @@ class Names:
 
 
 def resolved_names(names: Iterable[str], available: Collection[str]) -> Names:
-    """Columns by names as an expression writes them: as they are, else by the only one that differs in case.
+    """Resolve the names of an expression to columns: the exact name, else the only one that differs in case.
 
     Raises:
         OptionError: several columns differ in case only; ``column``.
     """
     columns = list(available)
     resolution = {name: resolve(name, columns) for name in names}
-    found = {name: column for name, column in resolution.items() if column is not None}
-    return Names(found, tuple(name for name, column in resolution.items() if column is None))
+    resolved = {name: column for name, column in resolution.items() if column is not None}
+    return Names(resolved, tuple(name for name, column in resolution.items() if column is None))
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A condition over columns of certain types.
+    """An expression over columns of known types.
 
     Attributes:
-        columns: names of those that it uses.
+        columns: names of the columns used.
     """
 
     node: tree.Node
@@ -56,25 +56,25 @@ class Bound:
 
     @cached_property
     def spark(self) -> str:
-        """As Spark SQL."""
+        """The expression as Spark SQL."""
         return spark_sql(self.node)
 
     @cached_property
     def polars(self) -> pl.Expr:
-        """As a polars expression, for columns in the Arrow types that this library has for their types.
+        """The expression for polars, over columns in this library's Arrow types.
 
-        A decimal is given without its point, a time as a number: their order is right.
+        Decimals are unscaled integers and times are numbers, in the same order as the values.
         """
         return arrow_expression(self.node)
 
 
 @dataclass(frozen=True)
 class SqlText:
-    """A SQL expression that is written as one may be; of its columns nothing is known yet.
+    """A parsed SQL expression, before its columns are known.
 
     Attributes:
-        names: of its columns, as it writes them.
-        syntax, tokens: as sqlglot reads it.
+        names: names of its columns, as written.
+        syntax, tokens: tree and tokens of sqlglot.
     """
 
     source: Source
@@ -84,32 +84,32 @@ class SqlText:
 
     @classmethod
     def read(cls, option: str, text: str, *, instead: str = "") -> SqlText:
-        """Read a text; once, since a feed sends the same with each of its batches.
+        """Read a text, cached since feeds send the same text with each batch.
 
         Args:
-            option: that the text was given to, for messages.
+            option: name of the option, for messages.
             text: the SQL expression.
-            instead: what the caller can give in place of a text, such as "a polars expression".
+            instead: alternative to a text, such as "a polars expression".
 
         Raises:
-            OptionError: no SQL expression, or one that engines read differently; ``option``, ``value``.
+            OptionError: not a SQL expression, or one that engines read differently; ``option``, ``value``.
         """
         return _read(Source(option, text, instead))
 
     def resolve(self, available: Collection[str]) -> Names:
-        """Find its columns among those that are there; see :func:`resolved_names`."""
+        """Resolve its columns among the available ones; see :func:`resolved_names`."""
         return resolved_names(self.names, available)
 
     def bind(self, names: Names, types: Mapping[str, dt.DataType | None], *, is_condition: bool = True) -> Bound:
-        """Judge it by the types of its columns.
+        """Check it by the types of its columns.
 
         Args:
             names: its columns, none of them missing.
-            types: of the columns, at least those that it uses; None for one that holds nothing but NULL.
-            is_condition: whether it must be one; else it may give any single value.
+            types: types of at least the columns used; None for a column of NULLs only.
+            is_condition: whether it must be a condition instead of any single value.
 
         Raises:
-            OptionError: what engines do differently, or what is no condition; ``option``, ``value``.
+            OptionError: not a condition, or evaluated differently by engines; ``option``, ``value``.
         """
         used = {column: types[column] for column in names.found.values()}
         return _bound(self, tuple(names.found.items()), tuple(used.items()), is_condition)

@@ -1,6 +1,6 @@
-"""The tree of a text: each node has one kind of values, operands have the kinds that their node asks for.
+"""The typed tree of a text: each node has a kind, and operands have the kinds required by their node.
 
-Conversions are nodes of their own (:class:`As`), so that what writes the tree decides nothing.
+Conversions are explicit nodes (:class:`As`), so that the writers of the tree need no rules.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Value:
     """A constant.
 
     Attributes:
-        value: str, bool, bytes or float as the kind says; the integer of an exact number without its scale; days,
-            and microseconds, since 1970; None for NULL.
+        value: str, bool, bytes or float, depending on the kind; the unscaled integer of an exact number; days or
+            microseconds since 1970; None for NULL.
     """
 
     kind: Kind
@@ -34,8 +34,8 @@ class Reference:
     """A column, or a field within structs.
 
     Attributes:
-        path: the names, as the columns have them.
-        type: of the last of them; None for a column that holds nothing but NULL.
+        path: names of the column and the nested fields.
+        type: type of the last one; None for a column of NULLs only.
     """
 
     kind: Kind
@@ -45,7 +45,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class As:
-    """A number of another kind: with more digits after the point, or as a double."""
+    """Conversion of a number to another kind: a larger scale, or a double."""
 
     kind: Kind
     operand: Node
@@ -113,7 +113,7 @@ class In:
     """Whether a value is one of several constants of its kind, at least one.
 
     Attributes:
-        or_null: NULL is among them: a value that is none of the others gives NULL.
+        or_null: whether NULL is among the constants, so that the result is NULL without a match.
     """
 
     operand: Node
@@ -128,7 +128,7 @@ class Like:
     """Whether a text matches a pattern of LIKE.
 
     Attributes:
-        escape: character before which ``%`` and ``_`` stand for themselves; None for none.
+        escape: escape character before ``%`` and ``_``; None for none.
     """
 
     operand: Node
@@ -140,7 +140,7 @@ class Like:
 
 @dataclass(frozen=True)
 class Case:
-    """The value of the first condition that is true, else another."""
+    """The value of the first true condition, else the default."""
 
     kind: Kind
     branches: tuple[tuple[Node, Node], ...]
@@ -170,6 +170,6 @@ Node: TypeAlias = (
 
 
 def exact(node: Node) -> Exact:
-    """The range of a node that is an exact number."""
+    """Return the kind of a node of exact numbers."""
     assert isinstance(node.kind, Exact)
     return node.kind

@@ -1,1 +1,1 @@
-"""Stores that tell of requests, builders of small tables and random batches, and the law in plain Python."""
+"""Stores that report requests, builders of small tables and random batches, and a reference model of merges."""

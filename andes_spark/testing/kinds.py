@@ -1,4 +1,4 @@
-"""Kinds of keys and sequences that the interleavings choose from."""
+"""Kinds of keys and sequences for the interleaving tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UTC = datetime.UTC
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of key or sequence: columns with their types, and the values that they may take, in order."""
+    """A kind of key or sequence: columns with their types, and their possible values in ascending order."""
 
     columns: tuple[tuple[str, pa.DataType], ...]
     values: tuple[tuple[Any, ...], ...]

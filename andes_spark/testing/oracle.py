@@ -1,6 +1,6 @@
-"""The law of mods in plain Python: rows of a version, from the mods of all versions up to it.
+"""Reference model in plain Python: rows of a version, from the mods of all versions up to it.
 
-Written from the law as documented, not from the code: dictionaries only, no files, no bases, no merges.
+Implements the documented rules independently of the library: dictionaries only, no files, no bases, no merges.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Mod:
     """One mod.
 
     Attributes:
-        op: what it does.
-        key: of the row; None for a truncate.
-        sequence: that orders the mods of a key; None in a table without ``sequence_by``.
-        values: columns that it carries, beside key and sequence.
-        partial: whether it leaves columns out.
+        op: operation.
+        key: key of the row; None for a truncate.
+        sequence: sequence of the mod; None in a table without ``sequence_by``.
+        values: values by column, without key and sequence.
+        partial: whether columns are absent.
     """
 
     op: Literal["upsert", "delete", "truncate"]
@@ -34,7 +34,7 @@ class Mod:
 
 @dataclass
 class State:
-    """What a version is: rows by key (values and sequence), tombstones by key, watermark, mods set aside."""
+    """State of a version: rows by key (values and sequence), tombstones by key, watermark, quarantined mods."""
 
     rows: dict[Key, tuple[Any, Row]] = field(default_factory=dict)
     tombstones: dict[Key, Any] = field(default_factory=dict)
@@ -48,13 +48,13 @@ def snapshot(
     required: Sequence[str] = (),
     set_aside: Mapping[int, int] | None = None,
 ) -> State:
-    """The state after the last of ``versions``.
+    """Return the state after the last of ``versions``.
 
     Args:
         versions: mods of each version, in any order within it.
-        columns: names of the columns that are neither key nor sequence.
-        required: those of them that must not be NULL.
-        set_aside: by the version that says so, the version whose mods take no part from then on.
+        columns: names of the columns other than key and sequence.
+        required: names of the NOT NULL columns among them.
+        set_aside: version whose mods are ignored, by the version from which they are ignored.
     """
     state = State()
     gone = {version for event, version in (set_aside or {}).items() if event < len(versions)}
@@ -62,8 +62,8 @@ def snapshot(
         if number in gone:
             continue
         places = [(mod.sequence if mod.sequence is not None else (number,), mod) for mod in mods]
-        # By version, then sequence; a truncate stands first among its equals, and without sequences first of all.
-        for sequence, mod in sorted(places, key=lambda each: (each[0], each[1].op != "truncate")):
+        # By version, then sequence; truncates first among equal sequences, and first of all without sequences.
+        for sequence, mod in sorted(places, key=lambda place: (place[0], place[1].op != "truncate")):
             _take(state, number, sequence, mod, columns, required)
     return state
 

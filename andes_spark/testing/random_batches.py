@@ -1,4 +1,4 @@
-"""Random batches of mods, sent in a random way: by options, lists of columns or NULLs, with copies and bad rows."""
+"""Random batches of mods, encoded with random options, lists of columns or NULLs, with duplicates and bad rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUE_NAMES = tuple(name for name, _ in VALUES)
 
 @dataclass
 class Batch:
-    """A batch as it is sent: rows, options, and what it is in the oracle's words."""
+    """A batch: rows, options, and the same mods for the oracle."""
 
     rows: pa.Table
     options: dict[str, Any]
@@ -30,13 +30,13 @@ class Batch:
 
 @dataclass
 class Author:
-    """Makes batches for one table; ``random`` is shared with whoever plays with the table.
+    """Generator of batches for one table; ``random`` is shared with the test.
 
     Attributes:
         key, sequence: columns and values of the table's key and sequence.
-        schema: of the table.
-        partials, truncates: whether there are such mods.
-        made: batches so far.
+        schema: schema of the table.
+        partials, truncates: whether to generate such mods.
+        made: number of batches so far.
     """
 
     random: random.Random
@@ -48,7 +48,7 @@ class Author:
     made: int = 0
 
     def values(self) -> dict[str, Any]:
-        """Columns besides key and sequence."""
+        """Return columns besides key and sequence."""
         rnd = self.random
         return {
             "a": rnd.choice((None, "", "x", "ü")),
@@ -58,13 +58,13 @@ class Author:
         }
 
     def load(self) -> tuple[pa.Table, list[Mod]]:
-        """Rows to create the table with."""
+        """Return rows to create the table with."""
         keys = self.random.sample(self.key.values, self.random.randint(0, len(self.key.values)))
         mods = [Mod("upsert", key, self.random.choice(self.sequence.values) or None, self.values()) for key in keys]
         return self.table([self.row(mod) for mod in mods], VALUE_NAMES), mods
 
     def row(self, mod: Mod) -> dict[str, Any]:
-        """A mod as a row of a batch."""
+        """Convert a mod to a row of a batch."""
         key = mod.key if mod.key is not None else (None,) * len(self.key.names)
         return {
             **dict(zip(self.key.names, key, strict=True)),
@@ -73,13 +73,13 @@ class Author:
         }
 
     def table(self, rows: list[dict[str, Any]], columns: Iterable[str], *extra: pa.Field) -> pa.Table:
-        """Rows with key, sequence and some other columns."""
+        """Build a table with key, sequence and other columns."""
         kept = {*self.key.names, *self.sequence.names, *columns}
-        fields = [each.with_nullable(True) for each in self.schema if each.name in kept]
+        fields = [field.with_nullable(True) for field in self.schema if field.name in kept]
         return pa.Table.from_pylist(rows, schema=pa.schema([*fields, *extra]))
 
     def batch(self) -> Batch:
-        """A batch of random mods, by a random way of saying what they are."""
+        """Generate a batch of random mods in a random encoding."""
         rnd = self.random
         way = rnd.choice(("full", "full", "list", "nulls", "some_nulls", "per_row") if self.partials else ("full",))
         listed = tuple(rnd.sample(VALUE_NAMES, rnd.randint(0, 3))) if way == "list" else VALUE_NAMES
@@ -130,7 +130,7 @@ class Author:
         return Batch(table, options, mods, len(copies), bad, identity)
 
     def _mod(self, way: str, listed: Sequence[str]) -> tuple[Mod, list[str] | None, dict[str, Any]]:
-        """A mod, the names that it lists, and all values of its row."""
+        """Return a mod, the names that it lists, and all values of its row."""
         rnd = self.random
         sequence = rnd.choice(self.sequence.values) or None
         values = self.values()
@@ -152,7 +152,7 @@ class Author:
         if way == "per_row" and rnd.random() < 0.8:
             names = rnd.sample(VALUE_NAMES, rnd.randint(0, 4))
             carried = {name: values[name] for name in names}
-            # What is not listed may hold anything, NULL in a required column included.
+            # Columns that are not listed may have any value, including NULL in a required column.
             others = {**values, "must": values["must"] if "must" in names else None}
             return Mod("upsert", key, sequence, carried, partial=True), names, others
         return Mod("upsert", key, sequence, values), None, values
@@ -160,10 +160,10 @@ class Author:
     def _bad(self, rows: list[dict[str, Any]], lists: list[list[str] | None]) -> int:
         """Add rows without a key, or without a sequence."""
         sequence = dict(zip(self.sequence.names, self.random.choice(self.sequence.values), strict=True))
-        found = [{**sequence, "must": "m", "op": "U"}]
+        bad_rows = [{**sequence, "must": "m", "op": "U"}]
         if self.sequence.names:
             key = dict(zip(self.key.names, self.key.values[0], strict=True))
-            found.append({**key, **sequence, self.sequence.names[-1]: None, "must": "m", "op": "D"})
-        rows += found
-        lists += [None] * len(found)
-        return len(found)
+            bad_rows.append({**key, **sequence, self.sequence.names[-1]: None, "must": "m", "op": "D"})
+        rows += bad_rows
+        lists += [None] * len(bad_rows)
+        return len(bad_rows)

@@ -1,7 +1,7 @@
-"""An S3 server on this machine, and a proxy before it that delays, spoils and records requests.
+"""An S3 server on this machine, and a proxy in front of it that delays, breaks and records requests.
 
-The server is MiniStack (``andes_spark[test]``), which carries out conditional PUTs atomically. The proxy counts
-*rounds*: the longest chain of requests of which each began after the one before it had ended.
+The server is MiniStack (``andes_spark[test]``), which implements conditional PUTs atomically. The number of *rounds*
+is the length of the longest chain of requests, each started after the end of the previous one.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ QUIET_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class S3Server:
-    """A server that takes any credentials."""
+    """A server that accepts any credentials."""
 
     endpoint: str
 
     @property
     def options(self) -> dict[str, str]:
-        """Storage options that lead here."""
+        """Storage options for this server."""
         return {
             "aws_endpoint": self.endpoint,
             "aws_region": "us-east-1",
@@ -48,7 +48,7 @@ class S3Server:
         }
 
     def make_bucket(self) -> str:
-        """Name of a new, empty bucket."""
+        """Create an empty bucket and return its name."""
         name = f"lake-{uuid4().hex[:12]}"
         request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
         with _opener().open(request, timeout=30):
@@ -60,10 +60,10 @@ def serve(folder: Path) -> Iterator[S3Server]:
     """Run MiniStack on a free port of the loopback interface.
 
     Args:
-        folder: for its log and temporary files.
+        folder: folder for the log and temporary files.
 
     Raises:
-        RuntimeError: it did not start; the message ends with its log.
+        RuntimeError: the server did not start; the message ends with its log.
     """
     log = folder / "server.log"
     with log.open("wb") as output:
@@ -118,16 +118,16 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @dataclass
 class Fault:
-    """What the proxy does to requests that match, ``times`` times; then it is transparent again.
+    """A fault injected into the first ``times`` matching requests.
 
     Attributes:
-        method: of the requests that match.
-        answer: ``drop`` closes the connection, ``cut`` does so within the answer, ``hang`` says nothing for a
-            while, a number is the status of a made-up answer with the error code ``code``.
-        forward: whether the server sees the request first.
-        code: error code of a made-up answer.
-        path: regular expression that the path must contain a match of.
-        times: number of requests that are spoilt.
+        method: HTTP method of matching requests.
+        answer: ``drop`` closes the connection, ``cut`` closes it within the answer, ``hang`` delays the answer, a
+            number is the status of an error answer with the code ``code``.
+        forward: whether the request is forwarded to the server first.
+        code: error code of an error answer.
+        path: regular expression searched for in the path.
+        times: number of requests with the fault.
     """
 
     method: str
@@ -140,7 +140,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the proxy saw it; times are seconds of ``time.monotonic``."""
+    """A request received by the proxy; times are seconds of ``time.monotonic``."""
 
     begin: float
     end: float
@@ -149,7 +149,7 @@ class Request:
 
 
 def rounds(requests: Sequence[Request]) -> int:
-    """Length of the longest chain of requests of which each began after the one before had ended."""
+    """Return length of the longest chain of requests, each started after the end of the previous one."""
     chain, last_end = 0, float("-inf")
     for request in sorted(requests, key=lambda request: request.end):
         if request.begin >= last_end:
@@ -162,13 +162,13 @@ class FaultProxy:
     """A loopback HTTP proxy in front of an S3 server.
 
     Attributes:
-        server: where requests go.
-        hang_seconds: how long a request is left without an answer by the fault ``hang``.
-        delay: seconds added to each request before it is passed on.
-        faults: what is spoilt.
-        seen: method and path of the requests that came in.
-        copies: paths of requests that copy an object, of which a rename on S3 is made.
-        trace: requests that were answered.
+        server: server behind the proxy.
+        hang_seconds: duration of the fault ``hang``.
+        delay: delay of each request in seconds.
+        faults: faults to inject.
+        seen: method and path of received requests.
+        copies: paths of requests that copy an object, as in a rename on S3.
+        trace: answered requests.
     """
 
     server: S3Server
@@ -205,15 +205,15 @@ class FaultProxy:
 
     @property
     def options(self) -> dict[str, str]:
-        """Storage options that lead through the proxy."""
+        """Storage options for the proxy."""
         return {**self.server.options, "aws_endpoint": self.endpoint}
 
     def requests(self, method: str) -> int:
-        """Number of requests with a method so far."""
+        """Return number of requests with a method so far."""
         return sum(1 for seen, _ in self.seen if seen == method)
 
     def fault_for(self, method: str, path: str) -> Fault | None:
-        """Note a request that came in; the fault that it meets."""
+        """Record a received request and return its fault, if any."""
         with self._lock:
             self.seen.append((method, path))
             for fault in self.faults:
@@ -238,7 +238,7 @@ class FaultProxy:
                 self.trace.append(Request(begin, time.monotonic(), method, path))
 
     def settle(self) -> None:
-        """Wait until no request was under way for a while."""
+        """Wait until no request has been running for a while."""
         quiet_since, count = time.monotonic(), len(self.trace)
         while time.monotonic() - quiet_since < QUIET_SECONDS + self.delay:
             time.sleep(0.01)
@@ -248,10 +248,10 @@ class FaultProxy:
 
 
 class ProxyHandler(http.server.BaseHTTPRequestHandler):
-    """Passes one request on."""
+    """Handler that forwards requests to the server."""
 
     protocol_version = "HTTP/1.1"
-    # An answer is sent in two writes: with Nagle's algorithm the second one waits 40 ms for the other side.
+    # An answer is sent in two writes: with Nagle's algorithm the second one would wait for an acknowledgement.
     disable_nagle_algorithm = True
     owner: FaultProxy
 
@@ -260,7 +260,7 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("x-amz-copy-source"):
             self.owner.copies.append(self.path)
         fault = self.owner.fault_for(self.command, self.path)
-        # Recorded before the answer is sent: the caller goes on at once.
+        # Recorded before the answer is sent, since the client continues at once.
         with self.owner.timed(self.command, self.path):
             answer = self._forward(body) if fault is None or fault.forward else (200, [], b"")
         if fault is None:
@@ -312,12 +312,12 @@ class Cost:
     """Requests of one verb.
 
     Attributes:
-        seconds: until the caller had its answer.
-        requests: until then.
-        rounds: the longest chain of them.
-        later: requests after the caller had its answer.
-        kinds: requests until then, by method.
-        paths: objects that were asked for until then, in the order in which the requests began.
+        seconds: time until the verb returned.
+        requests: number of requests until then.
+        rounds: length of the longest chain of requests.
+        later: number of requests after the verb returned.
+        kinds: number of requests until then, by method.
+        paths: paths of requests until then, in order of their start.
     """
 
     seconds: float
@@ -329,7 +329,7 @@ class Cost:
 
 
 class Meter:
-    """Measures verbs behind a proxy: ``with meter.verb(): ...``, then ``meter.cost``."""
+    """Meter of verbs behind a proxy: ``with meter.verb(): ...``, then ``meter.cost``."""
 
     def __init__(self, proxy: FaultProxy) -> None:
         self._proxy = proxy
@@ -337,7 +337,7 @@ class Meter:
 
     @contextmanager
     def verb(self) -> Iterator[None]:
-        """Measure what happens inside; requests that were under way before are waited for."""
+        """Measure the requests of the block, after all earlier requests have ended."""
         self._proxy.settle()
         self._proxy.trace.clear()
         begin = time.monotonic()

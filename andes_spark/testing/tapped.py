@@ -1,4 +1,4 @@
-"""A storage that tells of each request before it runs, so that a test can step in."""
+"""A storage that reports each request before it runs, so that a test can intervene."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tap = Callable[[str, str], None]
 
 
 class TappedStorage:
-    """A storage whose requests are told to ``tap`` before they run, on the thread that made it."""
+    """A storage that calls ``tap`` before each request, on the thread that created it."""
 
     def __init__(self, inner: Storage) -> None:
         self.inner = inner
@@ -53,10 +53,10 @@ class TappedStorage:
         return self.inner.put_if_absent(path, data)
 
     def delete(self, paths: Iterable[str]) -> None:
-        wanted = list(paths)
-        for path in wanted:
+        deleted = list(paths)
+        for path in deleted:
             self._tell("delete", path)
-        self.inner.delete(wanted)
+        self.inner.delete(deleted)
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         self._tell("list", prefix)

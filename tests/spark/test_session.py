@@ -149,7 +149,8 @@ def test_a_session_says_nothing_but_progress_and_errors(jars_dir, tmp_path):
 from andes_spark import spark_session
 spark = spark_session(
     "quiet", master="local[2]", cache_dir={str(jars_dir)!r},
-    config={{"spark.sql.warehouse.dir": {str(tmp_path)!r}, "spark.ui.consoleProgress.update.interval": "50"}},
+    config={{"spark.sql.warehouse.dir": {str(tmp_path)!r}, "spark.ui.showConsoleProgress": "true",
+        "spark.ui.consoleProgress.update.interval": "50"}},
 )
 def slowly(batches):
     import time

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -146,7 +146,7 @@ def create_table(
     unfinished = _unfinished(storage, definition, loads=data is not None)
     if unfinished is None and not allow_existing_files:
         _refuse_other_files(storage)
-    if data is not None and not is_spark(data):
+    if data is not None:
         data = _begun(storage, definition, settings, data)
     log = Log(storage, settings)
     clock = check_clock(log, begun=log.clock())
@@ -322,16 +322,22 @@ def _load(
     writer = RowWriter(shape, dict(configuration), settings.target_file_bytes, settings.threads)
     if is_spark(data):
         from andes_spark.spark.load import load_frame
-        from andes_spark.spark.session import require_running
         from andes_spark.spark.tasks import SparkExecutor
 
-        require_running(data.sparkSession)
         return load_frame(SparkExecutor(data.sparkSession, storage.url), data, storage, writer, settings)
     return load_tables(data, storage, writer, byte_budget=settings.byte_budget)
 
 
-def _begun(storage: Storage, definition: Definition, settings: Settings, data: Any) -> Iterator[pa.Table]:
-    """The rows of a load as Arrow tables, the first one read: rows that are none leave the folder untouched."""
+def _begun(storage: Storage, definition: Definition, settings: Settings, data: Any) -> Any:
+    """The rows of a load: a DataFrame of a running session, or Arrow tables, the first one read.
+
+    Data that cannot be read leaves the folder untouched.
+    """
+    if is_spark(data):
+        from andes_spark.spark.session import require_running
+
+        require_running(data.sparkSession)
+        return data
     reading = Reading(
         part_bytes=max(1, settings.byte_budget // 4),
         schema=Schema.from_json(definition.schema),

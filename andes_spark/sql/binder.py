@@ -59,7 +59,7 @@ class Binder:
             OptionError: an unsupported expression, or a value other than true or false.
         """
         bound = self.bind(node)
-        if bound.kind == NULL and node.parent is not None:
+        if bound.kind == NULL and node.parent is not None and isinstance(bound, tree.Value | tree.Reference):
             return tree.Value(BOOLEAN, None)
         if bound.kind != BOOLEAN:
             raise self.source.error(f"it gives {kinds.said(bound.kind)} ({self.shown(node)}), not a condition")

@@ -60,9 +60,7 @@ def polars_expression(node: tree.Node) -> pl.Expr:
         case tree.As(kind, operand):
             return _as(kind, operand)
         case tree.Arithmetic(kind, operation, left, right):
-            # Integers have the width of the result; doubles stay doubles.
-            sides = [polars_expression(side).cast(_type(kind)) for side in (left, right)]
-            return _OPERATIONS[operation](*sides)
+            return _arithmetic(kind, operation, left, right)
         case tree.Compare(comparison, left, right):
             return _COMPARISONS[comparison](polars_expression(left), polars_expression(right))
         case tree.And(operands):
@@ -115,6 +113,14 @@ def _field(path: Sequence[str]) -> pl.Expr:
         # Fields of a NULL struct may have arbitrary values.
         value = pl.when(value.is_not_null()).then(value.struct.field(name))
     return value
+
+
+def _arithmetic(kind: Kind, operation: str, left: tree.Node, right: tree.Node) -> pl.Expr:
+    """Integers have the width of the widest operand, then that of the result; doubles stay doubles."""
+    types = [_type(side.kind) for side in (left, right)]
+    wide = pl.Int128 if pl.Int128 in types else _type(kind)
+    sides = [polars_expression(side).cast(wide) for side in (left, right)]
+    return _OPERATIONS[operation](*sides).cast(_type(kind))
 
 
 def _as(kind: Kind, operand: tree.Node) -> pl.Expr:

@@ -75,7 +75,7 @@ def _reference(kind: Kind, name: str, type_: dt.DataType | None) -> str:
 
 
 def _arithmetic(kind: Kind, operation: str, left: tree.Node, right: tree.Node) -> str:
-    if isinstance(kind, Exact) and not kind.is_long:
+    if isinstance(kind, Exact) and not all(exact.is_long for exact in (kind, tree.exact(left), tree.exact(right))):
         # Operands are cast to decimals, and the result to the precision of its range.
         sides = f" {operation} ".join(_decimal(side) for side in (left, right))
         return f"CAST({sides} AS {_type(kind)})"

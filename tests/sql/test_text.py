@@ -60,6 +60,11 @@ WRITTEN = {
         "(CAST(CAST(`l` AS DECIMAL(19,0)) + CAST((1L) AS DECIMAL(1,0)) AS DECIMAL(19,0)) > CAST(`l` AS DECIMAL(19,0)))",
         [1, 2],
     ),
+    "9223372036854775808 - 1 >= l": (
+        "(CAST(CAST(CAST('9223372036854775808' AS DECIMAL(19,0)) AS DECIMAL(19,0)) - "
+        "CAST((1L) AS DECIMAL(1,0)) AS BIGINT) >= `l`)",
+        [1, 2],
+    ),
     "-i = 2": ("(((0L) - CAST(`i` AS BIGINT)) = (2L))", [2]),
     "dec = 0.1": ("(`dec` = CAST('0.10' AS DECIMAL(10,2)))", [1]),
     "dec * 2 = 3": (
@@ -248,6 +253,7 @@ BAD = {
     "op": r"it gives text \(op\), not a condition",
     "i AND flag": r"it gives number \(i\), not a condition",
     "NULL": "it gives NULL",
+    "flag AND coalesce(NULL, NULL)": "it gives NULL",
     "st.nope = 1": "column 'st' has no field 'nope'",
     "i.x = 1": "column 'i' has no field 'x'",
     "length(i) = 1": r"length\(\) is for text, not for number",

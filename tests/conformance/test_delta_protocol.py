@@ -270,12 +270,12 @@ def test_all_readers_agree_on_what_we_write(spark, tmp_path, partition_columns):
     check_readers(spark, table)
 
     table.delete({1, 2, 3, 5, 1001})
-    assert {f.vector.storage_type for f in table.state.files.values() if f.vector} == {"i"}
+    assert {f.vector.storage_type for f in table.state.files.values() if f.vector} == {"u"}
     check_readers(spark, table)
 
     table.delete(set(range(7, 500, 3)) | {1002, 2005})
     table.delete(set(range(1100, 1300)))
-    assert {f.vector.storage_type for f in table.state.files.values() if f.vector} == {"i", "u"}
+    assert {f.vector.storage_type for f in table.state.files.values() if f.vector} == {"u"}
     check_readers(spark, table)
 
     assert write_checkpoint(table.storage, table.state, now_ms=time.time_ns() // 1_000_000)

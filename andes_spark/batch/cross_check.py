@@ -35,6 +35,8 @@ from andes_spark.storage.interface import Storage
 
 POSITION_BYTES = 32
 """Bytes of the position, operation and normalized key of one mod."""
+BUCKET_ROWS = 10_000
+"""Mods of a range of keys at least, however small the budget: each range opens the files anew."""
 BUCKETS_A_BUDGET = 4
 """Number of key ranges per byte budget of mods, since a range is copied while it is checked."""
 
@@ -160,7 +162,8 @@ def check_across(
         estimated_bytes = batch.narrow_bytes + pending.rows * POSITION_BYTES
         # A Spark job takes longer than a check within this process.
         in_tasks = chosen.distributed and estimated_bytes > byte_budget
-        buckets = max(chosen.slots if in_tasks else 1, BUCKETS_A_BUDGET * estimated_bytes // max(1, byte_budget))
+        by_bytes = BUCKETS_A_BUDGET * estimated_bytes // max(1, byte_budget)
+        buckets = max(chosen.slots if in_tasks else 1, min(by_bytes, pending.rows // BUCKET_ROWS))
         bounds = bucket_bounds(storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
         check = CrossCheck(storage, plan, pending)
         if in_tasks:

@@ -28,28 +28,17 @@ def repeated_map_keys(table: pa.Table, schema: Schema) -> dict[str, Bools]:
     """
     columns: dict[str, Bools] = {}
     for field in schema:
-        if field.name in table.column_names and _holds_map(field.type):
+        if field.name in table.column_names and dt.holds_map(field.type):
             masks = [_repeated(chunk, field.type) for chunk in table[field.name].chunks]
             if any(mask.any() for mask in masks):
                 columns[field.name] = np.concatenate(masks)
     return columns
 
 
-def _holds_map(type_: dt.DataType) -> bool:
-    match type_:
-        case dt.Map():
-            return True
-        case dt.Array(element):
-            return _holds_map(element)
-        case dt.Struct(fields):
-            return any(_holds_map(field.type) for field in fields)
-    return False
-
-
 def _repeated(array: pa.Array, type_: dt.DataType) -> Bools:
     """Return whether each value of an array contains a map with a repeated key."""
     rows = np.zeros(len(array), np.bool_)
-    if not len(array) or not _holds_map(type_):
+    if not len(array) or not dt.holds_map(type_):
         return rows
     match type_:
         case dt.Array(element):

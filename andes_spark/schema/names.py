@@ -214,7 +214,7 @@ def _nested_type_problems(type_: dt.DataType, path: str) -> Iterator[str]:
         case dt.Array(element):
             yield from _nested_type_problems(element, f"{path}.element")
         case dt.Map(key, value):
-            if _holds_map(key):
+            if dt.holds_map(key):
                 yield f"{path!r}: the key of a map cannot hold a map"
             yield from _nested_type_problems(key, f"{path}.key")
             yield from _nested_type_problems(value, f"{path}.value")
@@ -223,17 +223,6 @@ def _nested_type_problems(type_: dt.DataType, path: str) -> Iterator[str]:
                 yield f"{path!r} is a struct without fields, which Parquet cannot hold"
             for field in fields:
                 yield from _nested_type_problems(field.type, f"{path}.{field.name}")
-
-
-def _holds_map(type_: dt.DataType) -> bool:
-    match type_:
-        case dt.Map():
-            return True
-        case dt.Array(element):
-            return _holds_map(element)
-        case dt.Struct(fields):
-            return any(_holds_map(field.type) for field in fields)
-    return False
 
 
 def _role_problems(schema: Schema, role: str, names: Sequence[str]) -> Iterator[str]:

@@ -292,3 +292,15 @@ def _member(value: Mapping[str, Any], name: str, kind: type, column: str) -> Any
     if not isinstance(member, kind):
         raise OptionError(f"{name!r} is missing or malformed in the schema of {column!r}", column=column)
     return member
+
+
+def holds_map(type_: DataType) -> bool:
+    """Whether a type is a map, or has one at any depth."""
+    match type_:
+        case Map():
+            return True
+        case Array(element):
+            return holds_map(element)
+        case Struct(fields):
+            return any(holds_map(field.type) for field in fields)
+    return False

@@ -29,7 +29,7 @@ from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above, sorted_order
 from andes_spark.law.rows import content_hashes
 from andes_spark.law.winners import Winners, pick_winners
-from andes_spark.log.pending import Warm, read_narrow, read_rows
+from andes_spark.log.pending import ModsInMemory, read_narrow, read_rows
 from andes_spark.model.results import MergeCounts
 from andes_spark.run.executor import LocalExecutor
 from andes_spark.storage.interface import Storage
@@ -51,45 +51,45 @@ def local_locator(storage: Storage, shape: TableShape, threads: int, cache: KeyC
 
 def evaluate(
     storage: Storage,
-    case: EvaluationInput,
+    inputs: EvaluationInput,
     *,
     locate: Locator,
     bounds: KeyRange | None = None,
     columns: Sequence[str] | None = None,
-    warm: Warm | None = None,
+    in_memory: ModsInMemory | None = None,
     cache: KeyCache | None = None,
 ) -> Evaluation:
     """Evaluate pending mods against the base.
 
     Args:
         storage: the table's folder.
-        case: base and pending mods.
+        inputs: base and pending mods.
         locate: locator of base rows.
         bounds: range of keys; None for all.
         columns: of the rows to return; None for all.
-        warm: mod files that are in memory.
+        in_memory: mod files that are in memory.
         cache: tombstone files in memory.
 
     Raises:
         FileDamagedError, DuplicateKeyError
     """
-    shape, pending = case.shape, case.pending
-    mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, warm=warm)
-    winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=case.watermark)
-    located, fold_located = _locate(case, winners, locate)
+    shape, pending = inputs.shape, inputs.pending
+    mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, in_memory=in_memory)
+    winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=inputs.watermark)
+    located, fold_located = _locate(inputs, winners, locate)
     tombstones = read_tombstones(
         storage,
-        case.tombstones if shape.columns.sequence else (),
+        inputs.tombstones if shape.columns.sequence else (),
         shape,
         bounds=bounds,
         keys=mods.select(shape.columns.key),
         cache=cache,
     )
     decision = decide(winners.rows, shape.columns, located=located, tombstones=tombstones)
-    decision, unchanged = _split_equal(storage, case, decision, warm)
+    decision, unchanged = _split_equal(storage, inputs, decision, in_memory)
     written = pl.concat([decision.inserted, decision.updated]).sort(WINNER)
     names = list(columns or shape.schema.names)
-    rows = read_rows(storage, pending, written, table=shape.table, columns=names, warm=warm)
+    rows = read_rows(storage, pending, written, table=shape.table, columns=names, in_memory=in_memory)
     result = Evaluation(
         rows=rows.cast(pa.schema([shape.arrow.field(name).with_nullable(True) for name in names])),
         replaced=_places(pl.concat([decision.updated, decision.deleted])),
@@ -103,10 +103,10 @@ def evaluate(
         return result
     folded = fold_rows(
         storage,
-        FoldInput(case.shape, pending, winners.folds, fold_located, tombstones, case.watermark),
-        files=case.files,
+        FoldInput(inputs.shape, pending, winners.folds, fold_located, tombstones, inputs.watermark),
+        files=inputs.files,
         columns=names,
-        warm=warm,
+        in_memory=in_memory,
     )
     return _joined(result, folded, shape)
 
@@ -124,34 +124,34 @@ def _counts(winners: Winners, decision: Decision, unchanged: int) -> MergeCounts
     )
 
 
-def _locate(case: EvaluationInput, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _locate(inputs: EvaluationInput, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Locate base rows of the winners, by row number, and of the folded keys, by number of the key."""
-    shape = case.shape
+    shape = inputs.shape
     nothing = no_located(shape.columns, winners.rows)
     fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
-    plain = winners.rows.clear() if case.erased else winners.rows
+    plain = winners.rows.clear() if inputs.erased else winners.rows
     targets = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
-    if targets.height == 0 or not case.files:
+    if targets.height == 0 or not inputs.files:
         return nothing, nothing
     # Winners and folded keys are sorted, but not together.
     at = sorted_order(targets, shape.columns.key) if fold_keys.height else None
     ordered = targets if at is None else targets[at]
-    keys = key_lookup(ordered, shape, every_sequence=bool(fold_keys.height or case.pending.truncates))
-    located = concat_located(locate(_files_with(case, ordered), keys), shape, ordered)
+    keys = key_lookup(ordered, shape, every_sequence=bool(fold_keys.height or inputs.pending.truncates))
+    located = concat_located(locate(_files_with(inputs, ordered), keys), shape, ordered)
     if at is not None:
         located = located.with_columns(pl.Series(WINNER, at[located[WINNER].to_numpy()], pl.Int64))
     folds = located.filter(pl.col(WINNER) >= plain.height).with_columns(pl.col(WINNER) - plain.height)
     rows = located.filter(pl.col(WINNER) < plain.height)
-    if case.pending.truncates and shape.columns.sequence:
-        rows = rows.filter(_outlive(shape, case.new_watermark))
+    if inputs.pending.truncates and shape.columns.sequence:
+        rows = rows.filter(_outlive(shape, inputs.new_watermark))
     return rows, folds
 
 
-def _files_with(case: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
+def _files_with(inputs: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
     """Select the files of the base that may hold some of the keys."""
-    table = keys.select(case.shape.columns.key).to_arrow()
-    positions = candidates((file.file for file in case.files), case.shape.schema, case.shape.partition_by, table)
-    return [case.files[position] for position in positions]
+    table = keys.select(inputs.shape.columns.key).to_arrow()
+    positions = candidates((file.file for file in inputs.files), inputs.shape.schema, inputs.shape.partition_by, table)
+    return [inputs.files[position] for position in positions]
 
 
 def _outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
@@ -163,15 +163,19 @@ def _outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
 
 
 def _split_equal(
-    storage: Storage, case: EvaluationInput, decision: Decision, warm: Warm | None
+    storage: Storage, inputs: EvaluationInput, decision: Decision, in_memory: ModsInMemory | None
 ) -> tuple[Decision, int]:
     """Move upserts at their base row's sequence to the updated ones, unless all columns are equal."""
     if decision.equal.height == 0:
         return decision, 0
-    names = list(case.shape.schema.names)
-    new_rows = read_rows(storage, case.pending, decision.equal, table=case.shape.table, columns=names, warm=warm)
-    old_rows = base_rows(storage, case.shape, case.files, decision.equal, names)
-    differs = (content_hashes(new_rows, case.shape.schema) != content_hashes(old_rows, case.shape.schema)).any(axis=1)
+    names = list(inputs.shape.schema.names)
+    new_rows = read_rows(
+        storage, inputs.pending, decision.equal, table=inputs.shape.table, columns=names, in_memory=in_memory
+    )
+    old_rows = base_rows(storage, inputs.shape, inputs.files, decision.equal, names)
+    differs = (content_hashes(new_rows, inputs.shape.schema) != content_hashes(old_rows, inputs.shape.schema)).any(
+        axis=1
+    )
     changed = decision.equal.filter(pl.Series(differs))
     updated = pl.concat([decision.updated, changed])
     return replace(decision, updated=updated), decision.equal.height - changed.height

@@ -109,25 +109,25 @@ class Snapshot:
     Attributes:
         version: of the log.
         base: newest state of the base that holds no later version.
-        case: base and pending mods, input of an evaluation.
+        inputs: base and pending mods, input of an evaluation.
     """
 
     version: int
     base: BaseSnapshot
-    case: EvaluationInput
+    inputs: EvaluationInput
 
     def __repr__(self) -> str:
-        pending = f"{self.case.pending.rows} pending mods"
+        pending = f"{self.inputs.pending.rows} pending mods"
         return f"<Snapshot: version {self.version}, Delta version {self.base.version}, {pending}>"
 
     @property
     def merged(self) -> bool:
         """Whether the base alone is the snapshot."""
-        pending = self.case.pending
+        pending = self.inputs.pending
         return pending.rows == 0 and not pending.truncates
 
 
-def case_of(base: BaseSnapshot, pending: Pending, shape: TableShape) -> EvaluationInput:
+def evaluation_input(base: BaseSnapshot, pending: Pending, shape: TableShape) -> EvaluationInput:
     """Build the input of an evaluation from a base and pending mods."""
     return EvaluationInput(
         shape,

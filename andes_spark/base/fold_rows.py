@@ -18,7 +18,7 @@ from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
 from andes_spark.law.order import dense_ranks
 from andes_spark.law.presence import present_matrix
 from andes_spark.law.rows import Reason, content_hashes
-from andes_spark.log.pending import Pending, Warm, read_mods
+from andes_spark.log.pending import ModsInMemory, Pending, read_mods
 from andes_spark.model.mod import OP, Op
 from andes_spark.model.results import MergeCounts
 from andes_spark.schema.arrow_types import whole
@@ -62,31 +62,31 @@ class _Keys:
 
 def fold_rows(
     storage: Storage,
-    case: FoldInput,
+    inputs: FoldInput,
     *,
     files: Iterable[NumberedFile],
     columns: Sequence[str],
-    warm: Warm | None,
+    in_memory: ModsInMemory | None,
 ) -> Evaluation:
     """Fold the mods of keys with a partial mod.
 
     Args:
         storage: the table's folder.
-        case: mods, base rows and tombstones.
+        inputs: mods, base rows and tombstones.
         files: of the base, with the numbers that ``located`` uses.
         columns: of the rows to return.
-        warm: mod files that are in memory.
+        in_memory: mod files that are in memory.
     """
-    shape = case.shape
-    mods = case.mods.with_columns(_key_numbers(case.mods, shape))
+    shape = inputs.shape
+    mods = inputs.mods.with_columns(_key_numbers(inputs.mods, shape))
     names = list(shape.schema.names)
-    whole = read_mods(storage, case.pending, mods, table=shape.table, columns=names, warm=warm)
-    old_rows = base_rows(storage, shape, files, case.located, names)
+    whole = read_mods(storage, inputs.pending, mods, table=shape.table, columns=names, in_memory=in_memory)
+    old_rows = base_rows(storage, shape, files, inputs.located, names)
     sources = pa.concat_tables([whole.select(names), old_rows], promote_options="permissive")
-    keys = _chains(case, mods, whole, mods.height)
+    keys = _chains(inputs, mods, whole, mods.height)
     folded = fold(keys.chain, keys.start, required=shape.required)
     same = _unchanged(folded, keys.start, sources, shape)
-    return _evaluation(case, mods, keys, folded, same, sources, columns)
+    return _evaluation(inputs, mods, keys, folded, same, sources, columns)
 
 
 def _key_numbers(mods: pl.DataFrame, shape: TableShape) -> pl.Series:
@@ -98,18 +98,18 @@ def _key_numbers(mods: pl.DataFrame, shape: TableShape) -> pl.Series:
     return (starts[_KEY].cast(pl.Int64).cum_sum() - 1).alias(_KEY)
 
 
-def _chains(case: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset: int) -> _Keys:
-    shape = case.shape
+def _chains(inputs: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset: int) -> _Keys:
+    shape = inputs.shape
     width, count = len(shape.schema), mods[_KEY].n_unique()
     present = present_matrix(whole, width)
     if present is None:
         present = np.ones((mods.height, width), np.bool_)
-    ranks = _ranks(case, mods, count)
-    truncates = len(case.pending.truncates)
+    ranks = _ranks(inputs, mods, count)
+    truncates = len(inputs.pending.truncates)
     all_keys = np.arange(count)
     key = np.concatenate([mods[_KEY].to_numpy(), np.repeat(all_keys, truncates)])
     version = np.concatenate(
-        [mods[VERSION].to_numpy(), np.tile([truncate.version for truncate in case.pending.truncates], count)]
+        [mods[VERSION].to_numpy(), np.tile([truncate.version for truncate in inputs.pending.truncates], count)]
     ).astype(np.int64)
     rank = np.concatenate([ranks.mods, np.tile(ranks.truncates, count)]).astype(np.int64)
     op = np.concatenate([mods[OP].to_numpy(), np.full(truncates * count, Op.TRUNCATE)]).astype(np.int64)
@@ -125,7 +125,7 @@ def _chains(case: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset: i
     )
     exists = np.zeros(count, np.bool_)
     source = np.full(count, NONE, np.int64)
-    located = case.located[WINNER].to_numpy()
+    located = inputs.located[WINNER].to_numpy()
     exists[located] = True
     source[located] = base_offset + np.arange(len(located))
     start = np.where(exists, ranks.base, ranks.graves)
@@ -143,28 +143,28 @@ class _Ranks:
     buried: npt.NDArray[np.bool_]
 
 
-def _ranks(case: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
+def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
     """Rank the sequences of all mods and rows of a fold as comparable numbers."""
-    columns = case.shape.columns
+    columns = inputs.shape.columns
     if not columns.sequence:
         # A truncate precedes the other mods of its version; the base precedes all pending versions.
         return _Ranks(
             mods=mods[VERSION].to_numpy() * 2 + 1,
             base=np.zeros(count, np.int64),
             graves=np.full(count, NONE, np.int64),
-            truncates=np.array([truncate.version * 2 for truncate in case.pending.truncates], np.int64),
+            truncates=np.array([truncate.version * 2 for truncate in inputs.pending.truncates], np.int64),
             buried=np.zeros(count, np.bool_),
         )
     names = list(columns.sequence)
     schema = mods.select(names).schema
     base = pl.DataFrame({_KEY: np.arange(count)}).join(
-        case.located.rename({WINNER: _KEY}), on=_KEY, how="left", maintain_order="left"
+        inputs.located.rename({WINNER: _KEY}), on=_KEY, how="left", maintain_order="left"
     )
     first = mods.unique(subset=_KEY, keep="first", maintain_order=True).select(*columns.key)
-    graves = first.join(case.tombstones, on=columns.key, how="left", maintain_order="left")
-    marks = [list(truncate.sequence) for truncate in case.pending.truncates]
-    if case.watermark is not None:
-        marks.append(list(case.watermark))
+    graves = first.join(inputs.tombstones, on=columns.key, how="left", maintain_order="left")
+    marks = [list(truncate.sequence) for truncate in inputs.pending.truncates]
+    if inputs.watermark is not None:
+        marks.append(list(inputs.watermark))
     mark_rows = pl.DataFrame(marks, schema=dict(schema), orient="row") if marks else pl.DataFrame(schema=schema)
     mod_ranks, base_ranks, grave_ranks, mark_ranks = dense_ranks(
         [
@@ -174,12 +174,12 @@ def _ranks(case: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
             mark_rows,
         ]
     )
-    watermark = mark_ranks[-1] if case.watermark is not None else NONE
+    watermark = mark_ranks[-1] if inputs.watermark is not None else NONE
     return _Ranks(
         mods=mod_ranks,
         base=base_ranks,
         graves=np.maximum(grave_ranks, watermark),
-        truncates=mark_ranks[: len(case.pending.truncates)],
+        truncates=mark_ranks[: len(inputs.pending.truncates)],
         buried=grave_ranks != NONE,
     )
 
@@ -220,7 +220,7 @@ def _gather(folded: Folded, keys: Ints, sources: pa.Table, shape: TableShape, co
 
 
 def _evaluation(
-    case: FoldInput,
+    inputs: FoldInput,
     mods: pl.DataFrame,
     keys: _Keys,
     folded: Folded,
@@ -238,10 +238,10 @@ def _evaluation(
     gone = start.exists & (changed | ~folded.exists)
     narrow = _narrow(mods, chain, folded)
     return Evaluation(
-        rows=_gather(folded, written, sources, case.shape, columns),
-        replaced=case.located.filter(pl.Series(gone[case.located[WINNER].to_numpy()])).select(BASE_FILE, BASE_ROW),
-        deleted=narrow[graves].select(case.shape.columns.narrow),
-        cleared=narrow[np.flatnonzero(folded.exists & keys.buried & took)].select(case.shape.columns.narrow),
+        rows=_gather(folded, written, sources, inputs.shape, columns),
+        replaced=inputs.located.filter(pl.Series(gone[inputs.located[WINNER].to_numpy()])).select(BASE_FILE, BASE_ROW),
+        deleted=narrow[graves].select(inputs.shape.columns.narrow),
+        cleared=narrow[np.flatnonzero(folded.exists & keys.buried & took)].select(inputs.shape.columns.narrow),
         quarantined=_quarantined(mods, chain, folded),
         counts=_counts(chain, folded, start, same, last_op, took, keys.truncate_rank),
     )

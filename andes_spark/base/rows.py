@@ -92,7 +92,7 @@ class RowWriter:
             storage,
             path,
             rows,
-            with_field_ids(self.shape.versions.wanted, rows.schema),
+            with_field_ids(self.shape.versions.current, rows.schema),
             sorted_by=self.shape.columns.key,
             marked=self.shape.columns.narrow,
             statistics=footer_columns(rows.schema, nan_free),

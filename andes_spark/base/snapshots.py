@@ -58,7 +58,7 @@ class _ColdAnswers:
 
 
 @dataclass(frozen=True)
-class _WarmAnswers:
+class _NewerAnswers:
     """Answers under way: the entry after a version, and that version's own where it was not read back yet."""
 
     version: int
@@ -66,7 +66,7 @@ class _WarmAnswers:
     unread: Asked[Commit | None] | None
 
 
-_Answers = _ColdAnswers | _WarmAnswers
+_Answers = _ColdAnswers | _NewerAnswers
 
 
 class Base:
@@ -100,10 +100,10 @@ class Base:
         else:
             version = self._state.version
             unread = None if self._unread is None else ask(read_commit, storage, version)
-            self._asked = _WarmAnswers(version, ask(read_commit, storage, version + 1), unread)
+            self._asked = _NewerAnswers(version, ask(read_commit, storage, version + 1), unread)
 
     def snapshot(self) -> BaseSnapshot:
-        """The newest state of the base that holds the log's rows and nothing else; a warm call takes one round.
+        """Newest state of the base with the rows of the log alone; one round of requests from a state in memory.
 
         Raises:
             UnsupportedTableError: a feature that keeps this library from reading the base, with no state before it.
@@ -166,8 +166,8 @@ class Base:
         state = self._state
         if state is None:
             return load_state(self._storage)
-        fits = isinstance(asked, _WarmAnswers) and asked.version == state.version
-        answers = asked if isinstance(asked, _WarmAnswers) and fits else None
+        fits = isinstance(asked, _NewerAnswers) and asked.version == state.version
+        answers = asked if isinstance(asked, _NewerAnswers) and fits else None
         if self._unread is not None:
             unread = answers.unread if answers is not None else None
             self._check_unread(read_commit(self._storage, state.version) if unread is None else unread.result())

@@ -166,7 +166,7 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int
         storage,
         path,
         table,
-        stored_schema(shape.versions.wanted, schema),
+        stored_schema(shape.versions.current, schema),
         sorted_by=shape.columns.key,
         marked=shape.columns.narrow,
     )
@@ -178,7 +178,7 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int
         sha256=written.sha256,
         footer=written.footer,
         arrow_bytes=arrow_bytes(table),
-        schema_id=shape.versions.current,
+        schema_id=shape.versions.current_id,
         keys=key_range(table, shape.columns.key),
         low_sequence=low,
         high_sequence=high,

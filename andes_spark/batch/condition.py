@@ -90,12 +90,12 @@ class _Text:
         names = self.columns(rows.column_names)
         expression = self._bound(rows.schema, names, is_condition=is_condition).polars
         option = self.text.source.option
-        columns = {name: _own_type(option, name, rows[name]) for name in dict.fromkeys(names.found.values())}
+        columns = {name: _own_type(option, name, rows[name]) for name in dict.fromkeys(names.columns.values())}
         return _evaluated(option, columns, expression, rows.num_rows)
 
     def _bound(self, schema: pa.Schema, names: Names, *, is_condition: bool) -> Bound:
         option = self.text.source.option
-        types = {name: _type_of(option, schema.field(name)) for name in names.found.values()}
+        types = {name: _type_of(option, schema.field(name)) for name in names.columns.values()}
         return self.text.bind(names, types, is_condition=is_condition)
 
 
@@ -114,7 +114,7 @@ class _Expression:
         return _as_answers(self.option, self.values(rows))
 
     def values(self, rows: pa.Table) -> pl.Series:
-        names = self.columns(rows.column_names).found
+        names = self.columns(rows.column_names).columns
         columns = {name: _with_doubles(self.option, column, rows[column]) for name, column in names.items()}
         return _evaluated(self.option, columns, self.expression, rows.num_rows)
 

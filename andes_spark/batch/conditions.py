@@ -64,7 +64,7 @@ class Conditions:
 
     def columns(self, available: Collection[str]) -> set[str]:
         """Return the available columns that the conditions use."""
-        return {name for condition in self.present for name in condition.columns(available).found.values()}
+        return {name for condition in self.present for name in condition.columns(available).columns.values()}
 
     def evaluate(self, table: pa.Table) -> pa.Array:
         """Return the operation of each row, int8: one of ``Op``, or ``UNKNOWN_OP``.

@@ -29,7 +29,7 @@ def digest_as(storage: Storage, batch: Part, plan: BatchPlan, schemas: SchemaVer
     Returns:
         None if the batch has values that the earlier schema cannot hold.
     """
-    written, earlier = schemas.wanted, schemas.by_id.get(schema_id)
+    written, earlier = schemas.current, schemas.by_id.get(schema_id)
     if earlier is None:
         return None
     total = Digest()

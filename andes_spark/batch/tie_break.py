@@ -32,7 +32,9 @@ class TieBreak:
             column
             for value in self.values
             for column in (
-                [resolve(value, names)] if _is_column(value, names) else _condition(value).columns(names).found.values()
+                [resolve(value, names)]
+                if _is_column(value, names)
+                else _condition(value).columns(names).columns.values()
             )
         }
 

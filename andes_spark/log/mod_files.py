@@ -193,14 +193,14 @@ def read_as(
         FileDamagedError: a page checksum is wrong, or a column is missing.
     """
     written = schema_of(entry, schemas, table=table)
-    if written.id == schemas.current:
+    if written.id == schemas.current_id:
         return read_columns(file, entry, table=table, columns=columns, row_groups=row_groups)
     names = [name for name in columns if name not in (OP, PRESENT)]
-    stored = [name for name in sources(written, schemas.wanted, names).values() if name is not None]
+    stored = [name for name in sources(written, schemas.current, names).values() if name is not None]
     # The operation is always read: it gives the number of rows.
     extra = {OP, *columns} - set(names)
     data = read_columns(file, entry, table=table, columns=[*stored, *sorted(extra)], row_groups=row_groups)
-    return adapt_rows(data, written, schemas.wanted, columns)
+    return adapt_rows(data, written, schemas.current, columns)
 
 
 def schema_of(entry: Entry | SideFile, schemas: SchemaVersions, *, table: str) -> SchemaVersion:

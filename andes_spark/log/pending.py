@@ -24,8 +24,8 @@ from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.interface import Storage
 
 Ints = npt.NDArray[np.int64]
-Warm = Mapping[str, pa.Table]
-"""Mod files in memory, by path, with the schema that they were written with."""
+ModsInMemory = Mapping[str, pa.Table]
+"""Rows of mod files that this process has just written, by path, in the schema of the file."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Pending:
             return read_columns(file, entry, table=table, columns=columns, row_groups=row_groups)
         return read_as(file, entry, table=table, schemas=self.schemas, columns=columns, row_groups=row_groups)
 
-    def in_memory(self, entry: Entry, rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
-        """Columns of a mod file in memory, in the schema of the read."""
+    def adapt(self, entry: Entry, rows: pa.Table, columns: Sequence[str], table: str) -> pa.Table:
+        """Convert columns of a mod file that is in memory to the schema of the read."""
         if self.schemas is None:
             return rows.select(list(columns))
-        return adapt_rows(rows, schema_of(entry, self.schemas, table=table), self.schemas.wanted, columns)
+        return adapt_rows(rows, schema_of(entry, self.schemas, table=table), self.schemas.current, columns)
 
     @property
     def rows(self) -> int:
@@ -139,7 +139,7 @@ class _Interpreter:
 
     def __init__(self, schemas: SchemaVersions, columns: KeyColumns) -> None:
         self._schemas = schemas
-        self._schema = schemas.wanted.schema.to_arrow()
+        self._schema = schemas.current.schema.to_arrow()
         self._columns = columns
         self._files: list[PendingFile] = []
         self._truncates: list[TruncateEvent] = []
@@ -185,7 +185,7 @@ def read_narrow(
     *,
     table: str,
     bounds: KeyRange | None = None,
-    warm: Warm | None = None,
+    in_memory: ModsInMemory | None = None,
 ) -> pl.DataFrame:
     """Read key, sequence and operation of all upserts and deletes, or of those within bounds.
 
@@ -198,7 +198,7 @@ def read_narrow(
     frames = []
     for number, file in enumerate(pending.files):
         if file.entry.upserts + file.entry.deletes:
-            frames.append(_narrow(storage, pending, number, columns, table, bounds, warm or {}))
+            frames.append(_narrow(storage, pending, number, columns, table, bounds, in_memory or {}))
     if not frames:
         raise ValueError("no mods to read")
     return pl.concat(frames)
@@ -211,14 +211,14 @@ def _narrow(
     columns: KeyColumns,
     table: str,
     bounds: KeyRange | None,
-    warm: Warm,
+    in_memory: ModsInMemory,
 ) -> pl.DataFrame:
     file = pending.files[number]
     entry = file.entry
     names = [*columns.narrow, OP, *([PRESENT] if entry.partial else [])]
-    rows_in_memory = warm.get(entry.path)
+    rows_in_memory = in_memory.get(entry.path)
     if rows_in_memory is not None:
-        data, rows = pending.in_memory(entry, rows_in_memory, names, table), np.arange(rows_in_memory.num_rows)
+        data, rows = pending.adapt(entry, rows_in_memory, names, table), np.arange(rows_in_memory.num_rows)
     else:
         opened = open_entry(storage, entry, table=table)
         groups = list(range(opened.num_row_groups)) if bounds is None else bounds.row_groups(opened)
@@ -254,7 +254,7 @@ def read_rows(
     *,
     table: str,
     columns: Sequence[str],
-    warm: Warm | None = None,
+    in_memory: ModsInMemory | None = None,
 ) -> pa.Table:
     """Read whole mods: the rows at FILE and ROW of ``picks``, in its order. No picks: no rows of file 0.
 
@@ -266,9 +266,9 @@ def read_rows(
     for number in np.unique(files) if len(files) else [0]:
         places = np.flatnonzero(files == number)
         entry = pending.files[number].entry
-        rows_in_memory = (warm or {}).get(entry.path)
+        rows_in_memory = (in_memory or {}).get(entry.path)
         if rows_in_memory is not None:
-            parts.append(take(pending.in_memory(entry, rows_in_memory, columns, table), rows[places]))
+            parts.append(take(pending.adapt(entry, rows_in_memory, columns, table), rows[places]))
         else:
             opened = open_entry(storage, entry, table=table)
             parts.append(_take_rows(opened, pending, entry, rows[places], table, columns))
@@ -285,7 +285,7 @@ def read_mods(
     *,
     table: str,
     columns: Sequence[str],
-    warm: Warm | None = None,
+    in_memory: ModsInMemory | None = None,
 ) -> pa.Table:
     """As :func:`read_rows`, with ``_andes_present`` behind the columns, NULL where files have none."""
     parts, order = [], []
@@ -293,7 +293,7 @@ def read_mods(
     for number in np.unique(numbers):
         places = np.flatnonzero(numbers == number)
         names = [*columns, *([PRESENT] if pending.files[number].entry.partial else [])]
-        part = read_rows(storage, pending, picks[places], table=table, columns=names, warm=warm)
+        part = read_rows(storage, pending, picks[places], table=table, columns=names, in_memory=in_memory)
         if PRESENT not in part.column_names:
             part = part.append_column(PRESENT, pa.nulls(part.num_rows, pa.binary()))
         parts.append(part)

@@ -71,16 +71,16 @@ class SchemaVersions:
 
     Attributes:
         by_id: schemas by id.
-        current: id of the schema of rows that are read.
+        current_id: id of the schema of rows that are read.
     """
 
     by_id: Mapping[int, SchemaVersion]
-    current: int
+    current_id: int
 
     @property
-    def wanted(self) -> SchemaVersion:
+    def current(self) -> SchemaVersion:
         """The schema of rows that are read."""
-        return self.by_id[self.current]
+        return self.by_id[self.current_id]
 
 
 def one_version(schema: Schema) -> SchemaVersions:

@@ -156,7 +156,7 @@ def _bound(option: str, condition: str, fields: Mapping[str, Any], *, is_conditi
             option=option,
             column=min(names.missing),
         )
-    types = {name: _type_of(option, name, fields[name]) for name in names.found.values()}
+    types = {name: _type_of(option, name, fields[name]) for name in names.columns.values()}
     return text.bind(names, types, is_condition=is_condition)
 
 

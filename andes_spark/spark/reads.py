@@ -51,23 +51,23 @@ class Overlay:
 
     Attributes:
         storage: the table's folder.
-        case: base and pending mods.
+        inputs: base and pending mods.
         threads: for scans.
     """
 
     storage: Storage
-    case: EvaluationInput
+    inputs: EvaluationInput
     threads: int
 
     def evaluate(self, bounds: KeyRange | None, columns: Sequence[str] | None) -> Evaluation:
         """The rows that pending mods write, for all keys or those within bounds; some columns or all."""
-        locate = local_locator(self.storage, self.case.shape, self.threads)
-        return evaluate(self.storage, self.case, locate=locate, bounds=bounds, columns=columns)
+        locate = local_locator(self.storage, self.inputs.shape, self.threads)
+        return evaluate(self.storage, self.inputs, locate=locate, bounds=bounds, columns=columns)
 
     def keys(self, done: Evaluation) -> pa.Table:
         """Keys whose base rows do not count: those written and those deleted."""
-        key = list(self.case.shape.columns.key)
-        schema = pa.schema([self.case.shape.arrow.field(name) for name in key])
+        key = list(self.inputs.shape.columns.key)
+        schema = pa.schema([self.inputs.shape.arrow.field(name) for name in key])
         deleted = done.deleted.select(key).to_arrow().cast(schema)
         return pa.concat_tables([done.rows.select(key).cast(schema), deleted])
 
@@ -90,48 +90,48 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
     base = spark.read.format("delta").option("versionAsOf", snapshot.base.version).load(spark_path(storage, ""))
     if snapshot.merged:
         return base
-    base = _truncated(base, snapshot.case)
-    if snapshot.case.pending.rows == 0:
+    base = _truncated(base, snapshot.inputs)
+    if snapshot.inputs.pending.rows == 0:
         return base
-    overlay = Overlay(storage, _where_late(snapshot.case), settings.threads)
-    sizes = estimate(snapshot.case)
+    overlay = Overlay(storage, _where_late(snapshot.inputs), settings.threads)
+    sizes = estimate(snapshot.inputs)
     if sizes.mods + sizes.narrow <= settings.byte_budget:
         return _here(executor, overlay, base)
     return _in_tasks(executor, overlay, base, sizes.mods + sizes.narrow)
 
 
-def _where_late(case: EvaluationInput) -> EvaluationInput:
-    """The case with only those base files in which a pending winner could be late."""
-    sequence = case.shape.columns.sequence
-    folds = any(file.entry.partial for file in case.pending.files)
+def _where_late(inputs: EvaluationInput) -> EvaluationInput:
+    """The input with only those base files in which a pending winner could be late."""
+    sequence = inputs.shape.columns.sequence
+    folds = any(file.entry.partial for file in inputs.pending.files)
     if folds:
-        return case
+        return inputs
     if not sequence:
-        return replace(case, files=())
-    lowest = [file.entry.low_sequence for file in case.pending.files if file.entry.rows > file.entry.truncates]
+        return replace(inputs, files=())
+    lowest = [file.entry.low_sequence for file in inputs.pending.files if file.entry.rows > file.entry.truncates]
     if any(values is None for values in lowest):
-        return case
-    kind = case.shape.arrow.field(sequence[0]).type
-    type_ = case.shape.schema.field(sequence[0]).type
+        return inputs
+    kind = inputs.shape.arrow.field(sequence[0]).type
+    type_ = inputs.shape.schema.field(sequence[0]).type
     bound: Any = min(unscaled(values[0], kind) for values in lowest if values)
     kept = []
-    for file in case.files:
+    for file in inputs.files:
         _, high = column_range(file.file.stats, sequence[0], type_)
         if high is None or high >= bound:
             kept.append(file)
-    return replace(case, files=tuple(kept))
+    return replace(inputs, files=tuple(kept))
 
 
-def _truncated(base: DataFrame, case: EvaluationInput) -> DataFrame:
+def _truncated(base: DataFrame, inputs: EvaluationInput) -> DataFrame:
     """The base without rows at or below a pending truncate."""
     from pyspark.sql import functions as F
 
-    if case.erased:
+    if inputs.erased:
         return base.where(F.lit(False))
-    mark = case.new_watermark
-    if not case.pending.truncates or mark is None:
+    mark = inputs.new_watermark
+    if not inputs.pending.truncates or mark is None:
         return base
-    names = case.shape.columns.sequence
+    names = inputs.shape.columns.sequence
     above = F.lit(False)
     for name, value in zip(reversed(names), reversed(mark), strict=True):
         column = base[escaped(name)]
@@ -145,8 +145,8 @@ def _truncated(base: DataFrame, case: EvaluationInput) -> DataFrame:
 
 def _here(executor: SparkExecutor, overlay: Overlay, base: DataFrame) -> DataFrame:
     """A base under pending mods whose keys and rows are decided in this process."""
-    shape = overlay.case.shape
-    few = overlay.case.pending.rows <= LOCAL_ROWS
+    shape = overlay.inputs.shape
+    few = overlay.inputs.pending.rows <= LOCAL_ROWS
     done = overlay.evaluate(None, None if few else shape.columns.key)
     kept = _without(executor, overlay, base, overlay.keys(done))
     if done.picks is not None and done.picks.height > LOCAL_ROWS:
@@ -174,7 +174,7 @@ def _without_keys(base: DataFrame, keys: DataFrame) -> DataFrame:
 
 def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> DataFrame:
     """Rows that tasks read from files of mods: faster than handing them over from here when they are many."""
-    storage, pending, shape = overlay.storage, overlay.case.pending, overlay.case.shape
+    storage, pending, shape = overlay.storage, overlay.inputs.pending, overlay.inputs.shape
     names, table, tasks = list(shape.schema.names), shape.table, executor.slots
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -228,17 +228,17 @@ def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
 
     fields = [
         {**field, "type": json.loads(json.dumps(field["type"]), object_hook=relaxed)}
-        for field in json.loads(overlay.case.shape.schema.select(names).to_json())["fields"]
+        for field in json.loads(overlay.inputs.shape.schema.select(names).to_json())["fields"]
     ]
     return StructType.fromJson({"type": "struct", "fields": fields})
 
 
 def _in_tasks(executor: SparkExecutor, overlay: Overlay, base: DataFrame, size: int) -> DataFrame:
     """A base under pending mods whose keys and rows are decided by tasks, a range of keys each, when evaluated."""
-    shape = overlay.case.shape
+    shape = overlay.inputs.shape
     buckets = max(executor.slots, -(-size // BUCKET_BYTES))
     bounds = bucket_bounds(
-        overlay.storage, overlay.case.pending, shape.columns, shape.arrow, buckets, table=shape.table
+        overlay.storage, overlay.inputs.pending, shape.columns, shape.arrow, buckets, table=shape.table
     )
     numbers = executor.spark.range(0, len(bounds), 1, len(bounds))
     frames = []

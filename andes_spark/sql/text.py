@@ -23,11 +23,11 @@ class Names:
     """Columns used by a text.
 
     Attributes:
-        found: names of columns, by the names in the text.
+        columns: names of columns, by the names in the text.
         missing: names in the text without a column.
     """
 
-    found: Mapping[str, str]
+    columns: Mapping[str, str]
     missing: tuple[str, ...]
 
 
@@ -111,8 +111,8 @@ class SqlText:
         Raises:
             OptionError: not a condition, or evaluated differently by engines; ``option``, ``value``.
         """
-        used = {column: types[column] for column in names.found.values()}
-        return _bound(self, tuple(names.found.items()), tuple(used.items()), is_condition)
+        used = {column: types[column] for column in names.columns.values()}
+        return _bound(self, tuple(names.columns.items()), tuple(used.items()), is_condition)
 
     def __hash__(self) -> int:
         return hash(self.source)

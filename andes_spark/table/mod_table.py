@@ -376,7 +376,7 @@ class ModTable:
         Holds the whole result in memory; ``to_batches`` does not.
 
         Args:
-            columns: names of the columns wanted; None for all.
+            columns: names of columns; None for all.
             filter: SQL expression, or a polars expression. Files that can hold no such row,
                 by the base's statistics, are not read.
             version: None for the newest.

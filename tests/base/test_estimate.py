@@ -23,7 +23,7 @@ def test_rows_that_compress_well_are_estimated_by_what_they_take_in_memory() -> 
     (entry,) = mods_of(table.manifest(1).events)
     assert entry.bytes * 40 < in_memory, "the file says little of it"
     assert 0.9 * in_memory < entry.arrow_bytes < 1.2 * in_memory
-    sizes = estimate(pin(table._open_table, None).case)
+    sizes = estimate(pin(table._open_table, None).inputs)
     assert 0.9 * in_memory < sizes.mods < 1.2 * in_memory
 
 

@@ -85,7 +85,7 @@ def test_a_name_that_was_given_again_is_another_column() -> None:
 
 def test_field_ids_are_in_files_at_every_depth(tmp_path) -> None:
     assert first_ids(OLD.schema) == OLD.field_ids
-    version = one_version(OLD.schema).wanted
+    version = one_version(OLD.schema).current
     schema = with_field_ids(version, OLD.schema.to_arrow().append(pa.field("_andes_op", pa.int8())))
     rows = [{**row, "d": None, "_andes_op": 0} for row in ROWS]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "f.parquet")

@@ -375,9 +375,9 @@ def test_columns_are_found_by_their_names_else_by_case_where_one_can_be_meant() 
     text = SqlText.read("filter", "a = 1 AND B = 1 AND c = 1 AND d.e = 1 AND a = 2")
     assert text.names == ("a", "B", "c", "d")
     names = text.resolve(["a", "A", "b", "C", "c", "D"])
-    assert (names.found, names.missing) == ({"a": "a", "B": "b", "c": "c", "d": "D"}, ())
+    assert (names.columns, names.missing) == ({"a": "a", "B": "b", "c": "c", "d": "D"}, ())
     assert text.resolve(["A", "b", "D", "É"]).missing == ("c",)
-    assert SqlText.read("filter", "x = 1").resolve(["X", "x "]).found == {"x": "X"}
+    assert SqlText.read("filter", "x = 1").resolve(["X", "x "]).columns == {"x": "X"}
     with pytest.raises(OptionError, match="differ only in case"):
         SqlText.read("filter", "xy = 1").resolve(["Xy", "xY"])
 

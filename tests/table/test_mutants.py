@@ -114,7 +114,7 @@ def unpinned_read(patch: Patch) -> None:
             return snapshot
         context.storage.find(HINT)  # the moment in between
         files = context.base.snapshot().state.files
-        return replace(snapshot, case=replace(snapshot.case, files=numbered_files(files)))
+        return replace(snapshot, inputs=replace(snapshot.inputs, files=numbered_files(files)))
 
     patch.setattr(read, "pin", pin)
 

@@ -26,7 +26,7 @@ from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above
 from andes_spark.log.mod_files import arrow_bytes, new_path, read_entry
-from andes_spark.log.pending import Warm
+from andes_spark.log.pending import ModsInMemory
 from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts
 from andes_spark.schema.versions import numbered
@@ -67,14 +67,14 @@ class BucketJob:
 
     Attributes:
         storage: the table's folder.
-        case: base and pending mods.
+        inputs: base and pending mods.
         writer: of new rows.
         version: that the merge goes up to.
         threads: for the scan of base files.
     """
 
     storage: Storage
-    case: EvaluationInput
+    inputs: EvaluationInput
     writer: RowWriter
     version: int
     threads: int
@@ -82,7 +82,7 @@ class BucketJob:
     def __call__(self, bounds: KeyRange | None) -> BucketResult:
         """Run in a task, or for one bucket of several in the process."""
         before = self.storage.counts.snapshot()
-        result = self.run(bounds, local_locator(self.storage, self.case.shape, self.threads), None)
+        result = self.run(bounds, local_locator(self.storage, self.inputs.shape, self.threads), None)
         return BucketResult(
             adds=result.adds,
             deleted=result.deleted,
@@ -93,17 +93,17 @@ class BucketJob:
         )
 
     def run(
-        self, bounds: KeyRange | None, locate: Locator, warm: Warm | None, cache: KeyCache | None = None
+        self, bounds: KeyRange | None, locate: Locator, in_memory: ModsInMemory | None, cache: KeyCache | None = None
     ) -> BucketResult:
         """Run with a locator, and with files of mods and of tombstones that are in memory."""
-        case = self.case
-        done = evaluate(self.storage, case, locate=locate, bounds=bounds, warm=warm, cache=cache)
+        inputs = self.inputs
+        done = evaluate(self.storage, inputs, locate=locate, bounds=bounds, in_memory=in_memory, cache=cache)
         tombstones = None
-        if case.shape.columns.sequence:
-            tombstones = write_tombstones(self.storage, done.deleted, done.cleared, case.shape, version=self.version)
+        if inputs.shape.columns.sequence:
+            tombstones = write_tombstones(self.storage, done.deleted, done.cleared, inputs.shape, version=self.version)
         adds = tuple(self.writer.write(self.storage, done.rows))
         if cache is not None and len(adds) == 1:
-            keep_keys(cache, decode_path(adds[0]["add"]["path"]), done.rows, case.shape)
+            keep_keys(cache, decode_path(adds[0]["add"]["path"]), done.rows, inputs.shape)
         return BucketResult(
             adds=adds,
             deleted=_bitmaps(done.replaced),
@@ -115,7 +115,7 @@ class BucketJob:
     def _quarantine(self, rows: pl.DataFrame) -> SideFile | None:
         if rows.height == 0:
             return None
-        paths = [file.entry.path for file in self.case.pending.files]
+        paths = [file.entry.path for file in self.inputs.pending.files]
         table = pa.table(
             [
                 rows[VERSION].to_arrow(),
@@ -125,7 +125,7 @@ class BucketJob:
             ],
             schema=QUARANTINED_SCHEMA,
         )
-        return _write_quarantined(self.storage, table, self.version, self.case.shape.versions.current)
+        return _write_quarantined(self.storage, table, self.version, self.inputs.shape.versions.current_id)
 
 
 def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableShape, *, version: int) -> list[SideFile]:
@@ -139,7 +139,9 @@ def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableSh
     tables.insert(0, read_entry(storage, kept.pop(), table=shape.table))
     return [
         *kept,
-        _write_quarantined(storage, pa.concat_tables(tables).cast(QUARANTINED_SCHEMA), version, shape.versions.current),
+        _write_quarantined(
+            storage, pa.concat_tables(tables).cast(QUARANTINED_SCHEMA), version, shape.versions.current_id
+        ),
     ]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from andes_spark.base.evaluation import EvaluationInput, case_of
+from andes_spark.base.evaluation import EvaluationInput, evaluation_input
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
@@ -33,7 +33,7 @@ from andes_spark.delta.log import create_entry
 from andes_spark.delta.state import Commit, DataFile
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
 from andes_spark.errors import CommitUnknownError
-from andes_spark.log.pending import Pending, Warm
+from andes_spark.log.pending import ModsInMemory, Pending
 from andes_spark.model.documents import FORMAT, encode
 from andes_spark.model.merge_record import MergeRecord, merge_record_path
 from andes_spark.model.results import MergeCounts
@@ -122,7 +122,13 @@ class Merged:
 
 
 def merge_pending(
-    context: BaseContext, base: BaseSnapshot, pending: Pending, upto: Upto, *, steps: Steps, warm: Warm | None
+    context: BaseContext,
+    base: BaseSnapshot,
+    pending: Pending,
+    upto: Upto,
+    *,
+    steps: Steps,
+    in_memory: ModsInMemory | None,
 ) -> Merged | None:
     """Merge pending mods into a base, and commit.
 
@@ -133,10 +139,10 @@ def merge_pending(
         CommitUnknownError: the store does not say; nothing was cleaned up.
         AndesError: reading or writing failed; nothing is visible.
     """
-    case = case_of(base, pending, context.shape)
-    results, changes = _write(context, base, case, upto.version, steps, warm)
+    inputs = evaluation_input(base, pending, context.shape)
+    results, changes = _write(context, base, inputs, upto.version, steps, in_memory)
     with steps.step("write merge record"):
-        record = _record(context, base, case, results, upto)
+        record = _record(context, base, inputs, results, upto)
     with steps.step("commit to Delta"):
         return _commit(context, base, upto, changes, record, _counts(results, pending))
 
@@ -147,58 +153,63 @@ def rehearse(context: BaseContext, base: BaseSnapshot, pending: Pending, version
     Raises:
         Exception: what the merge would raise.
     """
-    results, changes = _write(context, base, case_of(base, pending, context.shape), version, steps, None)
+    results, changes = _write(context, base, evaluation_input(base, pending, context.shape), version, steps, None)
     drop_files(context, changes, base)
     side_files = [file for result in results for file in (result.tombstones, result.quarantined) if file is not None]
     context.storage.delete(file.path for file in side_files)
 
 
 def _write(
-    context: BaseContext, base: BaseSnapshot, case: EvaluationInput, version: int, steps: Steps, warm: Warm | None
+    context: BaseContext,
+    base: BaseSnapshot,
+    inputs: EvaluationInput,
+    version: int,
+    steps: Steps,
+    in_memory: ModsInMemory | None,
 ) -> tuple[list[BucketResult], list[Action]]:
     """What the buckets of a merge wrote, and all its changes to the files of the base."""
     writer = context.writer(base)
     with steps.step("merge rows"):
-        job = BucketJob(context.storage, case, writer, version, context.settings.threads)
-        results = run_buckets(job, context.executor, context.settings, warm=warm, cache=context.keys)
-        gone = _gone(context, case, results)
+        job = BucketJob(context.storage, inputs, writer, version, context.settings.threads)
+        results = run_buckets(job, context.executor, context.settings, in_memory=in_memory, cache=context.keys)
+        gone = _gone(context, inputs, results)
     with steps.step("write deletion vectors"):
         # The property may have been switched off since the table was created.
         marks = context.deletion_vectors and deletion_vectors_enabled(base.state)
-        changes = _mark(context, case, gone) if marks else _rewrite(context, case, gone, writer)
+        changes = _mark(context, inputs, gone) if marks else _rewrite(context, inputs, gone, writer)
     return results, [*changes, *(action for result in results for action in result.adds)]
 
 
-def _gone(context: BaseContext, case: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
+def _gone(context: BaseContext, inputs: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
     """Collect deleted rows, by number of the file."""
     rows: dict[int, BitMap64] = {}
     for result in results:
         for number, data in result.deleted.items():
             rows[number] = rows.get(number, BitMap64()) | deserialize(data)
-    if not case.pending.truncates or case.erased or case.new_watermark is None:
+    if not inputs.pending.truncates or inputs.erased or inputs.new_watermark is None:
         return rows
-    job = TruncateJob(context.storage, context.shape, case.new_watermark)
-    executor = context.executor_for(file.file for file in case.files)
-    for number, data in executor.map(job, case.files, step="find truncated rows"):
+    job = TruncateJob(context.storage, context.shape, inputs.new_watermark)
+    executor = context.executor_for(file.file for file in inputs.files)
+    for number, data in executor.map(job, inputs.files, step="find truncated rows"):
         if data:
             rows[number] = rows.get(number, BitMap64()) | deserialize(data)
     return rows
 
 
-def _whole(case: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[NumberedFile]:
+def _whole(inputs: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[NumberedFile]:
     """Select files without remaining rows."""
-    if case.erased:
-        return list(case.files)
+    if inputs.erased:
+        return list(inputs.files)
     return [
         file
-        for file in case.files
+        for file in inputs.files
         if file.number in gone and len(gone[file.number] | dead.get(file.path, BitMap64())) == file.file.num_records
     ]
 
 
-def _touched(case: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[NumberedFile]:
+def _touched(inputs: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[NumberedFile]:
     """Select files with deleted rows."""
-    return [file for file in case.files if file.number in gone]
+    return [file for file in inputs.files if file.number in gone]
 
 
 def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, BitMap64]:
@@ -210,11 +221,11 @@ def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, Bi
     return in_memory | load_vectors(context.storage, missing)
 
 
-def _mark(context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Action]:
+def _mark(context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Action]:
     """Removes and adds that mark rows as deleted."""
-    touched = _touched(case, gone)
+    touched = _touched(inputs, gone)
     dead = _dead(context, touched)
-    removed = _whole(case, gone, dead)
+    removed = _whole(inputs, gone, dead)
     now = time.time_ns() // 1_000_000
     result = [actions.remove(file.file, timestamp_ms=now) for file in removed]
     whole = {file.number for file in removed}
@@ -229,11 +240,11 @@ def _mark(context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap
 
 
 def _rewrite(
-    context: BaseContext, case: EvaluationInput, gone: Mapping[int, BitMap64], writer: RowWriter
+    context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64], writer: RowWriter
 ) -> list[Action]:
     """Removes of touched files, and adds of files with the rows that they keep."""
-    touched = _touched(case, gone)
-    removed = _whole(case, gone, _dead(context, touched))
+    touched = _touched(inputs, gone)
+    removed = _whole(inputs, gone, _dead(context, touched))
     whole = {file.number for file in removed}
     now = time.time_ns() // 1_000_000
     parts = [(file, gone[file.number]) for file in touched if file.number not in whole]
@@ -248,10 +259,10 @@ def _rewrite(
 
 
 def _record(
-    context: BaseContext, base: BaseSnapshot, case: EvaluationInput, results: Iterable[BucketResult], upto: Upto
+    context: BaseContext, base: BaseSnapshot, inputs: EvaluationInput, results: Iterable[BucketResult], upto: Upto
 ) -> MergeRecord:
     """Create the merge record of a version, or take the one that another merge has made."""
-    watermark = case.new_watermark
+    watermark = inputs.new_watermark
     new_tombstones = [result.tombstones for result in results if result.tombstones is not None]
     tombstones = fold_files(
         context.storage,

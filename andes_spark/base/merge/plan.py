@@ -21,7 +21,7 @@ from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.match import KeyLookup
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, LocateJob
-from andes_spark.log.pending import Warm
+from andes_spark.log.pending import ModsInMemory
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.run.executor import Executor
 from andes_spark.settings import MIB, Settings
@@ -41,19 +41,19 @@ class Sizes:
     scan: int
 
 
-def estimate(case: EvaluationInput) -> Sizes:
+def estimate(inputs: EvaluationInput) -> Sizes:
     """Estimate what a merge has to hold, from manifests and the Delta log alone."""
-    narrow = row_width(case.shape.arrow, case.shape.columns.narrow)
-    rows = sum(file.file.num_records or 0 for file in case.files)
+    narrow = row_width(inputs.shape.arrow, inputs.shape.columns.narrow)
+    rows = sum(file.file.num_records or 0 for file in inputs.files)
     return Sizes(
-        mods=case.pending.arrow_bytes,
-        narrow=case.pending.rows * (narrow + _PLACE_BYTES),
+        mods=inputs.pending.arrow_bytes,
+        narrow=inputs.pending.rows * (narrow + _PLACE_BYTES),
         scan=rows * narrow,
     )
 
 
 def run_buckets(
-    job: BucketJob, executor: Executor, settings: Settings, *, warm: Warm | None, cache: KeyCache
+    job: BucketJob, executor: Executor, settings: Settings, *, in_memory: ModsInMemory | None, cache: KeyCache
 ) -> list[BucketResult]:
     """Evaluate and write a merge, in the place that fits its size.
 
@@ -61,30 +61,30 @@ def run_buckets(
         job: the merge.
         executor: where parts run.
         settings: of the process.
-        warm: mod files that are in memory.
+        in_memory: mod files that are in memory.
         cache: keys of base files, and tombstones, that are in memory; used where the scan runs here.
     """
-    if job.case.pending.rows == 0:
+    if job.inputs.pending.rows == 0:
         return []
-    cache.retain({*(file.path for file in job.case.files), *(file.path for file in job.case.tombstones)})
-    sizes = estimate(job.case)
+    cache.retain({*(file.path for file in job.inputs.files), *(file.path for file in job.inputs.tombstones)})
+    sizes = estimate(job.inputs)
     if sizes.mods + sizes.narrow + sizes.scan <= settings.byte_budget:
-        locate = local_locator(job.storage, job.case.shape, settings.threads, cache)
-        return [job.run(None, locate, warm, cache)]
+        locate = local_locator(job.storage, job.inputs.shape, settings.threads, cache)
+        return [job.run(None, locate, in_memory, cache)]
     small = sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes
     if small and not executor.distributed:
-        return [job.run(None, local_locator(job.storage, job.case.shape, 1), warm)]
+        return [job.run(None, local_locator(job.storage, job.inputs.shape, 1), in_memory)]
     if small:
-        return [job.run(None, _DistributedScan(job.storage, job.case.shape, executor), warm)]
+        return [job.run(None, _DistributedScan(job.storage, job.inputs.shape, executor), in_memory)]
     slots = executor.slots if executor.distributed else 1
     buckets = max(slots, math.ceil((sizes.mods + sizes.narrow) / BUCKET_BYTES))
     bounds = bucket_bounds(
         job.storage,
-        job.case.pending,
-        job.case.shape.columns,
-        job.case.shape.arrow,
+        job.inputs.pending,
+        job.inputs.shape.columns,
+        job.inputs.shape.arrow,
         buckets,
-        table=job.case.shape.table,
+        table=job.inputs.shape.table,
     )
     if executor.distributed:
         return executor.map(job, bounds, step="merge buckets")

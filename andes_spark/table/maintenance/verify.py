@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.evaluate import evaluate, local_locator
-from andes_spark.base.evaluation import Evaluation, EvaluationInput, case_of
+from andes_spark.base.evaluation import Evaluation, EvaluationInput, evaluation_input
 from andes_spark.base.merge.plan import BUCKET_BYTES, estimate
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.tombstones import read_tombstones
@@ -107,8 +107,8 @@ def _compare(open_table: OpenTable, manifests: list[Manifest], base: BaseSnapsho
     start_state = load_state(open_table.storage, version=origin.delta_version if origin else 0)
     start = BaseSnapshot(start_state, 0, no_record(open_table.table_id))
     versions = [manifest.pending for manifest in manifests[1 : base.applied + 1]]
-    expected = case_of(start, pending_of(versions, shape.versions, shape.columns), shape)
-    actual = case_of(base, Pending((), ()), shape)
+    expected = evaluation_input(start, pending_of(versions, shape.versions, shape.columns), shape)
+    actual = evaluation_input(base, Pending((), ()), shape)
     for bounds in _bounds(open_table, expected, actual):
         _compare_bucket(open_table, expected, actual, bounds, findings)
 

@@ -60,7 +60,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         )
         in_memory.clear()
     # Of a replay too: the first apply may have ended between commit and merge.
-    merge = merge_after_apply(open_table, requested=options.merge, warm=in_memory, advisory=advisory, lease=lease)
+    merge = merge_after_apply(open_table, requested=options.merge, in_memory=in_memory, advisory=advisory, lease=lease)
     if replayed and merge is not None and merge.status == "nothing":
         merge = None
     return ApplyResult(

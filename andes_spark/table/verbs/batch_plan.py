@@ -32,7 +32,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
     covers_all = options.strict_replay or not shape.columns.sequence
     return BatchPlan(
         table=open_table.table,
-        version=shape.versions.wanted,
+        version=shape.versions.current,
         columns=shape.columns,
         partition_by=shape.partition_by,
         listed=listed,

@@ -28,7 +28,7 @@ from andes_spark.errors import (
 )
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeLease, MergeNote
-from andes_spark.log.pending import Warm, pending_of, up_to, whole_versions
+from andes_spark.log.pending import ModsInMemory, pending_of, up_to, whole_versions
 from andes_spark.model.events import files_of, mods_of
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
 from andes_spark.run.steps import Steps
@@ -54,7 +54,7 @@ def merge_after_apply(
     open_table: OpenTable,
     *,
     requested: bool | None,
-    warm: Warm,
+    in_memory: ModsInMemory,
     advisory: Advisory,
     lease: MergeLease | None = None,
 ) -> MergeResult | None:
@@ -63,7 +63,7 @@ def merge_after_apply(
     Args:
         open_table: the table.
         requested: what the caller says; None leaves it to the policy.
-        warm: mod files that are in memory.
+        in_memory: mod files that are in memory.
         advisory: takes the failure.
         lease: of ``OpenTable.ask_before_merge``, where that was called while the batch was written.
     """
@@ -71,7 +71,11 @@ def merge_after_apply(
         return None
 
     def merge() -> MergeResult | None:
-        return run_merge(open_table, warm=warm, at_head=True, lease=lease) if requested or is_due(open_table) else None
+        return (
+            run_merge(open_table, in_memory=in_memory, at_head=True, lease=lease)
+            if requested or is_due(open_table)
+            else None
+        )
 
     before = len(advisory.failures)
     result = advisory.run("merging it", merge, consequence="the next merge takes it")
@@ -82,13 +86,17 @@ def merge_after_apply(
 
 
 def run_merge(
-    open_table: OpenTable, *, warm: Warm | None = None, at_head: bool = False, lease: MergeLease | None = None
+    open_table: OpenTable,
+    *,
+    in_memory: ModsInMemory | None = None,
+    at_head: bool = False,
+    lease: MergeLease | None = None,
 ) -> MergeResult:
     """Merge pending versions; goes on while others are appended, at most ``settings.merge_rounds`` times.
 
     Args:
         open_table: the table.
-        warm: mod files that are in memory.
+        in_memory: mod files that are in memory.
         at_head: whether the head was looked for, or committed, just now.
         lease: of ``OpenTable.ask_before_merge``, where that was called before; None to ask now.
 
@@ -119,7 +127,7 @@ def run_merge(
     if is_long:
         advisory.run("taking the merge lease", lease.acquire, consequence=consequence)
     try:
-        rounds = _run_rounds(open_table, snapshot, steps, advisory, warm, is_long=is_long)
+        rounds = _run_rounds(open_table, snapshot, steps, advisory, in_memory, is_long=is_long)
     except BaseException:
         if is_long:
             advisory.run("releasing the merge lease", partial(lease.release, None), consequence=consequence)
@@ -157,14 +165,20 @@ class _Rounds:
 
 
 def _run_rounds(
-    open_table: OpenTable, snapshot: BaseSnapshot, steps: Steps, advisory: Advisory, warm: Warm | None, *, is_long: bool
+    open_table: OpenTable,
+    snapshot: BaseSnapshot,
+    steps: Steps,
+    advisory: Advisory,
+    in_memory: ModsInMemory | None,
+    *,
+    is_long: bool,
 ) -> _Rounds:
     """Run the first round, which may fail, and the advisory work after it.
 
     A merge with the lease also merges versions that other writers committed meanwhile, since they skipped their merges.
     """
     before = snapshot.version
-    merged = _merge_once(open_table, steps, warm, snapshot)
+    merged = _merge_once(open_table, steps, in_memory, snapshot)
     if merged is None:
         return _Rounds()
     rounds = _compacted(open_table, _Rounds(merged, merged.counts), steps, advisory)
@@ -172,7 +186,9 @@ def _run_rounds(
         newer = advisory.run(
             "merging newer versions",
             lambda: (
-                None if open_table.log.refresh() <= open_table.log.applied else _merge_once(open_table, steps, warm)
+                None
+                if open_table.log.refresh() <= open_table.log.applied
+                else _merge_once(open_table, steps, in_memory)
             ),
             consequence="the next merge takes them",
         )
@@ -196,21 +212,21 @@ def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: A
 
 
 def _merge_once(
-    open_table: OpenTable, steps: Steps, warm: Warm | None, newest: BaseSnapshot | None = None
+    open_table: OpenTable, steps: Steps, in_memory: ModsInMemory | None, newest: BaseSnapshot | None = None
 ) -> Merged | None:
     """One committed merge up to the head; None if nothing is pending.
 
     Args:
         open_table: the table.
         steps: of the operation.
-        warm: mod files that are in memory.
+        in_memory: mod files that are in memory.
         newest: the base as it was read just now, the head with it; both are asked for where it is None.
 
     Raises:
         MergeBlockedError: the content of a version cannot be merged.
     """
     try:
-        return _merge_to(open_table, steps, warm, newest=newest)
+        return _merge_to(open_table, steps, in_memory, newest=newest)
     except NOT_CONTENT:
         raise
     except Exception as error:
@@ -223,7 +239,7 @@ def _merge_once(
 def _merge_to(
     open_table: OpenTable,
     steps: Steps,
-    warm: Warm | None,
+    in_memory: ModsInMemory | None,
     last: int | None = None,
     newest: BaseSnapshot | None = None,
 ) -> Merged | None:
@@ -246,7 +262,7 @@ def _merge_to(
         base, versions = open_table.evaluable(newest, version)
         pending = pending_of(versions, base_context.shape.versions, base_context.shape.columns)
         upto = Upto(version, open_table.log.commit_id(version), newest)
-        merged = merge_pending(base_context, base, pending, upto, steps=steps, warm=warm)
+        merged = merge_pending(base_context, base, pending, upto, steps=steps, in_memory=in_memory)
         if merged is not None:
             open_table.log.applied = version
             open_table.base.advance(merged.entry, merged.record)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from andes_spark.base.evaluate import evaluate, local_locator
-from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, case_of
+from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, evaluation_input
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.merge.bucket import TruncateJob
 from andes_spark.base.merge.plan import BUCKET_BYTES, estimate, row_width
@@ -62,7 +62,7 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
     if base.foreign is not None or open_table.base.newest is not base.state:
         base, versions = open_table.evaluable(with_files(open_table, base, version), version)
     pending = pending_of(versions, shape.versions, shape.columns)
-    return Snapshot(version, base, case_of(base, pending, shape))
+    return Snapshot(version, base, evaluation_input(base, pending, shape))
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def scan(open_table: OpenTable, options: ReadOptions) -> pa.RecordBatchReader:
     row group at a time.
     """
     snapshot = pin(open_table, options.version)
-    selection = _selection(snapshot.case.shape, options)
-    schema = pa.schema([snapshot.case.shape.arrow.field(name) for name in selection.names])
-    return pa.RecordBatchReader.from_batches(schema, _batches(open_table, snapshot.case, selection, schema))
+    selection = _selection(snapshot.inputs.shape, options)
+    schema = pa.schema([snapshot.inputs.shape.arrow.field(name) for name in selection.names])
+    return pa.RecordBatchReader.from_batches(schema, _batches(open_table, snapshot.inputs, selection, schema))
 
 
 def _selection(shape: TableShape, options: ReadOptions) -> Selection:
@@ -110,13 +110,13 @@ def _selection(shape: TableShape, options: ReadOptions) -> Selection:
 
 
 def _batches(
-    open_table: OpenTable, case: EvaluationInput, selection: Selection, schema: pa.Schema
+    open_table: OpenTable, inputs: EvaluationInput, selection: Selection, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     left = selection.limit
     if left == 0:
         return
     settings = open_table.settings
-    for part in _parts(open_table.storage, case, settings, selection):
+    for part in _parts(open_table.storage, inputs, settings, selection):
         rows = _filtered(part, selection.condition).select(list(selection.names)).cast(schema)
         rows = rows if left is None else rows.slice(0, left)
         yield from rows.to_batches(max_chunksize=_batch_rows(rows, settings.byte_budget))
@@ -131,93 +131,93 @@ def _batch_rows(rows: pa.Table, byte_budget: int) -> int:
     return int(max(1, min(_BATCH_BYTES, byte_budget) // width))
 
 
-def _parts(storage: Storage, case: EvaluationInput, settings: Settings, selection: Selection) -> Iterator[pa.Table]:
+def _parts(storage: Storage, inputs: EvaluationInput, settings: Settings, selection: Selection) -> Iterator[pa.Table]:
     """Yield the remaining rows of each file of the base, then the rows that pending mods write."""
-    ranges = _pending_ranges(storage, case, settings)
+    ranges = _pending_ranges(storage, inputs, settings)
     if ranges == [None]:
-        done = evaluated(storage, case, settings, columns=selection.used)
-        gone = gone_rows(storage, case, done, settings)
-        yield from _base_parts(storage, case, settings, selection, gone)
+        done = evaluated(storage, inputs, settings, columns=selection.used)
+        gone = gone_rows(storage, inputs, done, settings)
+        yield from _base_parts(storage, inputs, settings, selection, gone)
         if done is not None:
             yield done.rows
         return
     # Above the budget each range of keys is evaluated twice: for the base rows that it replaces, then for its own.
-    gone = truncated_rows(storage, case, settings)
+    gone = truncated_rows(storage, inputs, settings)
     for bounds in ranges:
-        done = evaluated(storage, case, settings, columns=case.shape.columns.key, bounds=bounds)
+        done = evaluated(storage, inputs, settings, columns=inputs.shape.columns.key, bounds=bounds)
         _add_rows(gone, replaced_rows(done))
-    yield from _base_parts(storage, case, settings, selection, gone)
+    yield from _base_parts(storage, inputs, settings, selection, gone)
     for bounds in ranges:
-        done = evaluated(storage, case, settings, columns=selection.used, bounds=bounds)
+        done = evaluated(storage, inputs, settings, columns=selection.used, bounds=bounds)
         if done is not None:
             yield done.rows
 
 
-def _pending_ranges(storage: Storage, case: EvaluationInput, settings: Settings) -> list[KeyRange | None]:
+def _pending_ranges(storage: Storage, inputs: EvaluationInput, settings: Settings) -> list[KeyRange | None]:
     """Ranges of keys whose pending mods fit the byte budget; None stands for all keys."""
-    sizes = estimate(case)
+    sizes = estimate(inputs)
     size = sizes.mods + sizes.narrow
-    if size <= settings.byte_budget or case.pending.rows == 0:
+    if size <= settings.byte_budget or inputs.pending.rows == 0:
         return [None]
-    shape, buckets = case.shape, -(-size // BUCKET_BYTES)
-    return list(bucket_bounds(storage, case.pending, shape.columns, shape.arrow, buckets, table=shape.table))
+    shape, buckets = inputs.shape, -(-size // BUCKET_BYTES)
+    return list(bucket_bounds(storage, inputs.pending, shape.columns, shape.arrow, buckets, table=shape.table))
 
 
 def _base_parts(
     storage: Storage,
-    case: EvaluationInput,
+    inputs: EvaluationInput,
     settings: Settings,
     selection: Selection,
     gone: Mapping[int, BitMap64],
 ) -> Iterator[pa.Table]:
-    files = [] if case.erased else _files_for(case, selection.condition)
-    width = row_width(case.shape.arrow, selection.used)
+    files = [] if inputs.erased else _files_for(inputs, selection.condition)
+    width = row_width(inputs.shape.arrow, selection.used)
     largest = max((max(file.file.size, (file.file.num_records or 0) * width) for file in files), default=0)
 
     def alive(file: NumberedFile) -> pa.Table:
-        return alive_rows(storage, file, case.shape, selection.used, gone.get(file.number))
+        return alive_rows(storage, file, inputs.shape, selection.used, gone.get(file.number))
 
     if selection.limit is None and largest <= settings.byte_budget:
         slots = min(settings.threads, settings.byte_budget // max(1, largest))
         yield from ahead(alive, files, slots=slots, step="read base")
         return
     for file in files:
-        yield from alive_groups(storage, file, case.shape, selection.used, gone.get(file.number))
+        yield from alive_groups(storage, file, inputs.shape, selection.used, gone.get(file.number))
 
 
-def _files_for(case: EvaluationInput, condition: Condition | None) -> list[NumberedFile]:
+def _files_for(inputs: EvaluationInput, condition: Condition | None) -> list[NumberedFile]:
     """Files of the base that may hold rows for which a condition is true."""
     if condition is None:
-        return list(case.files)
+        return list(inputs.files)
     flags = may_hold(
-        [numbered.file for numbered in case.files],
-        case.shape.schema,
-        case.shape.partition_by,
-        condition.form(case.shape.arrow),
+        [numbered.file for numbered in inputs.files],
+        inputs.shape.schema,
+        inputs.shape.partition_by,
+        condition.form(inputs.shape.arrow),
     )
-    return list(itertools.compress(case.files, flags))
+    return list(itertools.compress(inputs.files, flags))
 
 
 def evaluated(
     storage: Storage,
-    case: EvaluationInput,
+    inputs: EvaluationInput,
     settings: Settings,
     *,
     columns: Sequence[str],
     bounds: KeyRange | None = None,
 ) -> Evaluation | None:
     """Pending mods evaluated in this process, all or those within bounds; None where there are none."""
-    if case.pending.rows == 0:
+    if inputs.pending.rows == 0:
         return None
-    locate = local_locator(storage, case.shape, settings.threads)
-    return evaluate(storage, case, locate=locate, columns=columns, bounds=bounds)
+    locate = local_locator(storage, inputs.shape, settings.threads)
+    return evaluate(storage, inputs, locate=locate, columns=columns, bounds=bounds)
 
 
 def gone_rows(
-    storage: Storage, case: EvaluationInput, done: Evaluation | None, settings: Settings
+    storage: Storage, inputs: EvaluationInput, done: Evaluation | None, settings: Settings
 ) -> dict[int, BitMap64]:
     """Rows of the base that pending mods replace or remove, by number of the file."""
-    gone = truncated_rows(storage, case, settings)
+    gone = truncated_rows(storage, inputs, settings)
     _add_rows(gone, replaced_rows(done))
     return gone
 
@@ -232,12 +232,12 @@ def replaced_rows(done: Evaluation | None) -> dict[int, BitMap64]:
     return {int(number): from_positions(part) for number, part in zip(numbers, np.split(rows, starts[1:]), strict=True)}
 
 
-def truncated_rows(storage: Storage, case: EvaluationInput, settings: Settings) -> dict[int, BitMap64]:
+def truncated_rows(storage: Storage, inputs: EvaluationInput, settings: Settings) -> dict[int, BitMap64]:
     """Rows of the base at or below a pending truncate, by number of the file."""
-    if not case.pending.truncates or case.erased or case.new_watermark is None:
+    if not inputs.pending.truncates or inputs.erased or inputs.new_watermark is None:
         return {}
-    job = TruncateJob(storage, case.shape, case.new_watermark)
-    bitmaps = LocalExecutor(settings.threads).map(job, case.files, step="find truncated rows")
+    job = TruncateJob(storage, inputs.shape, inputs.new_watermark)
+    bitmaps = LocalExecutor(settings.threads).map(job, inputs.files, step="find truncated rows")
     return {number: deserialize(data) for number, data in bitmaps if data}
 
 
@@ -298,7 +298,7 @@ def _columns_of(condition: Condition | None, shape: TableShape) -> list[str]:
             option="filter",
             column=min(names.missing),
         )
-    return list(dict.fromkeys(names.found.values()))
+    return list(dict.fromkeys(names.columns.values()))
 
 
 def _filtered(rows: pa.Table, condition: Condition | None) -> pa.Table:

@@ -156,8 +156,8 @@ def status(open_table: OpenTable) -> Status:
         version=snapshot.version,
         applied=snapshot.base.applied,
         pending_versions=snapshot.version - snapshot.base.applied,
-        pending_mods=snapshot.case.pending.rows + snapshot.case.pending.truncate_rows,
-        pending_bytes=snapshot.case.pending.bytes,
+        pending_mods=snapshot.inputs.pending.rows + snapshot.inputs.pending.truncate_rows,
+        pending_bytes=snapshot.inputs.pending.bytes,
         pending_since=_pending_since(open_table, snapshot),
         last_apply=_last_apply(open_table, snapshot.version),
         last_merge=next((entry.time for entry in _merges(open_table, snapshot.base.version, _RECENT)), None),
@@ -176,7 +176,7 @@ def status(open_table: OpenTable) -> Status:
         sequence_by=tuple(definition.sequence_by),
         partition_by=tuple(definition.partition_by),
         merge=definition.merge,
-        schema=snapshot.case.shape.schema.to_ddl(),
+        schema=snapshot.inputs.shape.schema.to_ddl(),
     )
 
 
@@ -237,14 +237,14 @@ def _merge_entry(version: int, info: Mapping[str, Any]) -> MergeEntry:
     )
 
 
-def mods_schema(case: EvaluationInput) -> pa.Schema:
+def mods_schema(inputs: EvaluationInput) -> pa.Schema:
     """Columns of the raw log: version, operation, columns that a partial mod carries, then the table's."""
     return pa.schema(
         [
             pa.field(VERSION, pa.int64(), nullable=False),
             pa.field("_andes_operation", pa.string(), nullable=False),
             pa.field("_andes_columns", pa.list_(pa.string())),
-            *(field.with_nullable(True) for field in case.shape.arrow),
+            *(field.with_nullable(True) for field in inputs.shape.arrow),
         ]
     )
 
@@ -260,19 +260,19 @@ def mods(open_table: OpenTable, from_version: int, to_version: int | None) -> pa
             f"{open_table.table}: from_version {from_version} is above to_version {head}", option="from_version"
         )
     snapshot = pin(open_table, None)
-    schema = mods_schema(snapshot.case)
+    schema = mods_schema(snapshot.inputs)
     tables = [schema.empty_table()]
     for manifest in open_table.log.manifests(from_version, head):
         for entry in mods_of(manifest.events):
-            tables.append(_raw(open_table, entry, manifest.version, snapshot.case).cast(schema))
+            tables.append(_raw(open_table, entry, manifest.version, snapshot.inputs).cast(schema))
     return pa.concat_tables(tables)
 
 
-def _raw(open_table: OpenTable, entry: Entry, version: int, case: EvaluationInput) -> pa.Table:
-    names = case.shape.schema.names
+def _raw(open_table: OpenTable, entry: Entry, version: int, inputs: EvaluationInput) -> pa.Table:
+    names = inputs.shape.schema.names
     columns = [*names, OP, *([PRESENT] if entry.partial else [])]
     file = open_entry(open_table.storage, entry, table=open_table.table)
-    rows = read_as(file, entry, table=open_table.table, schemas=case.shape.versions, columns=columns)
+    rows = read_as(file, entry, table=open_table.table, schemas=inputs.shape.versions, columns=columns)
     present = present_matrix(rows, len(names))
     carried: list[list[str] | None] = [None] * rows.num_rows
     if present is not None:
@@ -315,23 +315,23 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
                     rows_ = [(row, SET_ASIDE) for row in range(entry.rows)]
                     tables.append(_law_rows(open_table, entry.path, event.version, rows_, schema))
     by_file: dict[tuple[str, int], list[tuple[int, str]]] = {}
-    for path, at, row, reason in _by_law(open_table, snapshot.base.record.quarantined, snapshot.case):
+    for path, at, row, reason in _by_law(open_table, snapshot.base.record.quarantined, snapshot.inputs):
         by_file.setdefault((path, at), []).append((row, reason))
     for (path, at), rows_ in by_file.items():
         tables.append(_law_rows(open_table, path, at, rows_, schema))
     return pa.concat_tables(tables)
 
 
-def _by_law(open_table: OpenTable, files: list[SideFile], case: EvaluationInput) -> list[tuple[str, int, int, str]]:
+def _by_law(open_table: OpenTable, files: list[SideFile], inputs: EvaluationInput) -> list[tuple[str, int, int, str]]:
     """(path, version, row, reason) of mods that the law set aside, merged and pending."""
     refused: list[tuple[str, int, int, str]] = []
     for file in files:
         rows = read_entry(open_table.storage, file, table=open_table.table, columns=QUARANTINED_SCHEMA.names)
         refused += [(record["path"], record["version"], record["row"], record["reason"]) for record in rows.to_pylist()]
-    done = evaluated(open_table.storage, case, open_table.settings, columns=case.shape.columns.key)
+    done = evaluated(open_table.storage, inputs, open_table.settings, columns=inputs.shape.columns.key)
     if done is not None:
         for row in done.quarantined.to_dicts():
-            path = case.pending.files[row[FILE]].entry.path
+            path = inputs.pending.files[row[FILE]].entry.path
             refused.append((path, row[VERSION], row[ROW], row["reason"]))
     return refused
 

@@ -1,8 +1,8 @@
-"""Changes of the base by other writers: found, named for what they are, and known again once they are undone.
+"""Changes of the base by other writers: detection, description, and detection of their undoing.
 
-Commits that move rows without changing them, as OPTIMIZE does, and properties that concern nobody here are taken in.
-Anything else ends what the base has in common with the log: reads stay at the state before it, and merges stop until
-the base has that state's files, deletion vectors and columns again, as after Delta's RESTORE.
+Commits that move rows without changing them, such as OPTIMIZE, and properties without effect on rows are accepted.
+After any other change the base no longer agrees with the log: reads use the state before it, and merges stop until
+the base has the files, deletion vectors and columns of that state again, for example after Delta's RESTORE.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from andes_spark.storage.interface import Storage
 
 @dataclass(frozen=True)
 class ForeignChange:
-    """The first Delta commit of another writer after which the base is no longer what the log says.
+    """The first Delta commit of another writer after which the base does not agree with the log.
 
     Attributes:
-        delta_version: of the commit.
-        operation: its name, as its writer noted it.
-        what: what it did: "changed rows", or which columns it changed.
-        before: the state of the base before it.
-        unreadable: why this library cannot read the base since; None where it could.
+        delta_version: Delta version of the commit.
+        operation: name of the operation in the commit.
+        what: description of the change: "changed rows", or the changed columns.
+        before: state of the base before the commit.
+        unreadable: reason why this library cannot read the base after the commit; None if it can.
         rows_changed: whether this commit or a later one changed rows.
     """
 
@@ -40,7 +40,7 @@ class ForeignChange:
     rows_changed: bool = True
 
     def error(self, table: str) -> AndesError:
-        """The error of a merge: what happened, and what makes merges go on."""
+        """Error for a merge: describes the change and how to resume merges."""
         event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.what}"
         stays = f"reads stay at Delta version {self.before.version}, and merges stop"
         restore = f"RESTORE TABLE delta.`{table}` TO VERSION AS OF {self.before.version}"
@@ -67,15 +67,18 @@ def find_foreign(
     is_merge: Callable[[Commit], bool],
     commit: Callable[[int], Commit | None],
 ) -> ForeignChange | None:
-    """Look for a foreign change among the commits above our last merge, or above what was looked at before.
+    """Find the foreign change among the commits after the last merge, or after those that were checked before.
 
     Args:
         storage: the table's folder.
-        state: the newest state of the base.
-        checked: version up to which commits were looked at before; -1 for none.
-        known: the foreign change that was found then.
-        is_merge: whether a commit is a merge of ours, which is made on a state without a foreign change only.
-        commit: gives an entry of the log; None if it does not exist.
+        state: newest state of the base.
+        checked: version up to which commits were checked before; -1 for none.
+        known: result of that check.
+        is_merge: returns whether a commit is a merge of this library; a merge is never made after a foreign change.
+        commit: returns an entry of the log; None if it does not exist.
+
+    Returns:
+        The change; None if there is none.
     """
     commits: list[Commit] = []
     for version in range(state.version, checked, -1):
@@ -110,7 +113,7 @@ def _same_columns(one: DeltaState, other: DeltaState) -> bool:
 
 
 def _after(foreign: ForeignChange, commit: Commit, after: DeltaState) -> ForeignChange | None:
-    """A foreign change after one more commit: None if the base is again what it was before the change."""
+    """Update a foreign change by one more commit; None if the base is as before the change again."""
     if refusal(obstacles(after), reading=True) is None:
         moved = not foreign.rows_changed and not commit.data_change and _same_columns(after, foreign.before)
         if moved or same_content(after, foreign.before):
@@ -137,7 +140,7 @@ def _judge(commit: Commit, before: DeltaState, after: DeltaState) -> ForeignChan
 
 
 def _changed_columns(before: DeltaState, after: DeltaState) -> str:
-    """Which columns differ, in words; empty if none do."""
+    """Describe the columns that differ; an empty text if none do."""
     old, new = _columns(before), _columns(after)
     if before.metadata.partition_columns != after.metadata.partition_columns:
         return "changed the partition columns"
@@ -161,7 +164,7 @@ def _files(state: DeltaState) -> dict[str, str | None]:
 
 
 def _columns(state: DeltaState) -> list[tuple[str, Any]]:
-    """Names with types and nullability, at any depth; comments and other metadata left out."""
+    """Return names with types and nullability at any depth, without comments and other metadata."""
     fields = json.loads(state.metadata.schema_json, object_hook=_without_metadata)["fields"]
     return [(field["name"], field) for field in fields]
 

@@ -1,4 +1,4 @@
-"""Rows of an initial load: brought to the table's types, checked, sorted by key, written as files of the base."""
+"""Initial load: rows are converted to the table's types, checked, sorted by key and written as files of the base."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from andes_spark.storage.interface import Storage
 def load_tables(tables: Iterable[pa.Table], storage: Storage, writer: RowWriter, *, byte_budget: int) -> list[Action]:
     """Write the rows of an initial load as files of the base, sorted by key across files within a partition.
 
-    One table is written as it is. More of them are spilled to a local temporary folder as sorted runs and merged, so
-    that about the byte budget is held, however many rows there are.
+    A single table is sorted in memory. Several tables are written to a local temporary folder as sorted runs, then
+    merged; memory stays at about the byte budget for any number of rows.
 
     Args:
         tables: the rows; at least one table, each well below the byte budget.
         storage: the table's folder.
-        writer: how files of the base are written.
-        byte_budget: of this process.
+        writer: writer of the base's files.
+        byte_budget: Arrow bytes that this process may hold.
 
     Returns:
         An ``add`` for each file. An error leaves no file behind.
 
     Raises:
-        SchemaMismatchError: columns that do not fit.
-        BadModsError: NULLs where none may be, a map that holds a key twice, or an empty partition value.
-        DuplicateKeyError: two rows share a key.
+        SchemaMismatchError: missing, extra and wrong-type columns, all at once.
+        BadModsError: NULL in a required column, a map with a repeated key, or an empty partition value.
+        DuplicateKeyError: two rows have the same key; ``keys`` names some.
     """
     shape = writer.shape
     rest = iter(tables)
@@ -87,7 +87,7 @@ def _sorted_rows(table: pa.Table, shape: TableShape) -> pa.Table:
 
 
 def _merged(spill: Spill, shape: TableShape, piece_bytes: int) -> Iterator[pa.Table]:
-    """All rows, partition by partition, sorted by key within each; raises DuplicateKeyError."""
+    """Yield all rows, partition by partition, sorted by key within each; raises DuplicateKeyError."""
     key = shape.columns.key
     one_partition_per_key = set(shape.partition_by) <= set(key)
     if not one_partition_per_key:
@@ -107,11 +107,11 @@ def _merged(spill: Spill, shape: TableShape, piece_bytes: int) -> Iterator[pa.Ta
 
 
 def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:
-    """Rows of an initial load in the table's types, sorted by key, in pieces that follow each other.
+    """Convert rows of an initial load to the table's types and sort them by key; return them in consecutive tables.
 
     Raises:
-        SchemaMismatchError: columns that do not fit.
-        BadModsError: NULLs where none may be, a map that holds a key twice, or an empty partition value.
+        SchemaMismatchError: missing, extra and wrong-type columns, all at once.
+        BadModsError: NULL in a required column, a map with a repeated key, or an empty partition value.
     """
     table = conform(data, shape.schema, required=shape.columns.narrow).table
     table = table.select(list(shape.schema.names))
@@ -136,7 +136,7 @@ def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:
 
 
 def check_unique(rows: pa.Table, columns: KeyColumns, table: str) -> None:
-    """Refuse rows, sorted by key, that share a key.
+    """Refuse repeated keys in rows that are sorted by key.
 
     Raises:
         DuplicateKeyError: ``keys`` names some.
@@ -149,7 +149,7 @@ def check_unique(rows: pa.Table, columns: KeyColumns, table: str) -> None:
 
 
 def duplicate_keys(keys: list[dict[str, Any]], table: str) -> DuplicateKeyError:
-    """The error for rows of an initial load that share a key."""
+    """Build the error for rows of an initial load with the same key."""
     return DuplicateKeyError(
         f"{table}: rows to be loaded share the keys {keys}; load each key once, or create the table empty and "
         "apply() the rows, which keeps the one with the highest sequence",

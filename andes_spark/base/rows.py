@@ -1,7 +1,7 @@
 """Writing new rows into the base: Parquet files sorted by key, each described by an ``add`` action.
 
-Files of partitions hold the partition columns as well and lie beside the others: polars takes the values from the
-names of folders where there are such, and passes over the deletion vector of a file whose path has to be encoded.
+Files of partitions contain the partition columns and are stored in the same folder as all others: polars would take
+the values from folder names, and ignores the deletion vector of a file whose path has to be encoded.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from andes_spark.storage.parquet import readable_encodings, write_parquet
 
 @dataclass(frozen=True)
 class RowWriter:
-    """How new rows are written; travels to tasks.
+    """Writer of new rows; sent to tasks.
 
     Attributes:
-        shape: of the table.
-        configuration: properties of the Delta table, for the columns it wants statistics of.
-        target_bytes: estimated Arrow bytes (half of that is a common size on disk) at which files are split.
-        threads: files written side by side.
+        shape: shape of the table.
+        configuration: properties of the Delta table, which name the columns with statistics.
+        target_bytes: target size of a file in bytes; rows are split at twice that size in memory.
+        threads: number of files written in parallel.
     """
 
     shape: TableShape
@@ -51,7 +51,7 @@ class RowWriter:
         Args:
             storage: the table's folder.
             rows: all columns of the table, sorted by key; may be empty.
-            data_change: False if the rows were in the table before.
+            data_change: value of the actions' ``dataChange``; False if the rows were in the table before.
 
         Returns:
             An ``add`` for each file; the files are durable.
@@ -112,7 +112,7 @@ class RowWriter:
 
 
 def _nan_free(rows: pa.Table) -> set[tuple[str, ...]]:
-    """Floating-point columns without NaN: only theirs are maxima that Spark agrees with."""
+    """Return the floating-point columns without NaN: with NaN, Parquet's maxima differ from Spark's order."""
     return {
         (field.name,)
         for field in rows.schema

@@ -1,4 +1,4 @@
-"""Bringing rows into the order of their key by what is sorted already: runs are cut and put in order, not sorted."""
+"""Sorting of rows that consist of sorted runs: the runs are merged by slices instead of sorted."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ ROWS_A_PIECE = 10_000
 
 
 def ordered(rows: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Rows sorted by the named columns, as they are if they are sorted already."""
+    """Sort rows by the named columns; sorted rows are returned without a copy."""
     pieces = sorted_pieces(rows, names)
     return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces)
 
 
 def sorted_pieces(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
-    """Rows sorted by the named columns, in pieces that follow each other.
+    """Sort rows by the named columns; return them in consecutive tables.
 
-    Sorted files that a task of Spark reads in an order of its own are runs of some hundred thousand rows: these are
-    cut where another one goes on, which takes less time than a sort.
+    A Spark task that reads sorted files in another order has runs of some hundred thousand rows. Merging them by slices
+    takes less time than a sort.
     """
     pieces = merged_runs(rows, names)
     if pieces is not None:
@@ -39,7 +39,7 @@ def sorted_pieces(rows: pa.Table, names: Sequence[str]) -> list[pa.Table]:
 
 
 def merged_runs(rows: pa.Table, names: Sequence[str]) -> list[pa.Table] | None:
-    """The same for rows that consist of few sorted runs which are long where they interleave; None for others."""
+    """Sort rows that consist of few sorted runs by slices of the runs; None if the slices would be short."""
     columns = [whole(rows[name]) for name in names]
     edges = _edges(columns, rows.num_rows)
     if edges is None:
@@ -51,7 +51,7 @@ def merged_runs(rows: pa.Table, names: Sequence[str]) -> list[pa.Table] | None:
 
 
 def _edges(columns: Sequence[pa.Array], rows: int) -> npt.NDArray[np.int64] | None:
-    """Where sorted runs begin, and the end; None for values whose order is not that of Python's."""
+    """Return the start of each sorted run, and the number of rows; None for values that Python orders differently."""
     if any(values.null_count or pa.types.is_floating(values.type) for values in columns):
         return None
     if rows < 2:
@@ -67,7 +67,7 @@ def _edges(columns: Sequence[pa.Array], rows: int) -> npt.NDArray[np.int64] | No
 
 
 def _merged(columns: Sequence[pa.Array], edges: npt.NDArray[np.int64], *, most: int) -> list[tuple[int, int]] | None:
-    """The merge of sorted runs as slices of them; None if there would be more than ``most``."""
+    """Merge sorted runs as slices (start, stop); None if there would be more than ``most``."""
 
     def key(row: int) -> tuple[Any, ...]:
         return tuple(values[row].as_py() for values in columns)

@@ -1,7 +1,7 @@
-"""Rows of an initial load beyond the byte budget: sorted runs in a local file, merged a range of keys at a time.
+"""External sort of an initial load above the byte budget: sorted runs in a local file, merged by ranges of keys.
 
-Each run holds rows of one partition, sorted by key, in small Arrow batches. The first key of every batch stays in
-memory: cuts between ranges are taken from these, and a merge reads each batch once.
+Each run contains rows of one partition, sorted by key, in small Arrow batches. The first key of every batch is kept in
+memory; ranges are bounded by these keys, and a merge reads each batch once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Run:
-    """Rows of one partition, sorted by key, as batches of the spill file that follow each other.
+    """Rows of one partition, sorted by key, in consecutive batches of the file.
 
     Attributes:
-        partition: its partition values.
-        first_batch: position of its first batch in the file.
+        partition: partition values of the rows.
+        first_batch: number of the first batch in the file.
         first_keys: first key of each batch.
         batch_bytes: Arrow bytes of each batch.
     """
@@ -43,11 +43,11 @@ class Run:
 
 @dataclass
 class Spill:
-    """A local file of sorted runs: written once, then merged any number of times.
+    """A local file of sorted runs, written once and merged any number of times.
 
     Args:
-        folder: local folder for the file.
-        schema: of all rows.
+        folder: local folder of the file.
+        schema: schema of the rows.
         key: names of the key columns.
         partition_by: names of the partition columns.
     """
@@ -92,7 +92,7 @@ class Spill:
                 raise self._full(error) from error
 
     def close(self) -> None:
-        """End the file; from here on it can be merged."""
+        """Finish the file, which can be merged after that."""
         try:
             self._writer.close()
             self._sink.close()
@@ -100,11 +100,11 @@ class Spill:
             raise self._full(error) from error
 
     def merged(self, runs: Sequence[Run], piece_bytes: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Rows of some runs in the order of their key, in tables of about a size; equal keys share a table.
+        """Merge runs; yield tables in the order of the key, not sorted within. Equal keys are in the same table.
 
         Args:
-            runs: that are merged.
-            piece_bytes: Arrow bytes of all columns of a table's rows.
+            runs: runs to merge.
+            piece_bytes: approximate size of a table in Arrow bytes, over all columns.
             columns: names of the columns to return, key included; None for all.
         """
         with pa.OSFile(str(self._path), "rb") as source:
@@ -154,7 +154,7 @@ class Spill:
 
 
 class _Cursor:
-    """Remaining rows of a run."""
+    """Position in a run."""
 
     def __init__(self, reader: pa.ipc.RecordBatchFileReader, run: Run, key: tuple[str, ...]) -> None:
         self._reader, self._run, self._key = reader, run, key

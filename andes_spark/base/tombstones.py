@@ -95,9 +95,9 @@ def fold_files(
     version: int,
     watermark: tuple[object, ...] | None,
 ) -> list[SideFile]:
-    """Fold small files into one when there are more than 16; what they say together stays the same.
+    """Fold small files into one if there are more than 16, without a change of the effective tombstones.
 
-    Tombstones at or below the truncate watermark are left out: the watermark says the same.
+    Tombstones at or below the truncate watermark are left out, since the watermark has the same effect.
     """
     # Only the files behind the last large one: a fold must not change which row of a key is the newest.
     first = max((i + 1 for i, file in enumerate(files) if file.rows >= _LARGE_ROWS), default=0)
@@ -122,7 +122,7 @@ def _latest(
     keys: pl.DataFrame | None = None,
     cache: KeyCache | None = None,
 ) -> pl.DataFrame:
-    """The newest row of each key, of those given or of more."""
+    """Return the newest row of each key in ``keys``, and maybe of others."""
     empty = pl.from_arrow(_schema(shape).empty_table())
     assert isinstance(empty, pl.DataFrame)
     frames = [empty.with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
@@ -141,7 +141,7 @@ def _latest(
 def _read(
     storage: Storage, file: SideFile, shape: TableShape, bounds: KeyRange | None, cache: KeyCache | None
 ) -> pl.DataFrame:
-    """Rows of one file, all or those within bounds."""
+    """Read the rows of one file, all or those within bounds."""
     cached = cache.find(file.path, 0) if cache is not None and bounds is None else None
     if cached is not None and cached.frame is not None:
         return cached.frame

@@ -1,4 +1,4 @@
-"""Values that order mods of one key at one sequence, for Arrow data; Spark evaluates its own."""
+"""Values of ``tie_break_by``, for Arrow data; Spark evaluates them for DataFrames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of a Spark DataFrame as those of a batch: told apart, checked and quoted, by analysis alone.
+"""Columns of a Spark DataFrame as columns of a batch: resolved, checked and quoted, by analysis without a job.
 
 Each analysis and each expression costs calls into the JVM, which dominate the time of small batches.
 """
@@ -32,14 +32,14 @@ _ANALYSIS_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 
 
 def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tuple[DataFrame, tuple[str, ...]]:
-    """The columns of the table that the batch has, and the answers of the conditions, one of ``FLAGS`` each.
+    """Select the columns of the table in a batch, and add a column of ``FLAGS`` for each condition. Runs no Spark job.
 
     Returns:
-        The DataFrame, and which of its columns only the conditions used; they are text there, to be shown.
+        The DataFrame, and the names of columns that only conditions use; these are cast to text, for quarantined rows.
 
     Raises:
-        SchemaMismatchError: missing, extra and wrong-type columns, before any job runs.
-        OptionError: a condition that cannot be resolved or is none; a column with a reserved name.
+        SchemaMismatchError: missing, extra and wrong-type columns, all at once.
+        OptionError: a condition that cannot be resolved or is not boolean; a column with a reserved name.
     """
     names = frame.columns
     refuse_reserved(names, plan.table)
@@ -68,7 +68,7 @@ def select_mods(frame: DataFrame, options: ApplyOptions, plan: BatchPlan) -> tup
 
 
 def _ties(frame: DataFrame, options: ApplyOptions) -> tuple[dict[str, Column], set[str]]:
-    """The values that order mods of one key at one sequence, by the names of their columns; columns in their texts."""
+    """Return the values of ``tie_break_by`` by column name, and the columns used by SQL texts among them."""
     ties: dict[str, Column] = {}
     used: set[str] = set()
     for number, value in enumerate(options.tie_break_by):
@@ -85,7 +85,7 @@ def _ties(frame: DataFrame, options: ApplyOptions) -> tuple[dict[str, Column], s
 
 
 def _resolved(frame: DataFrame, ties: dict[str, Column]) -> list[Column]:
-    """Values that order ties under their names, each looked at by itself first."""
+    """Alias the values of ``tie_break_by``, after an analysis of each value alone."""
     from pyspark.errors import AnalysisException, ParseException
 
     columns = [tie.alias(name) for name, tie in ties.items()]
@@ -101,14 +101,14 @@ def _resolved(frame: DataFrame, ties: dict[str, Column]) -> list[Column]:
 
 
 def quoted(name: str) -> Column:
-    """A column by its exact name, whatever characters that has."""
+    """Return the column with exactly this name."""
     from pyspark.sql import functions as F
 
     return F.col(escaped(name))
 
 
 def numbered(frame: DataFrame) -> DataFrame:
-    """The same columns under names that ``mapInArrow`` can take: a dot or backtick is syntax to pyspark's."""
+    """Rename columns for ``mapInArrow``, which takes a dot or backtick in a name as syntax."""
     names = frame.columns
     if all(name.isidentifier() for name in names):
         return frame
@@ -116,12 +116,12 @@ def numbered(frame: DataFrame) -> DataFrame:
 
 
 def escaped(name: str) -> str:
-    """A name as Spark's syntax for columns has it."""
+    """Quote a name for Spark's column syntax."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def _told_as_text(frame: DataFrame, used: tuple[str, ...], dropped: list[str]) -> list[Column | str]:
-    """The columns that stay, those that only conditions use as text: their types need have no place in Arrow."""
+    """Select the columns to keep; those that only conditions use are cast to text, since Arrow may lack their type."""
     other = {
         field.name for field in frame.schema.fields if field.name in used and field.dataType.typeName() != "string"
     }
@@ -135,14 +135,14 @@ def _told_as_text(frame: DataFrame, used: tuple[str, ...], dropped: list[str]) -
 
 
 def _texts(options: ApplyOptions, frame: DataFrame) -> dict[str, Bound]:
-    """Conditions that are SQL text, judged by the types of the DataFrame's columns."""
+    """Bind conditions that are SQL text to the types of the DataFrame's columns."""
     texts = {option: text for option in FLAGS if isinstance(text := getattr(options, option), str)}
     fields = _fields(frame) if texts else {}
     return {option: _bound(option, text, fields) for option, text in texts.items()}
 
 
 def _fields(frame: DataFrame) -> dict[str, Any]:
-    """Types of the columns as Spark's JSON has them."""
+    """Return the types of the columns as Spark's JSON."""
     return {field["name"]: field["type"] for field in frame.schema.jsonValue()["fields"]}
 
 
@@ -172,20 +172,20 @@ def _type_of(option: str, name: str, json_type: Any) -> dt.DataType | None:
 
 
 def _columns(options: ApplyOptions) -> dict[str, Column]:
-    """Conditions that are Columns of Spark."""
+    """Return the conditions that are Spark Columns."""
     conditions = {option: getattr(options, option) for option in FLAGS}
     return {option: _column(option, value) for option, value in conditions.items() if not isinstance(value, str | None)}
 
 
-def _column(option: str, given: Any) -> Column:
+def _column(option: str, value: Any) -> Column:
     from pyspark.sql import Column
 
-    if not isinstance(given, Column):
+    if not isinstance(value, Column):
         raise OptionError(
-            f"{option}: give a SQL expression or a Spark Column with a Spark DataFrame, not {type(given).__name__}",
+            f"{option}: give a SQL expression or a Spark Column with a Spark DataFrame, not {type(value).__name__}",
             option=option,
         )
-    return given
+    return value
 
 
 def _expression(option: str, text: str) -> Column:
@@ -200,26 +200,26 @@ def _expression(option: str, text: str) -> Column:
 
 
 def _beside(frame: DataFrame, columns: list[Column | str], conditions: dict[str, Column]) -> DataFrame:
-    """Columns and the answers of conditions.
+    """Select columns together with the conditions, one analysis for all.
 
-    Beside the rows an aggregate does not pass for a condition, nor does a generator within another expression.
+    Analysed together with columns, an aggregate is refused as a condition, and so is a nested generator.
     """
     from pyspark.errors import AnalysisException, ParseException
     from pyspark.sql import functions as F
 
-    flags = {option: F.when(F.lit(True), each).alias(FLAGS[option]) for option, each in conditions.items()}
+    flags = {option: F.when(F.lit(True), condition).alias(FLAGS[option]) for option, condition in conditions.items()}
     try:
         with _analysing():
             selected = frame.select(*columns, *flags.values())
-            answers = selected.schema.fields[-len(flags) :]
+            types = selected.schema.fields[-len(flags) :]
     except (AnalysisException, ParseException) as error:
         if len(flags) == 1:
             raise _unresolved(next(iter(flags)), error) from error
         for option, condition in conditions.items():
             _beside(frame, columns, {option: condition})
         raise _unresolved(" and ".join(flags), error) from error
-    for option, answer in zip(flags, answers, strict=True):
-        kind = answer.dataType.typeName()
+    for option, field in zip(flags, types, strict=True):
+        kind = field.dataType.typeName()
         if kind != "boolean":
             raise OptionError(f"{option}: it gives {kind}, not a condition", option=option)
     return selected
@@ -230,24 +230,24 @@ def _resolves(frame: DataFrame, expressions: list[Column]) -> bool:
 
     try:
         with _analysing():
-            # Asking for the schema makes Spark analyse the plan; nothing runs.
-            return bool(frame.select(*(each.alias(f"e{i}") for i, each in enumerate(expressions))).schema)
+            # Access to the schema makes Spark analyse the plan, without a job.
+            return bool(frame.select(*(column.alias(f"e{i}") for i, column in enumerate(expressions))).schema)
     except AnalysisException:
         return False
 
 
 @contextmanager
 def _analysing() -> Iterator[None]:
-    """Keep Spark 4 from logging an analysis that fails as an error: inside, a failure is an answer.
+    """Suppress Spark 4's error log for analyses that are expected to fail.
 
-    Which columns a condition uses can only be asked by leaving one out: a Column does not say.
+    A Column does not list the columns that it uses, so that each is found by an analysis without it.
     """
     try:
         from pyspark.logger import PySparkLogger
     except ImportError:
         yield
         return
-    # By pyspark's own function: a logger of such a name that is not of its class breaks its error handling.
+    # pyspark's error handling requires loggers of its own class.
     loggers = [PySparkLogger.getLogger(name) for name in _ANALYSIS_LOGGERS]
     disabled = [logger.disabled for logger in loggers]
     for logger in loggers:
@@ -262,7 +262,7 @@ def _analysing() -> Iterator[None]:
 def _check_columns(
     frame: DataFrame, plan: BatchPlan, spelled: dict[str, str], *, without: set[str], may_lack: bool
 ) -> None:
-    """Report all differences before a job runs; only a batch of deletes may lack columns, which tasks see."""
+    """Report all differences before a job runs; tasks check missing columns if the batch may be all deletes."""
     left_out = {*without, listing_column(frame.columns, plan)}
     fields = [
         {**field, "name": spelled.get(field["name"], field["name"])}
@@ -281,7 +281,7 @@ def _check_columns(
 
 
 def arrow_schema(fields: list[dict[str, Any]]) -> pa.Schema:
-    """The Arrow schema of a frame's columns; one that is NULL throughout has a type that no table can have."""
+    """Return the Arrow schema of a DataFrame's columns; columns of Spark's type void have Arrow's type null."""
     typed = [field for field in fields if field["type"] != "void"]
     arrow = Schema.from_json(json.dumps({"type": "struct", "fields": typed})).to_arrow()
     return pa.schema([arrow.field(f["name"]) if f in typed else pa.field(f["name"], pa.null()) for f in fields])

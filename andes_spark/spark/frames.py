@@ -31,7 +31,7 @@ SHARES = 256
 
 @dataclass(frozen=True)
 class FrameTask:
-    """The work of one task on a batch; travels to tasks.
+    """Work of one task on a batch; sent to tasks.
 
     Attributes:
         writer: how parts are written.
@@ -65,7 +65,7 @@ class FrameTask:
             yield "rows", to_ipc(pa.Table.from_batches(pending))
 
     def prepare(self, rows: pa.Table, *, offset: int = 0) -> Prepared:
-        """Turn rows, with the answers of the conditions beside them, into mods; errors as ``batch.prepare``."""
+        """Turn rows with their columns of conditions into mods; errors as ``batch.prepare``."""
         rows = with_operations(rows, self.on_null)
         return self.writer.prepare(rows, offset=offset, condition_only=self.condition_only)
 
@@ -80,7 +80,7 @@ class FrameTask:
 
 @dataclass(frozen=True)
 class FrameRows:
-    """A Spark DataFrame as the rows of a batch: see ``batch.write.Source``.
+    """A Spark DataFrame as the rows of a batch, see ``batch.write.Source``.
 
     Attributes:
         executor: of the session that the DataFrame belongs to.
@@ -125,7 +125,7 @@ def _parts(rows: list[Row]) -> list[Part]:
 
 
 def to_ipc(table: pa.Table) -> bytes:
-    """A table as an Arrow IPC stream."""
+    """Encode a table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
@@ -134,13 +134,13 @@ def to_ipc(table: pa.Table) -> bytes:
 
 
 def from_ipc(data: bytes) -> pa.Table:
-    """The table of an Arrow IPC stream."""
+    """Decode the table of an Arrow IPC stream."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         return stream.read_all()
 
 
 def empty_batch(frame: DataFrame) -> pa.Table:
-    """No rows, with the columns of a frame."""
+    """Build an empty batch with the columns of a DataFrame."""
     return arrow_schema(frame.schema.jsonValue()["fields"]).empty_table()
 
 

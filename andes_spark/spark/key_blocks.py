@@ -27,12 +27,12 @@ _MASK = "_andes_mask"
 
 
 def fits(key: pa.Schema) -> bool:
-    """Whether a primary key is one whole number."""
+    """Whether a primary key is one integer column."""
     return len(key) == 1 and pa.types.is_signed_integer(key.field(0).type)
 
 
 def blocks(keys: pa.Table) -> pa.Table:
-    """Distinct keys, one column of whole numbers, as blocks: their number and a bit for each of their keys."""
+    """Encode distinct integer keys as blocks: number of the block, and a bitmap of its keys."""
     key = keys.column(0).to_numpy().astype(np.int64)
     # Unsigned while it is shifted: the bit of the last key is the sign of a BIGINT.
     bit = (np.uint64(1) << (key & _LAST).astype(np.uint64)).view(np.int64)
@@ -41,14 +41,14 @@ def blocks(keys: pa.Table) -> pa.Table:
 
 
 def block_type() -> StructType:
-    """Spark's type of blocks."""
+    """Return Spark's type of blocks."""
     from pyspark.sql.types import LongType, StructField, StructType
 
     return StructType([StructField(_BLOCK, LongType(), False), StructField(_MASK, LongType(), False)])
 
 
 def without_blocks(base: DataFrame, excluded: DataFrame, key: str) -> DataFrame:
-    """Rows whose key is in none of some blocks; the columns are those of ``base``."""
+    """Select the rows whose key is in none of the blocks; columns are those of ``base``."""
     from pyspark.sql import functions as F
 
     number = f"CAST({escaped(key)} AS BIGINT)"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Files with rows of one sorted piece, and the ranges of keys that it consists of."""
+    """Files with the rows of one sorted piece, and the ranges of its keys."""
 
     adds: list[Action]
     ranges: list[tuple[tuple[Any, ...], tuple[Any, ...]]]
@@ -43,13 +43,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Loader:
-    """What a task does with its rows; travels to tasks."""
+    """Work of one task on its rows; sent to tasks."""
 
     storage: Storage
     writer: RowWriter
 
     def run(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-        """Pickled ``Loaded``, one for each file's worth of rows.
+        """Yield pickled ``Loaded``, one for the rows of each file.
 
         Raises:
             DuplicateKeyError: two rows of one of them share a key.
@@ -117,7 +117,7 @@ def _drop(storage: Storage, loaded: list[Loaded]) -> None:
 
 
 def meeting(loaded: list[Loaded]) -> list[Loaded]:
-    """Those of which some range of keys meets another's: only they can share a key."""
+    """Select the pieces with a range of keys that overlaps another's: only these can share a key."""
     ordered = sorted((low, high, number) for number, result in enumerate(loaded) for low, high in result.ranges)
     numbers: set[int] = set()
     reach: tuple[Any, ...] | None = None
@@ -162,7 +162,7 @@ def _check_unique(
 
 
 def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter, adds: list[Action]) -> None:
-    """The same by Spark's own aggregation, for keys beyond the byte budget; tasks read the files as we do."""
+    """Check for repeated keys by a Spark aggregation, for keys above the byte budget; tasks read the files."""
     from pyspark.sql import functions as F
     from pyspark.sql.types import StructType
 
@@ -189,7 +189,7 @@ def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter
 
 
 def spark_path(storage: Storage, path: str) -> str:
-    """A path as Spark's file systems name it: S3 by ``s3a``."""
+    """Convert a path to Spark's form: ``s3a`` for S3."""
     url = storage.url
     if url.startswith("s3://"):
         url = "s3a://" + url.removeprefix("s3://")

@@ -47,7 +47,7 @@ _NULLABLE = frozenset({"nullable", "containsNull", "valueContainsNull"})
 
 @dataclass(frozen=True)
 class Overlay:
-    """What pending mods put over the base; travels to tasks.
+    """Evaluation of pending mods for a read; sent to tasks.
 
     Attributes:
         storage: the table's folder.
@@ -60,12 +60,12 @@ class Overlay:
     threads: int
 
     def evaluate(self, bounds: KeyRange | None, columns: Sequence[str] | None) -> Evaluation:
-        """The rows that pending mods write, for all keys or those within bounds; some columns or all."""
+        """Evaluate the rows written by pending mods, for all keys or those within bounds; some columns or all."""
         locate = local_locator(self.storage, self.inputs.shape, self.threads)
         return evaluate(self.storage, self.inputs, locate=locate, bounds=bounds, columns=columns)
 
     def keys(self, done: Evaluation) -> pa.Table:
-        """Keys whose base rows do not count: those written and those deleted."""
+        """Return the keys whose base rows are replaced or deleted."""
         key = list(self.inputs.shape.columns.key)
         schema = pa.schema([self.inputs.shape.arrow.field(name) for name in key])
         deleted = done.deleted.select(key).to_arrow().cast(schema)
@@ -73,7 +73,7 @@ class Overlay:
 
 
 def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage, settings: Settings) -> DataFrame:
-    """The rows of a pinned version. Runs no Spark job while pending mods fit the byte budget.
+    """Read the rows of a pinned version as a DataFrame. Runs no Spark job while pending mods fit the byte budget.
 
     Raises:
         OptionError: the session cannot do Delta.
@@ -123,7 +123,7 @@ def _where_late(inputs: EvaluationInput) -> EvaluationInput:
 
 
 def _truncated(base: DataFrame, inputs: EvaluationInput) -> DataFrame:
-    """The base without rows at or below a pending truncate."""
+    """Remove rows at or below a pending truncate from the base."""
     from pyspark.sql import functions as F
 
     if inputs.erased:
@@ -144,7 +144,7 @@ def _truncated(base: DataFrame, inputs: EvaluationInput) -> DataFrame:
 
 
 def _here(executor: SparkExecutor, overlay: Overlay, base: DataFrame) -> DataFrame:
-    """A base under pending mods whose keys and rows are decided in this process."""
+    """Apply pending mods to the base, evaluated in this process."""
     shape = overlay.inputs.shape
     few = overlay.inputs.pending.rows <= LOCAL_ROWS
     done = overlay.evaluate(None, None if few else shape.columns.key)
@@ -156,7 +156,7 @@ def _here(executor: SparkExecutor, overlay: Overlay, base: DataFrame) -> DataFra
 
 
 def _without(executor: SparkExecutor, overlay: Overlay, base: DataFrame, keys: pa.Table) -> DataFrame:
-    """A base without the rows of some keys."""
+    """Remove the rows of some keys from the base."""
     from pyspark.sql import functions as F
 
     in_blocks = fits(keys.schema)
@@ -173,7 +173,7 @@ def _without_keys(base: DataFrame, keys: DataFrame) -> DataFrame:
 
 
 def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> DataFrame:
-    """Rows that tasks read from files of mods: faster than handing them over from here when they are many."""
+    """Return rows that tasks read from files of mods, which is faster for many rows than sending them."""
     storage, pending, shape = overlay.storage, overlay.inputs.pending, overlay.inputs.shape
     names, table, tasks = list(shape.schema.names), shape.table, executor.slots
 
@@ -190,7 +190,7 @@ def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> D
 
 
 def _shipped(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFrame:
-    """Rows that travel with the tasks."""
+    """Return rows that are sent with the tasks."""
     payload, tasks = to_ipc(data), executor.slots
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -207,7 +207,7 @@ def _shipped(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataF
 
 
 def _frame(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFrame:
-    """Rows that are part of the plan."""
+    """Return rows that are part of the query plan."""
     if data.num_rows == 0:
         return executor.spark.createDataFrame([], kind)
     # Spark 4.2 takes a table that begins with two empty chunks for an empty one, and pyspark stumbles over slices of
@@ -216,7 +216,7 @@ def _frame(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFra
 
 
 def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
-    """Spark's type of some columns.
+    """Return Spark's type of columns.
 
     Parts of nested values are nullable, as they are in Arrow: pyspark would take a NULL struct for one whose
     NOT NULL fields are NULL.
@@ -234,7 +234,7 @@ def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
 
 
 def _in_tasks(executor: SparkExecutor, overlay: Overlay, base: DataFrame, size: int) -> DataFrame:
-    """A base under pending mods whose keys and rows are decided by tasks, a range of keys each, when evaluated."""
+    """Apply pending mods to the base, evaluated by tasks, one range of keys each, when the DataFrame is."""
     shape = overlay.inputs.shape
     buckets = max(executor.slots, -(-size // BUCKET_BYTES))
     bounds = bucket_bounds(

@@ -1,4 +1,4 @@
-"""Spark sessions: one made with the right jars and settings, or a user's own, checked and left as it is.
+"""Spark sessions: created with the required jars and settings, or a user's own, checked and not changed.
 
 Which jars, and how they are fetched, is in ``jars.py``. Nothing here runs a Spark job.
 """
@@ -34,7 +34,7 @@ def spark_session(
     s3: bool = False,
     cache_dir: str | Path | None = None,
 ) -> SparkSession:
-    """Return the active session if there is one, else start one that can do Delta.
+    """Return the active session if there is one, else start one that supports Delta.
 
     An active session is checked and returned as it is: the other arguments then change nothing. A new one
     gets Delta's jars for the installed pyspark, its extension and catalog, progress bars and Arrow; with a
@@ -81,7 +81,7 @@ def spark_session(
 
 
 def spark_for(spark: SparkSession | None = None) -> SparkSession:
-    """Return the given session, or the active one, after a check that it can do Delta; start none.
+    """Return the session passed, or the active one, after a check that it supports Delta; starts none.
 
     Raises:
         OptionError: there is no active session, or it lacks settings that Delta needs.
@@ -99,7 +99,7 @@ def spark_for(spark: SparkSession | None = None) -> SparkSession:
 
 
 def require_delta(spark: SparkSession) -> None:
-    """Check that a session, whoever made it, can do Delta. Changes nothing.
+    """Check that a session supports Delta. Changes nothing.
 
     Raises:
         OptionError: settings are missing; ``settings`` names them with the values they need.
@@ -145,7 +145,7 @@ def _defaults(*, local: bool, s3: bool) -> dict[str, str]:
 
 
 def _submitted(running: bool) -> dict[str, str]:
-    """Settings of spark-submit, where it started the JVM."""
+    """Return the settings of spark-submit if it started the JVM."""
     if not running:
         return {}
     from pyspark import SparkConf
@@ -229,7 +229,7 @@ def _active_session() -> SparkSession | None:
 
 
 def is_running(session: SparkSession) -> bool:
-    """Whether a session was not stopped. Of one through Spark Connect that cannot be seen."""
+    """Whether a session was not stopped; always true with Spark Connect, where it is unknown."""
     context = getattr(session, "_sc", None)
     return context is None or context._jsc is not None
 
@@ -254,7 +254,7 @@ def _jvm_runs() -> bool:
 
 
 def _require_class(spark: SparkSession, name: str, package: str) -> None:
-    """Check that the driver finds a class. Through Spark Connect that cannot be seen and is left to it."""
+    """Check that the driver has a class; not checked with Spark Connect."""
     jvm = getattr(spark, "_jvm", None)
     if jvm is None:
         return

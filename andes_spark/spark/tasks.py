@@ -1,4 +1,4 @@
-"""The kernel's parts run as Spark tasks, by ``mapInArrow``; job descriptions, job counts, errors of tasks.
+"""Parts of an operation as Spark tasks, by ``mapInArrow``; descriptions and number of jobs, errors of tasks.
 
 No JVM internals are used: a session of Spark 3.5 to the newest will do, and Spark Connect should.
 """
@@ -31,7 +31,7 @@ _GROUP = "spark.jobGroup.id"
 
 
 def result_type() -> StructType:
-    """Spark's type of a :data:`Row`."""
+    """Return Spark's type of a :data:`Row`."""
     from pyspark.sql.types import BinaryType, LongType, StringType, StructField, StructType
 
     return StructType(
@@ -40,7 +40,7 @@ def result_type() -> StructType:
 
 
 class SparkExecutor:
-    """Runs parts of an operation as tasks of one Spark job; see ``run.executor.Executor``.
+    """Executor of parts as tasks of one Spark job, see ``run.executor.Executor``.
 
     Attributes:
         distributed: always true.
@@ -59,14 +59,14 @@ class SparkExecutor:
 
     @property
     def slots(self) -> int:
-        """Tasks that run at the same time."""
+        """Number of tasks that run in parallel."""
         context = _classic(self.spark)
         if context is not None:
             return int(context.defaultParallelism)
         return int(self.spark.conf.get("spark.default.parallelism", "") or 2)
 
     def map(self, function: Callable[[A], B], parts: Iterable[A], *, step: str) -> list[B]:
-        """One task per part. Runs one Spark job.
+        """Run one task per part, in one Spark job.
 
         Raises:
             AndesError: what a part raised.
@@ -107,7 +107,7 @@ class SparkExecutor:
 
     @contextmanager
     def described(self, step: str) -> Iterator[None]:
-        """Name and count the Spark jobs that run inside; what the caller had set is put back."""
+        """Name and count the Spark jobs of the block; restores the caller's description after it."""
         context = _classic(self.spark)
         if context is None:
             yield
@@ -165,7 +165,7 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
 
 
 def task_error(error: Exception, step: str, table: str) -> AndesError:
-    """The library's error for what Spark raised while it ran a job."""
+    """Convert an error of a Spark job to the library's error."""
     text = str(error)
     for line in reversed(text.splitlines()):
         if "ModuleNotFoundError: No module named" in line:
@@ -182,7 +182,7 @@ def task_error(error: Exception, step: str, table: str) -> AndesError:
 
 
 def missing_package(name: str, table: str) -> MissingPackageError:
-    """The error for executors that lack a package."""
+    """Build the error for executors that lack a package."""
     return MissingPackageError(
         f"{table}: the Python of Spark's executors lacks {name}; give executors the packages of this library, for "
         "example by spark.archives with an environment that was packed where andes_spark is installed",
@@ -192,7 +192,7 @@ def missing_package(name: str, table: str) -> MissingPackageError:
 
 
 def _classic(spark: SparkSession) -> Any:
-    """The SparkContext, or None with Spark Connect."""
+    """Return the SparkContext; None with Spark Connect."""
     from pyspark.errors import PySparkException
 
     try:

@@ -45,12 +45,12 @@ class BucketResult:
     """Files written by a bucket, visible when the merge commits.
 
     Attributes:
-        adds: new data files.
+        adds: ``add`` actions of new data files.
         deleted: serialized bitmaps of deleted rows, by number of the file.
         tombstones: file of new tombstones, if there are any.
-        quarantined: file of mods that the law set aside, if there are any.
-        counts: of mods.
-        tally: requests and bytes of this bucket.
+        quarantined: file of mods quarantined by the law, if there are any.
+        counts: number of mods by outcome.
+        tally: requests and bytes of the bucket.
     """
 
     adds: tuple[Action, ...] = ()
@@ -68,9 +68,9 @@ class BucketJob:
     Attributes:
         storage: the table's folder.
         inputs: base and pending mods.
-        writer: of new rows.
-        version: that the merge goes up to.
-        threads: for the scan of base files.
+        writer: writer of new rows.
+        version: last version of the merge.
+        threads: number of threads that scan base files.
     """
 
     storage: Storage
@@ -95,7 +95,7 @@ class BucketJob:
     def run(
         self, bounds: KeyRange | None, locate: Locator, in_memory: ModsInMemory | None, cache: KeyCache | None = None
     ) -> BucketResult:
-        """Run with a locator, and with files of mods and of tombstones that are in memory."""
+        """Evaluate and write the bucket, with a locator, mods in memory and a cache of tombstones and keys."""
         inputs = self.inputs
         done = evaluate(self.storage, inputs, locate=locate, bounds=bounds, in_memory=in_memory, cache=cache)
         tombstones = None
@@ -129,7 +129,7 @@ class BucketJob:
 
 
 def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableShape, *, version: int) -> list[SideFile]:
-    """The same rows in few files: each at least twice as large as the one behind it, so that each row moves rarely."""
+    """Fold files of quarantined mods: each is at least twice as large as the next, so that few rows are rewritten."""
     kept = list(files)
     tables: list[pa.Table] = []
     while len(kept) > 1 and kept[-2].rows < 2 * (kept[-1].rows + sum(table.num_rows for table in tables)):
@@ -161,27 +161,27 @@ def _write_quarantined(storage: Storage, rows: pa.Table, version: int, schema_id
 
 @dataclass(frozen=True)
 class LocateJob:
-    """Scans a group of base files for wanted keys; travels to tasks with the keys."""
+    """Scan of a group of base files for keys; sent to tasks."""
 
     storage: Storage
     shape: TableShape
     keys: KeyLookup
 
     def __call__(self, files: Sequence[NumberedFile]) -> list[pl.DataFrame]:
-        """Located rows, a frame per file."""
+        """Return located rows, one frame per file."""
         return [locating.locate(self.storage, file, self.keys, self.shape) for file in files]
 
 
 @dataclass(frozen=True)
 class TruncateJob:
-    """Finds the rows of a file at or below a truncate; travels to tasks."""
+    """Search for the rows of a file at or below a truncate; sent to tasks."""
 
     storage: Storage
     shape: TableShape
     watermark: tuple[Any, ...]
 
     def __call__(self, file: NumberedFile) -> tuple[int, bytes]:
-        """Number of the file, and a serialized bitmap of the rows that are gone (empty bytes for none)."""
+        """Return the number of the file and a serialized bitmap of the removed rows; no bytes if there are none."""
         opened = OpenFile(self.storage, file.path, file.file, self.shape)
         sequence = self.shape.columns.sequence
         frame = pl.from_arrow(opened.read(list(sequence)))

@@ -1,4 +1,4 @@
-"""Keeping reads fast: files with many deleted rows written anew, small ones packed together.
+"""Compaction: files with many deleted rows are rewritten, small files are combined.
 
 Small files are packed by size class, as in size-tiered compaction, so that a row is rewritten a few times in
 all, however many merges there are. A packing is a Delta commit of its own that changes no rows; losing its
@@ -50,10 +50,10 @@ def compact(
     """Rewrite what slows reads, within ``settings.compact_bytes``; nothing to do costs no request.
 
     Args:
-        context: what the operations on the base work with.
-        base: the newest state of the base.
-        steps: of the operation.
-        committed: called with the Delta entry, if there is one.
+        context: context of the operation.
+        base: newest state of the base.
+        steps: collector of steps.
+        committed: called with the Delta entry if one is committed.
 
     Raises:
         AndesError: reading or writing failed; the base is as it was.
@@ -125,7 +125,7 @@ def choose(files: Sequence[NumberedFile], settings: Settings) -> list[Group]:
 
 
 def _groups(files: Sequence[NumberedFile], most: int) -> Iterator[Group]:
-    """Files in groups of at most ``most`` bytes: a group is held in memory while it is written anew."""
+    """Group files up to ``most`` bytes: the rows of a group are in memory while they are rewritten."""
     members: list[NumberedFile] = []
     for file in files:
         if members and sum(member.file.size for member in members) + file.file.size > most:
@@ -136,7 +136,7 @@ def _groups(files: Sequence[NumberedFile], most: int) -> Iterator[Group]:
 
 
 def _within(groups: Iterable[Group], budget: int) -> Iterator[Group]:
-    """Groups as long as they fit the budget; the first one is taken whatever its size."""
+    """Select groups within the budget; the first one is selected at any size."""
     spent = 0
     for group in groups:
         if spent and spent + group.bytes > budget:

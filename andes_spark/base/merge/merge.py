@@ -49,16 +49,16 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BaseContext:
-    """What every operation on a base works with.
+    """Context of the operations on a base.
 
     Attributes:
         storage: the table's folder.
-        settings: of the process.
-        executor: where parts run.
-        table_id: UUID of the table; also the application id of our Delta commits.
-        shape: of the table.
-        deletion_vectors: whether rows are marked as deleted or their files rewritten.
-        keys: of base files, kept in this process from merge to merge.
+        settings: settings of the process.
+        executor: executor of parts.
+        table_id: UUID of the table; also the application id of its Delta commits.
+        shape: shape of the table.
+        deletion_vectors: whether deleted rows are marked; otherwise their files are rewritten.
+        keys: cache of the keys of base files.
     """
 
     storage: Storage
@@ -70,14 +70,14 @@ class BaseContext:
     keys: KeyCache
 
     def executor_for(self, files: Iterable[DataFile]) -> Executor:
-        """Where files are read whole: here while they fit the byte budget."""
+        """Return the executor of work that reads whole files: this process while they fit the byte budget."""
         size = sum(file.size for file in files) * EXPANSION
         if size <= self.settings.byte_budget:
             return LocalExecutor(self.settings.threads)
         return self.executor if self.executor.distributed else LocalExecutor(1)
 
     def writer(self, base: BaseSnapshot) -> RowWriter:
-        """A writer of rows for the base."""
+        """Return the writer of new rows."""
         return RowWriter(
             self.shape,
             dict(base.state.metadata.configuration),
@@ -88,12 +88,12 @@ class BaseContext:
 
 @dataclass(frozen=True)
 class Upto:
-    """Where a merge goes to.
+    """Last version of a merge, and the state of the base that it follows.
 
     Attributes:
-        version: of the log.
-        commit_id: of that version's manifest.
-        newest: newest state of the base, which the Delta entry follows; the base that is merged into may be older.
+        version: version of the log.
+        commit_id: commit id of that version.
+        newest: newest state of the base, which the Delta entry follows; mods may be evaluated on an older one.
     """
 
     version: int
@@ -103,12 +103,12 @@ class Upto:
 
 @dataclass(frozen=True)
 class Merged:
-    """A merge that was committed.
+    """A committed merge.
 
     Attributes:
-        entry: of the Delta log.
-        record: of the version that it went up to.
-        counts: of mods, by what became of them.
+        entry: entry of the Delta log.
+        record: merge record of its last version.
+        counts: number of mods by outcome.
     """
 
     entry: Commit
@@ -117,7 +117,7 @@ class Merged:
 
     @property
     def applied(self) -> int:
-        """Version of the log that it went up to."""
+        """Last merged version of the log."""
         return self.record.version
 
 
@@ -133,10 +133,10 @@ def merge_pending(
     """Merge pending mods into a base, and commit.
 
     Returns:
-        None if another commit was first: nothing of this one is visible, its files are gone again.
+        None if another commit took the Delta version: nothing of this merge is visible, and its files are deleted.
 
     Raises:
-        CommitUnknownError: the store does not say; nothing was cleaned up.
+        CommitUnknownError: the outcome of the commit is unknown; no file was deleted.
         AndesError: reading or writing failed; nothing is visible.
     """
     inputs = evaluation_input(base, pending, context.shape)
@@ -148,10 +148,10 @@ def merge_pending(
 
 
 def rehearse(context: BaseContext, base: BaseSnapshot, pending: Pending, version: int, *, steps: Steps) -> None:
-    """Do all that a merge does before it commits, and delete what was written.
+    """Run a merge up to its commit and delete the files that it wrote.
 
     Raises:
-        Exception: what the merge would raise.
+        Exception: error that the merge would raise.
     """
     results, changes = _write(context, base, evaluation_input(base, pending, context.shape), version, steps, None)
     drop_files(context, changes, base)
@@ -167,7 +167,7 @@ def _write(
     steps: Steps,
     in_memory: ModsInMemory | None,
 ) -> tuple[list[BucketResult], list[Action]]:
-    """What the buckets of a merge wrote, and all its changes to the files of the base."""
+    """Write the files of a merge; return the results of its buckets, and its changes to the files of the base."""
     writer = context.writer(base)
     with steps.step("merge rows"):
         job = BucketJob(context.storage, inputs, writer, version, context.settings.threads)
@@ -222,7 +222,7 @@ def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, Bi
 
 
 def _mark(context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Action]:
-    """Removes and adds that mark rows as deleted."""
+    """Mark rows as deleted; return the ``remove`` and ``add`` actions."""
     touched = _touched(inputs, gone)
     dead = _dead(context, touched)
     removed = _whole(inputs, gone, dead)
@@ -242,7 +242,7 @@ def _mark(context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitM
 def _rewrite(
     context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64], writer: RowWriter
 ) -> list[Action]:
-    """Removes of touched files, and adds of files with the rows that they keep."""
+    """Rewrite touched files without their deleted rows; return the ``remove`` and ``add`` actions."""
     touched = _touched(inputs, gone)
     removed = _whole(inputs, gone, _dead(context, touched))
     whole = {file.number for file in removed}
@@ -261,7 +261,7 @@ def _rewrite(
 def _record(
     context: BaseContext, base: BaseSnapshot, inputs: EvaluationInput, results: Iterable[BucketResult], upto: Upto
 ) -> MergeRecord:
-    """Create the merge record of a version, or take the one that another merge has made."""
+    """Create the merge record of a version; return it, or the one of another merge if it exists."""
     watermark = inputs.new_watermark
     new_tombstones = [result.tombstones for result in results if result.tombstones is not None]
     tombstones = fold_files(
@@ -294,10 +294,10 @@ def _record(
 
 
 def _put_record(context: BaseContext, record: MergeRecord) -> MergeRecord:
-    """Create a merge record; return the one that stands afterwards, which another merge may have made.
+    """Create a merge record unless it exists; return the stored one.
 
     Raises:
-        CommitUnknownError: the store does not say; nothing was cleaned up.
+        CommitUnknownError: the outcome is unknown; no file was deleted.
     """
     path = merge_record_path(record.version, record.commit_id)
     data = encode(record)
@@ -317,7 +317,7 @@ def _quoted(mark: tuple[object, ...] | None, shape: TableShape) -> list[list[obj
     if mark is None:
         return []
     names = shape.columns.sequence
-    # Whole, however long: without it what the truncate removed would come back.
+    # Never shortened: without the watermark the removed rows would return.
     kinds = [shape.arrow.field(name).type for name in names]
     return [[to_json(pa.scalar(value, kind)) for kind, value in zip(kinds, mark, strict=True)]]
 
@@ -362,12 +362,12 @@ def _commit(
 
 
 def commit_entry(context: BaseContext, version: int, entry: list[Action], commit_id: str) -> Commit | None:
-    """Create a Delta entry; None if another commit stands there.
+    """Create a Delta entry; None if another commit took the version.
 
     It is read back before anything later is built on it, see ``Base.advance``.
 
     Raises:
-        CommitUnknownError: the store does not say.
+        CommitUnknownError: the outcome is unknown.
     """
     stands = create_entry(context.storage, version, entry, seconds=context.settings.commit_seconds)
     if stands is None:

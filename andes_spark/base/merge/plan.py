@@ -42,7 +42,7 @@ class Sizes:
 
 
 def estimate(inputs: EvaluationInput) -> Sizes:
-    """Estimate what a merge has to hold, from manifests and the Delta log alone."""
+    """Estimate the memory of a merge, from manifests and the Delta log."""
     narrow = row_width(inputs.shape.arrow, inputs.shape.columns.narrow)
     rows = sum(file.file.num_records or 0 for file in inputs.files)
     return Sizes(
@@ -55,7 +55,7 @@ def estimate(inputs: EvaluationInput) -> Sizes:
 def run_buckets(
     job: BucketJob, executor: Executor, settings: Settings, *, in_memory: ModsInMemory | None, cache: KeyCache
 ) -> list[BucketResult]:
-    """Evaluate and write a merge, in the place that fits its size.
+    """Evaluate and write a merge, in this process or in tasks by its size.
 
     Args:
         job: the merge.
@@ -104,7 +104,7 @@ class _DistributedScan:
 
 
 def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedFile]]:
-    """Files in groups of about equal size, none empty."""
+    """Group files by size into at most ``most`` groups of similar size, none empty."""
     groups: list[list[NumberedFile]] = [[] for _ in range(min(most, len(files)))]
     weight = [0] * len(groups)
     for file in sorted(files, key=lambda file: -file.file.size):
@@ -115,12 +115,12 @@ def file_groups(files: Sequence[NumberedFile], most: int) -> list[list[NumberedF
 
 
 def row_width(schema: pa.Schema, columns: Sequence[str]) -> int:
-    """Estimated bytes of some columns of a row."""
+    """Estimate the bytes of columns in one row."""
     return sum(width(schema.field(name).type) for name in columns)
 
 
 def width(kind: pa.DataType) -> int:
-    """Estimated bytes of a value."""
+    """Estimate the bytes of a value."""
     try:
         return max(1, int(kind.bit_width) // 8)
     except ValueError:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape, numbered_files
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
+from andes_spark.law.order import grouped
 from andes_spark.law.winners import greatest
 from andes_spark.log.pending import Pending, typed_sequence
 from andes_spark.model.files import SideFile
@@ -84,9 +85,8 @@ def base_rows(
     by_number = {file.number: file for file in files}
     numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
     answers, order = [], []
-    for number in np.unique(numbers):
-        picked = np.flatnonzero(numbers == number)
-        file = by_number[int(number)]
+    for number, picked in grouped(numbers):
+        file = by_number[number]
         opened = OpenFile(storage, file.path, file.file, shape)
         answers.append(storage.scheduler.ask(opened.read_at, columns, rows[picked]))
         order.append(picked)

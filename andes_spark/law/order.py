@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,3 +116,13 @@ def dense_ranks(parts: Sequence[pl.DataFrame]) -> list[npt.NDArray[np.int64]]:
     )
     bounds = np.cumsum([0] + [part.height for part in parts])
     return [ranks[a:b] for a, b in itertools.pairwise(bounds)]
+
+
+def grouped(numbers: npt.NDArray[np.integer[Any]]) -> list[tuple[int, npt.NDArray[np.int64]]]:
+    """Return each distinct number, ascending, with its positions, by one stable sort of all numbers."""
+    if not len(numbers):
+        return []
+    order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    return [(int(ordered[start]), part) for start, part in zip(starts, np.split(order, starts[1:]), strict=True)]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION, KeyColumns
 from andes_spark.law.keys.ranges import KeyRange
+from andes_spark.law.order import grouped
 from andes_spark.law.winners import TruncateEvent
 from andes_spark.log.mod_files import adapt_rows, open_entry, read_as, read_columns, schema_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, Truncate
@@ -263,8 +264,7 @@ def read_rows(
     """
     files, rows = picks[FILE].to_numpy(), picks[ROW].to_numpy()
     parts, order = [], []
-    for number in np.unique(files) if len(files) else [0]:
-        places = np.flatnonzero(files == number)
+    for number, places in grouped(files) or [(0, np.zeros(0, np.int64))]:
         entry = pending.files[number].entry
         rows_in_memory = (in_memory or {}).get(entry.path)
         if rows_in_memory is not None:
@@ -289,9 +289,7 @@ def read_mods(
 ) -> pa.Table:
     """As :func:`read_rows`, with ``_andes_present`` behind the columns, NULL where files have none."""
     parts, order = [], []
-    numbers = picks[FILE].to_numpy()
-    for number in np.unique(numbers):
-        places = np.flatnonzero(numbers == number)
+    for number, places in grouped(picks[FILE].to_numpy()):
         names = [*columns, *([PRESENT] if pending.files[number].entry.partial else [])]
         part = read_rows(storage, pending, picks[places], table=table, columns=names, in_memory=in_memory)
         if PRESENT not in part.column_names:

@@ -26,7 +26,22 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 SHARES = 256
-"""Divisor of the byte budget that gives the Arrow bytes up to which a task hands its rows back."""
+"""Divisor of the byte budget that gives the Arrow bytes up to which each of the first tasks hands its rows back."""
+_FIRST_TASKS = 64
+_LEAST_SHARE = 4096
+
+
+def hand_back_bytes(byte_budget: int, task: int) -> int:
+    """Return the Arrow bytes up to which a task hands its rows back instead of writing files.
+
+    A task does not know the number of tasks. So shares become smaller with the number of the task: each doubling of
+    their number adds half as much as the one before, and all shares together are at most half of the budget, beside a
+    few rows for each task, which take less than a file would.
+    """
+    first = byte_budget // SHARES
+    doublings = (task // _FIRST_TASKS).bit_length()
+    share = first if not doublings else first >> (2 * doublings - 1)
+    return max(share, min(_LEAST_SHARE, first))
 
 
 @dataclass(frozen=True)
@@ -35,13 +50,13 @@ class FrameTask:
 
     Attributes:
         writer: how parts are written.
-        share: Arrow bytes up to which a task hands its rows back.
+        byte_budget: of the process that collects the rows, see ``hand_back_bytes``.
         on_null: operation of a row for which a condition is NULL.
         condition_only: columns that only the conditions use, as text.
     """
 
     writer: PartWriter
-    share: int
+    byte_budget: int
     on_null: OnNull
     condition_only: tuple[str, ...]
 
@@ -59,7 +74,7 @@ class FrameTask:
                 yield "part", self._written(pending, (task << 40) + rows)
                 rows += sum(part.num_rows for part in pending)
                 pending, size, written = [], 0, True
-        if pending and (written or size > self.share):
+        if pending and (written or size > hand_back_bytes(self.byte_budget, task)):
             yield "part", self._written(pending, (task << 40) + rows)
         elif pending:
             yield "rows", to_ipc(pa.Table.from_batches(pending))
@@ -104,8 +119,7 @@ class FrameRows:
         """
         with steps.step("write mods"):
             selected, condition_only = select_mods(self.frame, self.options, writer.plan)
-            share = self.byte_budget // SHARES
-            task = FrameTask(writer, share, self.options.on_null_operation, condition_only)
+            task = FrameTask(writer, self.byte_budget, self.options.on_null_operation, condition_only)
             job = numbered(selected).mapInArrow(_task(pickle.dumps((task, selected.columns))), result_type())
             rows = self.executor.collect(
                 job, step="write mods", undo=lambda rows: delete_unreferenced(writer.storage, _parts(rows))

@@ -24,7 +24,7 @@ from andes_spark.delta.paths import decode_path
 from andes_spark.delta.vectors import from_positions, serialize
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
 from andes_spark.law.keys.ranges import KeyRange
-from andes_spark.law.order import above
+from andes_spark.law.order import above, grouped
 from andes_spark.log.mod_files import arrow_bytes, new_path, read_entry
 from andes_spark.log.pending import ModsInMemory
 from andes_spark.model.files import SideFile
@@ -194,4 +194,4 @@ class TruncateJob:
 
 def _bitmaps(replaced: pl.DataFrame) -> dict[int, bytes]:
     files, rows = replaced[BASE_FILE].to_numpy(), replaced[BASE_ROW].to_numpy()
-    return {int(number): serialize(from_positions(np.sort(rows[files == number]))) for number in np.unique(files)}
+    return {number: serialize(from_positions(rows[places])) for number, places in grouped(files)}

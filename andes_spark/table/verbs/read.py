@@ -22,6 +22,7 @@ from andes_spark.delta.vectors import deserialize, from_positions, load_vector, 
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.law.keys.ranges import KeyRange
+from andes_spark.law.order import grouped
 from andes_spark.log.pending import pending_of
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.options import ReadOptions
@@ -226,10 +227,8 @@ def replaced_rows(done: Evaluation | None) -> dict[int, BitMap64]:
     """Rows of the base that an evaluation replaces or removes, by number of the file."""
     if done is None or done.replaced.height == 0:
         return {}
-    places = done.replaced.sort(BASE_FILE, BASE_ROW)
-    files, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy()
-    numbers, starts = np.unique(files, return_index=True)
-    return {int(number): from_positions(part) for number, part in zip(numbers, np.split(rows, starts[1:]), strict=True)}
+    files, rows = done.replaced[BASE_FILE].to_numpy(), done.replaced[BASE_ROW].to_numpy()
+    return {number: from_positions(rows[places]) for number, places in grouped(files)}
 
 
 def truncated_rows(storage: Storage, inputs: EvaluationInput, settings: Settings) -> dict[int, BitMap64]:

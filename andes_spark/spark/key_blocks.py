@@ -1,4 +1,4 @@
-"""Rows of some keys left out of a DataFrame, for keys that are one whole number.
+"""Exclusion of keys from a DataFrame, for keys of one integer column.
 
 A hash join of single keys probes memory at random for each row. Rows of the base are sorted by key, so keys are joined
 as blocks of 64 with a bit per key: neighbouring rows use the same entry, and blocks are often dense enough for Spark

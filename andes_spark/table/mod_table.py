@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 class ModTable:
     """A table with a primary key, in one folder on S3 or disk.
 
-    Mods are appended to its log by ``apply`` and folded into its base, a Delta table, by ``merge``; ``read``
-    shows both together. Get one from ``create`` or ``open``. A ``ModTable`` may be used by one thread at a
-    time; any number of them, in any processes, may work on one table.
+    ``apply`` appends mods to the table's log, ``merge`` folds them into its base, which is a Delta table, and ``read``
+    returns both together. Create an instance by ``create`` or ``open``. An instance is not thread-safe; any number of
+    instances, in any number of processes, may work on one table.
     """
 
     def __init__(self, open_table: OpenTable) -> None:
@@ -65,7 +65,7 @@ class ModTable:
         return f"ModTable({self.url!r}, version={self._open_table.log.head})"
 
     def _repr_html_(self) -> str:
-        # What is in memory: to show a table must not ask the store.
+        # From memory: the display of a table sends no request.
         definition = self._open_table.definition
         lists = {"primary key": self.primary_key, "sequence by": self.sequence_by}
         fields = {
@@ -102,34 +102,37 @@ class ModTable:
     ) -> ModTable:
         """Create a table.
 
-        Runs Spark jobs only when ``data`` is a Spark DataFrame.
+        Runs Spark jobs only if ``data`` is a Spark DataFrame. Memory stays within the byte budget if ``data`` is a
+        stream, a Dataset or Parquet files.
 
         Args:
-            path: folder: a local path, ``s3://`` or ``s3a://``.
-            schema: StructType, DDL string or pyarrow Schema; by default that of ``data``.
-            primary_key: names of the key columns; never null, compared exactly.
-            sequence_by: columns that order the mods of one key. Without them the order of arrival decides.
-            text_sequence: accept sequence columns of text, ordered byte by byte, where ``'10'`` comes before ``'9'``.
-            data: rows of an initial load, as ``apply`` takes them, written straight to the base; keys must be unique.
-            if_not_exists: open the table that is there already, if its keys are the same.
-            allow_existing_files: create the table in a folder that holds other files; they stay as they are.
-            partition_by: columns by which the base's files are laid out.
-            merge: ``"always"`` (each apply ends merged), ``"manual"``, or a staleness such as ``"15 minutes"``.
-            lateness: how long the sequences of deleted keys are remembered at least.
-            batch_retention: how long batch ids are remembered at least.
-            deletion_vectors: False rewrites files instead, for readers that do not know deletion vectors.
+            path: folder of the table: a local path or a URL with ``s3://`` or ``s3a://``.
+            schema: StructType, DDL string or pyarrow Schema; by default the schema of ``data``.
+            primary_key: names of the key columns, which are never NULL and compared exactly.
+            sequence_by: names of the columns that order the mods of one key; by default the order of versions.
+            text_sequence: accept sequence columns of text, ordered byte by byte: ``'10'`` before ``'9'``.
+            data: rows of an initial load, in the forms that ``apply`` accepts; they are written to the base. Keys must
+                be unique.
+            if_not_exists: open an existing table with the same key and sequence columns.
+            allow_existing_files: create the table in a folder with other files, which are not changed.
+            partition_by: names of the partition columns of the base.
+            merge: ``"always"`` (after each apply), ``"manual"``, or a maximum staleness such as ``"15 minutes"``.
+            lateness: minimum time for which sequences of deleted keys are kept.
+            batch_retention: minimum time for which batch ids are kept.
+            deletion_vectors: mark deleted rows; False rewrites files, for readers without deletion vectors.
             comment: free text, stored with the table.
             properties: free names and values, stored with the table.
-            storage_options: access to the store, see ``storage.open_storage``; by default what the Spark session's
-                S3A settings say, else the usual chain of boto3.
-            settings: of this process.
-            spark: session to use; the active one if none is given.
-            progress: called with the name of each step as it begins.
+            storage_options: access to the store, see ``storage.open_storage``; by default the S3A settings of the Spark
+                session, without one the credential chain of boto3.
+            settings: settings of this process.
+            spark: Spark session; by default the active one.
+            progress: function called with the name of each step at its start.
 
         Raises:
-            OptionError: names, keys or options that cannot be used, all at once.
-            TableExistsError: there is a table already, or the folder holds other files.
-            DuplicateKeyError, BadModsError, SchemaMismatchError: ``data`` cannot be loaded.
+            OptionError: invalid names, keys or options, all at once.
+            TableExistsError: the folder contains a table or other files.
+            DuplicateKeyError, BadModsError, SchemaMismatchError: rows of ``data`` that cannot be loaded; no table is
+                created.
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark)
@@ -175,11 +178,11 @@ class ModTable:
         spark: SparkSession | None = None,
         progress: Progress | None = None,
     ) -> ModTable:
-        """Open a table. Runs no Spark job; arguments are those of ``create``.
+        """Open a table; arguments as for ``create``. Runs no Spark job and reads no data file.
 
         Raises:
-            NoSuchTableError: the folder holds no table.
-            LogDamagedError, UnsupportedTableError: its log cannot be read.
+            NoSuchTableError: the folder contains no table.
+            LogDamagedError, UnsupportedTableError: the log cannot be read.
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark)
@@ -188,12 +191,12 @@ class ModTable:
 
     @property
     def url(self) -> str:
-        """Where the table lies."""
+        """URL or path of the table's folder."""
         return self._open_table.table
 
     @property
     def schema(self) -> Schema:
-        """The columns."""
+        """Columns of the table, as of the newest version in memory."""
         return self._open_table.shape().schema
 
     @property
@@ -208,7 +211,7 @@ class ModTable:
 
     @property
     def version(self) -> int:
-        """The newest version; asks the store."""
+        """Newest version; one request or more."""
         return self._open_table.log.refresh()
 
     def apply(
@@ -235,47 +238,47 @@ class ModTable:
         merge: bool | None = None,
         job: str | None = None,
     ) -> ApplyResult:
-        """Apply a batch of mods: one new version, and a merge if the table's policy says so.
+        """Apply a batch of mods as one new version, followed by a merge if the table's policy requires it.
 
-        The batch is written once and committed atomically; the table is not read. Runs Spark jobs for a Spark
-        DataFrame (one that evaluates it), and for merges above the byte budget.
+        The batch is written once and committed atomically, without a read of the table. Runs one Spark job for a Spark
+        DataFrame; checks and merges above the byte budget run more if there is a session. Otherwise runs none.
 
         Args:
             mods: Spark, polars or pandas DataFrame, LazyFrame, pyarrow Table, RecordBatch, RecordBatchReader or
                 Dataset, DuckDB relation or other Arrow stream, list of dicts, or path, glob or folder of Parquet, CSV
                 or JSON lines files, or a list of these. Streams and Parquet files are read within the byte budget.
-            apply_as_deletes: condition that makes a row a delete: a SQL expression, a Spark Column for Spark
-                DataFrames, a polars expression for all else. A delete needs key and sequence only.
-            apply_as_upserts: condition that makes a row an upsert; by default each row that meets no other is.
-            apply_as_truncates: condition that makes a row a truncate of the whole table, at its sequence.
-            batch_id: ``(source, id)``; the same batch sent again does nothing and gives the first result.
-            tie_break_by: columns or expressions of the batch that order mods of one key at one sequence within it, the
-                most significant first: only the last is written, the others count as collapsed. A NULL makes a bad
-                mod. They need no column in the table.
-            at_least_once: accepts a batch without ``batch_id`` for a table without ``sequence_by``.
-            column_list: upserts set only these columns; others keep their value.
-            except_column_list: upserts set all columns but these; columns of the batch that the table lacks are left
-                out.
-            ignore_null_updates: a NULL keeps the value that the row has: True, or the names of columns.
-            columns_to_update: name of an array<string> column that lists what each row carries; NULL: all.
-            missing: what columns of the table are that the batch lacks: an ``"error"``, or ``"null"``.
-            extra: what happens to columns of the batch that the table lacks: an ``"error"``, or ``"drop"``.
-            on_null_operation: what a row is for which a condition is NULL.
-            max_quarantined: bad mods that are set aside before the batch is refused.
-            cast: casts columns of other types, key and sequence too; a value that cannot be cast makes a bad mod.
-            time_zone: zone of times without one, for TIMESTAMP columns: a name or an offset such as ``"+02:00"``. A
+            apply_as_deletes: condition for deletes: a SQL expression, a Spark Column for Spark DataFrames, a polars
+                expression for other inputs. A delete requires key and sequence only.
+            apply_as_upserts: condition for upserts; by default every row without another operation.
+            apply_as_truncates: condition for truncates of the whole table, each at the sequence of its row.
+            batch_id: ``(source, id)``; a batch with a known id is not applied again and returns the first result.
+            tie_break_by: columns or expressions of the batch that order mods of one key at one sequence, the most
+                significant first: only the last mod is written, the others count as collapsed. A NULL makes a bad mod.
+                The table needs no column for them.
+            at_least_once: accept a batch without ``batch_id`` for a table without ``sequence_by``.
+            column_list: columns set by upserts; others keep their value.
+            except_column_list: columns not set by upserts; columns that only the batch has are ignored.
+            ignore_null_updates: columns whose NULLs keep the value of the row; True for all.
+            columns_to_update: name of an array<string> column with the columns that each row sets; NULL for all.
+            missing: treatment of columns that the batch lacks: ``"error"`` or ``"null"``.
+            extra: treatment of columns that the table lacks: ``"error"`` or ``"drop"``.
+            on_null_operation: treatment of a row with a condition that is NULL: ``"quarantine"`` or ``"upsert"``.
+            max_quarantined: maximum number of bad mods; with more of them the batch is refused.
+            cast: cast columns of other types, key and sequence included; a value that cannot be cast makes a bad mod.
+            time_zone: zone of times without one, for TIMESTAMP columns: a name, or an offset such as ``"+02:00"``. A
                 time that a change of clocks skips or repeats makes a bad mod.
-            strict_replay: the same batch must be equal in all columns, not only key, sequence and operation.
-            merge: overrides the table's merge policy.
-            job: name of the job, kept in the manifest.
+            strict_replay: compare a repeated batch in all columns, not only key, sequence and operation.
+            merge: merge after the apply or not; by default the table's merge policy.
+            job: name of the job, stored in the manifest.
 
         Raises:
-            OptionError: options that contradict each other.
+            OptionError: invalid or contradictory options.
             SchemaMismatchError: missing, extra and wrong-type columns, all at once.
             BadModsError: more bad mods than ``max_quarantined``.
             SequenceTieError: two different mods of one key at one sequence.
             BatchConflictError: the batch id was used for other content.
-            CommitConflictError, CommitUnknownError: see there; sending the same batch again is safe.
+            CommitConflictError: other writers committed first too often; the same batch can be sent again.
+            CommitUnknownError: the outcome of the commit is unknown; with a ``batch_id`` the batch can be sent again.
         """
         with about(self.url):
             options = ApplyOptions.checked(
@@ -302,40 +305,44 @@ class ModTable:
             return observe(self._open_table, "apply", lambda: apply_batch(self._open_table, mods, options))
 
     def merge(self) -> MergeResult:
-        """Fold pending mods into the base, in one Delta commit; what ``read`` shows does not change.
+        """Fold pending mods into the base in one Delta commit; the rows of ``read`` do not change.
 
-        Runs Spark jobs only above the byte budget, and only where there is a session.
+        Runs Spark jobs only above the byte budget and if there is a session; otherwise ranges of keys are merged one
+        after the other within the budget.
 
         Raises:
             ForeignWriteError: another writer changed rows of the base.
-            CommitConflictError: other merges were first, too often.
+            MergeBlockedError: a version cannot be merged; ``version``.
+            CommitConflictError: other merges committed first too often.
         """
         return observe(self._open_table, "merge", lambda: run_merge(self._open_table))
 
     def set_aside(self, version: int) -> SetAsideResult:
-        """Take the mods of a committed version out of the table: they take no part from a new version on.
+        """Exclude the mods of a committed version from the table, as a new version.
 
-        For a version that ``merge`` names because its mods cannot be written to the base, or a batch that must not
-        become visible. Reads of the versions from it up to the new one still show its mods; ``quarantined`` lists
-        them. Its batch id stays known: send corrected mods with a new one. Runs no Spark job.
+        Used for a version that ``merge`` cannot write to the base, and for a batch that must not become visible. Reads
+        of versions before the new one still contain the mods; ``quarantined`` lists them. The batch id stays known:
+        corrected mods need a new one. Runs no Spark job.
 
         Args:
-            version: not merged yet; setting it aside again changes nothing.
+            version: version that is not merged; a repeated call changes nothing.
 
         Raises:
-            NoSuchVersionError: it was never committed.
-            OptionError: it is merged, or holds no mods.
+            NoSuchVersionError: the version does not exist.
+            OptionError: the version is merged, or contains no mods.
         """
         return observe(self._open_table, "set aside", lambda: set_aside(self._open_table, version))
 
     def read(self, *, version: int | None = None) -> DataFrame:
-        """The rows as a Spark DataFrame: the newest ones, or those of a version. Pinned when called.
+        """Return the rows of a version as a Spark DataFrame, pinned at the call.
 
-        With nothing pending it is the base's own DataFrame. Runs no Spark job while pending mods fit the byte
-        budget.
+        Without pending mods it is the DataFrame of the base. Runs no Spark job while pending mods fit the byte budget.
+
+        Args:
+            version: version of the log; by default the newest.
 
         Raises:
-            NoSuchVersionError, VersionExpiredError: no such version, or no longer.
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
             MissingPackageError: pyspark is not installed.
         """
         from andes_spark.spark.reads import read_snapshot
@@ -351,12 +358,14 @@ class ModTable:
         return observe(open_table, "read", frame)
 
     def create_view(self, name: str, *, version: int | None = None) -> None:
-        """Register ``read(version)`` as a temporary view for Spark SQL; pinned when called.
+        """Register ``read(version=version)`` as a temporary view of the Spark session, pinned at the call.
 
-        Any name will do; SQL needs backticks around one that is no word.
+        Args:
+            name: any name; SQL requires backticks around names that are no identifiers.
+            version: version of the log; by default the newest.
 
         Raises:
-            OptionError: ``name`` is empty, or no text.
+            OptionError: ``name`` is empty or not text.
         """
         from andes_spark.spark.columns import escaped
 
@@ -371,20 +380,23 @@ class ModTable:
         version: int | None = None,
         limit: int | None = None,
     ) -> pa.Table:
-        """The rows as one Arrow table, in no order, without Spark: the newest ones, or those of a version.
+        """Return the rows of a version as one Arrow table, in no order. Runs no Spark job.
 
-        Holds the whole result in memory; ``to_batches`` does not.
+        The whole result is in memory; ``to_batches`` streams it.
 
         Args:
-            columns: names of columns; None for all.
-            filter: SQL expression, or a polars expression. Files that can hold no such row,
-                by the base's statistics, are not read.
-            version: None for the newest.
-            limit: rows at most, any of them; no file is read once there are so many.
+            columns: names of columns; by default all.
+            filter: condition on the rows: a SQL or polars expression. Files without such rows, by the statistics of the
+                base, are not read.
+            version: version of the log; by default the newest.
+            limit: maximum number of rows; reading stops at that number.
+
+        Returns:
+            Table with the table's column types.
 
         Raises:
             OptionError: unknown columns, or a filter that cannot be evaluated.
-            NoSuchVersionError, VersionExpiredError: no such version, or no longer.
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
         """
         batches = self.to_batches(columns=columns, filter=filter, version=version, limit=limit)
         return observe(self._open_table, "read", batches.read_all)
@@ -397,10 +409,10 @@ class ModTable:
         version: int | None = None,
         limit: int | None = None,
     ) -> pa.RecordBatchReader:
-        """As ``to_arrow``, a stream of Arrow record batches that holds no more than the byte budget.
+        """Return the rows as a stream of Arrow record batches, within the byte budget; arguments as for ``to_arrow``.
 
-        Pinned when called; files are read as the batches are asked for. The reader can be iterated over, and handed
-        to ``apply``, ``create(data=...)``, polars or DuckDB.
+        The version is pinned at the call, and files are read during the iteration. ``apply``, ``create(data=...)``,
+        polars and DuckDB accept the reader.
         """
         options = ReadOptions.checked(columns=columns, filter=filter, version=version, limit=limit)
         return scan(self._open_table, options)
@@ -413,7 +425,7 @@ class ModTable:
         version: int | None = None,
         limit: int | None = None,
     ) -> pl.DataFrame:
-        """As ``to_arrow``, a polars DataFrame."""
+        """Return the rows as a polars DataFrame; arguments and errors as for ``to_arrow``."""
         return polars_frame(self.to_arrow(columns=columns, filter=filter, version=version, limit=limit))
 
     def to_pandas(
@@ -424,7 +436,9 @@ class ModTable:
         version: int | None = None,
         limit: int | None = None,
     ) -> pandas.DataFrame:
-        """As ``to_arrow``, a pandas DataFrame; integers and booleans with NULLs become its nullable types.
+        """Return the rows as a pandas DataFrame; arguments and errors as for ``to_arrow``.
+
+        Integers and booleans with NULLs have pandas' nullable types.
 
         Raises:
             MissingPackageError: pandas is not installed.
@@ -432,40 +446,56 @@ class ModTable:
         return pandas_frame(self.to_arrow(columns=columns, filter=filter, version=version, limit=limit))
 
     def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
-        """The raw log of some versions, both included: every mod as committed, late ones and all.
+        """Return the raw log of a range of versions: every mod as committed, in memory. Runs no Spark job.
+
+        Mods without effect, such as late ones, are included: it is not a feed of row changes.
+
+        Args:
+            from_version: first version.
+            to_version: last version; by default the newest.
 
         Returns:
-            ``_andes_version``, ``_andes_operation``, ``_andes_columns`` (of a partial mod: what it carries;
-            NULL for a full one), then the table's columns. Mods that lost are part of it: it is no feed of changes.
+            Columns ``_andes_version`` (int64), ``_andes_operation`` (string), ``_andes_columns`` (list of the columns
+            that a partial mod sets; NULL for a full mod), then the table's columns.
+
+        Raises:
+            NoSuchVersionError, VersionExpiredError: a version does not exist, or is not kept any more.
         """
         options = ModsOptions.checked(from_version=from_version, to_version=to_version)
         return reports.mods(self._open_table, options.from_version, options.to_version)
 
     def quarantined(self, *, version: int | None = None) -> pa.Table:
-        """Mods set aside up to a version: bad ones at apply, late partials and the like by the law.
+        """Return the quarantined mods up to a version: bad mods of batches, and mods refused by the law.
+
+        Args:
+            version: version of the log; by default the newest.
 
         Returns:
-            version, reason, column, row_number and row (JSON).
+            Columns version (int64), reason, column, row_number (int64) and row (JSON text).
         """
         return reports.quarantined(self._open_table, VersionOptions.checked(version=version).version)
 
     def status(self) -> reports.Status:
-        """The table at a glance, from its logs alone."""
+        """Return versions, pending mods, rows, files and sizes, from the logs; reads no data file."""
         return reports.status(self._open_table)
 
     def history(self, *, limit: int | None = None) -> Listing[HistoryEntry]:
-        """Versions, newest first."""
+        """Return the versions, newest first.
+
+        Args:
+            limit: maximum number of versions; by default all.
+        """
         return reports.history(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
 
     def merges(self, *, limit: int | None = None) -> Listing[MergeEntry]:
-        """Merges of the base, newest first, with what each did."""
+        """Return the merges of the base with their counts, newest first; ``limit`` as for ``history``."""
         return reports.merges(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
 
     def manifest(self, version: int) -> Manifest:
-        """The manifest of a version.
+        """Return the manifest of a version.
 
         Raises:
-            NoSuchVersionError: it was never committed.
+            NoSuchVersionError: the version does not exist.
         """
         version = require("version", version, INTEGER)
         if version > self._open_table.log.head:
@@ -473,9 +503,9 @@ class ModTable:
         return self._open_table.log.manifest(version)
 
     def verify(self) -> VerifyResult:
-        """Check everything that is stored: chain, checksums, unique keys, base equal to the law's evaluation.
+        """Check the stored table: chain of manifests, checksums, unique keys, and the base against the log.
 
-        Reads all files; raises nothing for what it finds, see the result.
+        Reads all files, within the byte budget. Problems are part of the result and raise nothing.
         """
         return observe(self._open_table, "verify", lambda: verify(self._open_table))
 

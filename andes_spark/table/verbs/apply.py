@@ -1,4 +1,4 @@
-"""Applying a batch: checked, written once, committed as a version; then merged if that is due."""
+"""Apply: a batch is checked, written once and committed as a version; a merge follows if one is due."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     begun = open_table.log.clock()
     with steps.step("read the log"):
         plan, head = plan_batch(open_table, options), open_table.log.head
-        # What is asked here comes while the batch is written, and is looked at before anything is committed.
+        # These requests run while the batch is written; their answers are read before the commit.
         asked = open_table.ask_before_commit(options.batch_id)
         due = options.merge or (options.merge is None and open_table.definition.merge == "always")
         lease = open_table.ask_before_merge() if due else None
@@ -59,7 +59,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
             consequence="they take up space, and no version refers to them",
         )
         in_memory.clear()
-    # Of a replay too: the first apply may have ended between commit and merge.
+    # After a replay too: the first apply may have failed between commit and merge.
     merge = merge_after_apply(open_table, requested=options.merge, in_memory=in_memory, advisory=advisory, lease=lease)
     if replayed and merge is not None and merge.status == "nothing":
         merge = None
@@ -75,7 +75,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
 
 
 def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
-    """The rows of a batch, whatever they were given as."""
+    """Convert the input of an apply to a source of rows."""
     byte_budget = open_table.settings.byte_budget
     if is_spark(mods):
         from andes_spark.spark.frames import FrameRows
@@ -92,10 +92,10 @@ def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
 
 
 class _Attempt:
-    """The commit of a batch that is written; whatever refuses it deletes its files.
+    """Commit of a written batch; the files are deleted if the batch is refused.
 
     Attributes:
-        conflicts: versions of other writers that took the number of this one.
+        conflicts: number of commit attempts that lost their version number to another writer.
     """
 
     def __init__(
@@ -128,13 +128,13 @@ class _Attempt:
         """Commit the batch.
 
         Args:
-            asked: before the batch was written.
+            asked: requests that were started before the batch was written.
             planned: head at that time.
-            begun: this machine's time before it was written.
-            steps: of the operation.
+            begun: this machine's time before the batch was written.
+            steps: collector of steps.
 
         Returns:
-            The manifest, and whether it is that of an earlier apply of the same batch.
+            The manifest, and whether it is the manifest of an earlier apply of the same batch.
         """
         open_table = self._open_table
         try:
@@ -169,7 +169,7 @@ class _Attempt:
         return manifest, manifest.commit_id != self._draft.commit_id
 
     def _look(self, head: int, planned: int) -> Manifest | None:
-        """Admit what others committed while the batch was written; the manifest of the same batch among it."""
+        """Check the versions committed while the batch was written; return the one with the same batch, if any."""
         for manifest in self._open_table.log.manifests(planned + 1, head) if head > planned else ():
             before = self._admit(manifest)
             if before is not None:
@@ -193,10 +193,10 @@ class _Attempt:
         return self._same_batch(manifest) if same else None
 
     def _same_batch(self, before: Manifest | None) -> Manifest | None:
-        """The manifest that applied the batch before, if one did.
+        """Return the manifest that applied the same batch before, if any.
 
         Raises:
-            BatchConflictError: it applied another content.
+            BatchConflictError: that version has other content.
         """
         if before is None or self._batch is None or self._batch_id is None:
             return None
@@ -213,7 +213,7 @@ class _Attempt:
         )
 
     def _has_content(self, before: Manifest) -> bool:
-        """Whether a version applied mods with the digest of this batch, over the columns that its schema had."""
+        """Whether a version has the digest of this batch, computed over the columns of the version's schema."""
         if before.batch is None or before.batch.schema_id == self._plan.version.id:
             return before.batch is not None and before.batch.digest == self._part.digest.hexdigest()
         schemas = self._open_table.shape().versions

@@ -1,4 +1,4 @@
-"""Options of an apply, checked against the table before anything of the batch is read."""
+"""Check of the options of an apply against the table, before the batch is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
     """Check the options of an apply against the table.
 
     Raises:
-        OptionError: options that contradict each other or name no column.
+        OptionError: options that contradict each other, or name a column that does not exist.
     """
     shape = open_table.shape()
     names, narrow = shape.schema.names, shape.columns.narrow
@@ -84,7 +84,7 @@ def _check(open_table: OpenTable, options: ApplyOptions) -> None:
 def _listed(
     options: ApplyOptions, names: Sequence[str], narrow: Sequence[str]
 ) -> tuple[frozenset[str] | None, tuple[str, ...]]:
-    """Columns that upserts set, None for all; and the columns of the batch alone that the sender leaves out."""
+    """Return the columns set by upserts, None for all, and the excluded columns that only the batch has."""
     if options.column_list is not None:
         listed = resolve_all(options.column_list, names)
         _check_names("column_list", listed, names, ())

@@ -1,4 +1,4 @@
-"""Creating a table: a Delta table at version 0 and a log at version 0, in that order."""
+"""Create: version 0 of the Delta table, then version 0 of the log."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _OURS = re.compile(r"(_andes/.*|_andes_clock|_delta_log/.*|part-[0-9a-f-]{36}\.z
 
 
 def read_schema(value: Any) -> Schema:
-    """A schema given as StructType, DDL string, pyarrow Schema or ``Schema``.
+    """Convert a StructType, DDL string, pyarrow Schema or ``Schema`` to a ``Schema``.
 
     Raises:
-        OptionError: something else, or a syntax error.
+        OptionError: a value of another type, or a syntax error.
         UnsupportedTableError: a type that cannot be stored.
     """
     if isinstance(value, Schema):
@@ -69,10 +69,10 @@ def read_schema(value: Any) -> Schema:
 
 
 def schema_of(data: Any, settings: Settings, storage: Storage) -> tuple[Schema, Any]:
-    """The columns of the rows of an initial load, and the rows: a stream that is read once is still whole.
+    """Return the schema of the rows of an initial load, and the rows, of which nothing is consumed.
 
     Raises:
-        OptionError: there are no rows to take columns from, or something else than rows was given.
+        OptionError: ``data`` is None, or not rows.
         UnsupportedTableError: a type that cannot be stored; ``column``.
     """
     if data is None:
@@ -88,10 +88,10 @@ def schema_of(data: Any, settings: Settings, storage: Storage) -> tuple[Schema, 
 
 
 def define(schema: Schema, options: CreateOptions) -> Definition:
-    """The definition of a table to be, checked.
+    """Check the options of a new table and return its definition.
 
     Raises:
-        OptionError: all that is wrong with names, keys and durations.
+        OptionError: invalid names, keys and durations, all at once.
     """
     roles = ("primary_key", "sequence_by", "partition_by")
     resolved = {role: resolve_all(getattr(options, role), schema.names) for role in roles}
@@ -133,13 +133,13 @@ def create_table(
     data: Any = None,
     allow_existing_files: bool = False,
 ) -> Log:
-    """Create a table, with rows if there are any; returns its log.
+    """Create a table, with the rows of ``data`` if any; return its log.
 
     Raises:
-        ClockError: this machine's clock is far from the store's; nothing stays behind.
-        TableExistsError: the folder holds a table, a Delta table that is not ours, an unfinished load,
-            or other files that are not allowed.
-        DuplicateKeyError, BadModsError, SchemaMismatchError: rows that cannot be loaded; nothing stays behind.
+        ClockError: this machine's clock differs from the store's; no file is left.
+        TableExistsError: the folder contains a table, another Delta table, an unfinished load, or other files without
+            ``allow_existing_files``.
+        DuplicateKeyError, BadModsError, SchemaMismatchError: rows that cannot be loaded; no file is left.
     """
     if storage.size(manifest_path(0)) is not None:
         raise exists(storage)
@@ -175,7 +175,7 @@ def create_table(
 
 
 def exists(storage: Storage) -> TableExistsError:
-    """The error for a folder that holds a table already."""
+    """Build the error for a folder that contains a table."""
     return TableExistsError(
         f"{storage.url}: there is a table here already; open it, or pass if_not_exists=True",
         table=storage.url,
@@ -183,9 +183,9 @@ def exists(storage: Storage) -> TableExistsError:
 
 
 def _refuse_remains(storage: Storage, *, begun: bool) -> None:
-    """Refuse a folder whose log has lost its beginning: a new one would hide what a backup could bring back.
+    """Refuse a folder with a log that has lost its first manifests: a new log would hide what a backup can restore.
 
-    A create that was interrupted leaves nothing below ``_andes``, since its first file there is manifest 0.
+    An interrupted create leaves no file below ``_andes``, since manifest 0 is its first file there.
     """
     remains = next((info.path for info in storage.list("_andes")), None)
     if remains is None and begun and storage.size(entry_path(1)) is not None:
@@ -203,9 +203,9 @@ def _refuse_remains(storage: Storage, *, begun: bool) -> None:
 
 
 def _refuse_other_files(storage: Storage) -> None:
-    """Refuse a folder with files of others; one page of a listing shows some.
+    """Refuse a folder with other files, by one page of a listing.
 
-    Data files as this library names them are left alone: a load that was interrupted leaves them behind.
+    Data files with names of this library are ignored, since an interrupted load leaves them.
     """
     first = islice(storage.list(), _FILES_LOOKED_AT)
     others = [info.path for info in first if not _OURS.fullmatch(info.path)]
@@ -249,7 +249,7 @@ def _has_range(type_: Any) -> bool:
 
 
 def _unfinished(storage: Storage, definition: Definition, *, loads: bool) -> str | None:
-    """Table id of a create that got no further than its Delta entry, if it was of the same table."""
+    """Return the table id of an interrupted create with the same definition, which stopped after its Delta entry."""
     entry = read_commit(storage, 0)
     parameters = {} if entry is None else (entry.commit_info or {}).get("operationParameters", {})
     if entry is not None and _DEFINITION not in parameters:
@@ -317,7 +317,7 @@ def _load(
     configuration: Mapping[str, str],
     data: Any,
 ) -> list[Action]:
-    """Write the rows of an initial load, a Spark DataFrame or Arrow tables; nothing of it is visible yet."""
+    """Write the rows of an initial load, a Spark DataFrame or Arrow tables, without a commit."""
     shape = shape_of(definition, storage.url)
     writer = RowWriter(shape, dict(configuration), settings.target_file_bytes, settings.threads)
     if is_spark(data):
@@ -329,9 +329,9 @@ def _load(
 
 
 def _begun(storage: Storage, definition: Definition, settings: Settings, data: Any) -> Any:
-    """The rows of a load: a DataFrame of a running session, or Arrow tables, the first one read.
+    """Check the rows of a load: return a DataFrame of a running session, or Arrow tables, of which the first is read.
 
-    Data that cannot be read leaves the folder untouched.
+    An input that cannot be read changes nothing in the folder.
     """
     if is_spark(data):
         from andes_spark.spark.session import require_running

@@ -1,7 +1,7 @@
-"""Merging: rounds of pending versions folded into the base, and the advisory work that follows.
+"""Merge: rounds of pending versions folded into the base, and the advisory work that follows.
 
-What follows the first commit of a merge is advisory: compaction, further rounds, the checkpoint, the lease. It is
-reported in the result and never raised, see ``log.advisory``.
+Compaction, further rounds, the checkpoint and the lease follow the first commit of a merge and are advisory: their
+failures are reported in the result and never raised, see ``log.advisory``.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def merge_after_apply(
     advisory: Advisory,
     lease: MergeLease | None = None,
 ) -> MergeResult | None:
-    """Merge after an apply, as the caller or the table's policy says; a failure is part of the result.
+    """Merge after an apply if the caller or the table's policy requires it; a failure is part of the result.
 
     Args:
         open_table: the table.
-        requested: what the caller says; None leaves it to the policy.
+        requested: request of the caller; None for the policy.
         in_memory: mod files that are in memory.
-        advisory: takes the failure.
-        lease: of ``OpenTable.ask_before_merge``, where that was called while the batch was written.
+        advisory: receives the failure.
+        lease: result of ``OpenTable.ask_before_merge`` if it was called while the batch was written.
     """
     if requested is False:
         return None
@@ -92,20 +92,20 @@ def run_merge(
     at_head: bool = False,
     lease: MergeLease | None = None,
 ) -> MergeResult:
-    """Merge pending versions; goes on while others are appended, at most ``settings.merge_rounds`` times.
+    """Merge pending versions, in up to ``settings.merge_rounds`` rounds while others are appended.
 
     Args:
         open_table: the table.
         in_memory: mod files that are in memory.
-        at_head: whether the head was looked for, or committed, just now.
-        lease: of ``OpenTable.ask_before_merge``, where that was called before; None to ask now.
+        at_head: whether the head in memory was just read or committed.
+        lease: result of ``OpenTable.ask_before_merge``; None to call it.
 
     Raises:
-        MergeBlockedError: a version cannot be merged; it names the version and what to do.
+        MergeBlockedError: a version cannot be merged; ``version``.
         ForeignWriteError: another writer changed rows or columns of the base.
         UnsupportedTableError: the base has a feature that this library does not write.
-        CommitConflictError: other merges were first, too often.
-        AndesError: reading or writing failed; the base is as it was.
+        CommitConflictError: other merges committed first too often.
+        AndesError: a read or write failed; the base is not changed.
     """
     steps = open_table.begin("merge", open_table.log.head)
     advisory = Advisory(open_table.table)
@@ -214,7 +214,7 @@ def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: A
 def _merge_once(
     open_table: OpenTable, steps: Steps, in_memory: ModsInMemory | None, newest: BaseSnapshot | None = None
 ) -> Merged | None:
-    """One committed merge up to the head; None if nothing is pending.
+    """Commit one merge up to the head; return None if nothing is pending.
 
     Args:
         open_table: the table.
@@ -243,7 +243,7 @@ def _merge_to(
     last: int | None = None,
     newest: BaseSnapshot | None = None,
 ) -> Merged | None:
-    """One committed merge up to a version, by default the head; planned anew as often as another commit is first."""
+    """Commit one merge up to a version, by default the head; it is planned again after another commit."""
     base_context = open_table.base_context()
     for _ in range(open_table.settings.commit_attempts):
         if newest is None:
@@ -275,9 +275,9 @@ def _merge_to(
 
 
 def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
-    """The error that names the version which cannot be merged; what can be merged before it is merged.
+    """Find the version that cannot be merged, merge those before it, and return the error that names it.
 
-    The version is found by rehearsing merges of ever fewer versions; None if they all go well.
+    The version is found by rehearsals of merges up to earlier versions; None if all of them succeed.
     """
     head = open_table.log.head
     context, newest = open_table.base_context(), open_table.base.snapshot()

@@ -1,4 +1,4 @@
-"""Snapshots as Arrow: the base and the pending mods by the same law as a merge, without Spark."""
+"""Rows of a snapshot as Arrow: the base and the pending mods, by the same law as a merge, without Spark."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows and columns that a read asks for.
+    """Rows and columns of a read.
 
     Attributes:
         names: columns of the result.
@@ -84,7 +84,7 @@ class Selection:
 
 
 def scan(open_table: OpenTable, options: ReadOptions) -> pa.RecordBatchReader:
-    """The rows of a version as a stream, pinned now; see ``ModTable.to_batches``.
+    """Return the rows of a version as a stream, pinned at the call; see ``ModTable.to_batches``.
 
     Files of the base are read when their rows are asked for: those that the filter may match, and with a limit a
     row group at a time.
@@ -155,7 +155,7 @@ def _parts(storage: Storage, inputs: EvaluationInput, settings: Settings, select
 
 
 def _pending_ranges(storage: Storage, inputs: EvaluationInput, settings: Settings) -> list[KeyRange | None]:
-    """Ranges of keys whose pending mods fit the byte budget; None stands for all keys."""
+    """Split the keys into ranges whose pending mods fit the byte budget; None for all keys."""
     sizes = estimate(inputs)
     size = sizes.mods + sizes.narrow
     if size <= settings.byte_budget or inputs.pending.rows == 0:
@@ -187,7 +187,7 @@ def _base_parts(
 
 
 def _files_for(inputs: EvaluationInput, condition: Condition | None) -> list[NumberedFile]:
-    """Files of the base that may hold rows for which a condition is true."""
+    """Select files of the base that may contain rows for which a condition is true."""
     if condition is None:
         return list(inputs.files)
     flags = may_hold(
@@ -207,7 +207,7 @@ def evaluated(
     columns: Sequence[str],
     bounds: KeyRange | None = None,
 ) -> Evaluation | None:
-    """Pending mods evaluated in this process, all or those within bounds; None where there are none."""
+    """Evaluate pending mods in this process, all or those within bounds; None if there are none."""
     if inputs.pending.rows == 0:
         return None
     locate = local_locator(storage, inputs.shape, settings.threads)
@@ -217,14 +217,14 @@ def evaluated(
 def gone_rows(
     storage: Storage, inputs: EvaluationInput, done: Evaluation | None, settings: Settings
 ) -> dict[int, BitMap64]:
-    """Rows of the base that pending mods replace or remove, by number of the file."""
+    """Return the rows of the base that pending mods replace or remove, by number of the file."""
     gone = truncated_rows(storage, inputs, settings)
     _add_rows(gone, replaced_rows(done))
     return gone
 
 
 def replaced_rows(done: Evaluation | None) -> dict[int, BitMap64]:
-    """Rows of the base that an evaluation replaces or removes, by number of the file."""
+    """Return the rows of the base that an evaluation replaces or removes, by number of the file."""
     if done is None or done.replaced.height == 0:
         return {}
     files, rows = done.replaced[BASE_FILE].to_numpy(), done.replaced[BASE_ROW].to_numpy()
@@ -232,7 +232,7 @@ def replaced_rows(done: Evaluation | None) -> dict[int, BitMap64]:
 
 
 def truncated_rows(storage: Storage, inputs: EvaluationInput, settings: Settings) -> dict[int, BitMap64]:
-    """Rows of the base at or below a pending truncate, by number of the file."""
+    """Return the rows of the base at or below a pending truncate, by number of the file."""
     if not inputs.pending.truncates or inputs.erased or inputs.new_watermark is None:
         return {}
     job = TruncateJob(storage, inputs.shape, inputs.new_watermark)
@@ -248,7 +248,7 @@ def _add_rows(gone: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:
 def alive_rows(
     storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
 ) -> pa.Table:
-    """Columns of the rows of a file that are not deleted or replaced."""
+    """Read columns of the rows of a file that are not deleted or replaced."""
     vector = _ask_vector(storage, file)
     data = OpenFile(storage, file.path, file.file, shape).read(columns)
     return _without(data, _dead_rows(vector, gone))
@@ -257,7 +257,7 @@ def alive_rows(
 def alive_groups(
     storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
 ) -> Iterator[pa.Table]:
-    """As :func:`alive_rows`, a row group at a time."""
+    """Yield the rows of :func:`alive_rows` by row group."""
     vector = _ask_vector(storage, file)
     opened = OpenFile(storage, file.path, file.file, shape)
     starts = opened.starts
@@ -268,7 +268,7 @@ def alive_groups(
 
 
 def _ask_vector(storage: Storage, file: NumberedFile) -> Asked[BitMap64] | None:
-    """Ask for the deletion vector of a file, if it has one, while the file is opened."""
+    """Request the deletion vector of a file, if it has one, in parallel with the file."""
     vector = file.file.vector
     return None if vector is None else storage.scheduler.ask(load_vector, storage, vector)
 

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from andes_spark.delta.bounds import ColumnRange, column_range
@@ -27,10 +26,6 @@ from andes_spark.schema.arrow_types import to_arrow
 from andes_spark.schema.schema import DataType, Decimal, Primitive, Schema
 
 _LONG_DIGITS = 18
-_MANY = 10_000
-"""Maximum number of values that are searched in a column after the first, which is sorted already. For more, only their
-range is compared: sorting takes as long as reading a file, and few files lie between that many values.
-"""
 _UNBOUNDED: ColumnRange = (None, None)
 
 
@@ -68,8 +63,7 @@ def candidates(
         partition_columns: its partition columns.
         keys: key columns only, of the table's types and without nulls, in any order; sorted keys are fastest.
 
-    Each of several key columns is compared alone: a file is left out if no value of one of them, or for very many
-    values their range, is within the file's bounds.
+    Key columns are compared one by one: a file is left out if it has bounds of a column that contain no value of it.
     """
     kept = list(enumerate(files))
     if not keys.num_rows:
@@ -79,13 +73,7 @@ def candidates(
         ranges = file_ranges([file for _, file in kept], name, type_, partition_columns)
         if ranges is None:
             continue
-        values = _plain(keys[name])
-        if keys.num_rows > _MANY and name != keys.column_names[0]:
-            values = pa.chunked_array([values.unique()])
-        if len(values) > _MANY and name != keys.column_names[0]:
-            hits = _overlap(_sorted_values(_extremes(values), type_), ranges)
-        else:
-            hits = _SortedKeys(_sorted_values(values, type_)).within(ranges)
+        hits = _SortedKeys(_sorted_values(_plain(keys[name]), type_)).within(ranges)
         kept = list(itertools.compress(kept, hits))
     return [position for position, _ in kept]
 
@@ -99,20 +87,8 @@ def file_ranges(
     return None if all(bounds == _UNBOUNDED for bounds in ranges) else ranges
 
 
-def _extremes(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The least and the greatest value."""
-    extremes = pc.min_max(column)
-    return pa.chunked_array([pa.array([extremes["min"], extremes["max"]], column.type)])
-
-
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pat.is_dictionary(column.type) else column
-
-
-def _overlap(extremes: Any, ranges: Sequence[ColumnRange]) -> list[bool]:
-    """Whether each range overlaps that of the keys."""
-    least, greatest = extremes[0], extremes[-1]
-    return [(low is None or low <= greatest) and (high is None or high >= least) for low, high in ranges]
 
 
 def _file_bounds(name: str, type_: DataType) -> Callable[[DataFile], ColumnRange] | None:

@@ -10,13 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from andes_spark.law.keys.normalized import normalizer
 from andes_spark.schema.arrow_types import whole
-
-_FEW_ROWS = 10_000
-"""Maximum number of rows for sorting all columns at once with Arrow, which has less overhead."""
 
 
 def above(left: Sequence[pl.Expr], right: Sequence[pl.Expr]) -> pl.Expr:
@@ -35,15 +31,12 @@ def equal(left: Sequence[pl.Expr], right: Sequence[pl.Expr]) -> pl.Expr:
 def table_order(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:
     """Return row numbers of a table in the order of the columns, NULLs first, stable; None if it is sorted."""
     keys = table.select(list(columns))
-    if keys.num_rows > _FEW_ROWS or any(column.null_count for column in keys.columns):
-        words = _words(keys)
-        if words is not None:
-            return _words_order(words)
-        frame = pl.from_arrow(keys)
-        assert isinstance(frame, pl.DataFrame)
-        return sorted_order(frame, columns)
-    positions = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in columns]).to_numpy()
-    return None if bool((positions[1:] > positions[:-1]).all()) else positions.astype(np.int64)
+    words = _words(keys)
+    if words is not None:
+        return _words_order(words)
+    frame = pl.from_arrow(keys)
+    assert isinstance(frame, pl.DataFrame)
+    return sorted_order(frame, columns)
 
 
 def _words(keys: pa.Table) -> npt.NDArray[np.uint64] | None:

@@ -73,8 +73,8 @@ def tables(draw: st.DrawFn) -> tuple[list[dict[str, list[Any]]], list[str]]:
     return columns, names
 
 
-@given(tables(), st.data(), st.sampled_from([0, 10_000]))
-def test_a_file_that_holds_a_key_is_never_pruned(table, data, many):
+@given(tables(), st.data())
+def test_a_file_that_holds_a_key_is_never_pruned(table, data):
     contents, names = table
     partition = data.draw(st.sampled_from([None, *(name for name in names if name in PARTITIONS)]))
     if partition is not None:
@@ -87,24 +87,18 @@ def test_a_file_that_holds_a_key_is_never_pruned(table, data, many):
     strangers = st.tuples(*(VALUES[name] for name in names))
     wanted = data.draw(st.lists(st.one_of(st.sampled_from(held), strangers), min_size=1, max_size=6))
     keys = pa.table({name: arrow(name, [row[i] for row in wanted]) for i, name in enumerate(names)})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prune, "_MANY", many)
-        kept = {files[at].path for at in prune.candidates(files, SCHEMA, [partition] if partition else [], keys)}
+    kept = {files[at].path for at in prune.candidates(files, SCHEMA, [partition] if partition else [], keys)}
     for file, columns in zip(files, contents, strict=True):
         if set(zip(*columns.values(), strict=True)) & set(wanted):
             assert file.path in kept
 
 
-def test_of_many_keys_columns_behind_the_first_are_compared_by_their_range(monkeypatch):
+def test_the_values_of_each_key_column_are_compared_one_by_one():
     files = [ranged("a", 0, 9, "b"), ranged("b", 20, 29, "b"), ranged("c", 40, 49, "b"), ranged("d", 12, 18, "b")]
     keys = {"l": [1, 2, 3], "b": [25, 5, 15]}
     assert paths(keys, files) == "abd"
     keys = {"l": [1, 2, 3], "b": [25, 5, 5]}
     assert paths(keys, files) == "ab"
-    monkeypatch.setattr(prune, "_MANY", 2)
-    assert paths(keys, files) == "ab", "of few different values each is looked at"
-    monkeypatch.setattr(prune, "_MANY", 1)
-    assert paths(keys, files) == "abd"
 
 
 def ranged(path: str, low: Any, high: Any, column: str = "l") -> DataFile:

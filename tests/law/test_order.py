@@ -11,7 +11,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from andes_spark.law import order as order_module
 from andes_spark.law.order import is_sorted, sorted_order, table_order
 
 KINDS: list[tuple[pa.DataType, list[Any]]] = [
@@ -29,10 +28,8 @@ def place(value: Any) -> tuple[bool, Any]:
     return value is not None, 0 if value is None else value.encode() if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("few", [0, 10_000], ids=["column by column", "at once"])
 @pytest.mark.parametrize("seed", range(60))
-def test_rows_in_order(seed: int, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_module, "_FEW_ROWS", few)
+def test_rows_in_order(seed: int) -> None:
     rnd = random.Random(seed)
     kinds = rnd.choices(KINDS, k=rnd.choice([1, 2, 3]))
     names = [f"c{i}" for i in range(len(kinds))]

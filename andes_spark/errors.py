@@ -46,7 +46,7 @@ class AndesError(Exception):
     """Root of the tree: catch it to catch everything that this library raises on purpose.
 
     Attributes:
-        message: what failed, on what, and what to do.
+        message: description of the failure, its object and the remedy.
         fields: the declared fields that this error has, by name.
         table: URL of the table, or name of the table in a change feed.
         retryable: whether the same call may succeed if it is made again.
@@ -253,7 +253,7 @@ class UnsupportedTableError(FromStore, FromFeed, AndesError):
         column: name of the column.
         version: the version that uses it.
         keys: keys of rows of a change feed that need it.
-        supported: what is supported instead.
+        supported: supported alternative.
     """
 
     feature: str | None = None
@@ -276,7 +276,7 @@ class ForeignWriteError(AndesError):
 
 
 class DamagedError(FromStore, FromFeed, AndesError):
-    """What is stored is not what was written."""
+    """A stored object differs from the one that was written."""
 
 
 class LogDamagedError(DamagedError):
@@ -326,10 +326,10 @@ class CommitConflictError(CommitError):
 
 
 class CommitUnknownError(CommitError):
-    """The store did not say, for ``Settings.commit_seconds``, whether the commit happened.
+    """The outcome of a commit stayed unknown for ``Settings.commit_seconds``.
 
-    To send the same again is right either way: a batch is found by its batch id or its sequences, a merge and a create
-    by what stands already.
+    The same operation can be repeated in either case: a committed batch is recognised by its batch id or its sequences,
+    a merge and a create by the stored entry.
     """
 
     retryable = True

@@ -24,7 +24,7 @@ _LEAST = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How this process does its work. Nothing here changes what a table contains.
+    """Settings of this process. They do not change the content of a table.
 
     Attributes:
         byte_budget: estimated Arrow bytes that one operation may hold in the calling process. Work above
@@ -34,10 +34,10 @@ class Settings:
             that its next merge need not read them again; 0 keeps none.
         threads: threads of the calling process for files that are read or written side by side.
         target_file_bytes: size at which files of the base and of mods are split.
-        commit_attempts: how often a lost race is tried again before ``CommitConflictError``.
+        commit_attempts: number of attempts after lost races before ``CommitConflictError``.
         commit_seconds: how long a put that commits is repeated while the store throttles or does not say what became
             of it, before ``CommitUnknownError``.
-        merge_rounds: how often a merge looks for newer versions before it ends.
+        merge_rounds: maximum number of rounds of a merge.
         checkpoint_interval: Delta commits between two checkpoints of the base.
         compact_files: small files of about one size that are packed together.
         compact_dead_ratio: share of deleted rows at which a file of the base is written anew. Measured over 24 merges

@@ -27,7 +27,7 @@ class EvaluationInput:
     """Input of an evaluation; sent to tasks.
 
     Attributes:
-        shape: of the table.
+        shape: shape of the table.
         pending: mods of the versions after the base's.
         files: live files of the base, or those that matter, with their numbers in the base.
         tombstones: files of the base's merge record.
@@ -107,7 +107,7 @@ class Snapshot:
     """A pinned version: the base of a read, and its pending mods.
 
     Attributes:
-        version: of the log.
+        version: version of the log.
         base: newest state of the base that holds no later version.
         inputs: base and pending mods, input of an evaluation.
     """

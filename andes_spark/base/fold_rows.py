@@ -33,7 +33,7 @@ class FoldInput:
     """Input of a fold.
 
     Attributes:
-        shape: of the table.
+        shape: shape of the table.
         pending: mods of the versions after the base's.
         mods: narrow frame of all mods of the keys, sorted by key.
         located: their base rows: WINNER is the number of the key, in the order of its first mod.
@@ -73,7 +73,7 @@ def fold_rows(
     Args:
         storage: the table's folder.
         inputs: mods, base rows and tombstones.
-        files: of the base, with the numbers that ``located`` uses.
+        files: files of the base, with the numbers that ``located`` uses.
         columns: of the rows to return.
         in_memory: mod files that are in memory.
     """

@@ -57,7 +57,7 @@ class KeyWords:
     """Sorted keys as numbers for binary search.
 
     Attributes:
-        normalizer: of the keys.
+        normalizer: normalizer of the keys.
         values: the word of each row, ascending.
     """
 
@@ -203,9 +203,9 @@ def keep_keys(cache: KeyCache, path: str, rows: pa.Table, shape: TableShape) -> 
 
     Args:
         cache: receives the keys.
-        path: of the file.
+        path: path of the file.
         rows: of the file, in order.
-        shape: of the table.
+        shape: shape of the table.
     """
     # Files of this size have one row group.
     if cache.keeps_keys and rows.num_rows <= _KEPT_ROWS and rows.nbytes <= _KEPT_BYTES:

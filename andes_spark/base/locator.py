@@ -32,7 +32,7 @@ def key_lookup(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool
 
     Args:
         winners: key and sequence columns.
-        shape: of the table.
+        shape: shape of the table.
         every_sequence: whether sequences are read even if statistics show that they are lower.
     """
     keys = winners.select(shape.columns.key).with_row_index(WINNER).with_columns(pl.col(WINNER).cast(pl.Int64))
@@ -55,7 +55,7 @@ def locate(
         storage: the table's folder.
         file: one of the base.
         keys: to look up.
-        shape: of the table.
+        shape: shape of the table.
         cache: keys of base files in memory, extended by this call.
 
     Returns:

@@ -176,7 +176,7 @@ class Base:
         return load_state(self._storage, previous=state)
 
     def _check_unread(self, stored: Commit | None) -> None:
-        """Compare our last entry with what stands in its place now."""
+        """Compare the last entry of this process with the stored one."""
         written, self._unread = self._unread, None
         if written is None or (stored is not None and stored.commit_id == written.commit_id):
             return
@@ -290,7 +290,7 @@ class Base:
         return self._applied[delta_version]
 
     def _check_last_merge(self, note: MergeNote, commit: Callable[[int], Commit | None], newest: int) -> None:
-        """Compare our last merge, as its writer left it behind, with the entry that stands there now."""
+        """Compare the last merge in memory with the stored entry."""
         if note.delta_version is None:
             return
         stored = commit(note.delta_version)
@@ -302,7 +302,7 @@ class Base:
 
 
 def overwritten(table: str, delta_version: int) -> ForeignWriteError:
-    """The error for an entry of ours that another writer has overwritten."""
+    """Build the error for an entry of this library that another writer has overwritten."""
     return ForeignWriteError(
         f"{table}: Delta version {delta_version} was a merge of ours and is now another "
         "writer's commit: Delta's writers must not run while a merge does; restore "

@@ -47,8 +47,8 @@ def read_tombstones(
 
     Args:
         storage: the table's folder.
-        files: of a merge record.
-        shape: of the table.
+        files: files of a merge record.
+        shape: shape of the table.
         bounds: range of keys; None for all.
         keys: key columns of the required keys, others may be returned too; None for all.
         cache: files in memory, extended by this call; not used with bounds.
@@ -71,7 +71,7 @@ def write_tombstones(
         storage: the table's folder.
         deleted: key and sequence columns of deletes that hold.
         cleared: the same of upserts that hold over a tombstone.
-        shape: of the table.
+        shape: shape of the table.
         version: that the merge goes up to.
 
     Returns:

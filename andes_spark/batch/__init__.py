@@ -1,1 +1,1 @@
-"""How a batch becomes mod files: conditions, preparing, parts, cross checks."""
+"""From the rows of a batch to mod files: conditions, preparation, parts, cross checks."""

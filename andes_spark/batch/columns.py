@@ -49,7 +49,7 @@ def dropped_columns(
     Args:
         names: columns of the batch.
         spelled: those that are columns of the table.
-        plan: of the batch.
+        plan: plan of the batch.
         used: columns that conditions use.
 
     Raises:

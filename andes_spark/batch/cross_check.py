@@ -47,7 +47,7 @@ class CrossCheck:
 
     Attributes:
         storage: the table's folder.
-        plan: of the batch.
+        plan: plan of the batch.
         pending: mod files of the batch.
     """
 
@@ -145,7 +145,7 @@ def check_across(
     Args:
         storage: the table's folder.
         batch: all parts of the batch.
-        plan: of the batch.
+        plan: plan of the batch.
         head: newest version seen at the start of the batch.
         executor: returns the executor; called only if a check is needed.
         byte_budget: estimated Arrow bytes up to which the check runs in this process.

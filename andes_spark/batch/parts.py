@@ -96,7 +96,7 @@ def write_part(
     Args:
         storage: the table's folder.
         prepared: mods and refused rows.
-        plan: of the batch.
+        plan: plan of the batch.
         head: newest version seen at the start of the batch.
         target_bytes: Arrow bytes at which files are split.
         threads: files written side by side.

@@ -1,4 +1,4 @@
-"""How the rows of one batch become mods: the options of its apply, checked against the table."""
+"""Plan of a batch: the options of its apply, checked against the table."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def prepare(rows: pa.Table, plan: BatchPlan, *, offset: int = 0, condition_only:
 
     Args:
         rows: the batch's columns and ``_andes_op`` with the operation of each row.
-        plan: of the batch.
+        plan: plan of the batch.
         offset: number of the first row within the batch, for quarantine files.
         condition_only: columns that only the conditions use, kept in quarantined rows but not in mods.
 

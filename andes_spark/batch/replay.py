@@ -22,8 +22,8 @@ def digest_as(storage: Storage, batch: Part, plan: BatchPlan, schemas: SchemaVer
     Args:
         storage: the table's folder.
         batch: the written batch.
-        plan: of the batch.
-        schemas: of the table.
+        plan: plan of the batch.
+        schemas: schemas of the table.
         schema_id: the earlier schema.
 
     Returns:

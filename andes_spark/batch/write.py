@@ -35,7 +35,7 @@ class PartWriter:
 
     Attributes:
         storage: the table's folder.
-        plan: of the batch.
+        plan: plan of the batch.
         head: newest version seen at the start of the batch.
         target_bytes: Arrow bytes at which files are split.
         threads: files written side by side.
@@ -81,8 +81,8 @@ class Source(Protocol):
         not yielded are deleted here.
 
         Args:
-            writer: how parts are written.
-            steps: of the operation.
+            writer: writer of the parts.
+            steps: collector of steps.
             in_memory: receives the written tables if this process writes the batch as one part.
         """
 
@@ -146,10 +146,10 @@ def write_batch(
 
     Args:
         source: rows of the batch.
-        writer: how parts are written.
+        writer: writer of the parts.
         executor: returns the executor of the check across parts.
         byte_budget: Arrow bytes up to which that check runs in this process.
-        steps: of the operation.
+        steps: collector of steps.
         in_memory: receives the written tables if this process writes the batch as one part.
 
     Raises:

@@ -37,8 +37,8 @@ def create_entry(
 
     Args:
         storage: the table's folder.
-        version: of the entry.
-        actions: of the entry.
+        version: version of the entry.
+        actions: actions of the entry.
         seconds: time limit while the outcome is unknown, see ``put_once``.
 
     Returns:
@@ -46,10 +46,10 @@ def create_entry(
     """
     entry = list(actions)
     data = seal.sealed(version, encode(entry))
-    stands = put_once(storage, entry_path(version), data, seconds=seconds)
-    if stands is data:
+    stored = put_once(storage, entry_path(version), data, seconds=seconds)
+    if stored is data:
         return Commit(version, tuple(item for action in entry for item in action.items()))
-    return None if stands is None else parse_commit(version, stands)
+    return None if stored is None else parse_commit(version, stored)
 
 
 def parse_commit(version: int, data: bytes) -> Commit:

@@ -92,7 +92,7 @@ class _Listing:
     def __init__(self, storage: Storage, first: int, last: int | None) -> None:
         self.entries: set[int] = set()
         self.finder = checkpoints.Finder()
-        self.found_any = False
+        self.has_files = False
         after = f"{LOG_FOLDER}/{first:020d}"
         for info in storage.list(LOG_FOLDER, after=after):
             name = info.path.removeprefix(f"{LOG_FOLDER}/")
@@ -100,7 +100,7 @@ class _Listing:
                 if name > ":":
                     break  # after all names that begin with a version
                 continue
-            self.found_any = True
+            self.has_files = True
             if last is not None and int(name[:20]) > last:
                 break
             if match := _ENTRY.fullmatch(name):
@@ -169,7 +169,7 @@ def _read_commits(storage: Storage, versions: range) -> Iterable[Commit]:
 
 
 def _nothing(storage: Storage, listing: _Listing, version: int | None) -> Exception:
-    if listing.found_any and version is not None:
+    if listing.has_files and version is not None:
         return _expired(version)
     if listing.finder.has_v2:
         return _v2_checkpoint()

@@ -58,8 +58,8 @@ def candidates(
     """Find the files that may hold a row with one of the keys; return their positions in ``files``, ascending.
 
     Args:
-        files: of the table.
-        schema: of the table.
+        files: files of the table.
+        schema: schema of the table.
         partition_columns: its partition columns.
         keys: key columns only, of the table's types and without nulls, in any order; sorted keys are fastest.
 

@@ -50,8 +50,8 @@ def may_hold(
     """For each file, whether it may hold a row for which the condition is true.
 
     Args:
-        files: of the table.
-        schema: of the table.
+        files: files of the table.
+        schema: schema of the table.
         partition_columns: its partition columns.
         condition: over columns of the table, the tree of a SQL text or an expression of polars.
     """

@@ -1,1 +1,1 @@
-"""What callers hand in as rows, brought to Arrow: DataFrames, streams, lists of dicts, files."""
+"""Conversion of inputs to Arrow: DataFrames, streams, lists of dicts, files."""

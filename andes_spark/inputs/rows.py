@@ -25,7 +25,7 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read.
+    """Options of reading rows.
 
     Attributes:
         part_bytes: Arrow bytes of the tables into which a stream is cut.

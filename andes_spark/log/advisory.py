@@ -67,7 +67,7 @@ class Advisory:
             before = len(self._failures)
             self.run(step, function, consequence=consequence)
             if self._reported and len(self._failures) > before:
-                self._warn(self._failures[before:], "what was committed stands")
+                self._warn(self._failures[before:], "the commit is not affected")
 
         self._afterwards.append(partial(scheduler.later, step, work))
 

@@ -91,8 +91,8 @@ def commit(
         data = encode(manifest)
         # A manifest that readers would refuse must never be committed.
         decoded = decode_manifest(data, table=log.table, version=manifest.version)
-        stands = _put(log, manifest, data)
-        winner = log.take(manifest.version, stands, decoded=decoded if stands is data else None)
+        stored = _put(log, manifest, data)
+        winner = log.take(manifest.version, stored, decoded=decoded if stored is data else None)
         if winner.commit_id == draft.commit_id:
             _leave_hint(log, advisory)
             return winner
@@ -125,9 +125,9 @@ def _leave_hint(log: Log, advisory: Advisory | None) -> None:
 def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
     """Put a manifest; return the bytes stored at its version afterwards."""
     path = manifest_path(manifest.version)
-    stands = put_once(log.storage, path, data, seconds=log.settings.commit_seconds)
-    if stands is not None:
-        return stands
+    stored = put_once(log.storage, path, data, seconds=log.settings.commit_seconds)
+    if stored is not None:
+        return stored
     raise CommitUnknownError(
         f"{log.table}: the store does not say whether version {manifest.version} was committed; "
         "send the same batch again with its batch_id, which applies it once either way",

@@ -1,1 +1,1 @@
-"""What needs Spark: the session, its jars, the kernel in tasks. Only this package imports pyspark."""
+"""Code that needs Spark: sessions, jars, tasks, DataFrames. Only this package imports pyspark."""

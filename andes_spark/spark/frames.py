@@ -49,7 +49,7 @@ class FrameTask:
     """Work of one task on a batch; sent to tasks.
 
     Attributes:
-        writer: how parts are written.
+        writer: writer of the parts.
         byte_budget: of the process that collects the rows, see ``hand_back_bytes``.
         on_null: operation of a row for which a condition is NULL.
         condition_only: columns that only the conditions use, as text.
@@ -100,7 +100,7 @@ class FrameRows:
     Attributes:
         executor: of the session that the DataFrame belongs to.
         frame: the rows.
-        options: of the apply.
+        options: options of the apply.
         byte_budget: of this process.
     """
 

@@ -46,7 +46,7 @@ class SparkExecutor:
         distributed: always true.
         spark: the session.
         jobs: Spark jobs run so far.
-        purpose: what the jobs are for, such as ``apply s3://lake/orders v7``; part of their description.
+        purpose: purpose of the jobs, such as ``apply s3://lake/orders v7``; part of their description.
     """
 
     distributed = True
@@ -88,7 +88,7 @@ class SparkExecutor:
 
         Args:
             frame: of the job.
-            step: what it does.
+            step: description of the job.
             undo: takes what tasks handed back, if one of them raised an error of this library.
         """
         with self.described(step):

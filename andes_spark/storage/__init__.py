@@ -1,1 +1,1 @@
-"""Where a table's folder lies: disk, S3, memory. Behind one protocol, with one atomic operation."""
+"""Stores of a table's folder: disk, S3, memory. One protocol with one atomic operation."""

@@ -48,7 +48,7 @@ class ChunkIndex:
 
     Attributes:
         row_group: number of the row group.
-        path: of the column, with Parquet's names for the parts of lists and maps.
+        path: path of the column, with Parquet's names for the parts of lists and maps.
         rows: rows in the row group.
         column_index: range of the pages' extremes and null counts; None if not written.
         offset_index: range of the pages' places; None if not written.

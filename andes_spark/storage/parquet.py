@@ -69,9 +69,9 @@ def write_parquet(
 
     Args:
         storage: the table's folder.
-        path: of the file.
+        path: path of the file.
         table: its rows.
-        schema: of the table, with field ids.
+        schema: schema of the table, with field ids.
         sorted_by: columns that the rows are sorted by, ascending, NULLs first.
         marked: columns whose page index is part of the footer mark.
         statistics: columns that get statistics in the footer and in the page index.
@@ -189,7 +189,7 @@ def open_parquet(storage: Storage, path: str, *, footer: str | None) -> pq.Parqu
 
     Args:
         storage: the table's folder.
-        path: of the file.
+        path: path of the file.
         footer: its footer mark; None for a file of another writer, whose footer is not checked.
 
     Raises:

@@ -22,7 +22,7 @@ def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> byt
 
     Args:
         storage: the table's folder.
-        path: of the object.
+        path: path of the object.
         data: its content, which names its author.
         seconds: time limit for repetitions, with growing pauses, while the store throttles or the outcome is
             unknown.
@@ -42,9 +42,9 @@ def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> byt
             if storage.put_if_absent(path, data) is PutOutcome.CREATED:
                 return data
             unknown = True
-            stands = _read(storage, path)
-            if stands is not None:
-                return stands
+            stored = _read(storage, path)
+            if stored is not None:
+                return stored
         except ThrottledError as error:
             # Writing an object that this one may refer to failed; a repetition changes nothing.
             if error.path != path:

@@ -89,7 +89,7 @@ class Scheduler(ABC):
         """Write a new object while the caller continues, after ``defer``; before that, write it now.
 
         Args:
-            path: of the object, as for ``wait``.
+            path: path of the object, as for ``wait``.
             size: number of bytes kept in memory until it is written.
             function: writes it.
         """

@@ -284,13 +284,13 @@ def _record(
         tombstones=tombstones,
         quarantined=set_aside,
     )
-    stands = _put_record(context, record)
-    if stands is not record:
-        used = {file.path for file in (*stands.tombstones, *stands.quarantined)}
+    stored = _put_record(context, record)
+    if stored is not record:
+        used = {file.path for file in (*stored.tombstones, *stored.quarantined)}
         known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
         written = {file.path for file in (*new_tombstones, *tombstones, *quarantined, *set_aside)}
         context.storage.delete(sorted(written - used - known))
-    return stands
+    return stored
 
 
 def _put_record(context: BaseContext, record: MergeRecord) -> MergeRecord:
@@ -301,14 +301,14 @@ def _put_record(context: BaseContext, record: MergeRecord) -> MergeRecord:
     """
     path = merge_record_path(record.version, record.commit_id)
     data = encode(record)
-    stands = put_once(context.storage, path, data, seconds=context.settings.commit_seconds)
-    if stands is None:
+    stored = put_once(context.storage, path, data, seconds=context.settings.commit_seconds)
+    if stored is None:
         raise CommitUnknownError(
             f"{context.shape.table}: the store does not say whether {path} was written; merge again later",
             table=context.shape.table,
             version=record.version,
         )
-    if stands == data:
+    if stored == data:
         return record
     return read_record(context.storage, context.table_id, record.version, record.commit_id)
 
@@ -369,15 +369,15 @@ def commit_entry(context: BaseContext, version: int, entry: list[Action], commit
     Raises:
         CommitUnknownError: the outcome is unknown.
     """
-    stands = create_entry(context.storage, version, entry, seconds=context.settings.commit_seconds)
-    if stands is None:
+    stored = create_entry(context.storage, version, entry, seconds=context.settings.commit_seconds)
+    if stored is None:
         raise CommitUnknownError(
             f"{context.shape.table}: the store does not say whether Delta version {version} was committed; "
             "merge again later",
             table=context.shape.table,
             delta_version=version,
         )
-    return stands if stands.commit_id == commit_id else None
+    return stored if stored.commit_id == commit_id else None
 
 
 def drop_files(context: BaseContext, changes: Iterable[Action], base: BaseSnapshot) -> None:

@@ -59,8 +59,8 @@ def run_buckets(
 
     Args:
         job: the merge.
-        executor: where parts run.
-        settings: of the process.
+        executor: executor of parts.
+        settings: settings of the process.
         in_memory: mod files that are in memory.
         cache: keys of base files, and tombstones, that are in memory; used where the scan runs here.
     """

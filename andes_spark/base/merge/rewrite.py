@@ -1,4 +1,4 @@
-"""Files of the base written anew with the rows that they keep."""
+"""Rewriting of base files without their deleted rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from andes_spark.storage.interface import Storage
 
 @dataclass(frozen=True)
 class RewriteJob:
-    """Reads a group of files, drops rows that are gone, and writes the others sorted by key; travels to tasks.
+    """Rewriting of a group of files without deleted rows, sorted by key; sent to tasks.
 
     Attributes:
         storage: the table's folder.
-        shape: of the table.
-        writer: of rows.
+        shape: shape of the table.
+        writer: writer of rows.
         data_change: whether rows go that were live before.
     """
 
@@ -34,7 +34,7 @@ class RewriteJob:
     data_change: bool
 
     def __call__(self, files: Sequence[tuple[NumberedFile, BitMap64]]) -> list[Action]:
-        """Files with the rows, beside their deletion vectors, that are gone; returns the new ``add`` actions."""
+        """Rewrite files, each with deleted rows that its deletion vector lacks; return the ``add`` actions."""
         ask = self.storage.scheduler.ask
         # Requests that run beside each other never wait for one another: all are begun here.
         tables = [ask(self._read, file) for file, _ in files]
@@ -53,7 +53,7 @@ class RewriteJob:
 
 
 def _alive(data: pa.Table, dead: BitMap64) -> pa.Table:
-    """The rows of a file without those that are gone."""
+    """Read the rows of a file without deleted ones."""
     if not dead:
         return data
     keep = np.ones(data.num_rows, np.bool_)

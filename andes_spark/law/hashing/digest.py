@@ -71,7 +71,7 @@ class Digest:
 
     Attributes:
         total: the sum of the hashes of rows, modulo 2^128.
-        rows: how many.
+        rows: number of rows.
     """
 
     total: int = 0
@@ -114,7 +114,7 @@ def row_hashes(
     Args:
         table: rows in the Arrow types of ``schema``, as ``conform`` gives them.
         schema: the columns of the table.
-        columns: which of them are hashed, in which order; one that ``table`` lacks is absent from all rows.
+        columns: names of the hashed columns, in order; a column that ``table`` lacks is absent from all rows.
         op: the operation of each row, int8, never null.
         present: for columns that some rows lack, which rows have them.
 
@@ -151,9 +151,9 @@ def hash_bytes(data: Bytes, starts: Integers, lengths: Integers, *, level: int =
 
     Args:
         data: the buffer.
-        starts: where each part starts.
-        lengths: how many bytes it has.
-        level: how often these bytes were reduced already: r of the format.
+        starts: offset of each part.
+        lengths: length of each part in bytes.
+        level: number of earlier reductions of these bytes: r of the format.
     """
     long = lengths > _PIECE
     if not long.any():
@@ -192,25 +192,25 @@ def _column(table: pa.Table, field: dt.Field, present: npt.NDArray[np.bool_] | N
     if field.name not in table.schema.names:
         return _without(_Cells(np.full(rows, VALUE, np.uint8), *_zeros(rows)), np.zeros(rows, np.bool_))
     try:
-        found = _of_chunks(table.column(field.name), field.type)
+        cells = _of_chunks(table.column(field.name), field.type)
     except OptionError as error:
         raise OptionError(f"column {field.name!r}: {error.message}", column=field.name) from error
-    return found if present is None else _without(found, present)
+    return cells if present is None else _without(cells, present)
 
 
-def _without(found: _Cells, present: npt.NDArray[np.bool_]) -> _Cells:
+def _without(cells: _Cells, present: npt.NDArray[np.bool_]) -> _Cells:
     """The cells with ABSENT where a row lacks the column."""
     return _Cells(
-        np.where(present, found.tags, np.uint8(ABSENT)),
-        np.where(present, found.low, np.uint64(0)),
-        np.where(present, found.high, np.uint64(0)),
+        np.where(present, cells.tags, np.uint8(ABSENT)),
+        np.where(present, cells.low, np.uint64(0)),
+        np.where(present, cells.high, np.uint64(0)),
     )
 
 
 def _of_chunks(array: pa.Array | pa.ChunkedArray, type_: dt.DataType) -> _Cells:
-    wanted = arrow_types.to_arrow(type_)
-    if not array.type.equals(wanted):
-        raise OptionError(f"values of the Arrow type {array.type} cannot be hashed as {wanted}: conform them")
+    arrow_type = arrow_types.to_arrow(type_)
+    if not array.type.equals(arrow_type):
+        raise OptionError(f"values of the Arrow type {array.type} cannot be hashed as {arrow_type}: conform them")
     chunks = [_of_array(chunk, type_) for chunk in _chunks(array)]
     if len(chunks) == 1:
         return chunks[0]

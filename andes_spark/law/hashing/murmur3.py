@@ -40,7 +40,7 @@ def hash_rows(words: Words, length: int, *, seed: int = 0) -> Words:
     Args:
         words: one string per row as little-endian words, zero bytes behind its end, a multiple of 16 in all.
         length: of each string, in bytes.
-        seed: of the hash.
+        seed: seed of the hash.
 
     Returns:
         An array of shape (rows, 2): the two words of each hash.
@@ -89,9 +89,9 @@ def hash_ranges(data: Bytes, starts: Integers, lengths: Integers, *, seed: int =
 
     Args:
         data: the buffer.
-        starts: where each byte string starts in it.
-        lengths: how long each is. The time grows with the longest of each group.
-        seed: of the hash.
+        starts: offset of each byte string.
+        lengths: length of each byte string. The time grows with the longest one of each group.
+        seed: seed of the hash.
 
     Returns:
         An array of shape (strings, 2): the two words of each hash.

@@ -32,11 +32,11 @@ _INSIDE = np.array([(1 << _WORD) - (1 << 8 * (_BYTES - count)) for count in rang
 
 @dataclass(frozen=True)
 class _Form:
-    """How a column is part of words.
+    """Place of a column in words.
 
     Attributes:
         low: the least number; of text 0.
-        runs: which bits, the highest first: number of the column's own word, lowest bit, how many.
+        runs: bits of the column, the highest first: number of the column's own word, lowest bit, number of bits.
     """
 
     low: int
@@ -45,7 +45,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class Normalizer:
-    """How tuples become words.
+    """Encoder of tuples as words.
 
     Equal tuples have equal words, whatever tuples they are. Of the tuples that the normalizer was made for, a
     greater one never has a lesser word.
@@ -132,23 +132,23 @@ def _runs(differ: int, *, gaps: bool) -> list[tuple[int, int]]:
 
 
 def _differing(source: _Source, low: int, size: int, room: int) -> list[int]:
-    """For each word of a column the bits that are not the same in all rows; no more words than there is room for."""
-    found: list[int] = []
+    """Return the differing bits of each word of a column, for as many words as there is room."""
+    differing: list[int] = []
     for number in range(source.count):
         ones, common = np.uint64(0), ~np.uint64(0)
         for start in range(0, size, _ROWS):
             words = source.words(number, slice(start, start + _ROWS), low)
             ones |= np.bitwise_or.reduce(words)
             common &= np.bitwise_and.reduce(words)
-        found.append(int(ones ^ common))
-        room -= found[-1].bit_count()
+        differing.append(int(ones ^ common))
+        room -= differing[-1].bit_count()
         if room < 0:
             break
-    return found
+    return differing
 
 
 class _Numbers:
-    """Numbers, as what they are above the least: one word for each, which tells them apart."""
+    """Numbers as their differences to the least one: one word each, which is exact."""
 
     count = 1
     told = True
@@ -164,7 +164,7 @@ class _Numbers:
 
 
 class _Text:
-    """Text, eight bytes at a time and with 0 behind it."""
+    """Text in words of eight bytes, padded with 0."""
 
     def __init__(self, column: pa.Array) -> None:
         _, offset_buffer, content = column.buffers()
@@ -183,8 +183,8 @@ class _Text:
 
     @property
     def told(self) -> bool:
-        """Whether they tell all texts apart."""
-        # A byte 0 would pass for the end of a shorter text.
+        """Whether different texts have different words."""
+        # A byte 0 equals the padding of a shorter text.
         varies = self._shortest < self._longest
         return self._longest <= _LONGEST and not (varies and self._data.min() == 0)
 

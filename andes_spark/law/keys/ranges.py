@@ -36,13 +36,13 @@ class KeyRange:
 
     def expression(self) -> pl.Expr:
         """Whether a row's key lies within."""
-        mine = [pl.col(name) for name in self.key]
+        columns = [pl.col(name) for name in self.key]
         inside = pl.lit(True)
         if self.low is not None:
             low = self._literals(self.low)
-            inside = inside & (above(mine, low) | equal(mine, low))
+            inside = inside & (above(columns, low) | equal(columns, low))
         if self.high is not None:
-            inside = inside & above(self._literals(self.high), mine)
+            inside = inside & above(self._literals(self.high), columns)
         return inside
 
     def overlaps(self, low: Any, high: Any) -> bool:
@@ -91,7 +91,7 @@ def split(samples: pa.Table, weights: Sequence[float], buckets: int, key: Sequen
 
     Args:
         samples: key columns only, any order.
-        weights: of each sample.
+        weights: weights of each sample.
         buckets: at least 1.
         key: names of the key columns.
     """

@@ -59,7 +59,7 @@ class _Files:
         self._exists = dict.fromkeys(_paths(newest), True) if newest is not None else {}
 
     def gone(self, state: DeltaState) -> list[str]:
-        """Files of a state that do not exist."""
+        """Return the files of a state that do not exist."""
         paths = list(dict.fromkeys(_paths(state)))
         unknown = [path for path in paths if path not in self._exists]
         asked = [self._storage.scheduler.ask(self._storage.size, path) for path in unknown]

@@ -301,13 +301,13 @@ def _create_base(
         actions.txn(table_id, 0),
         *adds,
     ]
-    stands = create_entry(storage, 0, entry, seconds=settings.commit_seconds)
-    if stands is None:
+    stored = create_entry(storage, 0, entry, seconds=settings.commit_seconds)
+    if stored is None:
         raise CommitUnknownError(
             f"{storage.url}: the store does not say whether the table was created; create it again",
             table=storage.url,
         )
-    return stands.commit_id == commit_id
+    return stored.commit_id == commit_id
 
 
 def _load(

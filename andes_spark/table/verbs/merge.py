@@ -218,7 +218,7 @@ def _merge_once(
 
     Args:
         open_table: the table.
-        steps: of the operation.
+        steps: collector of steps.
         in_memory: mod files that are in memory.
         newest: the base as it was read just now, the head with it; both are asked for where it is None.
 

@@ -16,7 +16,7 @@ from andes_spark.base.keys import KeyCache, Keys
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above
 from andes_spark.log.mod_files import (
-    arrow_bytes,
+    described,
     key_range,
     new_path,
     open_entry,
@@ -172,12 +172,7 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int
     )
     low, high = sequence_range(table, shape.columns.sequence)
     return SideFile(
-        path=path,
-        rows=table.num_rows,
-        bytes=written.bytes,
-        sha256=written.sha256,
-        footer=written.footer,
-        arrow_bytes=arrow_bytes(table),
+        **described(path, table, written),
         schema_id=shape.versions.current_id,
         keys=key_range(table, shape.columns.key),
         low_sequence=low,

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from andes_spark.cli.help import Group
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import table
 from andes_spark.cli.table_writes import apply, create, merge, set_aside
@@ -21,7 +22,7 @@ _NEAR = 0.8
 """Minimum similarity of an option's name to be suggested for an unknown one."""
 
 
-class Andes(click.Group):
+class Andes(Group):
     """The root group; errors of the library are printed as a message, with an exit code and no traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:

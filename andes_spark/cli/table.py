@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from andes_spark.cli.help import Group
 from andes_spark.cli.options import flags, pairs
 from andes_spark.cli.output import Form, Output
 from andes_spark.model.display import Listing
@@ -25,7 +26,7 @@ _SHOWN = 20
 Command = Callable[..., Any]
 
 
-@click.group()
+@click.group(cls=Group)
 def table() -> None:
     """Create, change, read and check keyed tables.
 

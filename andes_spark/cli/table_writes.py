@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from andes_spark.cli.help import Command
 from andes_spark.cli.options import FORMATS, flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import counts_of, table_command
@@ -49,7 +50,7 @@ def _columns_of(schema: str | None, schema_file: str | None, feed: str | None, o
     raise OptionError("say the columns: --schema, --schema-file, --feed, or --data of a Parquet file", option="schema")
 
 
-@click.command()
+@click.command(cls=Command)
 @table_command
 @click.option("--schema", help='Columns as DDL: "order_id BIGINT, status STRING, lsn BIGINT".')
 @click.option("--schema-file", type=_FILE, help="Columns from a file: DDL, Spark's schema as .json, or .parquet.")
@@ -98,7 +99,7 @@ class _Batch(NamedTuple):
     options: dict[str, Any]
 
 
-@click.command()
+@click.command(cls=Command)
 @table_command
 @click.argument("files", nargs=-1, required=True)
 @click.option("--format", "form_of_files", type=click.Choice([*FORMATS, "wal2json"]), help="By default by their names.")
@@ -212,7 +213,7 @@ def _free(name: str, schema: Schema) -> str:
     return name
 
 
-@click.command()
+@click.command(cls=Command)
 @table_command
 @click.option("--if-due", is_flag=True, help="Merge only if the table's merge policy asks for it now.")
 @dry_run
@@ -244,7 +245,7 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
             output.result(result, plain(result))
 
 
-@click.command("set-aside")
+@click.command("set-aside", cls=Command)
 @table_command
 @click.argument("version", type=int)
 @dry_run

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
-from andes_spark.log.mod_files import new_path, read_entry
+from andes_spark.log.mod_files import described, new_path, read_entry
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.files import LedgerFile
 from andes_spark.model.manifest import Manifest
@@ -129,14 +129,9 @@ class Ledger:
         written = write_parquet(self._log.storage, path, rows, numbered(LEDGER_SCHEMA), sorted_by=("source", "id"))
         sources = pc.unique(rows["source"]).to_pylist()
         return LedgerFile(
-            path=path,
+            **described(path, rows, written),
             from_version=first,
             to_version=last,
-            rows=rows.num_rows,
-            bytes=written.bytes,
-            sha256=written.sha256,
-            footer=written.footer,
-            arrow_bytes=rows.nbytes,
             newest_time=pc.max(rows["time"]).as_py(),
             sources=sources if len(sources) <= _LISTED_SOURCES else None,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS, Op
 from andes_spark.model.values import quote
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions, adapted, numbered, sources, with_field_ids
 from andes_spark.storage.interface import Storage
-from andes_spark.storage.parquet import compact_encodings, open_parquet, write_parquet
+from andes_spark.storage.parquet import Written, compact_encodings, open_parquet, write_parquet
 
 QUARANTINE_SCHEMA = pa.schema(
     [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
@@ -83,16 +84,11 @@ def write_mods(
     low, high = sequence_range(table, sequence_by)
     partial = table.num_rows - table[PRESENT].null_count if PRESENT in table.column_names else 0
     return Entry(
-        path=path,
-        rows=table.num_rows,
+        **described(path, table, written),
         upserts=_count(ops, Op.UPSERT),
         deletes=_count(ops, Op.DELETE),
         truncates=truncates,
         partial=partial,
-        bytes=written.bytes,
-        sha256=written.sha256,
-        footer=written.footer,
-        arrow_bytes=arrow_bytes(table),
         schema_id=version.id,
         keys=key_range(keyed, primary_key),
         low_sequence=low,
@@ -104,20 +100,19 @@ def write_quarantine(storage: Storage, rows: pa.Table, *, head: int, schema_id: 
     """Write refused rows, of :data:`QUARANTINE_SCHEMA`, and describe the file."""
     path = new_path("quarantine", head)
     written = write_parquet(storage, path, rows, numbered(QUARANTINE_SCHEMA))
-    return Entry(
-        path=path,
-        rows=rows.num_rows,
-        bytes=written.bytes,
-        sha256=written.sha256,
-        footer=written.footer,
-        arrow_bytes=arrow_bytes(rows),
-        schema_id=schema_id,
-    )
+    return Entry(**described(path, rows, written), schema_id=schema_id)
 
 
-def arrow_bytes(table: pa.Table) -> int:
-    """Size of rows in memory; of a slice, only the part that it covers."""
-    return int(table.nbytes)
+def described(path: str, rows: pa.Table, written: Written) -> dict[str, Any]:
+    """Return the members of ``LogFile`` for a file that was written; the size in memory is that of the slice alone."""
+    return {
+        "path": path,
+        "rows": rows.num_rows,
+        "bytes": written.bytes,
+        "sha256": written.sha256,
+        "footer": written.footer,
+        "arrow_bytes": int(rows.nbytes),
+    }
 
 
 def open_entry(storage: Storage, entry: LogFile, *, table: str) -> pq.ParquetFile:

@@ -213,3 +213,12 @@ def test_formats_of_files_are_those_of_the_library():
     from andes_spark.inputs import files
 
     assert options.FORMATS == files.FORMATS
+
+
+@pytest.mark.parametrize("command", [["create"], ["apply"], ["set-aside"], []])
+@pytest.mark.parametrize("width", ["60", "80"])
+def test_help_breaks_no_word_at_a_hyphen(command: list[str], width: str) -> None:
+    result = CliRunner().invoke(andes, ["table", *command, "--help"], env={"COLUMNS": width})
+    assert result.exit_code == 0
+    assert not re.search(r"\w-$", result.output, re.MULTILINE)
+    assert "\u2011" not in result.output

@@ -25,7 +25,7 @@ from andes_spark.delta.vectors import from_positions, serialize
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above, grouped
-from andes_spark.log.mod_files import arrow_bytes, new_path, read_entry
+from andes_spark.log.mod_files import described, new_path, read_entry
 from andes_spark.log.pending import ModsInMemory
 from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts
@@ -148,15 +148,7 @@ def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableSh
 def _write_quarantined(storage: Storage, rows: pa.Table, version: int, schema_id: int) -> SideFile:
     path = new_path("quarantine", version)
     written = write_parquet(storage, path, rows, numbered(QUARANTINED_SCHEMA))
-    return SideFile(
-        path=path,
-        rows=rows.num_rows,
-        bytes=written.bytes,
-        sha256=written.sha256,
-        footer=written.footer,
-        arrow_bytes=arrow_bytes(rows),
-        schema_id=schema_id,
-    )
+    return SideFile(**described(path, rows, written), schema_id=schema_id)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ whole rows only where needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -49,6 +51,50 @@ def local_locator(storage: Storage, shape: TableShape, threads: int, cache: KeyC
     return run
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Winners among pending mods, and where their rows in the base may be.
+
+    Attributes:
+        mods: narrow frame of the pending mods.
+        winners: of these mods.
+        keys: key and sequence columns of the keys to look up, sorted by key: those of winners and of folds.
+        order: of each of these the position among winners and, behind them, folded keys; None if it is its own.
+        plain: number of winners to look up.
+        files: of the base that may hold some of the keys.
+    """
+
+    mods: pl.DataFrame
+    winners: Winners
+    keys: pl.DataFrame
+    order: npt.NDArray[np.int64] | None
+    plain: int
+    files: tuple[NumberedFile, ...]
+
+
+def find_targets(
+    storage: Storage,
+    inputs: EvaluationInput,
+    *,
+    bounds: KeyRange | None = None,
+    in_memory: ModsInMemory | None = None,
+) -> Targets:
+    """Pick the winners among pending mods, and the files of the base that may hold their keys; reads no such file.
+
+    Arguments and errors are those of :func:`evaluate`.
+    """
+    shape, pending = inputs.shape, inputs.pending
+    mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, in_memory=in_memory)
+    winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=inputs.watermark)
+    fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
+    plain = winners.rows.clear() if inputs.erased else winners.rows
+    keys = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
+    # Winners and folded keys are sorted, but not together.
+    order = sorted_order(keys, shape.columns.key) if fold_keys.height else None
+    keys = keys if order is None else keys[order]
+    return Targets(mods, winners, keys, order, plain.height, tuple(_files_with(inputs, keys)))
+
+
 def evaluate(
     storage: Storage,
     inputs: EvaluationInput,
@@ -58,6 +104,7 @@ def evaluate(
     columns: Sequence[str] | None = None,
     in_memory: ModsInMemory | None = None,
     cache: KeyCache | None = None,
+    targets: Targets | None = None,
 ) -> Evaluation:
     """Evaluate pending mods against the base.
 
@@ -69,20 +116,21 @@ def evaluate(
         columns: of the rows to return; None for all.
         in_memory: mod files that are in memory.
         cache: tombstone files in memory.
+        targets: result of :func:`find_targets` with the same arguments; None to find them here.
 
     Raises:
         FileDamagedError, DuplicateKeyError
     """
     shape, pending = inputs.shape, inputs.pending
-    mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, in_memory=in_memory)
-    winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=inputs.watermark)
-    located, fold_located = _locate(inputs, winners, locate)
+    targets = targets or find_targets(storage, inputs, bounds=bounds, in_memory=in_memory)
+    winners = targets.winners
+    located, fold_located = _locate(inputs, targets, locate)
     tombstones = read_tombstones(
         storage,
         inputs.tombstones if shape.columns.sequence else (),
         shape,
         bounds=bounds,
-        keys=mods.select(shape.columns.key),
+        keys=targets.mods.select(shape.columns.key),
         cache=cache,
     )
     decision = decide(winners.rows, shape.columns, located=located, tombstones=tombstones)
@@ -124,24 +172,18 @@ def _counts(winners: Winners, decision: Decision, unchanged: int) -> MergeCounts
     )
 
 
-def _locate(inputs: EvaluationInput, winners: Winners, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _locate(inputs: EvaluationInput, targets: Targets, locate: Locator) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Locate base rows of the winners, by row number, and of the folded keys, by number of the key."""
-    shape = inputs.shape
-    nothing = no_located(shape.columns, winners.rows)
-    fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
-    plain = winners.rows.clear() if inputs.erased else winners.rows
-    targets = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
-    if targets.height == 0 or not inputs.files:
+    shape, winners, order = inputs.shape, targets.winners, targets.order
+    if not targets.files:
+        nothing = no_located(shape.columns, winners.rows)
         return nothing, nothing
-    # Winners and folded keys are sorted, but not together.
-    at = sorted_order(targets, shape.columns.key) if fold_keys.height else None
-    ordered = targets if at is None else targets[at]
-    keys = key_lookup(ordered, shape, every_sequence=bool(fold_keys.height or inputs.pending.truncates))
-    located = concat_located(locate(_files_with(inputs, ordered), keys), shape, ordered)
-    if at is not None:
-        located = located.with_columns(pl.Series(WINNER, at[located[WINNER].to_numpy()], pl.Int64))
-    folds = located.filter(pl.col(WINNER) >= plain.height).with_columns(pl.col(WINNER) - plain.height)
-    rows = located.filter(pl.col(WINNER) < plain.height)
+    keys = key_lookup(targets.keys, shape, every_sequence=bool(winners.folds.height or inputs.pending.truncates))
+    located = concat_located(locate(targets.files, keys), shape, targets.keys)
+    if order is not None:
+        located = located.with_columns(pl.Series(WINNER, order[located[WINNER].to_numpy()], pl.Int64))
+    folds = located.filter(pl.col(WINNER) >= targets.plain).with_columns(pl.col(WINNER) - targets.plain)
+    rows = located.filter(pl.col(WINNER) < targets.plain)
     if inputs.pending.truncates and shape.columns.sequence:
         rows = rows.filter(_outlive(shape, inputs.new_watermark))
     return rows, folds
@@ -149,6 +191,8 @@ def _locate(inputs: EvaluationInput, winners: Winners, locate: Locator) -> tuple
 
 def _files_with(inputs: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
     """Select the files of the base that may hold some of the keys."""
+    if keys.height == 0 or not inputs.files:
+        return []
     table = keys.select(inputs.shape.columns.key).to_arrow()
     positions = candidates((file.file for file in inputs.files), inputs.shape.schema, inputs.shape.partition_by, table)
     return [inputs.files[position] for position in positions]

@@ -116,6 +116,11 @@ class KeyCache:
             with self._lock:
                 self._layouts[path] = layout
 
+    def holds(self, path: str) -> bool:
+        """Whether all keys of a file are cached."""
+        layout = self._layouts.get(path)
+        return layout is not None and all((path, group) in self._keys for group, _, _ in layout.ranges)
+
     def find(self, path: str, group: int) -> Keys | None:
         """Return the keys of a row group, None if not cached."""
         return self._keys.get((path, group))

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from andes_spark.base.files import TableShape
 from andes_spark.delta.actions import Action, add
 from andes_spark.delta.partition_values import partition_value
-from andes_spark.delta.state import FOOTER_TAG
+from andes_spark.delta.state import ARROW_TAG, FOOTER_TAG
 from andes_spark.delta.statistics import footer_columns, indexed_columns, statistics
 from andes_spark.schema.versions import with_field_ids
 from andes_spark.storage.interface import Storage
@@ -107,7 +107,7 @@ class RowWriter:
             statistics=statistics(written.metadata, rows.schema, indexed, nan_free=nan_free),
             partition_values=values,
             data_change=data_change,
-            tags={FOOTER_TAG: written.footer},
+            tags={FOOTER_TAG: written.footer, ARROW_TAG: str(rows.nbytes)},
         )
 
 

@@ -17,8 +17,12 @@ from andes_spark.errors import LogDamagedError
 
 FOOTER_TAG = "andes.footer"
 """Tag of an ``add`` of this library: the file's footer mark, see ``storage.parquet``."""
+ARROW_TAG = "andes.arrow_bytes"
+"""Tag of an ``add`` of this library: size of the file's rows in Arrow's memory format."""
 PREVIOUS_TAG = "andes_spark.previous"
 """Tag of an entry of this library: commit id of the previous entry."""
+_EXPANSION = 4
+"""Estimated Arrow bytes per byte of a Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,12 @@ class DataFile:
     def footer(self) -> str | None:
         """The file's footer mark; None for a file of another writer."""
         return (self.add.get("tags") or {}).get(FOOTER_TAG)
+
+    @property
+    def arrow_bytes(self) -> int:
+        """Size of the rows in Arrow's memory format; estimated from the size of a file of another writer."""
+        tag = str((self.add.get("tags") or {}).get(ARROW_TAG, ""))
+        return int(tag) if tag.isascii() and tag.isdigit() else self.size * _EXPANSION
 
     @property
     def live_records(self) -> int | None:

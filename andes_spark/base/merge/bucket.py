@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base import locator as locating
-from andes_spark.base.evaluate import Locator, evaluate, local_locator
+from andes_spark.base.evaluate import Locator, Targets, evaluate, local_locator
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import KeyCache, keep_keys
@@ -93,11 +93,18 @@ class BucketJob:
         )
 
     def run(
-        self, bounds: KeyRange | None, locate: Locator, in_memory: ModsInMemory | None, cache: KeyCache | None = None
+        self,
+        bounds: KeyRange | None,
+        locate: Locator,
+        in_memory: ModsInMemory | None,
+        cache: KeyCache | None = None,
+        targets: Targets | None = None,
     ) -> BucketResult:
         """Evaluate and write the bucket, with a locator, mods in memory and a cache of tombstones and keys."""
         inputs = self.inputs
-        done = evaluate(self.storage, inputs, locate=locate, bounds=bounds, in_memory=in_memory, cache=cache)
+        done = evaluate(
+            self.storage, inputs, locate=locate, bounds=bounds, in_memory=in_memory, cache=cache, targets=targets
+        )
         tombstones = None
         if inputs.shape.columns.sequence:
             tombstones = write_tombstones(self.storage, done.deleted, done.cleared, inputs.shape, version=self.version)

@@ -20,7 +20,7 @@ from andes_spark.base.evaluation import EvaluationInput, evaluation_input
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
-from andes_spark.base.merge.plan import EXPANSION, run_buckets
+from andes_spark.base.merge.plan import run_buckets
 from andes_spark.base.merge.rewind import rewound
 from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.rows import RowWriter
@@ -71,7 +71,7 @@ class BaseContext:
 
     def executor_for(self, files: Iterable[DataFile]) -> Executor:
         """Return the executor of work that reads whole files: this process while they fit the byte budget."""
-        size = sum(file.size for file in files) * EXPANSION
+        size = sum(file.arrow_bytes for file in files)
         if size <= self.settings.byte_budget:
             return LocalExecutor(self.settings.threads)
         return self.executor if self.executor.distributed else LocalExecutor(1)

@@ -1,21 +1,20 @@
-"""Plan of a merge: in the process, with the scan in tasks, or in buckets of keys.
+"""Plan of a merge: in this process, with the scan in tasks, or in buckets of keys.
 
-In the process while mods and the key columns to be scanned fit the byte budget. Above it, where there are
-tasks: while the mods are small, they are decided here and only the scan of the base runs in tasks, a group of
-files each; else keys are cut into ranges and each task does all of its range. Without tasks, the ranges run
-one after the other.
+While the mods fit the byte budget, their winners are picked in this process first. The files of the base are pruned by
+them, and only what is left to be read decides whether the base is scanned here or in tasks, a group of files each. Mods
+beyond the budget are cut into ranges of keys, which run in tasks, or one after the other in this process.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.evaluate import local_locator
+from andes_spark.base.evaluate import Locator, Targets, find_targets, local_locator
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
@@ -26,30 +25,42 @@ from andes_spark.log.sampling import bucket_bounds
 from andes_spark.run.executor import Executor
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.parquet import PAGE_ROWS
 
 BUCKET_BYTES = 64 * MIB
-EXPANSION = 4
+"""Maximum size of the mods of a bucket."""
+BUCKETS_A_BUDGET = 4
+"""Number of buckets per byte budget of mods, since the mods of a bucket are copied while they are evaluated."""
+BUCKET_ROWS = 10_000
+"""Mods of a bucket at least, however small the budget: each bucket opens files anew."""
 _PLACE_BYTES = 24
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Estimated Arrow bytes of a merge: whole mods, their narrow form, key columns of the base."""
+    """Estimated Arrow bytes of an evaluation.
+
+    Attributes:
+        mods: whole mods.
+        narrow: their narrow form.
+        inputs: base and pending mods.
+    """
 
     mods: int
     narrow: int
-    scan: int
+    inputs: EvaluationInput = field(repr=False)
+
+    @property
+    def scan(self) -> int:
+        """Key and sequence columns of all files of the base."""
+        rows = sum(file.file.num_records or 0 for file in self.inputs.files)
+        return rows * row_width(self.inputs.shape.arrow, self.inputs.shape.columns.narrow)
 
 
 def estimate(inputs: EvaluationInput) -> Sizes:
-    """Estimate the memory of a merge, from manifests and the Delta log."""
+    """Estimate the size of an evaluation, from manifests and the Delta log alone."""
     narrow = row_width(inputs.shape.arrow, inputs.shape.columns.narrow)
-    rows = sum(file.file.num_records or 0 for file in inputs.files)
-    return Sizes(
-        mods=inputs.pending.arrow_bytes,
-        narrow=inputs.pending.rows * (narrow + _PLACE_BYTES),
-        scan=rows * narrow,
-    )
+    return Sizes(inputs.pending.arrow_bytes, inputs.pending.rows * (narrow + _PLACE_BYTES), inputs)
 
 
 def run_buckets(
@@ -64,31 +75,54 @@ def run_buckets(
         in_memory: mod files that are in memory.
         cache: keys of base files, and tombstones, that are in memory; used where the scan runs here.
     """
-    if job.inputs.pending.rows == 0:
+    inputs = job.inputs
+    if inputs.pending.rows == 0:
         return []
-    cache.retain({*(file.path for file in job.inputs.files), *(file.path for file in job.inputs.tombstones)})
-    sizes = estimate(job.inputs)
-    if sizes.mods + sizes.narrow + sizes.scan <= settings.byte_budget:
-        locate = local_locator(job.storage, job.inputs.shape, settings.threads, cache)
-        return [job.run(None, locate, in_memory, cache)]
-    small = sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes
-    if small and not executor.distributed:
-        return [job.run(None, local_locator(job.storage, job.inputs.shape, 1), in_memory)]
-    if small:
-        return [job.run(None, _DistributedScan(job.storage, job.inputs.shape, executor), in_memory)]
-    slots = executor.slots if executor.distributed else 1
-    buckets = max(slots, math.ceil((sizes.mods + sizes.narrow) / BUCKET_BYTES))
-    bounds = bucket_bounds(
-        job.storage,
-        job.inputs.pending,
-        job.inputs.shape.columns,
-        job.inputs.shape.arrow,
-        buckets,
-        table=job.inputs.shape.table,
-    )
+    cache.retain({*(file.path for file in inputs.files), *(file.path for file in inputs.tombstones)})
+    sizes = estimate(inputs)
+    if sizes.mods + sizes.narrow <= settings.byte_budget:
+        targets = find_targets(job.storage, inputs, in_memory=in_memory)
+        scan = scan_bytes(targets, inputs.shape, cache)
+        if not executor.distributed or sizes.mods + sizes.narrow + scan <= settings.byte_budget:
+            return [job.run(None, _here(job, targets.files, settings, cache), in_memory, cache, targets)]
+        if sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes:
+            return [job.run(None, _DistributedScan(job.storage, inputs.shape, executor), in_memory, None, targets)]
+    count = bucket_count(sizes.mods + sizes.narrow, inputs.pending.rows, settings)
+    buckets = max(executor.slots, count) if executor.distributed else count
+    shape = inputs.shape
+    bounds = bucket_bounds(job.storage, inputs.pending, shape.columns, shape.arrow, buckets, table=shape.table)
     if executor.distributed:
         return executor.map(job, bounds, step="merge buckets")
-    return [job(keys) for keys in bounds]
+    here = _here(job, inputs.files, settings, cache)
+    return [job.run(keys, here, in_memory, cache) for keys in bounds]
+
+
+def bucket_count(size: int, rows: int, settings: Settings) -> int:
+    """Return the number of buckets for mods of an estimated size."""
+    fitting = max(1, min(BUCKET_BYTES, settings.byte_budget // BUCKETS_A_BUDGET))
+    return max(1, min(math.ceil(size / fitting), rows // BUCKET_ROWS))
+
+
+def scan_bytes(targets: Targets, shape: TableShape, cache: KeyCache) -> int:
+    """Estimate the Arrow bytes of keys and sequences that a look-up reads: files in the cache are not read.
+
+    At most one page is needed for each key in each file.
+    """
+    width, most = row_width(shape.arrow, shape.columns.narrow), targets.keys.height * PAGE_ROWS
+    total = 0
+    for file in targets.files:
+        if not cache.holds(file.path):
+            rows = file.file.num_records
+            total += file.file.arrow_bytes if rows is None else min(rows, most) * width
+    return total
+
+
+def _here(job: BucketJob, files: Sequence[NumberedFile], settings: Settings, cache: KeyCache) -> Locator:
+    """Return a locator of this process that scans as many files at the same time as fit the byte budget."""
+    shape = job.inputs.shape
+    largest = max((file.file.num_records or 0 for file in files), default=0)
+    fitting = settings.byte_budget // max(1, largest * row_width(shape.arrow, shape.columns.narrow))
+    return local_locator(job.storage, shape, max(1, min(settings.threads, fitting)), cache)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,14 @@ from andes_spark.law.columns import KeyColumns
 from andes_spark.law.rows import NAMED_KEYS, bad_rows, same_place
 from andes_spark.model.folders import path_room
 from andes_spark.model.mod import OP, Op
+from andes_spark.schema.casts import CastRules
 from andes_spark.schema.conforming import conform
 from andes_spark.storage.interface import Storage
 
 
-def load_tables(tables: Iterable[pa.Table], storage: Storage, writer: RowWriter, *, byte_budget: int) -> list[Action]:
+def load_tables(
+    tables: Iterable[pa.Table], storage: Storage, writer: RowWriter, rules: CastRules, *, byte_budget: int
+) -> list[Action]:
     """Write the rows of an initial load as files of the base, sorted by key across files within a partition.
 
     A single table is sorted in memory. Several tables are written to a local temporary folder as sorted runs, then
@@ -36,6 +39,7 @@ def load_tables(tables: Iterable[pa.Table], storage: Storage, writer: RowWriter,
         tables: the rows; at least one table, each well below the byte budget.
         storage: the table's folder.
         writer: writer of the base's files.
+        rules: allowed casts.
         byte_budget: Arrow bytes that this process may hold.
 
     Returns:
@@ -43,12 +47,12 @@ def load_tables(tables: Iterable[pa.Table], storage: Storage, writer: RowWriter,
 
     Raises:
         SchemaMismatchError: missing, extra and wrong-type columns, all at once.
-        BadModsError: NULL in a required column, a map with a repeated key, or an empty partition value.
+        BadModsError: NULL in a required column, a map with a repeated key, an empty partition value, a failed cast.
         DuplicateKeyError: two rows have the same key; ``keys`` names some.
     """
     shape = writer.shape
     rest = iter(tables)
-    rows = _sorted_rows(next(rest), shape)
+    rows = _sorted_rows(next(rest), shape, rules)
     table = next(rest, None)
     if table is None:
         return writer.write(storage, rows)
@@ -58,7 +62,7 @@ def load_tables(tables: Iterable[pa.Table], storage: Storage, writer: RowWriter,
     ):
         spill.add(rows)
         while table is not None:
-            rows = _sorted_rows(table, shape)
+            rows = _sorted_rows(table, shape, rules)
             # Released before the next table is read.
             del table
             spill.add(rows)
@@ -79,8 +83,8 @@ def _written(pieces: Iterable[pa.Table], storage: Storage, writer: RowWriter) ->
     return adds
 
 
-def _sorted_rows(table: pa.Table, shape: TableShape) -> pa.Table:
-    pieces = load_rows(table, shape)
+def _sorted_rows(table: pa.Table, shape: TableShape, rules: CastRules) -> pa.Table:
+    pieces = load_rows(table, shape, rules)
     rows = pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces)
     check_unique(rows, shape.columns, shape.table)
     return rows
@@ -106,15 +110,15 @@ def _merged(spill: Spill, shape: TableShape, piece_bytes: int) -> Iterator[pa.Ta
             yield rows
 
 
-def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:
+def load_rows(data: pa.Table, shape: TableShape, rules: CastRules) -> list[pa.Table]:
     """Convert rows of an initial load to the table's types and sort them by key; return them in consecutive tables.
 
     Raises:
         SchemaMismatchError: missing, extra and wrong-type columns, all at once.
-        BadModsError: NULL in a required column, a map with a repeated key, or an empty partition value.
+        BadModsError: NULL in a required column, a map with a repeated key, an empty partition value, a failed cast.
     """
-    table = conform(data, shape.schema, required=shape.columns.narrow).table
-    table = table.select(list(shape.schema.names))
+    conformed = conform(data, shape.schema, required=shape.columns.narrow, rules=rules)
+    table = conformed.table.select(list(shape.schema.names))
     ops = pa.repeat(pa.scalar(int(Op.UPSERT), pa.int8()), table.num_rows)
     bad = bad_rows(
         table.append_column(OP, ops),
@@ -122,6 +126,7 @@ def load_rows(data: pa.Table, shape: TableShape) -> list[pa.Table]:
         shape.columns,
         partition_by=shape.partition_by,
         path_room=path_room(shape.table),
+        failed=conformed.failed,
     )
     if len(bad.rows):
         reasons = bad.tally()

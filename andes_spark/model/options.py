@@ -253,6 +253,10 @@ class CreateOptions(Options):
         FLAG, False, help="Create the table in a folder that holds other files; they stay as they are."
     )
     partition_by: tuple[str, ...] = option(NAMES, (), help="Columns by which the base's files are laid out.")
+    cast: bool = option(FLAG, False, help="Cast columns of the rows to load; a value that cannot be cast is an error.")
+    time_zone: str | None = option(
+        NAME.or_none(), None, help='Zone of times without one in the rows to load: "UTC", "Europe/Lisbon", "+02:00".'
+    )
     merge: str = option(
         TEXT, "always", help='When mods are merged: "always" (by each apply), "manual", or a staleness ("15 minutes").'
     )

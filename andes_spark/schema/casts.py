@@ -32,6 +32,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from andes_spark.errors import OptionError
 from andes_spark.schema import arrow_types
 from andes_spark.schema import types as dt
 
@@ -83,7 +84,22 @@ class CastRules:
 NO_CASTS = CastRules()
 
 
-def is_zone(name: str) -> bool:
+def cast_rules(cast: bool, time_zone: str | None) -> CastRules:
+    """Return the rules of a verb's options.
+
+    Raises:
+        OptionError: an unknown time zone.
+    """
+    if time_zone is not None and not _is_zone(time_zone):
+        raise OptionError(
+            f'time_zone is a name such as "Europe/Lisbon" or an offset such as "+02:00", and {time_zone!r} is neither',
+            option="time_zone",
+            value=time_zone,
+        )
+    return CastRules(cast, time_zone)
+
+
+def _is_zone(name: str) -> bool:
     """Return whether a name is a time zone: of the time zone database, or an offset such as ``+02:00``."""
     try:
         pc.assume_timezone(pa.array([0], pa.timestamp("us")), name)

@@ -22,6 +22,7 @@ from andes_spark.delta.actions import Action
 from andes_spark.delta.state import DataFile
 from andes_spark.law.rows import NAMED_KEYS
 from andes_spark.run.executor import LocalExecutor
+from andes_spark.schema.casts import CastRules
 from andes_spark.schema.differences import differences
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
@@ -47,6 +48,7 @@ class Loader:
 
     storage: Storage
     writer: RowWriter
+    rules: CastRules
 
     def run(self, batches: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
         """Yield pickled ``Loaded``, one for the rows of each file.
@@ -69,7 +71,7 @@ class Loader:
 
     def _write(self, pending: list[pa.RecordBatch]) -> bytes:
         shape = self.writer.shape
-        pieces = load_rows(pa.Table.from_batches(pending), shape)
+        pieces = load_rows(pa.Table.from_batches(pending), shape, self.rules)
         rows = pa.concat_tables(pieces)
         check_unique(rows, shape.columns, shape.table)
         ranges = [_range(piece.select(list(shape.columns.key))) for piece in pieces]
@@ -82,7 +84,12 @@ def _range(keys: pa.Table) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 
 def load_frame(
-    executor: SparkExecutor, frame: DataFrame, storage: Storage, writer: RowWriter, settings: Settings
+    executor: SparkExecutor,
+    frame: DataFrame,
+    storage: Storage,
+    writer: RowWriter,
+    settings: Settings,
+    rules: CastRules,
 ) -> list[Action]:
     """Write the rows of a DataFrame as files of the base. Runs one Spark job, and one more for huge keys.
 
@@ -92,9 +99,9 @@ def load_frame(
     """
     shape = writer.shape
     schema = Schema.from_json(frame.schema.json()).to_arrow()
-    differences(schema, shape.schema, required=shape.columns.narrow).raise_if_any()
+    differences(schema, shape.schema, required=shape.columns.narrow, rules=rules).raise_if_any()
     selected = frame.select(*(quoted(name) for name in shape.schema.names))
-    task = _task(pickle.dumps((Loader(storage, writer), selected.columns)))
+    task = _task(pickle.dumps((Loader(storage, writer, rules), selected.columns)))
     job = numbered(selected).mapInArrow(task, result_type())
     rows = executor.collect(job, step="load rows", undo=lambda rows: _drop(storage, _loaded(rows)))
     loaded = _loaded(rows)

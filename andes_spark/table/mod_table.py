@@ -27,6 +27,7 @@ from andes_spark.model.options import (
 from andes_spark.model.results import ApplyResult, HistoryEntry, MergeEntry, MergeResult
 from andes_spark.run.steps import Progress
 from andes_spark.run.telemetry import observed
+from andes_spark.schema.casts import cast_rules
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
@@ -89,6 +90,8 @@ class ModTable:
         if_not_exists: bool = False,
         allow_existing_files: bool = False,
         partition_by: str | Sequence[str] = (),
+        cast: bool = False,
+        time_zone: str | None = None,
         merge: str = "always",
         lateness: str = "30 days",
         batch_retention: str = "30 days",
@@ -116,6 +119,8 @@ class ModTable:
             if_not_exists: open an existing table with the same key and sequence columns.
             allow_existing_files: create the table in a folder with other files, which are not changed.
             partition_by: names of the partition columns of the base.
+            cast: cast columns of ``data``, as ``apply`` does; a value that cannot be cast is an error.
+            time_zone: zone of times without one in ``data``, as for ``apply``.
             merge: ``"always"`` (after each apply), ``"manual"``, or a maximum staleness such as ``"15 minutes"``.
             lateness: minimum time for which sequences of deleted keys are kept.
             batch_retention: minimum time for which batch ids are kept.
@@ -143,6 +148,8 @@ class ModTable:
             if_not_exists=if_not_exists,
             allow_existing_files=allow_existing_files,
             partition_by=partition_by,
+            cast=cast,
+            time_zone=time_zone,
             merge=merge,
             lateness=lateness,
             batch_retention=batch_retention,
@@ -153,10 +160,16 @@ class ModTable:
         if schema is None:
             schema, data = schema_of(data, chosen, storage)
         definition = define(read_schema(schema), options)
+        rules = cast_rules(options.cast, options.time_zone)
         try:
             with about(storage.url), observed("create", storage, chosen.metrics) as report:
                 log = create_table(
-                    storage, definition, chosen, data=data, allow_existing_files=options.allow_existing_files
+                    storage,
+                    definition,
+                    chosen,
+                    data=data,
+                    rules=rules,
+                    allow_existing_files=options.allow_existing_files,
                 )
                 report.version, report.rows = 0, {"upserts": log.manifest(0).counts.upserts}
         except TableExistsError as error:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andes_spark.errors import SchemaMismatchError
+from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.schema import arrow_types
 from andes_spark.schema import types as dt
-from andes_spark.schema.casts import CastRules, is_zone
+from andes_spark.schema.casts import CastRules, cast_rules
 from andes_spark.schema.conforming import conform
 from andes_spark.schema.differences import differences
 from tests.schema import strategies
@@ -262,7 +262,12 @@ def test_texts_without_a_zone_get_the_one_that_is_named_too() -> None:
     ("name", "known"), [("UTC", True), ("+02:00", True), ("Asia/Tokyo", True), ("Nowhere/X", False)]
 )
 def test_names_of_zones(name: str, known: bool) -> None:
-    assert is_zone(name) == known
+    if known:
+        assert cast_rules(False, name).time_zone == name
+        return
+    with pytest.raises(OptionError) as caught:
+        cast_rules(False, name)
+    assert caught.value.option == "time_zone"
 
 
 def test_times_within_nested_values_get_the_zone() -> None:

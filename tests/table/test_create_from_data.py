@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from andes_spark.errors import OptionError, UnsupportedTableError
+from andes_spark.errors import BadModsError, OptionError, SchemaMismatchError, UnsupportedTableError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 
@@ -58,3 +58,39 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert ModTable.open("~/lake/t").version == 0
     with pytest.raises(OptionError, match=r"no home folder .* ./~nobody-at-all/t"):
         ModTable.open("~nobody-at-all/t")
+
+
+DDL = "id BIGINT, name STRING, at TIMESTAMP, price DECIMAL(8,2)"
+TEXTS = pa.table(
+    {"id": ["2", "1"], "name": ["pen", None], "at": ["2026-07-01 12:00:00", None], "price": ["1.50", None]}
+)
+
+
+@pytest.mark.parametrize("form", ["table", "two tables", "csv"])
+def test_rows_are_cast_as_apply_casts_them(form: str, tmp_path: Path) -> None:
+    data: Any = TEXTS
+    if form == "two tables":
+        data = pa.RecordBatchReader.from_batches(TEXTS.schema, [TEXTS.slice(i, 1).to_batches()[0] for i in range(2)])
+    elif form == "csv":
+        data = tmp_path / "rows.csv"
+        data.write_text("id,name,at,price\n2,pen,2026-07-01 12:00:00,1.50\n1,,,\n")
+    options = {"primary_key": "id", "cast": True, "time_zone": "Europe/Lisbon"}
+    loaded = ModTable.create(MemoryStorage(), DDL, data=data, **options)
+    applied = ModTable.create(MemoryStorage(), DDL, primary_key="id")
+    applied.apply(TEXTS, cast=True, time_zone="Europe/Lisbon", batch_id=("s", 1))
+    assert loaded.to_arrow().sort_by("id").equals(applied.to_arrow().sort_by("id"))
+    assert loaded.to_arrow().sort_by("id")["at"][1].as_py() == datetime.datetime(2026, 7, 1, 11, tzinfo=datetime.UTC)
+
+
+def test_a_value_that_cannot_be_cast_creates_no_table() -> None:
+    storage = MemoryStorage()
+    with pytest.raises(SchemaMismatchError):
+        ModTable.create(storage, DDL, primary_key="id", data=TEXTS)
+    with pytest.raises(BadModsError) as caught:
+        data = TEXTS.slice(0, 1).set_column(3, "price", [["x"]])
+        ModTable.create(storage, DDL, primary_key="id", data=data, cast=True, time_zone="UTC")
+    assert caught.value.reasons == {"failed cast: price": 1}
+    with pytest.raises(OptionError) as wrong:
+        ModTable.create(storage, DDL, primary_key="id", data=TEXTS, time_zone="Mars")
+    assert wrong.value.option == "time_zone"
+    assert not list(storage.list())

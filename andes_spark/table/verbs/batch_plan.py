@@ -8,7 +8,7 @@ from typing import Any
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.errors import OptionError
 from andes_spark.model.options import ApplyOptions
-from andes_spark.schema.casts import CastRules, is_zone
+from andes_spark.schema.casts import cast_rules
 from andes_spark.schema.names import resolve, resolve_all
 from andes_spark.table.open_table import OpenTable
 
@@ -42,7 +42,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
         drop_extra=options.extra == "drop",
         dropped=dropped,
         ties=len(options.tie_break_by),
-        rules=CastRules(options.cast, options.time_zone),
+        rules=cast_rules(options.cast, options.time_zone),
         digest=None if options.batch_id is None else "all" if covers_all else "key",
     )
 
@@ -55,13 +55,6 @@ def _check(open_table: OpenTable, options: ApplyOptions) -> None:
             "or at_least_once=True to accept that",
             table=open_table.table,
             option="batch_id",
-        )
-    if options.time_zone is not None and not is_zone(options.time_zone):
-        raise OptionError(
-            f'time_zone is a name such as "Europe/Lisbon" or an offset such as "+02:00", and {options.time_zone!r} is '
-            "neither",
-            option="time_zone",
-            value=options.time_zone,
         )
     if options.column_list is not None and options.except_column_list is not None:
         raise OptionError("give column_list or except_column_list, not both", option="column_list")

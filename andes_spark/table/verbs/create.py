@@ -30,6 +30,7 @@ from andes_spark.model.documents import encode
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.manifest import Counts, Manifest, Origin, manifest_path
 from andes_spark.model.options import CreateOptions
+from andes_spark.schema.casts import NO_CASTS, CastRules
 from andes_spark.schema.names import resolve_all, validate_columns
 from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import first_ids
@@ -131,6 +132,7 @@ def create_table(
     settings: Settings,
     *,
     data: Any = None,
+    rules: CastRules = NO_CASTS,
     allow_existing_files: bool = False,
 ) -> Log:
     """Create a table, with the rows of ``data`` if any; return its log.
@@ -147,14 +149,14 @@ def create_table(
     if unfinished is None and not allow_existing_files:
         _refuse_other_files(storage)
     if data is not None:
-        data = _begun(storage, definition, settings, data)
+        data = _begun(storage, definition, settings, data, rules)
     log = Log(storage, settings)
     clock = check_clock(log, begun=log.clock())
     table_id = unfinished or str(uuid.uuid4())
     configuration = _configuration(definition)
     adds: list[Action] = []
     if data is not None:
-        adds = _load(storage, definition, settings, configuration, data)
+        adds = _load(storage, definition, settings, configuration, data, rules)
     if unfinished is None and not _create_base(storage, settings, definition, table_id, configuration, adds):
         storage.delete(paths.decode_path(action["add"]["path"]) for action in adds)
         raise exists(storage)
@@ -316,6 +318,7 @@ def _load(
     settings: Settings,
     configuration: Mapping[str, str],
     data: Any,
+    rules: CastRules,
 ) -> list[Action]:
     """Write the rows of an initial load, a Spark DataFrame or Arrow tables, without a commit."""
     shape = shape_of(definition, storage.url)
@@ -324,11 +327,11 @@ def _load(
         from andes_spark.spark.load import load_frame
         from andes_spark.spark.tasks import SparkExecutor
 
-        return load_frame(SparkExecutor(data.sparkSession, storage.url), data, storage, writer, settings)
-    return load_tables(data, storage, writer, byte_budget=settings.byte_budget)
+        return load_frame(SparkExecutor(data.sparkSession, storage.url), data, storage, writer, settings, rules)
+    return load_tables(data, storage, writer, rules, byte_budget=settings.byte_budget)
 
 
-def _begun(storage: Storage, definition: Definition, settings: Settings, data: Any) -> Any:
+def _begun(storage: Storage, definition: Definition, settings: Settings, data: Any, rules: CastRules) -> Any:
     """Check the rows of a load: return a DataFrame of a running session, or Arrow tables, of which the first is read.
 
     An input that cannot be read changes nothing in the folder.
@@ -338,9 +341,11 @@ def _begun(storage: Storage, definition: Definition, settings: Settings, data: A
 
         require_running(data.sparkSession)
         return data
+    schema = Schema.from_json(definition.schema)
     reading = Reading(
         part_bytes=max(1, settings.byte_budget // 4),
-        schema=Schema.from_json(definition.schema),
+        schema=schema,
+        text=frozenset(schema.names) if rules.cast else frozenset(),
         storage_options=input_options(storage),
         option="data",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import pyarrow as pa
 
-from andes_spark.errors import OptionError, TableExistsError
+from andes_spark.errors import OptionError
 from andes_spark.log.log import Log
 from andes_spark.model.display import Listing, fields_html
 from andes_spark.model.manifest import Manifest
@@ -26,8 +26,6 @@ from andes_spark.model.options import (
 )
 from andes_spark.model.results import ApplyResult, HistoryEntry, MergeEntry, MergeResult
 from andes_spark.run.steps import Progress
-from andes_spark.run.telemetry import observed
-from andes_spark.schema.casts import cast_rules
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
@@ -41,7 +39,7 @@ from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
-from andes_spark.table.verbs.create import create_table, define, exists, read_schema, schema_of
+from andes_spark.table.verbs.create import create_or_open
 from andes_spark.table.verbs.merge import run_merge
 from andes_spark.table.verbs.read import pin, scan
 
@@ -157,28 +155,7 @@ class ModTable:
             comment=comment,
             properties=properties,
         )
-        if schema is None:
-            schema, data = schema_of(data, chosen, storage)
-        definition = define(read_schema(schema), options)
-        rules = cast_rules(options.cast, options.time_zone)
-        try:
-            with about(storage.url), observed("create", storage, chosen.metrics) as report:
-                log = create_table(
-                    storage,
-                    definition,
-                    chosen,
-                    data=data,
-                    rules=rules,
-                    allow_existing_files=options.allow_existing_files,
-                )
-                report.version, report.rows = 0, {"upserts": log.manifest(0).counts.upserts}
-        except TableExistsError as error:
-            if not options.if_not_exists or error.paths:
-                raise
-            log = Log.open(storage, chosen)
-            there = log.definition
-            if (there.primary_key, there.sequence_by) != (definition.primary_key, definition.sequence_by):
-                raise exists(storage) from None
+        log = create_or_open(storage, schema, data, options, chosen)
         return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
 
     @classmethod

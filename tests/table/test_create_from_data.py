@@ -86,8 +86,8 @@ def test_a_value_that_cannot_be_cast_creates_no_table() -> None:
     storage = MemoryStorage()
     with pytest.raises(SchemaMismatchError):
         ModTable.create(storage, DDL, primary_key="id", data=TEXTS)
+    data = TEXTS.slice(0, 1).set_column(3, "price", [["x"]])
     with pytest.raises(BadModsError) as caught:
-        data = TEXTS.slice(0, 1).set_column(3, "price", [["x"]])
         ModTable.create(storage, DDL, primary_key="id", data=data, cast=True, time_zone="UTC")
     assert caught.value.reasons == {"failed cast: price": 1}
     with pytest.raises(OptionError) as wrong:

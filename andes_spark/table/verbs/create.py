@@ -30,12 +30,14 @@ from andes_spark.model.documents import encode
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.manifest import Counts, Manifest, Origin, manifest_path
 from andes_spark.model.options import CreateOptions
-from andes_spark.schema.casts import NO_CASTS, CastRules
+from andes_spark.run.telemetry import observed
+from andes_spark.schema.casts import NO_CASTS, CastRules, cast_rules
 from andes_spark.schema.names import resolve_all, validate_columns
 from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import first_ids
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.table.about import about
 from andes_spark.table.open_table import shape_of
 from andes_spark.table.sessions import input_options
 
@@ -124,6 +126,29 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
         comment=options.comment,
         properties=dict(options.properties or {}),
     )
+
+
+def create_or_open(storage: Storage, schema: Any, data: Any, options: CreateOptions, settings: Settings) -> Log:
+    """Create a table, or open an existing one with ``if_not_exists``; return its log. See ``ModTable.create``."""
+    if schema is None:
+        schema, data = schema_of(data, settings, storage)
+    definition = define(read_schema(schema), options)
+    rules = cast_rules(options.cast, options.time_zone)
+    allow_existing_files = options.allow_existing_files
+    try:
+        with about(storage.url), observed("create", storage, settings.metrics) as report:
+            log = create_table(
+                storage, definition, settings, data=data, rules=rules, allow_existing_files=allow_existing_files
+            )
+            report.version, report.rows = 0, {"upserts": log.manifest(0).counts.upserts}
+    except TableExistsError as error:
+        if not options.if_not_exists or error.paths:
+            raise
+        log = Log.open(storage, settings)
+        stored = log.definition
+        if (stored.primary_key, stored.sequence_by) != (definition.primary_key, definition.sequence_by):
+            raise exists(storage) from None
+    return log
 
 
 def create_table(

@@ -25,7 +25,7 @@ from andes_spark.base.match import KeyLookup
 from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones
 from andes_spark.delta.prune import candidates
-from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION, WINNER
+from andes_spark.law.columns import ARRIVAL, BASE_FILE, BASE_ROW, FILE, ROW, WINNER
 from andes_spark.law.decide import Decision, decide, no_located
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above, sorted_order
@@ -230,7 +230,7 @@ def _places(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _no_quarantine() -> pl.DataFrame:
-    return pl.DataFrame(schema={VERSION: pl.Int64, FILE: pl.Int32, ROW: pl.Int64, "reason": pl.String})
+    return pl.DataFrame(schema={ARRIVAL: pl.Int64, FILE: pl.Int32, ROW: pl.Int64, "reason": pl.String})
 
 
 def _joined(one: Evaluation, two: Evaluation, shape: TableShape) -> Evaluation:

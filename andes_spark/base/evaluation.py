@@ -60,7 +60,7 @@ class Evaluation:
         replaced: BASE_FILE and BASE_ROW of deleted or rewritten rows.
         deleted: key and sequence of effective deletes.
         cleared: key and sequence of rows that replace a tombstone.
-        quarantined: VERSION, FILE, ROW and ``reason`` of mods that the law sets aside.
+        quarantined: ARRIVAL, FILE, ROW and ``reason`` of mods that the law sets aside.
         picks: FILE and ROW of the mods of ``rows``, in their order; None if some are folded.
         counts: of mods, by outcome.
     """

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from andes_spark.base.evaluation import Evaluation, base_rows
 from andes_spark.base.files import NumberedFile, TableShape
-from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, VERSION, WINNER
+from andes_spark.law.columns import ARRIVAL, BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, WINNER
 from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
 from andes_spark.law.order import dense_ranks
 from andes_spark.law.presence import present_matrix
@@ -108,12 +108,12 @@ def _chains(inputs: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset:
     truncates = len(inputs.pending.truncates)
     all_keys = np.arange(count)
     key = np.concatenate([mods[_KEY].to_numpy(), np.repeat(all_keys, truncates)])
-    version = np.concatenate(
-        [mods[VERSION].to_numpy(), np.tile([truncate.version for truncate in inputs.pending.truncates], count)]
+    arrivals = np.concatenate(
+        [mods[ARRIVAL].to_numpy(), np.tile([truncate.arrival for truncate in inputs.pending.truncates], count)]
     ).astype(np.int64)
     rank = np.concatenate([ranks.mods, np.tile(ranks.truncates, count)]).astype(np.int64)
     op = np.concatenate([mods[OP].to_numpy(), np.full(truncates * count, Op.TRUNCATE)]).astype(np.int64)
-    order = np.lexsort((op != Op.TRUNCATE, rank, version, key))
+    order = np.lexsort((op != Op.TRUNCATE, rank, arrivals, key))
     nothing = np.zeros((truncates * count, width), np.bool_)
     chain = Chain(
         key=key[order],
@@ -147,12 +147,12 @@ def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
     """Rank the sequences of all mods and rows of a fold as comparable numbers."""
     columns = inputs.shape.columns
     if not columns.sequence:
-        # A truncate precedes the other mods of its version; the base precedes all pending versions.
+        # A truncate precedes the other mods of its batch; the base precedes all pending versions.
         return _Ranks(
-            mods=mods[VERSION].to_numpy() * 2 + 1,
+            mods=mods[ARRIVAL].to_numpy() * 2 + 1,
             base=np.zeros(count, np.int64),
             graves=np.full(count, NONE, np.int64),
-            truncates=np.array([truncate.version * 2 for truncate in inputs.pending.truncates], np.int64),
+            truncates=np.array([truncate.arrival * 2 for truncate in inputs.pending.truncates], np.int64),
             buried=np.zeros(count, np.bool_),
         )
     names = list(columns.sequence)
@@ -261,7 +261,7 @@ def _quarantined(mods: pl.DataFrame, chain: Chain, folded: Folded) -> pl.DataFra
         (Fate.QUARANTINED_NO_ROW, Reason.PARTIAL_WITHOUT_ROW),
     ):
         rows = chain.source[(folded.fate == fate) & (chain.op != Op.TRUNCATE)]
-        picked = mods.select(pl.col(VERSION, FILE, ROW).gather(pl.Series(rows)))
+        picked = mods.select(pl.col(ARRIVAL, FILE, ROW).gather(pl.Series(rows)))
         parts.append(picked.with_columns(pl.lit(reason.value).alias("reason")))
     return pl.concat(parts)
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pyarrow as pa
 
-from andes_spark.batch.parts import Part
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.prepare import digest_of
 from andes_spark.law.hashing.digest import Digest
-from andes_spark.log.mod_files import adapt_rows, read_entry
+from andes_spark.log.mod_files import adapt_rows
 from andes_spark.model.mod import OP, PRESENT
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions
-from andes_spark.storage.interface import Storage
 
 
-def digest_as(storage: Storage, batch: Part, plan: BatchPlan, schemas: SchemaVersions, schema_id: int) -> Digest | None:
+def digest_as(mods: Iterable[pa.Table], plan: BatchPlan, schemas: SchemaVersions, schema_id: int) -> Digest | None:
     """Compute the digest of a batch over the columns of an earlier schema.
 
     Args:
-        storage: the table's folder.
-        batch: the written batch.
+        mods: mods of the batch.
         plan: plan of the batch.
         schemas: schemas of the table.
         schema_id: the earlier schema.
@@ -33,16 +31,15 @@ def digest_as(storage: Storage, batch: Part, plan: BatchPlan, schemas: SchemaVer
     if earlier is None:
         return None
     total = Digest()
-    for entry in batch.mods:
-        rows = read_entry(storage, entry, table=plan.table)
+    for rows in mods:
         if _has_more(rows, written, earlier):
             return None
-        columns = [*earlier.schema.names, OP, *([PRESENT] if entry.partial else [])]
+        columns = [*earlier.schema.names, OP, *([PRESENT] if PRESENT in rows.column_names else [])]
         try:
-            rows = adapt_rows(rows, written, earlier, columns)
+            adapted = adapt_rows(rows, written, earlier, columns)
         except pa.ArrowInvalid:  # a value that only the wider type has
             return None
-        total.merge(digest_of(rows, replace(plan, version=earlier)))
+        total.merge(digest_of(adapted, replace(plan, version=earlier)))
     return total
 
 

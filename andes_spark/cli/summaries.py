@@ -25,6 +25,10 @@ def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
     return f"version {result.version} {mood} set aside by version {result.committed}: {result.mods} mods"
 
 
+def _event_name(event: dict[str, Any]) -> str:
+    return f"event {event['type']}" + (f" of batch {event['batch']}" if event.get("batch") else "")
+
+
 def show_manifest(output: Output, manifest: Manifest) -> None:
     """Print a manifest: the stored document as JSON, or its fields and a table of its files as text."""
     content = plain(manifest)
@@ -33,7 +37,7 @@ def show_manifest(output: Output, manifest: Manifest) -> None:
         return
     events = content.get("events", [])
     others: dict[str, Any] = {
-        f"event {event['type']}": {name: value for name, value in event.items() if name not in ("type", "files")}
+        _event_name(event): {name: value for name, value in event.items() if name not in ("type", "files")}
         for event in events
         if set(event) - {"type", "files"}
     }

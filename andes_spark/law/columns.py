@@ -14,8 +14,8 @@ import polars as pl
 
 from andes_spark.model.mod import OP
 
-VERSION = "_andes_version"
-"""Version that commits the mod (int64)."""
+ARRIVAL = "_andes_arrival"
+"""Place of the mod's batch in the order of all batches (int64), see :func:`arrival`."""
 FILE = "_andes_file"
 """Index of the mod's file in the list of files (int32)."""
 ROW = "_andes_row"
@@ -29,7 +29,16 @@ BASE_FILE = "_andes_base_file"
 BASE_ROW = "_andes_base_row"
 """Row number in a file of the base (int64)."""
 
-PLACE = (OP, VERSION, FILE, ROW, PARTIAL)
+_BATCH_BITS = 20
+MOST_BATCHES = 1 << _BATCH_BITS
+"""Maximum number of batches in a version."""
+
+PLACE = (OP, ARRIVAL, FILE, ROW, PARTIAL)
+
+
+def arrival(version: int, batch: int = 0) -> int:
+    """Return the place of a batch in the order of all batches: by version, then by number within the version."""
+    return (version << _BATCH_BITS) + batch
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class KeyColumns:
 
     Attributes:
         key: names of the key columns.
-        sequence: names of the sequence columns; empty: the version is the sequence.
+        sequence: names of the sequence columns; empty: the arrival is the sequence.
     """
 
     key: tuple[str, ...]

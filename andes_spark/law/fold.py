@@ -1,8 +1,8 @@
 """Folding of the mods of keys with partial mods, mod by mod and column by column.
 
-Mods are taken by version, then sequence; each takes effect if its sequence is at or above the key's current
-one (above, where the key was deleted). An absent column keeps its value. Values are
-not inspected: a folded row is the source row number of each column, so that any type folds exactly.
+Mods are taken by batch, in the order of arrival, then by sequence. Each takes effect if its sequence is at or above the
+key's current one (above, if the key was deleted). An absent column keeps its value. Values are not inspected: a folded
+row is the source row number of each column, so that any type folds exactly.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Fate(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Chain:
-    """Mods to fold, sorted by key, version, sequence; a truncate is one mod of every key.
+    """Mods to fold, sorted by key, arrival, sequence; a truncate is one mod of every key.
 
     Attributes:
         key: number of the key, from 0 up.
@@ -118,7 +118,7 @@ def fold(chain: Chain, start: Start, *, required: Bools) -> Folded:
     """Fold mods into the state of their keys. The number of steps is the length of the longest chain of a key.
 
     Args:
-        chain: mods, sorted by key, version, sequence.
+        chain: mods, sorted by key, arrival, sequence.
         start: state of the keys, by key number.
         required: whether each column is NOT NULL.
     """

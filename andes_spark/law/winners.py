@@ -1,6 +1,6 @@
 """Winners among pending mods: the greatest mod of each key.
 
-Greatest by sequence; at equal sequence a delete beats an upsert, and between upserts the later version wins.
+Greatest by sequence; at equal sequence a delete beats an upsert, and between upserts the later batch wins.
 Keys with a partial mod have no single winner: all their mods are passed to ``fold``.
 """
 
@@ -11,17 +11,23 @@ from typing import Any
 
 import polars as pl
 
-from andes_spark.law.columns import PARTIAL, VERSION, KeyColumns, same_key_as_next
+from andes_spark.law.columns import ARRIVAL, PARTIAL, KeyColumns, arrival, same_key_as_next
 from andes_spark.law.order import above
 from andes_spark.model.mod import OP, Op
 
 
 @dataclass(frozen=True)
 class TruncateEvent:
-    """A truncate of a version, at its sequence; empty without ``sequence_by``."""
+    """A truncate of a batch, at its sequence; empty without ``sequence_by``."""
 
     version: int
     sequence: tuple[Any, ...] = ()
+    batch: int = 0
+
+    @property
+    def arrival(self) -> int:
+        """Place of its batch in the order of all batches."""
+        return arrival(self.version, self.batch)
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Winners:
         rows: one mod per key, full rows only, sorted by key.
         folds: all mods of keys with a partial mod, sorted by key.
         superseded: number of mods beaten by another pending mod.
-        ties: number of superseded upserts at the sequence of an upsert of a later version or of a delete of an
+        ties: number of superseded upserts at the sequence of an upsert of a later batch or of a delete of an
             earlier one.
         ties_with_deletes: number of superseded upserts at the sequence of a delete.
         late: number of keys with their greatest mod at or below a truncate.
@@ -67,8 +73,8 @@ def pick_winners(
         mods = mods.join(folded, on=columns.key, how="anti", nulls_equal=False)
     else:
         folds = mods.clear()
-    # Without sequence_by the version is the sequence: it comes before the operation.
-    order = [*columns.sequence, OP, VERSION] if columns.sequence else [VERSION]
+    # Without sequence_by the arrival is the sequence: it comes before the operation.
+    order = [*columns.sequence, OP, ARRIVAL] if columns.sequence else [ARRIVAL]
     ordered = mods.sort([*columns.key, *order], maintain_order=True)
     beaten = ordered.select(same_key_as_next(columns.key).alias("beaten"))["beaten"]
     superseded = int(beaten.sum())
@@ -82,10 +88,10 @@ def pick_winners(
 
 
 def outlives(columns: KeyColumns, truncates: tuple[TruncateEvent, ...], watermark: tuple[Any, ...] | None) -> pl.Expr:
-    """Return whether a mod is above every truncate; without ``sequence_by``, not before the version of the last one."""
+    """Return whether a mod is above every truncate; without ``sequence_by``, not before the batch of the last one."""
     if not columns.sequence:
-        last = max((event.version for event in truncates), default=-1)
-        return pl.col(VERSION) >= last
+        last = max((event.arrival for event in truncates), default=-1)
+        return pl.col(ARRIVAL) >= last
     bound = greatest(truncates, watermark)
     if bound is None:
         return pl.lit(True)
@@ -104,7 +110,7 @@ def _ties(ordered: pl.DataFrame, columns: KeyColumns) -> tuple[int, int]:
     """Count the upserts beaten by an upsert or an earlier delete of equal sequence, and those beaten by a delete."""
     tie = same_key_as_next(columns.narrow) & (pl.col(OP) == int(Op.UPSERT))
     deleted = pl.col(OP).shift(-1) == int(Op.DELETE)
-    with_delete = tie & deleted & (pl.col(VERSION) > pl.col(VERSION).shift(-1))
+    with_delete = tie & deleted & (pl.col(ARRIVAL) > pl.col(ARRIVAL).shift(-1))
     upserts, deletes = ordered.select(
         (tie & ~deleted).fill_null(False).sum().alias("upserts"), with_delete.fill_null(False).sum().alias("deletes")
     ).row(0)

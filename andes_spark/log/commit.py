@@ -40,7 +40,7 @@ class Draft:
     table_id: str
     counts: Counts = field(default_factory=Counts)
     events: tuple[Event, ...] = ()
-    batch: Batch | None = None
+    batches: tuple[Batch, ...] = ()
     definition: Definition | None = None
     origin: Origin | None = None
     job: str | None = None
@@ -156,7 +156,7 @@ def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int,
         reader_features=before.reader_features if before else [],
         writer_features=before.writer_features if before else [],
         events=list(draft.events),
-        batch=draft.batch,
+        batches=list(draft.batches),
         definition=draft.definition,
         origin=draft.origin,
         roll_up=roll_up(version, time) if due and roll_up is not None else None,

@@ -85,8 +85,8 @@ class Ledger:
     def _find_recent(self, batch: BatchId) -> int | None:
         first = max(self._seen + 1, self._log.last_roll_up)
         for manifest in self._log.manifests(first, self._log.head) if first <= self._log.head else ():
-            if manifest.batch is not None:
-                self._recent[manifest.batch.source, manifest.batch.id] = manifest.version
+            for known in manifest.batches:
+                self._recent[known.source, known.id] = manifest.version
         self._seen = self._log.head
         # Older ids are in the files that the roll-up names.
         oldest = self._log.last_roll_up
@@ -140,13 +140,13 @@ class Ledger:
 def _batches(manifests: list[Manifest]) -> pa.Table:
     rows = [
         {
-            "source": manifest.batch.source,
-            "id": manifest.batch.id,
-            "digest": manifest.batch.digest,
+            "source": batch.source,
+            "id": batch.id,
+            "digest": batch.digest,
             "version": manifest.version,
             "time": manifest.time,
         }
         for manifest in manifests
-        if manifest.batch is not None
+        for batch in manifest.batches
     ]
     return pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.presence import adapt_present
 from andes_spark.model.files import Entry, FileKeyRange, LogFile, SideFile
-from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS, Op
+from andes_spark.model.mod import BATCH, OP, PRESENT, SYSTEM_IDS, Op
 from andes_spark.model.values import quote
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions, adapted, numbered, sources, with_field_ids
 from andes_spark.storage.interface import Storage
@@ -54,6 +54,7 @@ def write_mods(
     version: SchemaVersion,
     primary_key: Sequence[str],
     sequence_by: Sequence[str],
+    batches: int = 1,
 ) -> Entry:
     """Write one file of mods and describe it.
 
@@ -65,6 +66,7 @@ def write_mods(
         version: schema of the columns.
         primary_key: names of the key columns.
         sequence_by: names of the sequence columns.
+        batches: number of batches of the version; above 1 the table has ``_andes_batch``.
     """
     path = new_path("mods", head)
     ops = table[OP].to_numpy()
@@ -89,6 +91,7 @@ def write_mods(
         deletes=_count(ops, Op.DELETE),
         truncates=truncates,
         partial=partial,
+        batches=batches,
         schema_id=version.id,
         keys=key_range(keyed, primary_key),
         low_sequence=low,
@@ -190,7 +193,7 @@ def read_as(
     written = schema_of(entry, schemas, table=table)
     if written.id == schemas.current_id:
         return read_columns(file, entry, table=table, columns=columns, row_groups=row_groups)
-    names = [name for name in columns if name not in (OP, PRESENT)]
+    names = [name for name in columns if name not in SYSTEM_IDS]
     stored = [name for name in sources(written, schemas.current, names).values() if name is not None]
     # The operation is always read: it gives the number of rows.
     extra = {OP, *columns} - set(names)
@@ -214,9 +217,10 @@ def adapt_rows(data: pa.Table, written: SchemaVersion, target: SchemaVersion, co
     """Convert rows, and their bitmaps of presence, from one schema to another."""
     if written.id == target.id:
         return data.select(list(columns))
-    adapted_columns = adapted(data, written, target, [name for name in columns if name not in (OP, PRESENT)])
-    if OP in columns:
-        adapted_columns[OP] = data[OP]
+    adapted_columns = adapted(data, written, target, [name for name in columns if name not in SYSTEM_IDS])
+    for name in (OP, BATCH):
+        if name in columns:
+            adapted_columns[name] = data[name]
     if PRESENT in columns:
         adapted_columns[PRESENT] = adapt_present(data[PRESENT], written, target)
     return pa.table({name: adapted_columns[name] for name in columns})

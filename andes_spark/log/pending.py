@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION, KeyColumns
+from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, KeyColumns, arrival
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
 from andes_spark.law.winners import TruncateEvent
 from andes_spark.log.mod_files import adapt_rows, open_entry, read_as, read_columns, schema_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, Truncate
 from andes_spark.model.files import Entry
-from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.model.mod import BATCH, OP, PRESENT, Op
 from andes_spark.model.values import from_json
 from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.interface import Storage
@@ -152,7 +152,7 @@ class _Interpreter:
                 self._files += [PendingFile(version, entry) for entry in event.files]
             case Truncate():
                 self._truncates += [
-                    TruncateEvent(version, typed_sequence(sequence, self._schema, self._columns))
+                    TruncateEvent(version, typed_sequence(sequence, self._schema, self._columns), event.batch)
                     for sequence in event.sequences or [[]]
                 ]
             case SetAside():
@@ -191,7 +191,7 @@ def read_narrow(
     """Read key, sequence and operation of all upserts and deletes, or of those within bounds.
 
     Returns:
-        Key columns, sequence columns, ``_andes_op``, VERSION, FILE (number in ``pending.files``), ROW, PARTIAL.
+        Key columns, sequence columns, ``_andes_op``, ARRIVAL, FILE (number in ``pending.files``), ROW, PARTIAL.
 
     Raises:
         FileDamagedError: a file is not what was committed.
@@ -216,7 +216,7 @@ def _narrow(
 ) -> pl.DataFrame:
     file = pending.files[number]
     entry = file.entry
-    names = [*columns.narrow, OP, *([PRESENT] if entry.partial else [])]
+    names = [*columns.narrow, OP, *entry.system_columns]
     rows_in_memory = in_memory.get(entry.path)
     if rows_in_memory is not None:
         data, rows = pending.adapt(entry, rows_in_memory, names, table), np.arange(rows_in_memory.num_rows)
@@ -225,11 +225,11 @@ def _narrow(
         groups = list(range(opened.num_row_groups)) if bounds is None else bounds.row_groups(opened)
         data = pending.read(opened, entry, names, table, groups)
         rows = group_rows(opened.metadata, groups)
-    frame = pl.from_arrow(data.drop_columns([PRESENT]) if entry.partial else data)
+    frame = pl.from_arrow(data.drop_columns(entry.system_columns))
     assert isinstance(frame, pl.DataFrame)
     partial = pc.is_valid(data[PRESENT]).to_numpy() if entry.partial else np.zeros(len(rows), np.bool_)
     frame = frame.with_columns(
-        pl.lit(file.version, pl.Int64).alias(VERSION),
+        _arrivals(file.version, data[BATCH] if entry.batches > 1 else None).alias(ARRIVAL),
         pl.lit(number, pl.Int32).alias(FILE),
         pl.Series(ROW, rows, pl.Int64),
         pl.Series(PARTIAL, partial),
@@ -237,6 +237,13 @@ def _narrow(
     if entry.truncates:
         frame = frame.filter(pl.col(OP) != int(Op.TRUNCATE))
     return frame if bounds is None else frame.filter(bounds.expression())
+
+
+def _arrivals(version: int, batches: pa.ChunkedArray | None) -> pl.Expr:
+    """Arrivals of the mods of a file; ``batches`` has the numbers of their batches if the version has several."""
+    if batches is None:
+        return pl.lit(arrival(version), pl.Int64)
+    return pl.lit(pl.Series(batches).cast(pl.Int64)) + arrival(version)
 
 
 def group_rows(metadata: pq.FileMetaData, groups: Sequence[int]) -> Ints:

@@ -20,21 +20,27 @@ RESERVED = frozenset({"restore", "expire", "take_in", "schema", "tag", "vacuum"}
 
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
-    """Mods of a batch."""
+    """Mods of the batches of a version."""
 
     files: list[Entry]
 
 
 class Quarantine(Document, frozen=True, tag_field="type", tag="quarantine"):
-    """Refused rows of a batch, with reasons; they do not change the table."""
+    """Refused rows of the batches of a version, with reasons; they do not change the table."""
 
     files: list[Entry]
 
 
 class Truncate(Document, frozen=True, tag_field="type", tag="truncate"):
-    """Truncates of a version: their distinct sequences; none without ``sequence_by``."""
+    """Truncates of a batch.
+
+    Attributes:
+        sequences: distinct sequences; none without ``sequence_by``.
+        batch: number of the batch within its version.
+    """
 
     sequences: list[list[Any]] = []
+    batch: int = 0
 
 
 class SetAside(Document, frozen=True, tag_field="type", tag="set_aside"):

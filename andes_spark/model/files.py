@@ -7,6 +7,7 @@ from typing import Any
 
 from andes_spark.errors import LogDamagedError
 from andes_spark.model.documents import Document
+from andes_spark.model.mod import BATCH, PRESENT
 
 _PATH = re.compile(r"_andes/(mods|quarantine|tombstones|ledger)/[0-9A-Za-z][0-9A-Za-z._-]{0,120}\.parquet")
 
@@ -44,6 +45,7 @@ class Entry(LogFile, frozen=True):
     Attributes:
         schema_id: id of the file's schema.
         upserts, deletes, truncates, partial: number of mods in the file, by kind.
+        batches: number of batches of the version; above 1 the file of mods has the column ``_andes_batch``.
         keys: range of the keys; none for a file of truncates only, or if the keys are too long.
         low_sequence, high_sequence: range of the sequences, in lexicographic order.
     """
@@ -53,9 +55,15 @@ class Entry(LogFile, frozen=True):
     deletes: int = 0
     truncates: int = 0
     partial: int = 0
+    batches: int = 1
     keys: FileKeyRange | None = None
     low_sequence: list[Any] | None = None
     high_sequence: list[Any] | None = None
+
+    @property
+    def system_columns(self) -> list[str]:
+        """Columns of the file of mods behind those of the table and ``_andes_op``."""
+        return [*([PRESENT] if self.partial else []), *([BATCH] if self.batches > 1 else [])]
 
 
 class LedgerFile(LogFile, frozen=True):

@@ -15,22 +15,6 @@ from andes_spark.model.events import Event, PendingVersion
 from andes_spark.model.files import LedgerFile
 
 
-class Batch(Document, frozen=True):
-    """Identity and content of a batch.
-
-    Attributes:
-        source: name of the source, the scope of the id.
-        id: id with its type (``i:42``, ``s:x``).
-        digest: digest of the content (``andes1:...``), over the columns of a schema.
-        schema_id: id of that schema.
-    """
-
-    source: str
-    id: str
-    digest: str
-    schema_id: int
-
-
 class Counts(Document, frozen=True):
     """Number of rows of a batch: received = upserts + deletes + truncates + collapsed + quarantined.
 
@@ -46,6 +30,26 @@ class Counts(Document, frozen=True):
     partial: int = 0
 
 
+class Batch(Document, frozen=True):
+    """Identity, content and balance of a batch.
+
+    Attributes:
+        source: name of the source, the scope of the id.
+        id: id with its type (``i:42``, ``s:x``).
+        digest: digest of the content (``andes1:...``), over the columns of a schema.
+        schema_id: id of that schema.
+        counts: number of rows of the batch.
+        number: number of the batch within its version, in the order of arrival.
+    """
+
+    source: str
+    id: str
+    digest: str
+    schema_id: int
+    counts: Counts
+    number: int = 0
+
+
 COUNTED = tuple(name for name in Counts.__struct_fields__ if name != "unknown")
 """Names of the counts."""
 
@@ -59,7 +63,7 @@ class RollUp(Document, frozen=True):
         applied_commit_id: commit id of that version.
         pending: versions after ``applied``, up to the version before this manifest.
         definition: the table's definition as of this manifest.
-        ledger: files of batch ids, without the batch of this manifest.
+        ledger: files of batch ids, without the batches of this manifest.
     """
 
     applied: int
@@ -88,10 +92,10 @@ class Manifest(Document, frozen=True):
         time: commit time in milliseconds since 1970 UTC; not less than that of the previous version.
         operation: name of the verb that made the version, for display; ``events`` defines the changes of rows.
         writer: library and version, and the job if it has a name.
-        counts: number of rows of the batch.
+        counts: number of rows of all batches.
         reader_features, writer_features: names of all features in use up to this version, see ``model.features``.
         events: changes made by the version.
-        batch: identity and content of the batch, if it has an id.
+        batches: identity, content and balance of the batches with an id.
         definition: the table's definition, if this version sets it.
         origin: base snapshot at the start of the log.
         roll_up: state repeated in every 10th manifest.
@@ -112,7 +116,7 @@ class Manifest(Document, frozen=True):
     reader_features: list[str] = []
     writer_features: list[str] = []
     events: list[Event] = []
-    batch: Batch | None = None
+    batches: list[Batch] = []
     definition: Definition | None = None
     origin: Origin | None = None
     roll_up: RollUp | None = None
@@ -122,6 +126,10 @@ class Manifest(Document, frozen=True):
 
     def __repr__(self) -> str:
         return f"<Manifest: version {self.version}, {self.operation}, {time_text(moment(self.time))}>"
+
+    def batch(self, source: str, tagged: str) -> Batch | None:
+        """Return the batch with an id, if the version has it."""
+        return next((batch for batch in self.batches if (batch.source, batch.id) == (source, tagged)), None)
 
     @property
     def pending(self) -> PendingVersion:

@@ -1,7 +1,7 @@
 """Mods and their columns in mod files.
 
-A mod file has the columns of the table under its schema id, followed by ``_andes_op`` and, if rows may be
-partial, ``_andes_present``.
+A mod file has the columns of the table under its schema id, followed by ``_andes_op``, by
+``_andes_present`` if rows may be partial, and by ``_andes_batch`` if the version has several batches.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ PRESENT = "_andes_present"
 """Column of a mod file: binary; bit ``i`` (byte ``i // 8``, least significant first) is set if the row has the
 column at position ``i`` of its schema. NULL for a full row."""
 
-SYSTEM_IDS = {OP: 2_000_000_001, PRESENT: 2_000_000_002}
+BATCH = "_andes_batch"
+"""Column of a mod file: int32; number of the mod's batch within its version."""
+
+SYSTEM_IDS = {OP: 2_000_000_001, PRESENT: 2_000_000_002, BATCH: 2_000_000_003}
 """Field ids of these columns in files, above all field ids of table columns."""
 
 

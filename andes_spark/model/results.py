@@ -253,8 +253,8 @@ class HistoryEntry(Displayed):
         version: number of the version.
         time: commit time, UTC.
         operation: verb that made the version.
-        counts: number of rows of the batch.
-        batch: source, id and digest of the batch, if it has an id.
+        counts: number of rows of all batches.
+        batches: source, id, digest and counts of the batches with an id.
         job: name of the job that made the version, if any.
         commit_id: UUID of the commit.
     """
@@ -263,7 +263,7 @@ class HistoryEntry(Displayed):
     time: datetime.datetime
     operation: str
     counts: Counts
-    batch: Batch | None
+    batches: tuple[Batch, ...]
     job: str | None
     commit_id: str
 
@@ -277,7 +277,7 @@ class HistoryEntry(Displayed):
             time,
             manifest.operation,
             manifest.counts,
-            manifest.batch,
+            tuple(manifest.batches),
             manifest.writer.get("job"),
             manifest.commit_id,
         )
@@ -288,7 +288,7 @@ class HistoryEntry(Displayed):
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
-        batch = {} if self.batch is None else {"batch": f"{self.batch.source} {self.batch.id.partition(':')[2]}"}
+        batch = {"batch": "\n".join(map(_batch_text, self.batches))} if self.batches else {}
         job = {} if self.job is None else {"job": self.job}
         return {
             "version": str(self.version),
@@ -339,6 +339,10 @@ class MergeEntry(Displayed):
             "versions": f"{self.from_version} to {self.to_version}",
             "mods": counts_text(vars(self.counts), none="none"),
         }
+
+
+def _batch_text(batch: Batch) -> str:
+    return f"{batch.source} {batch.id.partition(':')[2]}"
 
 
 def spent_text(steps: Iterable[Step]) -> str:

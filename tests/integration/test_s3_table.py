@@ -133,7 +133,7 @@ def test_two_processes_append_and_two_merge_at_once(s3_server):
     assert [worker.exitcode for worker in workers] == [0] * 4
     table = ModTable.open(url, storage_options=options)
     assert table.version == 2 * processes.BATCHES
-    batches = {(each.batch.source, each.batch.id) for each in table.history() if each.batch is not None}
+    batches = {(batch.source, batch.id) for entry in table.history() for batch in entry.batches}
     assert len(batches) == 2 * processes.BATCHES
     # Each batch begins with the last two keys of the one before.
     expected = {

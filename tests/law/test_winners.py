@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, VERSION, WINNER, KeyColumns
+from andes_spark.law.columns import ARRIVAL, BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, WINNER, KeyColumns
 from andes_spark.law.decide import decide, no_located
 from andes_spark.law.order import above, dense_ranks, equal
 from andes_spark.law.winners import TruncateEvent, pick_winners
@@ -28,7 +28,7 @@ def mods(*rows: tuple[int, int, int, int], partial: tuple[int, ...] = ()) -> pl.
             "k": pl.Int64,
             "s": pl.Int64,
             OP: pl.Int8,
-            VERSION: pl.Int64,
+            ARRIVAL: pl.Int64,
             FILE: pl.Int32,
             ROW: pl.Int64,
             PARTIAL: pl.Boolean,
@@ -75,8 +75,8 @@ def test_truncates_beat_what_is_at_or_below_them_in_any_version() -> None:
     assert (won(found.rows), found.late) == ([2, 4], 3)
     assert won(pick_winners(rows, ONE, watermark=(5,)).rows) == [2, 4]
     assert won(pick_winners(rows, ONE, truncates=(TruncateEvent(3, (4,)),), watermark=(5,)).rows) == [2, 4]
-    # Without a sequence, what stands in the version of the truncate comes after it.
-    found = pick_winners(mods((1, 0, U, 1), (2, 0, U, 2), (3, 0, U, 3)), NONE, truncates=(TruncateEvent(2),))
+    # Without a sequence, the mods of the truncate's batch come after it.
+    found = pick_winners(mods((1, 0, U, 1), (2, 0, U, 2), (3, 0, U, 3)), NONE, truncates=(TruncateEvent(0, batch=2),))
     assert (won(found.rows), found.superseded) == ([1, 2], 1)
 
 

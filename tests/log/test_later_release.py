@@ -37,7 +37,7 @@ def with_members(document: dict[str, Any]) -> None:
     document |= LATER
     document["events"][0] |= LATER
     document["events"][0]["files"][0] |= LATER
-    document["batch"] |= LATER
+    document["batches"][0] |= LATER
 
 
 def test_what_is_optional_is_passed_over_and_kept_in_roll_ups() -> None:

@@ -36,6 +36,7 @@ ENTRY = Entry(
     deletes=1,
     truncates=1,
     partial=1,
+    batches=2,
     keys=FileKeyRange(low=[1, "a"], high=[9, "ß"]),
     low_sequence=[10],
     high_sequence=[20],
@@ -80,10 +81,19 @@ FULL = Manifest(
     events=[
         Mods(files=[ENTRY]),
         Quarantine(files=[REFUSED]),
-        Truncate(sequences=[[15], [16]]),
+        Truncate(sequences=[[15], [16]], batch=1),
         SetAside(version=97),
     ],
-    batch=Batch(source="orders-cdc", id="i:42", digest="andes1:00", schema_id=1),
+    batches=[
+        Batch(
+            source="orders-cdc",
+            id="i:42",
+            digest="andes1:00",
+            schema_id=1,
+            counts=Counts(received=6, upserts=2, deletes=1, truncates=1, collapsed=1, quarantined=1, partial=1),
+            number=1,
+        )
+    ],
     definition=DEFINITION,
     origin=Origin(delta_version=0, rows=3),
     roll_up=RollUp(
@@ -266,7 +276,7 @@ def later_release() -> dict[str, Any]:
     for part in (
         document,
         document["counts"],
-        document["batch"],
+        document["batches"][0],
         document["definition"],
         document["definition"]["schemas"][1],
         document["events"][0],

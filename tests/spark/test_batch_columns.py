@@ -40,7 +40,7 @@ def test_ties_are_broken_alike_in_tasks_and_for_arrow_data(spark: Any, tmp_path:
     for number, (mods, tie) in enumerate([(frame, "POS"), (frame, F.col("pos") * 2), (arrow, "pos")]):
         table = create(tmp_path / str(number), budget)
         result = table.apply(mods, tie_break_by=tie, **options)
-        batch = table.manifest(result.version).batch
+        batch = table.manifest(result.version).batches
         assert table.verify().ok
         found.append((sorted(map(str, table.to_arrow().to_pylist())), result.counts, batch))
     assert found[0] == found[1] == found[2]

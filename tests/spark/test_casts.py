@@ -48,7 +48,7 @@ def test_the_same_rows_are_the_same_mods(spark: Any, tmp_path: Path, byte_budget
         table = create(tmp_path / str(len(found)), byte_budget=byte_budget)
         result = table.apply(rows, cast=True, time_zone="Europe/Lisbon", max_quarantined=8, batch_id=("s", 1))
         aside = table.quarantined().select(["reason", "column"]).to_pylist()
-        digest = table.manifest(result.version).batch
+        digest = table.manifest(result.version).batches
         found.append((sorted(map(str, table.to_arrow().to_pylist())), sorted(map(str, aside)), result.counts, digest))
     assert found[0] == found[1]
     assert found[0][2].quarantined == 6

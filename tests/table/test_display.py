@@ -99,7 +99,7 @@ def test_history_and_merges_are_tables_with_times(table):
     history = table.history()
     assert [entry.version for entry in history] == [2, 1, 0]
     assert history[0].time.tzinfo is datetime.UTC
-    assert (history[1].job, history[1].batch.source) == ("night", "shop")
+    assert (history[1].job, history[1].batches[0].source) == ("night", "shop")
     lines = repr(history).splitlines()
     assert lines[0].split() == ["version", "time", "operation", "rows", "batch", "job"]
     assert "2 received, 1 upsert, 1 delete" in lines[2]

@@ -126,8 +126,8 @@ def newest_base_for_old_versions(patch: Patch) -> None:
 
 def upsert_beats_delete_at_a_tie(patch: Patch) -> None:
     """At equal sequence the later version wins, whatever it does."""
-    patch.setattr(winners, "OP", columns.VERSION)
-    patch.setattr(winners, "VERSION", OP)
+    patch.setattr(winners, "OP", columns.ARRIVAL)
+    patch.setattr(winners, "ARRIVAL", OP)
 
 
 def operation_before_version(patch: Patch) -> None:
@@ -136,7 +136,7 @@ def operation_before_version(patch: Patch) -> None:
 
     def pick(mods: pl.DataFrame, of: columns.KeyColumns, **given: Any) -> winners.Winners:
         if not of.sequence and not given.get("truncates"):
-            places = [*of.key, OP, columns.VERSION]
+            places = [*of.key, OP, columns.ARRIVAL]
             one = mods.sort(places).unique(subset=of.key, keep="last", maintain_order=True)
             return replace(true(one, of, **given), superseded=mods.height - one.height)
         return true(mods, of, **given)

@@ -76,7 +76,7 @@ def test_racing_writers_and_mergers_lose_nothing(tmp_path: Path) -> None:
     assert [worker.exitcode for worker in workers] == [0] * len(workers)
     table = ModTable.open(path)
     assert table.version == WRITERS * BATCHES
-    batches = [(each.batch.source, each.batch.id) for each in table.history() if each.batch is not None]
+    batches = [(batch.source, batch.id) for entry in table.history() for batch in entry.batches]
     assert len(set(batches)) == len(batches) == WRITERS * BATCHES
     table.merge()
     last = BATCHES - 1

@@ -147,7 +147,6 @@ def test_any_batch_in_any_parts_is_what_the_last_of_each_says(rows: list[Row], s
         assert result.upserts + result.deletes == len(last)
         assert result.collapsed == len(rows) - len(last)
         assert table.verify().ok
-        committed = table.manifest(result.version).batch
-        assert committed is not None
+        (committed,) = table.manifest(result.version).batches
         digests.add(committed.digest)
     assert len(digests) == 1

@@ -22,7 +22,7 @@ from andes_spark.base.tombstones import write_tombstones
 from andes_spark.delta.actions import Action
 from andes_spark.delta.paths import decode_path
 from andes_spark.delta.vectors import from_positions, serialize
-from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW, VERSION
+from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above, grouped
 from andes_spark.log.mod_files import described, new_path, read_entry
@@ -122,11 +122,11 @@ class BucketJob:
     def _quarantine(self, rows: pl.DataFrame) -> SideFile | None:
         if rows.height == 0:
             return None
-        paths = [file.entry.path for file in self.inputs.pending.files]
+        files = [self.inputs.pending.files[number] for number in rows[FILE]]
         table = pa.table(
             [
-                rows[VERSION].to_arrow(),
-                pa.array([paths[number] for number in rows[FILE]], pa.string()),
+                pa.array([file.version for file in files], pa.int64()),
+                pa.array([file.entry.path for file in files], pa.string()),
                 rows[ROW].to_arrow(),
                 rows["reason"].to_arrow().cast(pa.string()),
             ],

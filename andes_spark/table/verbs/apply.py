@@ -10,14 +10,13 @@ import pyarrow as pa
 from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.parts import Part, delete_unreferenced
 from andes_spark.batch.plan import BatchPlan
-from andes_spark.batch.replay import digest_as
 from andes_spark.batch.tie_break import TieBreak
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
 from andes_spark.errors import BatchConflictError, CommitConflictError
 from andes_spark.inputs.rows import Reading, arrow_tables, is_spark
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.commit import Draft, commit
-from andes_spark.model.manifest import Batch, Manifest
+from andes_spark.model.manifest import Counts, Manifest
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
@@ -25,6 +24,7 @@ from andes_spark.table.open_table import BeforeCommit, OpenTable
 from andes_spark.table.sessions import input_options
 from andes_spark.table.verbs.batch_plan import plan_batch
 from andes_spark.table.verbs.merge import merge_after_apply
+from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
 
 
 def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> ApplyResult:
@@ -65,7 +65,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         merge = None
     return ApplyResult(
         manifest.version,
-        manifest.counts,
+        attempt.counts_in(manifest),
         replayed=replayed,
         merge=merge,
         steps=steps.done,
@@ -103,23 +103,16 @@ class _Attempt:
     ) -> None:
         self._open_table = open_table
         self._part = part
-        self._plan = plan
         self._advisory = advisory
         self.conflicts = 0
-        self._batch_id, self._batch = options.batch_id, None
-        if options.batch_id is not None:
-            self._batch = Batch(
-                source=options.batch_id.source,
-                id=options.batch_id.tagged,
-                digest=part.digest.hexdigest(),
-                schema_id=plan.version.id,
-            )
+        self._batch_id = options.batch_id
+        self._batch = SentBatch.of_part(options.batch_id, plan, part, open_table.storage)
         self._draft = Draft(
             operation="apply",
             table_id=open_table.table_id,
             counts=part.counts,
             events=part.events,
-            batch=self._batch,
+            batches=self._batch.stored(),
             job=options.job,
             commit_id=str(uuid.uuid4()),
         )
@@ -144,7 +137,7 @@ class _Attempt:
                 clock = open_table.clock.check(begun=begun, written=next((e.path for e in self._part.files), None))
             with steps.step("look up the batch"):
                 if before is None and self._batch_id is not None:
-                    before = self._same_batch(open_table.ledger.find(self._batch_id))
+                    before = self._with_batch(open_table.ledger.find(self._batch_id))
             if before is not None:
                 return before, True
             with steps.step("wait for files"):
@@ -168,6 +161,11 @@ class _Attempt:
                 raise
         return manifest, manifest.commit_id != self._draft.commit_id
 
+    def counts_in(self, manifest: Manifest) -> Counts:
+        """Return the balance of the batch in a version that has it."""
+        applied = self._batch.in_version(manifest, self._open_table.shape().versions)
+        return manifest.counts if applied is None else applied.counts
+
     def _look(self, head: int, planned: int) -> Manifest | None:
         """Check the versions committed while the batch was written; return the one with the same batch, if any."""
         for manifest in self._open_table.log.manifests(planned + 1, head) if head > planned else ():
@@ -181,41 +179,10 @@ class _Attempt:
         return self._admit(manifest)
 
     def _admit(self, manifest: Manifest) -> Manifest | None:
-        if manifest.definition is not None:
-            raise CommitConflictError(
-                f"{self._open_table.table}: version {manifest.version} changed the table's definition while this batch "
-                "was written; apply it again",
-                table=self._open_table.table,
-                version=manifest.version,
-            )
-        place = None if manifest.batch is None else (manifest.batch.source, manifest.batch.id)
-        same = self._batch is not None and place == (self._batch.source, self._batch.id)
-        return self._same_batch(manifest) if same else None
+        check_definition(manifest, self._open_table.table)
+        return self._with_batch(manifest)
 
-    def _same_batch(self, before: Manifest | None) -> Manifest | None:
-        """Return the manifest that applied the same batch before, if any.
-
-        Raises:
-            BatchConflictError: that version has other content.
-        """
-        if before is None or self._batch is None or self._batch_id is None:
-            return None
-        if self._has_content(before) and before.counts.quarantined == self._part.counts.quarantined:
-            return before
-        batch_id, table = self._batch_id, self._open_table.table
-        raise BatchConflictError(
-            f"{table}: batch ({batch_id.source!r}, {batch_id.id!r}) was applied as version {before.version} with other "
-            "content, more or fewer bad mods, or another strict_replay; give new content a new id, and send the same "
-            "batch with the same options",
-            table=table,
-            version=before.version,
-            batch_id=batch_id,
-        )
-
-    def _has_content(self, before: Manifest) -> bool:
-        """Whether a version has the digest of this batch, computed over the columns of the version's schema."""
-        if before.batch is None or before.batch.schema_id == self._plan.version.id:
-            return before.batch is not None and before.batch.digest == self._part.digest.hexdigest()
-        schemas = self._open_table.shape().versions
-        digest = digest_as(self._open_table.storage, self._part, self._plan, schemas, before.batch.schema_id)
-        return digest is not None and digest.hexdigest() == before.batch.digest
+    def _with_batch(self, manifest: Manifest | None) -> Manifest | None:
+        """Return a manifest if it has the same batch."""
+        applied = self._batch.in_version(manifest, self._open_table.shape().versions)
+        return None if applied is None else manifest

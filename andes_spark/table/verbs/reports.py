@@ -14,7 +14,7 @@ from andes_spark.base.evaluation import EvaluationInput, Snapshot
 from andes_spark.base.merge.bucket import QUARANTINED_SCHEMA
 from andes_spark.delta.log import read_commit
 from andes_spark.errors import OptionError
-from andes_spark.law.columns import FILE, ROW, VERSION
+from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.presence import present_matrix
 from andes_spark.log.mod_files import open_entry, read_as, read_entry
 from andes_spark.model.display import (
@@ -29,7 +29,7 @@ from andes_spark.model.display import (
 )
 from andes_spark.model.events import SetAside, files_of, mods_of, quarantine_of
 from andes_spark.model.files import Entry, SideFile
-from andes_spark.model.mod import OP, PRESENT
+from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS
 from andes_spark.model.results import HistoryEntry, MergeCounts, MergeEntry
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
@@ -40,6 +40,7 @@ SET_ASIDE = "set aside with its version"
 
 _RECENT = 20
 """Versions, and entries of the Delta log, among which the last apply and the last merge are looked for."""
+_VERSION = "_andes_version"
 _BATCHES = frozenset({"apply", "load", "truncate"})
 
 
@@ -241,7 +242,7 @@ def mods_schema(inputs: EvaluationInput) -> pa.Schema:
     """Columns of the raw log: version, operation, columns that a partial mod carries, then the table's."""
     return pa.schema(
         [
-            pa.field(VERSION, pa.int64(), nullable=False),
+            pa.field(_VERSION, pa.int64(), nullable=False),
             pa.field("_andes_operation", pa.string(), nullable=False),
             pa.field("_andes_columns", pa.list_(pa.string())),
             *(field.with_nullable(True) for field in inputs.shape.arrow),
@@ -287,7 +288,7 @@ def _raw(open_table: OpenTable, entry: Entry, version: int, inputs: EvaluationIn
             pa.array(carried, pa.list_(pa.string())),
             *(rows[name] for name in names),
         ],
-        names=[VERSION, "_andes_operation", "_andes_columns", *names],
+        names=[_VERSION, "_andes_operation", "_andes_columns", *names],
     )
 
 
@@ -331,8 +332,8 @@ def _by_law(open_table: OpenTable, files: list[SideFile], inputs: EvaluationInpu
     done = evaluated(open_table.storage, inputs, open_table.settings, columns=inputs.shape.columns.key)
     if done is not None:
         for row in done.quarantined.to_dicts():
-            path = inputs.pending.files[row[FILE]].entry.path
-            refused.append((path, row[VERSION], row[ROW], row["reason"]))
+            file = inputs.pending.files[row[FILE]]
+            refused.append((file.entry.path, file.version, row[ROW], row["reason"]))
     return refused
 
 
@@ -343,7 +344,7 @@ def _law_rows(
     entry = next(candidate for candidate in files_of(open_table.log.manifest(version).events) if candidate.path == path)
     data = read_entry(open_table.storage, entry, table=open_table.table)
     numbers = [row for row, _ in rows]
-    picked = data.drop_columns([name for name in (OP, PRESENT) if name in data.column_names]).take(pa.array(numbers))
+    picked = data.drop_columns([name for name in SYSTEM_IDS if name in data.column_names]).take(pa.array(numbers))
     return pa.table(
         [
             [version] * len(rows),

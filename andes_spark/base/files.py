@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -92,10 +93,10 @@ class OpenFile:
             self._opened = self._open()
         return self._opened
 
-    def _open(self) -> pq.ParquetFile:
+    def _open(self, *, streamed: bool = False) -> pq.ParquetFile:
         file, path = self._file, self._path
         try:
-            parquet = open_parquet(self._storage, path, footer=file.footer)
+            parquet = open_parquet(self._storage, path, footer=file.footer, streamed=streamed)
         except NotFoundError as error:
             table = self._shape.table
             raise FileDamagedError(
@@ -150,18 +151,49 @@ class OpenFile:
         Raises:
             FileDamagedError: the file cannot be decoded, or holds other types than the table.
         """
-        stored = [name for name in columns if name not in self._shape.partition_by]
-        try:
+        stored = self._stored(columns)
+        with self._decoded():
             # A column named "a" also selects "a.b"; the exact names are picked below.
             if groups is None:
                 data = self._parquet.read(columns=stored, use_threads=False)
             else:
                 data = self._parquet.read_row_groups(list(groups), columns=stored, use_threads=False)
-            rows = data.num_rows if stored else len(self.numbers(groups))
-            arrays = [self._column(data, name, rows) for name in columns]
+            return self._rows(data, columns, data.num_rows if stored else len(self.numbers(groups)))
+
+    def batches(
+        self, columns: Sequence[str], batch_bytes: int, groups: Sequence[int] | None = None
+    ) -> Iterator[pa.Table]:
+        """Read columns as :meth:`read` does, in the order of the rows, in tables of about ``batch_bytes``.
+
+        A file above that size is read a page of each column after the other, however large its row groups are.
+
+        Raises:
+            FileDamagedError: as :meth:`read`.
+        """
+        parquet = self._parquet if self._file.size <= batch_bytes else self._open(streamed=True)
+        with self._decoded():
+            numbers = range(parquet.num_row_groups) if groups is None else groups
+            batch_rows = max(1, batch_bytes * parquet.metadata.num_rows // max(1, self._file.arrow_bytes))
+            # Values of partition columns come from the log; any stored column gives the number of rows.
+            stored = self._stored(columns) or list(self._shape.columns.key[:1])
+            for batch in parquet.iter_batches(batch_rows, list(numbers), columns=stored, use_threads=False):
+                yield self._rows(pa.Table.from_batches([batch]), columns, batch.num_rows)
+
+    def _stored(self, columns: Sequence[str]) -> list[str]:
+        return [name for name in columns if name not in self._shape.partition_by]
+
+    def _rows(self, data: pa.Table, columns: Sequence[str], rows: int) -> pa.Table:
+        """Columns of the table from those of the file."""
+        arrays = [self._column(data, name, rows) for name in columns]
+        return pa.table(arrays, schema=pa.schema([self._nullable(name) for name in columns]))
+
+    @contextmanager
+    def _decoded(self) -> Iterator[None]:
+        """Name the file in errors of decoding."""
+        try:
+            yield
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, KeyError) as error:
             raise self._damaged(error) from error
-        return pa.table(arrays, schema=pa.schema([self._nullable(name) for name in columns]))
 
     def read_at(self, columns: Sequence[str], rows: Ints) -> pa.Table:
         """Read rows by number, in the order of ``rows``; reads their row groups."""

@@ -147,7 +147,7 @@ class Spill:
 
     def _full(self, error: OSError) -> StorageFullError:
         return StorageFullError(
-            f"{self.folder}: sorted rows of the load cannot be written there ({error}); point TMPDIR to a folder with "
+            f"{self.folder}: sorted rows cannot be written there ({error}); point TMPDIR to a folder with "
             "room for the rows",
             path=str(self._path),
         )

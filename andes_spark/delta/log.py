@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from andes_spark.delta import checkpoints
 from andes_spark.delta.entries import bad_entry, create_entry, parse_commit, read_commit
-from andes_spark.delta.paths import LOG_FOLDER
+from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.replay import Replay
 from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol
 from andes_spark.errors import (
@@ -84,6 +84,21 @@ def _refresh(storage: Storage, previous: DeltaState, version: int | None) -> Del
     for commit in commits:
         replay.apply(commit)
     return replay.state()
+
+
+def log_files(storage: Storage, version: int) -> list[str]:
+    """Paths of the newest checkpoint up to a version and of the entries after it: the state is loaded from these.
+
+    Raises:
+        NoSuchTableError, NoSuchVersionError, LogDamagedError: as :func:`load_state`.
+    """
+    listing = _Listing(storage, 0, version)
+    newest = next((each for each in listing.finder.complete() if each.version <= version), None)
+    needed = range(0 if newest is None else newest.version + 1, version + 1)
+    for number in needed:
+        if number not in listing.entries:
+            raise _missing(listing, number, version)
+    return [*(newest.paths if newest is not None else ()), *(entry_path(number) for number in needed)]
 
 
 class _Listing:

@@ -7,7 +7,7 @@ rows are sorted by key, then sequence. Every read verifies checksums, see ``stor
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,14 +118,14 @@ def described(path: str, rows: pa.Table, written: Written) -> dict[str, Any]:
     }
 
 
-def open_entry(storage: Storage, entry: LogFile, *, table: str) -> pq.ParquetFile:
-    """Open a file of the log for reading; verify its footer now and its pages during reads.
+def open_entry(storage: Storage, entry: LogFile, *, table: str, streamed: bool = False) -> pq.ParquetFile:
+    """Open a file of the log for reading; verify its footer now and its pages during reads. See ``open_parquet``.
 
     Raises:
         FileDamagedError: the file is missing, is not Parquet, or its footer differs from the committed one.
     """
     try:
-        file = open_parquet(storage, entry.path, footer=entry.footer)
+        file = open_parquet(storage, entry.path, footer=entry.footer, streamed=streamed)
     except NotFoundError as error:
         raise FileDamagedError(
             f"{table}: {entry.path} is missing; restore it from a backup", table=table, path=entry.path
@@ -199,6 +199,36 @@ def read_as(
     extra = {OP, *columns} - set(names)
     data = read_columns(file, entry, table=table, columns=[*stored, *sorted(extra)], row_groups=row_groups)
     return adapt_rows(data, written, schemas.current, columns)
+
+
+def batches_as(
+    storage: Storage,
+    entry: Entry | SideFile,
+    *,
+    table: str,
+    schemas: SchemaVersions,
+    columns: Sequence[str],
+    batch_bytes: int,
+) -> Iterator[pa.Table]:
+    """Read columns of a file in batches of about ``batch_bytes``, converted as by :func:`read_as`.
+
+    Raises:
+        FileDamagedError: as :func:`open_entry` and :func:`read_as`.
+    """
+    file = open_entry(storage, entry, table=table, streamed=entry.bytes > batch_bytes)
+    written = schema_of(entry, schemas, table=table)
+    names = [name for name in columns if name not in (OP, PRESENT)]
+    stored = [name for name in sources(written, schemas.current, names).values() if name is not None]
+    selected = [*stored, *sorted({OP, *columns} - set(names))]
+    lacking = set(selected) - set(file.schema_arrow.names)
+    if lacking:
+        raise _damaged(table, entry, f"it lacks the columns {sorted(lacking)}")
+    rows = max(1, batch_bytes * entry.rows // max(1, entry.arrow_bytes))
+    try:
+        for batch in file.iter_batches(batch_size=rows, columns=selected, use_threads=False):
+            yield adapt_rows(pa.Table.from_batches([batch]), written, schemas.current, columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(table, entry, str(error)) from error
 
 
 def schema_of(entry: Entry | SideFile, schemas: SchemaVersions, *, table: str) -> SchemaVersion:

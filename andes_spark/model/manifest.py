@@ -14,6 +14,8 @@ from andes_spark.model.documents import Document
 from andes_spark.model.events import Event, PendingVersion
 from andes_spark.model.files import LedgerFile
 
+MANIFESTS = "_andes/manifests"
+
 
 class Counts(Document, frozen=True):
     """Number of rows of a batch: received = upserts + deletes + truncates + collapsed + quarantined.
@@ -139,7 +141,7 @@ class Manifest(Document, frozen=True):
 
 def manifest_path(version: int) -> str:
     """Return path of a manifest below the table's folder."""
-    return f"_andes/manifests/{version:020d}.json"
+    return f"{MANIFESTS}/{version:020d}.json"
 
 
 def decode_manifest(data: bytes, *, table: str, version: int) -> Manifest:

@@ -34,6 +34,8 @@ _INTEGER_DIGITS = 18
 _SAMPLE = 16 * 1024
 _BUFFER_BYTES = 1024 * 1024
 """Bytes that a writer gathers before it calls Python."""
+_STREAM_BYTES = 64 * 1024
+"""Bytes of each column that are read together from a file that is read in batches."""
 _MARK = re.compile(r"(\d{1,12})-([0-9a-f]{8})((?:/\d{1,15}-\d{1,12}-[0-9a-f]{8})*)")
 
 
@@ -184,13 +186,15 @@ def _repeats(column: pa.ChunkedArray) -> bool:
     return bool(4 * pc.count_distinct(sample, mode="all").as_py() <= 3 * len(sample))
 
 
-def open_parquet(storage: Storage, path: str, *, footer: str | None) -> pq.ParquetFile:
+def open_parquet(storage: Storage, path: str, *, footer: str | None, streamed: bool = False) -> pq.ParquetFile:
     """Open a file: its footer is compared with the mark now, its pages are checked as they are read.
 
     Args:
         storage: the table's folder.
         path: path of the file.
         footer: its footer mark; None for a file of another writer, whose footer is not checked.
+        streamed: whether it will be read in batches, with a small buffer for each column; else the bytes of all
+            requested row groups are fetched at once.
 
     Raises:
         NotFoundError: there is no such file.
@@ -204,7 +208,8 @@ def open_parquet(storage: Storage, path: str, *, footer: str | None) -> pq.Parqu
         metadata=metadata,
         page_checksum_verification=True,
         coerce_int96_timestamp_unit="us",
-        pre_buffer=True,
+        pre_buffer=not streamed,
+        buffer_size=_STREAM_BYTES if streamed else 0,
     )
 
 

@@ -11,17 +11,21 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from andes_spark.errors import AndesError
 
+A = TypeVar("A")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 P = ParamSpec("P")
 
 THREADS = 32
+WINDOW = 64
+"""Number of requests of a long sequence whose answers may be in memory at once."""
 BYTES_UNDER_WAY = 64 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
@@ -114,6 +118,18 @@ class Scheduler(ABC):
     @abstractmethod
     def settle(self) -> None:
         """Wait for all work of ``later``."""
+
+
+def in_windows(
+    scheduler: Scheduler, function: Callable[[A], T], items: Iterable[A], *, size: int = WINDOW
+) -> Iterator[tuple[A, Asked[T]]]:
+    """Request something of each item, at most ``size`` at a time; yield the items in order, with their answers."""
+    asked: deque[tuple[A, Asked[T]]] = deque()
+    for item in items:
+        asked.append((item, scheduler.ask(function, item)))
+        if len(asked) == size:
+            yield asked.popleft()
+    yield from asked
 
 
 class InlineScheduler(Scheduler):

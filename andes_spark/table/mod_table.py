@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import pyarrow as pa
 
-from andes_spark.errors import OptionError
+from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.log.log import Log
 from andes_spark.model.display import Listing, fields_html
 from andes_spark.model.manifest import Manifest
@@ -33,7 +33,7 @@ from andes_spark.storage.open import open_storage
 from andes_spark.table.about import about
 from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
-from andes_spark.table.maintenance.verify import VerifyResult, verify
+from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.sessions import active_session, s3_options
@@ -498,6 +498,30 @@ class ModTable:
         Reads all files, within the byte budget. Problems are part of the result and raise nothing.
         """
         return observe(self._open_table, "verify", lambda: verify(self._open_table))
+
+    @classmethod
+    def verify_folder(
+        cls,
+        path: str | os.PathLike[str] | Storage,
+        *,
+        storage_options: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        spark: SparkSession | None = None,
+    ) -> VerifyResult:
+        """As ``open(path).verify()``, also for a table that is too damaged to be opened.
+
+        Then each manifest, Delta entry and file is checked for itself, and the result names the damaged ones; the base
+        is not compared with the log. Arguments are those of ``open``.
+
+        Raises:
+            NoSuchTableError: the folder holds no table.
+        """
+        try:
+            table = cls.open(path, storage_options=storage_options, settings=settings, spark=spark)
+        except (DamagedError, NoSuchTableError, UnsupportedTableError) as error:
+            chosen = process_settings(settings, spark=spark, progress=None)
+            return verify_damaged(_storage(path, storage_options, spark), chosen, error)
+        return table.verify()
 
 
 def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any) -> Storage:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import pyarrow as pa
 
 from andes_spark.errors import AndesError, FileDamagedError, LogDamagedError, NotFoundError
+from andes_spark.model.files import LogFile
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import check_page_index
 
 T = TypeVar("T")
+_BLOCK_BYTES = 1024 * 1024
+"""Bytes of a file that are hashed at a time."""
 
 
 class Findings:
@@ -24,6 +27,7 @@ class Findings:
         missing: files of older states of the base that no longer exist.
         files: number of files whose checksums were compared.
         rows: number of rows compared with the law's evaluation.
+        needed: files that any version names.
     """
 
     def __init__(self) -> None:
@@ -31,6 +35,7 @@ class Findings:
         self._named: set[str] = set()
         self._compared: set[str] = set()
         self.missing: list[str] = []
+        self.needed: set[str] = set()
         self.files = 0
         self.rows = 0
 
@@ -56,22 +61,26 @@ class Findings:
         """Whether a problem names a file."""
         return path in self._named
 
-    def checksum(self, storage: Storage, path: str, sha256: str) -> None:
-        """Compare a whole file with the committed SHA-256, once for all versions that name it."""
-        if path not in self._compared:
-            self._compared.add(path)
-            self.check(lambda: self._compare(storage, path, sha256))
+    def name(self, paths: Iterable[str]) -> None:
+        """Note files that a version names."""
+        self.needed.update(paths)
 
-    def _compare(self, storage: Storage, path: str, sha256: str) -> None:
-        data = storage.find(path)
+    def checksum(self, storage: Storage, file: LogFile) -> None:
+        """Compare a whole file with the committed SHA-256, once for all versions that name it."""
+        if file.path not in self._compared:
+            self._compared.add(file.path)
+            self.check(lambda: self._compare(storage, file))
+
+    def _compare(self, storage: Storage, file: LogFile) -> None:
         self.files += 1
-        if data is None:
-            raise FileDamagedError(f"{storage.url}: {path} is missing", table=storage.url, path=path)
-        if hashlib.sha256(data).hexdigest() != sha256:
+        digest = _sha256(storage, file)
+        if digest is None:
+            raise FileDamagedError(f"{storage.url}: {file.path} is missing", table=storage.url, path=file.path)
+        if digest != file.sha256:
             raise FileDamagedError(
-                f"{storage.url}: {path} is not the file that was committed: its SHA-256 differs",
+                f"{storage.url}: {file.path} is not the file that was committed: its SHA-256 differs",
                 table=storage.url,
-                path=path,
+                path=file.path,
             )
 
     def page_index(self, storage: Storage, path: str, footer: str) -> None:
@@ -90,6 +99,21 @@ class Findings:
                 table=storage.url,
                 path=path,
             ) from error
+
+
+def _sha256(storage: Storage, file: LogFile) -> str | None:
+    """Hash a file, a large one in blocks; None if it is missing."""
+    if file.bytes <= _BLOCK_BYTES:
+        data = storage.find(file.path)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256()
+    try:
+        with storage.open_input(file.path) as source:
+            while block := source.read_buffer(_BLOCK_BYTES):
+                digest.update(block)
+    except NotFoundError:
+        return None
+    return digest.hexdigest()
 
 
 def _path_of(error: AndesError) -> str | None:

@@ -2,62 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 
 from andes_spark.errors import LogDamagedError
+from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
-from andes_spark.model.events import files_of
-from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
+from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, files_of, mods_of
+from andes_spark.model.manifest import Manifest, Origin, decode_manifest, manifest_path
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.maintenance.files_of import named_by_manifest
 from andes_spark.table.maintenance.findings import Findings
-from andes_spark.table.open_table import OpenTable
 
 
-def check_log(open_table: OpenTable, head: int, findings: Findings) -> list[Manifest] | None:
-    """Check manifests 0 to ``head`` and the checksums of their files, independently of each other.
+@dataclass
+class LogSummary:
+    """What the manifests up to a version say together, without the files that each names.
 
-    Returns:
-        The manifests; None if one of them is missing or damaged.
+    Attributes:
+        complete: whether all manifests can be read.
+        table_id: UUID of the table; None if no manifest can be read.
+        definition: newest definition; None if no manifest with one can be read.
+        origin: base snapshot at the start of the log.
+        changes: events of the versions that are neither mods nor quarantine.
+        partial: whether there are partial mods.
     """
-    manifests: list[Manifest] = []
+
+    complete: bool = True
+    table_id: str | None = None
+    definition: Definition | None = None
+    origin: Origin | None = None
+    changes: list[PendingVersion] = field(default_factory=list)
+    partial: bool = False
+
+    def take(self, manifest: Manifest) -> None:
+        """Add the manifest of the next version."""
+        self.table_id = manifest.table_id
+        rolled = manifest.roll_up.definition if manifest.roll_up is not None else None
+        self.definition = manifest.definition or rolled or self.definition
+        self.origin = self.origin or manifest.origin
+        self.partial = self.partial or any(entry.partial for entry in mods_of(manifest.events))
+        others: list[Event] = [event for event in manifest.events if not isinstance(event, Mods | Quarantine)]
+        if others:
+            pending = PendingVersion(version=manifest.version, commit_id=manifest.commit_id, events=others)
+            self.changes.append(pending)
+
+    def changes_up_to(self, version: int) -> list[PendingVersion]:
+        """The same events of versions up to one."""
+        return [change for change in self.changes if change.version <= version]
+
+    def set_aside(self, version: int) -> set[int]:
+        """Versions that versions up to one set aside."""
+        events = [event for change in self.changes_up_to(version) for event in change.events]
+        return {event.version for event in events if isinstance(event, SetAside)}
+
+
+def check_log(storage: Storage, versions: Iterable[int], findings: Findings) -> LogSummary:
+    """Check manifests, in the order of their versions, and the checksums of their files, each for itself."""
+    summary = LogSummary()
+    last: int | None = None
     before: str | None = None
-    for version in range(head + 1):
-        data = findings.get(partial(_read, open_table, version))
+    for version, data, manifest in stored_manifests(storage, versions, findings):
+        if last is not None and version != last + 1:
+            before, summary.complete = None, False
+        if manifest is None:
+            summary.complete = False
+        else:
+            if before is not None and manifest.previous != before:
+                findings.check(partial(_refuse_chain, storage.url, version))
+            summary.take(manifest)
+            _check_files(storage, manifest, findings)
+        last, before = version, None if data is None else digest_of(data)
+    return summary
+
+
+def stored_manifests(
+    storage: Storage, versions: Iterable[int], findings: Findings
+) -> Iterator[tuple[int, bytes | None, Manifest | None]]:
+    """Yield versions with the bytes and the content of their manifests, None where these cannot be read."""
+    read = partial(_read, storage)
+    for version, answer in in_windows(storage.scheduler, read, versions):
+        data = findings.get(answer.result)
         manifest = None
         if data is not None:
-            manifest = findings.get(partial(decode_manifest, data, table=open_table.table, version=version))
-        if manifest is not None:
-            manifests.append(manifest)
-            if before is not None and manifest.previous != before:
-                findings.check(partial(_refuse_chain, open_table, version))
-        before = None if data is None else digest_of(data)
-    for manifest in manifests:
-        _check_files(open_table, manifest, findings)
-    return manifests if len(manifests) == head + 1 else None
+            manifest = findings.get(partial(decode_manifest, data, table=storage.url, version=version))
+        yield version, data, manifest
 
 
-def _read(open_table: OpenTable, version: int) -> bytes:
+def _read(storage: Storage, version: int) -> bytes:
     path = manifest_path(version)
-    data = open_table.storage.find(path)
+    data = storage.find(path)
     if data is None:
         raise LogDamagedError(
-            f"{open_table.table}: {path} is missing; restore it", table=open_table.table, path=path, version=version
+            f"{storage.url}: {path} is missing; restore it", table=storage.url, path=path, version=version
         )
     return data
 
 
-def _refuse_chain(open_table: OpenTable, version: int) -> None:
+def _refuse_chain(table: str, version: int) -> None:
     path = manifest_path(version - 1)
     raise LogDamagedError(
-        f"{open_table.table}: {path} is not what version {version} was committed on: one of the two manifests was "
+        f"{table}: {path} is not what version {version} was committed on: one of the two manifests was "
         "edited; restore it",
-        table=open_table.table,
+        table=table,
         path=path,
         version=version - 1,
     )
 
 
-def _check_files(open_table: OpenTable, manifest: Manifest, findings: Findings) -> None:
-    for entry in files_of(manifest.events):
-        findings.checksum(open_table.storage, entry.path, entry.sha256)
-    for ledger in manifest.roll_up.ledger if manifest.roll_up else []:
-        findings.checksum(open_table.storage, ledger.path, ledger.sha256)
+def _check_files(storage: Storage, manifest: Manifest, findings: Findings) -> None:
+    findings.name(named_by_manifest(manifest))
+    for file in (*files_of(manifest.events), *(manifest.roll_up.ledger if manifest.roll_up else ())):
+        findings.checksum(storage, file)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from functools import partial
 
 from andes_spark.base.files import OpenFile, TableShape
 from andes_spark.base.snapshots import read_record
@@ -11,26 +12,12 @@ from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.state import Commit, DataFile
 from andes_spark.delta.vectors import VectorDescriptor, load_vector
 from andes_spark.errors import LogDamagedError
+from andes_spark.model.manifest import decode_manifest, manifest_path
+from andes_spark.model.merge_record import merge_record_path
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.maintenance.files_of import named_by_record, vectors_of
 from andes_spark.table.maintenance.findings import Findings
-from andes_spark.table.open_table import OpenTable
-
-
-def check_past(open_table: OpenTable, newest: int, compared: Collection[str], findings: Findings) -> None:
-    """Check Delta versions 0 to ``newest``, their merge records, and the files that they add.
-
-    Data files and deletion vectors of older states that no longer exist are listed as missing: a VACUUM with a
-    retention deletes them.
-
-    Args:
-        open_table: the table.
-        newest: Delta version up to which the base was compared.
-        compared: paths of data files that were read for that comparison.
-        findings: collector of problems and missing files.
-    """
-    past = _Past(open_table.storage, open_table.shape(), set(compared), findings)
-    for version in range(newest + 1):
-        findings.check(lambda version=version: past.check_entry(open_table, version))  # type: ignore[misc]
 
 
 def newest_entry(storage: Storage) -> int:
@@ -39,46 +26,73 @@ def newest_entry(storage: Storage) -> int:
     return max((int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit()), default=-1)
 
 
-class _Past:
-    """Check of files, each once."""
+class PastCheck:
+    """Check of Delta versions, their merge records, and the files that they add, each once.
 
-    def __init__(self, storage: Storage, shape: TableShape, seen: set[str], findings: Findings) -> None:
+    Data files and deletion vectors of older states that no longer exist are listed as missing: a VACUUM with a
+    retention deletes them.
+
+    Args:
+        storage: the table's folder.
+        table_id: UUID of the table.
+        shape: of the table; without it, rows of data files are not decoded.
+        compared: paths of data files that were read for the comparison of the base.
+        batch_bytes: Arrow bytes of the rows that are read at a time.
+        findings: collector of problems and missing files.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        table_id: str,
+        shape: TableShape | None,
+        *,
+        compared: Collection[str],
+        batch_bytes: int,
+        findings: Findings,
+    ) -> None:
         self._storage = storage
+        self._table_id = table_id
         self._shape = shape
-        self._seen = seen
+        self._seen = set(compared)
+        self._batch_bytes = batch_bytes
         self._findings = findings
 
-    def check_entry(self, open_table: OpenTable, version: int) -> None:
-        commit = read_commit(self._storage, version)
-        if commit is None:
-            path = entry_path(version)
-            raise LogDamagedError(
-                f"{self._storage.url}: {path} is missing; restore it", table=self._storage.url, path=path
-            )
-        applied = commit.txns.get(open_table.table_id, 0)
+    def run(self, versions: Iterable[int]) -> None:
+        """Check some Delta versions."""
+        read = partial(_read_entry, self._storage)
+        for _, answer in in_windows(self._storage.scheduler, read, versions):
+            commit = self._findings.get(answer.result)
+            if commit is not None:
+                self._findings.check(partial(self._check_entry, commit))
+
+    def _check_entry(self, commit: Commit) -> None:
+        applied = commit.txns.get(self._table_id, 0)
         if applied and self._first(f"record {applied}"):
-            self._findings.check(lambda: self._check_record(open_table, applied))
-        self._check_files(commit)
-
-    def _check_record(self, open_table: OpenTable, applied: int) -> None:
-        record = read_record(self._storage, open_table.table_id, applied, open_table.log.commit_id(applied))
-        for file in (*record.tombstones, *record.quarantined):
-            if self._first(file.path):
-                self._findings.checksum(self._storage, file.path, file.sha256)
-
-    def _check_files(self, commit: Commit) -> None:
+            self._findings.check(partial(self._check_record, applied))
         for add in commit.of_kind("add"):
             file = DataFile.from_add(add)
+            self._findings.name([file.location, *vectors_of({file.location: file})])
             if self._first(file.location):
-                self._findings.check(lambda file=file: self._check_data(file))  # type: ignore[misc]
+                self._findings.check(partial(self._check_data, file))
             if file.vector is not None and self._first(file.vector.unique_id):
-                self._findings.check(lambda vector=file.vector: self._check_vector(vector))  # type: ignore[misc]
+                self._findings.check(partial(self._check_vector, file.vector))
+
+    def _check_record(self, applied: int) -> None:
+        data = self._storage.find(manifest_path(applied))
+        if data is None:
+            return  # the check of the log reports it
+        commit_id = decode_manifest(data, table=self._storage.url, version=applied).commit_id
+        record = read_record(self._storage, self._table_id, applied, commit_id)
+        self._findings.name([merge_record_path(applied, commit_id), *named_by_record(record)])
+        for file in (*record.tombstones, *record.quarantined):
+            self._findings.checksum(self._storage, file)
 
     def _check_data(self, file: DataFile) -> None:
-        if self._is_there(file.location):
+        if self._is_there(file.location) and self._shape is not None:
             opened = OpenFile(self._storage, file.location, file, self._shape)
-            for group in range(len(opened.starts) - 1):
-                opened.read(self._shape.schema.names, [group])
+            for _ in opened.batches(self._shape.schema.names, self._batch_bytes):
+                pass
 
     def _check_vector(self, vector: VectorDescriptor) -> None:
         if vector.file_path is None or self._is_there(vector.file_path):
@@ -95,3 +109,11 @@ class _Past:
         if not there and path not in self._findings.missing and not self._findings.is_named(path):
             self._findings.missing.append(path)
         return there
+
+
+def _read_entry(storage: Storage, version: int) -> Commit:
+    commit = read_commit(storage, version)
+    if commit is None:
+        path = entry_path(version)
+        raise LogDamagedError(f"{storage.url}: {path} is missing; restore it", table=storage.url, path=path)
+    return commit

@@ -1,0 +1,356 @@
+"""Comparison of the base with the law: one pass over all files, then one over their keys in ranges.
+
+Each row of the base, each mod and each tombstone becomes a narrow row: key, sequence, kind, and the hash of its
+content. Ranges of their keys are compared one after the other, so that each file is read once and about the byte budget
+is held, however large the table. Rows of the origin count as mods of version 0: the law gives the same rows. If there
+are partial mods, the mods keep all columns, since a row is made of several of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from andes_spark.base.evaluation import watermark_of
+from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.fold_rows import FoldInput, fold_rows
+from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.base.sorted_rows import SortedRows
+from andes_spark.delta.state import DataFile, DeltaState
+from andes_spark.delta.vectors import load_vector, to_positions
+from andes_spark.errors import FileDamagedError
+from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION
+from andes_spark.law.decide import no_located
+from andes_spark.law.order import above
+from andes_spark.law.rows import content_hashes
+from andes_spark.law.winners import TruncateEvent, Winners, greatest, pick_winners
+from andes_spark.log.mod_files import batches_as
+from andes_spark.log.pending import Pending, PendingFile, pending_of
+from andes_spark.model.files import Entry
+from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.storage.interface import Storage
+from andes_spark.table.maintenance.findings import Findings
+from andes_spark.table.maintenance.verify_log import LogSummary, stored_manifests
+
+SHARE = 16
+"""Part of the byte budget that is read, sorted or compared at a time; each has several forms in memory at once."""
+_KIND = "_andes_kind"
+_HASH = ["_andes_hash_0", "_andes_hash_1"]
+_MOD, _BASE, _TOMBSTONE = 0, 1, 2
+_SHOWN = 10
+
+
+@dataclass
+class _Totals:
+    """Results over all ranges of keys."""
+
+    base_rows: int = 0
+    law_rows: int = 0
+    stored_tombstones: int = 0
+    law_tombstones: int = 0
+    tombstones_differ: bool = False
+    repeated: int = 0
+
+
+class RowCheck:
+    """One comparison.
+
+    Args:
+        storage: the table's folder.
+        shape: of the table.
+        summary: of the log, up to the head.
+        origin: state of the base before version 1.
+        base: newest state.
+        byte_budget: of the process.
+        findings: collector of problems.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        shape: TableShape,
+        summary: LogSummary,
+        origin: DeltaState,
+        base: BaseSnapshot,
+        *,
+        byte_budget: int,
+        findings: Findings,
+    ) -> None:
+        self._storage = storage
+        self._shape = shape
+        self._base = base
+        self._findings = findings
+        self._bytes = max(1, byte_budget // SHARE)
+        self._set_aside = summary.set_aside(base.applied)
+        changes = pending_of(summary.changes_up_to(base.applied), shape.versions, shape.columns)
+        self._truncates: tuple[TruncateEvent, ...] = changes.truncates
+        erased = bool(self._truncates) and not shape.columns.sequence
+        self._origin = {} if erased else origin.files
+        self._whole = summary.partial
+        self._schema = _schema(shape, whole=summary.partial)
+        self._law_known = self._base_known = self._tombstones_known = True
+        self._examples: list[dict[str, Any]] = []
+        self._repeated: list[dict[str, Any]] = []
+        self._totals = _Totals()
+
+    def run(self) -> None:
+        """Read all files, and compare."""
+        with SortedRows(self._schema, self._shape.columns.key, self._bytes) as rows:
+            for path in {**self._origin, **self._base.state.files}:
+                if self._findings.get(partial(self._add_data, rows, path)) is None:
+                    self._law_known = self._law_known and path not in self._origin
+                    self._base_known = self._base_known and path not in self._base.state.files
+            self._add_mods(rows)
+            for age, file in enumerate(self._base.record.tombstones):
+                if self._findings.get(partial(self._add_tombstones, rows, age, file)) is None:
+                    self._tombstones_known = False
+            for piece in rows.pieces():
+                self._compare(piece)
+        self._report()
+
+    def _add_data(self, rows: SortedRows, path: str) -> bool:
+        """Add the rows of a data file: of the origin, of the base, or of both."""
+        shape = self._shape
+        origin, live = self._origin.get(path), self._base.state.files.get(path)
+        gone_before, gone = self._deleted(origin), self._deleted(live)
+        file = live or origin
+        assert file is not None
+        first = 0
+        for data in OpenFile(self._storage, path, file, shape).batches(shape.schema.names, self._bytes):
+            self._refuse_null_keys(data, path)
+            hashes = content_hashes(data, shape.schema)
+            if origin is not None:
+                kept = _kept(gone_before, first, data.num_rows)
+                self._add(rows, data.filter(kept), hashes[kept.to_numpy(zero_copy_only=False)], _MOD, 0)
+            if live is not None:
+                kept = _kept(gone, first, data.num_rows)
+                self._add(rows, data.filter(kept), hashes[kept.to_numpy(zero_copy_only=False)], _BASE, 0)
+            first += data.num_rows
+        return True
+
+    def _refuse_null_keys(self, rows: pa.Table, path: str) -> None:
+        for name in self._shape.columns.key:
+            if rows[name].null_count:
+                raise FileDamagedError(
+                    f"{self._shape.table}: {path} has rows with NULL in the key column {name!r}; another writer added "
+                    "them: restore the base",
+                    table=self._shape.table,
+                    path=path,
+                )
+
+    def _deleted(self, file: DataFile | None) -> npt.NDArray[np.int64]:
+        if file is None or file.vector is None:
+            return np.zeros(0, np.int64)
+        return to_positions(load_vector(self._storage, file.vector))
+
+    def _add_mods(self, rows: SortedRows) -> None:
+        """Add the mods of all versions that the base contains."""
+        versions = range(1, self._base.applied + 1)
+        for version, _, manifest in stored_manifests(self._storage, versions, self._findings):
+            if manifest is None:
+                self._law_known = False
+            elif version not in self._set_aside:
+                for file in pending_of([manifest.pending], self._shape.versions, self._shape.columns).files:
+                    if self._findings.get(partial(self._add_file, rows, file)) is None:
+                        self._law_known = False
+
+    def _add_file(self, rows: SortedRows, file: PendingFile) -> bool:
+        shape, names = self._shape, self._shape.schema.names
+        columns = [*names, OP, *([PRESENT] if file.entry.partial else [])]
+        for data in self._batches(file.entry, columns):
+            mods = data.filter(pc.not_equal(data[OP], int(Op.TRUNCATE)))
+            typed = mods.select(names).cast(pa.schema([field.with_nullable(True) for field in shape.arrow]))
+            self._add(rows, typed, content_hashes(typed, shape.schema), _MOD, file.version, mods)
+        return True
+
+    def _add_tombstones(self, rows: SortedRows, age: int, file: Any) -> bool:
+        columns = [*self._shape.columns.narrow, OP]
+        for data in self._batches(file, columns):
+            self._add(rows, data, np.zeros((data.num_rows, 2), np.uint64), _TOMBSTONE, age, data)
+        return True
+
+    def _batches(self, file: Any, columns: Sequence[str]) -> Iterator[pa.Table]:
+        shape = self._shape
+        return batches_as(
+            self._storage, file, table=shape.table, schemas=shape.versions, columns=columns, batch_bytes=self._bytes
+        )
+
+    def _add(
+        self,
+        rows: SortedRows,
+        data: pa.Table,
+        hashes: npt.NDArray[np.uint64],
+        kind: int,
+        version: int,
+        mods: pa.Table | None = None,
+    ) -> None:
+        """Add rows of one kind.
+
+        Args:
+            rows: the collection.
+            data: columns of the table.
+            hashes: of their content.
+            kind: mods, rows of the base, or tombstones.
+            version: of mods; the age of tombstones.
+            mods: the same rows with operation and presence; None for upserts of whole rows.
+        """
+        count = data.num_rows
+        operations = np.zeros(count, np.int8) if mods is None else mods[OP]
+        present = pa.nulls(count, pa.binary()) if mods is None or PRESENT not in mods.column_names else mods[PRESENT]
+        made: dict[str, Any] = {
+            OP: operations,
+            VERSION: np.full(count, version, np.int64),
+            _KIND: np.full(count, kind, np.int8),
+            _HASH[0]: hashes[:, 0].view(np.int64),
+            _HASH[1]: hashes[:, 1].view(np.int64),
+            PRESENT: present,
+        }
+        columns = []
+        for field in self._schema:
+            if field.name in made:
+                columns.append(made[field.name])
+            elif field.name in data.column_names and (kind == _MOD or field.name in self._shape.columns.narrow):
+                columns.append(data[field.name])
+            else:
+                columns.append(pa.nulls(count, field.type))
+        rows.add(pa.table(columns, schema=self._schema))
+
+    def _compare(self, piece: pa.Table) -> None:
+        """Compare all that there is of a range of keys."""
+        key = list(self._shape.columns.key)
+        kinds = piece[_KIND].to_numpy()
+        base = _frame(piece.filter(pa.array(kinds == _BASE)), [*key, *_HASH])
+        self._totals.base_rows += base.height
+        twice = base.filter(base.select(key).is_duplicated())
+        if twice.height:
+            self._totals.repeated += twice.height
+            _extend(self._repeated, twice.select(key).unique())
+        if not self._law_known:
+            return
+        law_rows, law_tombstones = self._by_law(piece.filter(pa.array(kinds == _MOD)))
+        self._totals.law_rows += law_rows.height
+        if self._base_known:
+            for left, right in ((base, law_rows), (law_rows, base)):
+                _extend(self._examples, left.join(right, on=[*key, *_HASH], how="anti").select(key))
+        if self._shape.columns.sequence:
+            self._compare_tombstones(piece.filter(pa.array(kinds == _TOMBSTONE)), law_tombstones)
+
+    def _by_law(self, mods: pa.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The rows that the mods of a range of keys leave, as key and hash, and the tombstones, as key and sequence."""
+        columns = self._shape.columns
+        key, narrow = list(columns.key), columns.narrow
+        present = pa.array(np.zeros(mods.num_rows, np.bool_))
+        frame = _frame(mods, [*narrow, OP, VERSION, *_HASH]).with_columns(
+            pl.lit(0, pl.Int32).alias(FILE),
+            pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW),
+            pl.Series(PARTIAL, pc.is_valid(mods[PRESENT]) if self._whole else present),
+        )
+        winners = pick_winners(frame, columns, truncates=self._truncates)
+        rows = [winners.rows.filter(pl.col(OP) == int(Op.UPSERT)).select([*key, *_HASH])]
+        tombstones = [winners.rows.filter(pl.col(OP) == int(Op.DELETE)).select(narrow)]
+        if winners.folds.height:
+            folded_rows, folded_tombstones = self._folded(mods, winners)
+            rows.append(folded_rows)
+            tombstones.append(folded_tombstones)
+        return pl.concat(rows), pl.concat(tombstones)
+
+    def _folded(self, mods: pa.Table, winners: Winners) -> tuple[pl.DataFrame, pl.DataFrame]:
+        shape = self._shape
+        partial_mods = mods.num_rows - mods[PRESENT].null_count
+        entry = Entry(
+            path="mods", rows=mods.num_rows, bytes=0, sha256="", footer="", arrow_bytes=0,
+            schema_id=shape.versions.current_id, partial=partial_mods,
+        )  # fmt: skip
+        none = winners.folds.select(shape.columns.narrow).clear()
+        tombstones = none.rename(dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True)))
+        inputs = FoldInput(
+            shape,
+            Pending((PendingFile(0, entry),), self._truncates, schemas=None),
+            winners.folds.drop(_HASH),
+            no_located(shape.columns, winners.rows),
+            tombstones,
+            None,
+        )
+        done = fold_rows(self._storage, inputs, files=(), columns=shape.schema.names, in_memory={"mods": mods})
+        hashes = content_hashes(done.rows, shape.schema).view(np.int64)
+        rows = _frame(done.rows, shape.columns.key).with_columns(
+            pl.Series(name, hashes[:, number]) for number, name in enumerate(_HASH)
+        )
+        return rows, done.deleted.select(shape.columns.narrow)
+
+    def _compare_tombstones(self, stored_rows: pa.Table, expected: pl.DataFrame) -> None:
+        key, narrow = list(self._shape.columns.key), self._shape.columns.narrow
+        stored = _frame(stored_rows, [*narrow, OP, VERSION])
+        stored = (
+            stored.sort(VERSION)
+            .unique(subset=key, keep="last", maintain_order=True)
+            .filter(pl.col(OP) == int(Op.DELETE))
+            .select(narrow)
+        )
+        mark = watermark_of(self._base.record, self._shape)
+        if mark is not None:
+            sequence = [pl.col(name) for name in self._shape.columns.sequence]
+            higher = above(sequence, [pl.lit(value) for value in mark])
+            stored, expected = stored.filter(higher), expected.filter(higher)
+        self._totals.stored_tombstones += stored.height
+        self._totals.law_tombstones += expected.height
+        if stored.height != expected.height or stored.join(expected, on=narrow, how="anti").height:
+            self._totals.tombstones_differ = True
+
+    def _report(self) -> None:
+        totals, table = self._totals, self._shape.table
+        self._findings.rows += totals.base_rows
+        if self._repeated:
+            self._findings.problems.append(f"keys that the base has more than once: {self._repeated}")
+        if self._law_known and self._base_known and (self._examples or totals.base_rows != totals.law_rows):
+            self._findings.problems.append(
+                f"{table}: the base has {totals.base_rows} rows, the log gives {totals.law_rows}, and they are not the "
+                f"same rows; keys that differ: {self._examples}"
+            )
+        if not self._law_known or not self._shape.columns.sequence:
+            return
+        mark, expected = watermark_of(self._base.record, self._shape), greatest(self._truncates, None)
+        if mark != expected:
+            self._findings.problems.append(
+                f"{table}: the merge record's truncate watermark is {mark}, the log gives {expected}"
+            )
+        if self._tombstones_known and totals.tombstones_differ:
+            self._findings.problems.append(
+                f"{table}: the merge record has {totals.stored_tombstones} tombstones, the log gives "
+                f"{totals.law_tombstones}, and they are not the same"
+            )
+
+
+def _schema(shape: TableShape, *, whole: bool) -> pa.Schema:
+    names = shape.schema.names if whole else shape.columns.narrow
+    made = [(OP, pa.int8()), (VERSION, pa.int64()), (_KIND, pa.int8()), *((name, pa.int64()) for name in _HASH)]
+    fields = [*(shape.arrow.field(name).with_nullable(True) for name in names), *(pa.field(*field) for field in made)]
+    return pa.schema([*fields, *([pa.field(PRESENT, pa.binary())] if whole else [])])
+
+
+def _kept(deleted: npt.NDArray[np.int64], first: int, count: int) -> pa.BooleanArray:
+    """Flags of the rows ``first`` to ``first + count - 1`` that are not deleted."""
+    flags = np.ones(count, np.bool_)
+    flags[deleted[np.searchsorted(deleted, first) : np.searchsorted(deleted, first + count)] - first] = False
+    return pa.array(flags)
+
+
+def _frame(rows: pa.Table, columns: Sequence[str]) -> pl.DataFrame:
+    frame = pl.from_arrow(rows.select(list(columns)))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _extend(examples: list[dict[str, Any]], keys: pl.DataFrame) -> None:
+    """Add keys up to the number that a message shows."""
+    for key in keys.head(_SHOWN - len(examples)).to_dicts() if len(examples) < _SHOWN else ():
+        if key not in examples:
+            examples.append(key)

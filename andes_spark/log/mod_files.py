@@ -217,7 +217,7 @@ def batches_as(
     """
     file = open_entry(storage, entry, table=table, streamed=entry.bytes > batch_bytes)
     written = schema_of(entry, schemas, table=table)
-    names = [name for name in columns if name not in (OP, PRESENT)]
+    names = [name for name in columns if name not in SYSTEM_IDS]
     stored = [name for name in sources(written, schemas.current, names).values() if name is not None]
     selected = [*stored, *sorted({OP, *columns} - set(names))]
     lacking = set(selected) - set(file.schema_arrow.names)

@@ -27,7 +27,7 @@ from andes_spark.base.sorted_rows import SortedRows
 from andes_spark.delta.state import DataFile, DeltaState
 from andes_spark.delta.vectors import load_vector, to_positions
 from andes_spark.errors import FileDamagedError
-from andes_spark.law.columns import FILE, PARTIAL, ROW, VERSION
+from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, arrival
 from andes_spark.law.decide import no_located
 from andes_spark.law.order import above
 from andes_spark.law.rows import content_hashes
@@ -35,7 +35,7 @@ from andes_spark.law.winners import TruncateEvent, Winners, greatest, pick_winne
 from andes_spark.log.mod_files import batches_as
 from andes_spark.log.pending import Pending, PendingFile, pending_of
 from andes_spark.model.files import Entry
-from andes_spark.model.mod import OP, PRESENT, Op
+from andes_spark.model.mod import BATCH, OP, PRESENT, Op
 from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify_log import LogSummary, stored_manifests
@@ -164,11 +164,14 @@ class RowCheck:
 
     def _add_file(self, rows: SortedRows, file: PendingFile) -> bool:
         shape, names = self._shape, self._shape.schema.names
-        columns = [*names, OP, *([PRESENT] if file.entry.partial else [])]
+        columns = [*names, OP, *file.entry.system_columns]
         for data in self._batches(file.entry, columns):
             mods = data.filter(pc.not_equal(data[OP], int(Op.TRUNCATE)))
             typed = mods.select(names).cast(pa.schema([field.with_nullable(True) for field in shape.arrow]))
-            self._add(rows, typed, content_hashes(typed, shape.schema), _MOD, file.version, mods)
+            arrivals = np.full(mods.num_rows, arrival(file.version))
+            if BATCH in mods.column_names:
+                arrivals += mods[BATCH].to_numpy()
+            self._add(rows, typed, content_hashes(typed, shape.schema), _MOD, arrivals, mods)
         return True
 
     def _add_tombstones(self, rows: SortedRows, age: int, file: Any) -> bool:
@@ -189,7 +192,7 @@ class RowCheck:
         data: pa.Table,
         hashes: npt.NDArray[np.uint64],
         kind: int,
-        version: int,
+        arrivals: int | npt.NDArray[np.int64],
         mods: pa.Table | None = None,
     ) -> None:
         """Add rows of one kind.
@@ -199,7 +202,7 @@ class RowCheck:
             data: columns of the table.
             hashes: of their content.
             kind: mods, rows of the base, or tombstones.
-            version: of mods; the age of tombstones.
+            arrivals: of mods; the age of tombstones.
             mods: the same rows with operation and presence; None for upserts of whole rows.
         """
         count = data.num_rows
@@ -207,7 +210,7 @@ class RowCheck:
         present = pa.nulls(count, pa.binary()) if mods is None or PRESENT not in mods.column_names else mods[PRESENT]
         made: dict[str, Any] = {
             OP: operations,
-            VERSION: np.full(count, version, np.int64),
+            ARRIVAL: np.broadcast_to(np.asarray(arrivals, np.int64), (count,)).copy(),
             _KIND: np.full(count, kind, np.int8),
             _HASH[0]: hashes[:, 0].view(np.int64),
             _HASH[1]: hashes[:, 1].view(np.int64),
@@ -248,7 +251,7 @@ class RowCheck:
         columns = self._shape.columns
         key, narrow = list(columns.key), columns.narrow
         present = pa.array(np.zeros(mods.num_rows, np.bool_))
-        frame = _frame(mods, [*narrow, OP, VERSION, *_HASH]).with_columns(
+        frame = _frame(mods, [*narrow, OP, ARRIVAL, *_HASH]).with_columns(
             pl.lit(0, pl.Int32).alias(FILE),
             pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW),
             pl.Series(PARTIAL, pc.is_valid(mods[PRESENT]) if self._whole else present),
@@ -288,9 +291,9 @@ class RowCheck:
 
     def _compare_tombstones(self, stored_rows: pa.Table, expected: pl.DataFrame) -> None:
         key, narrow = list(self._shape.columns.key), self._shape.columns.narrow
-        stored = _frame(stored_rows, [*narrow, OP, VERSION])
+        stored = _frame(stored_rows, [*narrow, OP, ARRIVAL])
         stored = (
-            stored.sort(VERSION)
+            stored.sort(ARRIVAL)
             .unique(subset=key, keep="last", maintain_order=True)
             .filter(pl.col(OP) == int(Op.DELETE))
             .select(narrow)
@@ -331,7 +334,7 @@ class RowCheck:
 
 def _schema(shape: TableShape, *, whole: bool) -> pa.Schema:
     names = shape.schema.names if whole else shape.columns.narrow
-    made = [(OP, pa.int8()), (VERSION, pa.int64()), (_KIND, pa.int8()), *((name, pa.int64()) for name in _HASH)]
+    made = [(OP, pa.int8()), (ARRIVAL, pa.int64()), (_KIND, pa.int8()), *((name, pa.int64()) for name in _HASH)]
     fields = [*(shape.arrow.field(name).with_nullable(True) for name in names), *(pa.field(*field) for field in made)]
     return pa.schema([*fields, *([pa.field(PRESENT, pa.binary())] if whole else [])])
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base import locator as locating
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, base_rows
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.keys import KeyCache
-from andes_spark.base.locator import concat_located, key_lookup
+from andes_spark.base.locator import concat_located, key_lookup, locate_files
 from andes_spark.base.match import KeyLookup
+from andes_spark.base.paged import PageSource
 from andes_spark.base.runs import ordered
 from andes_spark.base.tombstones import read_tombstones
 from andes_spark.delta.prune import candidates
@@ -33,7 +33,6 @@ from andes_spark.law.rows import content_hashes
 from andes_spark.law.winners import Winners, pick_winners
 from andes_spark.log.pending import ModsInMemory, read_narrow, read_rows
 from andes_spark.model.results import MergeCounts
-from andes_spark.run.executor import LocalExecutor
 from andes_spark.storage.interface import Storage
 
 Locator = Callable[[Sequence[NumberedFile], KeyLookup], list[pl.DataFrame]]
@@ -44,9 +43,7 @@ def local_locator(storage: Storage, shape: TableShape, threads: int, cache: KeyC
     """Return a locator that scans files with threads of this process, with an optional cache of keys."""
 
     def run(files: Sequence[NumberedFile], keys: KeyLookup) -> list[pl.DataFrame]:
-        return LocalExecutor(threads).map(
-            lambda file: locating.locate(storage, file, keys, shape, cache=cache), files, step="locate"
-        )
+        return locate_files(PageSource(storage, shape, cache), files, keys, threads=threads)
 
     return run
 

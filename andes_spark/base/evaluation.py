@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.files import NumberedFile, OpenFile, TableShape, numbered_files
+from andes_spark.base.files import NumberedFile, TableShape, numbered_files
+from andes_spark.base.paged import PageSource, rows_at
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.law.order import grouped
@@ -80,20 +81,27 @@ def base_rows(
     files: Iterable[NumberedFile],
     places: pl.DataFrame,
     columns: Sequence[str],
+    source: PageSource | None = None,
 ) -> pa.Table:
-    """Read whole rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``."""
+    """Read columns of rows of the base at BASE_FILE and BASE_ROW, in the order of ``places``.
+
+    Args:
+        storage: the table's folder.
+        shape: shape of the table.
+        files: files of the base.
+        places: of the rows.
+        columns: of the table.
+        source: what was read of the files before; None for nothing.
+    """
     by_number = {file.number: file for file in files}
     numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
-    answers, order = [], []
-    for number, picked in grouped(numbers):
-        file = by_number[number]
-        opened = OpenFile(storage, file.path, file.file, shape)
-        answers.append(storage.scheduler.ask(opened.read_at, columns, rows[picked]))
-        order.append(picked)
-    parts = [answer.result() for answer in answers]
+    picks = grouped(numbers)
+    wanted = [(by_number[number], rows[picked]) for number, picked in picks]
+    parts = rows_at(PageSource(storage, shape) if source is None else source, wanted, columns)
     if not parts:
         return shape.arrow.empty_table().select(list(columns))
-    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+    order = np.concatenate([picked for _, picked in picks])
+    return pa.concat_tables(parts).take(pa.array(np.argsort(order, kind="stable")))
 
 
 def watermark_of(record: MergeRecord, shape: TableShape) -> tuple[object, ...] | None:

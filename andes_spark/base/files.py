@@ -97,18 +97,11 @@ class OpenFile:
         file, path = self._file, self._path
         try:
             parquet = open_parquet(self._storage, path, footer=file.footer, streamed=streamed)
-        except NotFoundError as error:
-            table = self._shape.table
-            raise FileDamagedError(
-                f"{table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: restore it",
-                table=table,
-                path=path,
-            ) from error
-        except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from error
+        except (NotFoundError, pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+            raise self.damage(error) from error
         rows = parquet.metadata.num_rows
         if file.num_records is not None and rows != file.num_records:
-            raise self._damaged(f"it has {rows} rows, {file.num_records} were committed")
+            raise self.damage(f"it has {rows} rows, {file.num_records} were committed")
         return parquet
 
     @property
@@ -193,7 +186,7 @@ class OpenFile:
         try:
             yield
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, KeyError) as error:
-            raise self._damaged(error) from error
+            raise self.damage(error) from error
 
     def read_at(self, columns: Sequence[str], rows: Ints) -> pa.Table:
         """Read rows by number, in the order of ``rows``; reads their row groups."""
@@ -218,9 +211,11 @@ class OpenFile:
         column = data[name]
         return column if column.type == kind else column.cast(kind)
 
-    def _damaged(self, error: BaseException | str) -> FileDamagedError:
-        return FileDamagedError(
-            f"{self._shape.table}: {self._path} cannot be read ({error}); restore it from a backup",
-            table=self._shape.table,
-            path=self._path,
-        )
+    def damage(self, error: BaseException | str) -> FileDamagedError:
+        """Return the error for a file that is missing, or not what was written."""
+        table, path = self._shape.table, self._path
+        if isinstance(error, NotFoundError):
+            text = f"{table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: restore it"
+        else:
+            text = f"{table}: {path} cannot be read ({error}); restore it from a backup"
+        return FileDamagedError(text, table=table, path=path)

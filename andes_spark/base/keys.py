@@ -19,6 +19,7 @@ from andes_spark.law.keys.normalized import Normalizer, normalizer
 from andes_spark.law.order import is_sorted
 from andes_spark.schema.arrow_types import as_integers, is_counted, whole
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.paged_file import FileIndex
 
 Ints = npt.NDArray[np.int64]
 
@@ -89,6 +90,7 @@ class KeyCache:
         self._keys: dict[tuple[str, int], Keys] = {}
         self._layouts: dict[str, Layout] = {}
         self._vectors: dict[str, tuple[VectorDescriptor, BitMap64]] = {}
+        self._indexes: dict[str, FileIndex] = {}
         self._size = 0
         self._lock = threading.Lock()
 
@@ -98,7 +100,9 @@ class KeyCache:
             self._keys = {place: keys for place, keys in self._keys.items() if place[0] in paths}
             self._layouts = {path: layout for path, layout in self._layouts.items() if path in paths}
             self._vectors = {path: vector for path, vector in self._vectors.items() if path in paths}
+            self._indexes = {path: index for path, index in self._indexes.items() if path in paths}
             self._size = sum(keys.bytes for keys in self._keys.values())
+            self._size += sum(index.bytes for index in self._indexes.values())
             self._size += sum(_memory(*entry) for entry in self._vectors.values())
 
     @property
@@ -146,6 +150,18 @@ class KeyCache:
             size = _memory(descriptor, vector)
             if self._size + size <= self._limit:
                 self._vectors[path] = (descriptor, vector)
+                self._size += size
+
+    def find_index(self, path: str) -> FileIndex | None:
+        """Return the page index of a file, None if not cached."""
+        return self._indexes.get(path)
+
+    def put_index(self, path: str, index: FileIndex) -> None:
+        """Add the page index of a file, within the limit."""
+        size = index.bytes
+        with self._lock:
+            if path not in self._indexes and self._size + size <= self._limit:
+                self._indexes[path] = index
                 self._size += size
 
 

@@ -1,7 +1,7 @@
-"""Locating the base rows that winners replace: a scan of key columns, and of sequences where needed.
+"""Locating the base rows that winners replace: by pages or a scan of key columns, and of sequences where needed.
 
-Files are pruned by the statistics of the Delta log, row groups by the Parquet footer. Rows that an existing
-deletion vector removes are ignored.
+Files are pruned by the statistics of the Delta log, row groups by the Parquet footer, pages by the page index. Rows
+that an existing deletion vector removes are ignored.
 """
 
 from __future__ import annotations
@@ -13,18 +13,24 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+from pyroaring import BitMap64
 
-from andes_spark.base.files import NumberedFile, OpenFile, TableShape
+from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import Ints, KeyCache, Layout, is_integral, read_keys, read_layout, read_vector
-from andes_spark.base.match import KeyLookup, match
+from andes_spark.base.match import KeyLookup, Matches, match
+from andes_spark.base.page_lookup import match_pages, rows_below, rows_with
+from andes_spark.base.paged import PageSource, rows_at
 from andes_spark.delta.bounds import column_range
 from andes_spark.delta.vectors import to_positions
 from andes_spark.errors import DuplicateKeyError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.decide import no_located
 from andes_spark.model.values import to_json, unscaled
+from andes_spark.run.executor import LocalExecutor
 from andes_spark.schema.arrow_types import as_integers
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.paged_file import Rows
+from andes_spark.storage.scheduler import Asked
 
 
 def key_lookup(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool = False) -> KeyLookup:
@@ -49,36 +55,95 @@ def key_lookup(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool
 def locate(
     storage: Storage, file: NumberedFile, keys: KeyLookup, shape: TableShape, *, cache: KeyCache | None = None
 ) -> pl.DataFrame:
-    """Find the live rows of one file with one of the keys.
+    """Find the live rows of one file with one of the keys; see :func:`locate_files`."""
+    return locate_files(PageSource(storage, shape, cache), [file], keys)[0]
+
+
+def locate_files(
+    source: PageSource, files: Sequence[NumberedFile], keys: KeyLookup, *, threads: int = 1
+) -> list[pl.DataFrame]:
+    """Find the live rows of files with one of the keys.
+
+    Files whose keys are in memory are searched there. Of others, the pages that may hold keys are read, or whole key
+    columns where those are many; whole columns are kept in memory.
 
     Args:
-        storage: the table's folder.
-        file: one of the base.
+        source: reader of the files, with their cache.
+        files: of the base.
         keys: to look up.
-        shape: shape of the table.
-        cache: keys of base files in memory, extended by this call.
+        threads: threads that scan whole key columns.
 
     Returns:
-        WINNER, BASE_FILE, BASE_ROW and the sequence (NULL if statistics show that it is lower); no columns
-        if there are no such rows.
+        For each file WINNER, BASE_FILE, BASE_ROW and the sequence (NULL if statistics show that it is lower); no
+        columns if there are no such rows.
     """
-    opened = OpenFile(storage, file.path, file.file, shape)
+    by_pages = _rows_by_pages(source, files, keys)
+    # Beside the pages, since nearly all of these files hold keys.
+    vectors = {number: _ask_vector(source, files[number]) for number, rows in by_pages.items() if len(rows[0])}
+    scanned = [number for number in range(len(files)) if number not in by_pages]
+    matches: dict[int, Matches] = dict(
+        zip(
+            scanned,
+            LocalExecutor(threads).map(lambda number: _scan(source, files[number], keys), scanned, step="locate"),
+            strict=True,
+        )
+    )
+    paged = [(number, rows) for number, rows in by_pages.items() if len(rows[0])]
+    part = match_pages(source, [(files[number], rows) for number, rows in paged], keys, source.shape)
+    matches |= dict(zip([number for number, _ in paged], part, strict=True))
+    vectors |= {number: _ask_vector(source, files[number]) for number in scanned if len(matches[number][0])}
+    frames = [_alive(files[n], matches.get(n), vectors.get(n)) for n in range(len(files))]
+    return _with_sequences(source, files, frames, keys)
+
+
+def _rows_by_pages(source: PageSource, files: Sequence[NumberedFile], keys: KeyLookup) -> dict[int, Rows]:
+    """Rows of the pages that may hold keys, of the files for which reading pages pays, by position of the file."""
+    others = [number for number, file in enumerate(files) if not _in_memory(source, file, keys)]
+    source.open([files[number] for number in others])
+    opened = [(number, paged) for number in others if (paged := source.file(files[number])) is not None]
+    rows = rows_with([paged for _, paged in opened], keys, source.shape)
+    return {
+        number: part
+        for (number, _), part in zip(opened, rows, strict=True)
+        if part is not None and source.pays(files[number], part)
+    }
+
+
+def _in_memory(source: PageSource, file: NumberedFile, keys: KeyLookup) -> bool:
+    """Whether all keys of a file that matter are cached."""
+    cache = source.cache
+    layout = cache.layout(file.path) if cache is not None else None
+    if cache is None or layout is None:
+        return False
+    return all(cache.find(file.path, group) is not None for group in _groups(layout, keys, source.shape))
+
+
+def _scan(source: PageSource, file: NumberedFile, keys: KeyLookup) -> Matches:
+    """Match whole key columns of the row groups that may hold keys."""
+    opened, shape, cache = source.whole(file), source.shape, source.cache
     layout = read_layout(opened, file.path, shape, cache)
     groups = _groups(layout, keys, shape)
-    rows, winner = match(read_keys(opened, file.path, layout, groups, shape, cache), keys)
-    if len(rows) and file.file.vector is not None:
-        alive = ~_among(rows, to_positions(read_vector(storage, file.path, file.file.vector, cache)))
+    return match(read_keys(opened, file.path, layout, groups, shape, cache), keys)
+
+
+def _ask_vector(source: PageSource, file: NumberedFile) -> Asked[BitMap64] | None:
+    vector = file.file.vector
+    if vector is None:
+        return None
+    return source.storage.scheduler.ask(read_vector, source.storage, file.path, vector, source.cache)
+
+
+def _alive(file: NumberedFile, matches: Matches | None, vector: Asked[BitMap64] | None) -> pl.DataFrame:
+    """Matched rows that are not deleted."""
+    if matches is None or not len(matches[0]):
+        return pl.DataFrame()
+    rows, winner = matches
+    if vector is not None:
+        alive = ~_among(rows, to_positions(vector.result()))
         rows, winner = rows[alive], winner[alive]
     if not len(rows):
         return pl.DataFrame()
-    frame = pl.DataFrame(
-        {
-            WINNER: winner,
-            BASE_FILE: np.full(len(rows), file.number, np.int32),
-            BASE_ROW: rows,
-        }
-    )
-    return _with_sequence(frame, opened, file, keys, shape)
+    return pl.DataFrame({WINNER: winner, BASE_FILE: np.full(len(rows), file.number, np.int32), BASE_ROW: rows})
 
 
 def concat_located(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl.DataFrame) -> pl.DataFrame:
@@ -100,18 +165,47 @@ def concat_located(parts: Sequence[pl.DataFrame], shape: TableShape, winners: pl
     return located
 
 
-def _with_sequence(
-    frame: pl.DataFrame, opened: OpenFile, file: NumberedFile, keys: KeyLookup, shape: TableShape
-) -> pl.DataFrame:
-    sequence = shape.columns.sequence
-    if not sequence:
-        return frame
-    if _all_lower(file, keys, shape):
-        return frame.hstack([column.new_from_index(0, frame.height) for column in keys.no_sequence.get_columns()])
-    values = pl.from_arrow(opened.read_at(list(sequence), frame[BASE_ROW].to_numpy()))
-    assert isinstance(values, pl.DataFrame)
-    values.columns = shape.columns.base_sequence()
-    return frame.hstack(values)
+def _with_sequences(
+    source: PageSource, files: Sequence[NumberedFile], frames: Sequence[pl.DataFrame], keys: KeyLookup
+) -> list[pl.DataFrame]:
+    """Add the sequence of each row; it is NULL where statistics of the file or of the page show that it is lower."""
+    shape = source.shape
+    names = list(shape.columns.sequence)
+    if not names:
+        return list(frames)
+    result = list(frames)
+    needed: list[tuple[int, npt.NDArray[np.bool_]]] = []
+    with_rows = [number for number, frame in enumerate(frames) if frame.height]
+    source.open([files[number] for number in with_rows if not _all_lower(files[number], keys, shape)])
+    for number in with_rows:
+        lower = _lower(source, files[number], frames[number], keys)
+        if lower.all():
+            nulls = [column.new_from_index(0, frames[number].height) for column in keys.no_sequence.get_columns()]
+            result[number] = frames[number].hstack(nulls)
+        else:
+            needed.append((number, ~lower))
+    wanted = [(files[number], frames[number][BASE_ROW].to_numpy()[above]) for number, above in needed]
+    for (number, above), table in zip(needed, rows_at(source, wanted, names), strict=True):
+        # A row number for each that is read, else NULL.
+        at = pa.array(np.cumsum(above) - 1, mask=~above)
+        values = pl.from_arrow(table.take(at))
+        assert isinstance(values, pl.DataFrame)
+        values.columns = shape.columns.base_sequence()
+        result[number] = frames[number].hstack(values)
+    return result
+
+
+def _lower(source: PageSource, file: NumberedFile, frame: pl.DataFrame, keys: KeyLookup) -> npt.NDArray[np.bool_]:
+    """Whether each row is known to be below every winner, so that none is late or equal there."""
+    if keys.lowest is None:
+        return np.zeros(frame.height, np.bool_)
+    if _all_lower(file, keys, source.shape):
+        return np.ones(frame.height, np.bool_)
+    paged = source.file(file)
+    if paged is None:
+        return np.zeros(frame.height, np.bool_)
+    name = source.shape.columns.sequence[0]
+    return rows_below(paged, frame[BASE_ROW].to_numpy(), name, keys.lowest, source.shape.arrow.field(name).type)
 
 
 def _all_lower(file: NumberedFile, keys: KeyLookup, shape: TableShape) -> bool:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from andes_spark.errors import NotFoundError, OptionError
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, Storage, check_path
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.ranges import ByteRanges
 from andes_spark.storage.scheduler import InlineScheduler
 
 
@@ -77,8 +78,16 @@ class DryRun:
 
     def open_input(self, path: str) -> pa.NativeFile:
         """See ``Storage.open_input``."""
+        return self._holder(path).open_input(path)
+
+    def open_ranges(self, path: str, size: int) -> ByteRanges:
+        """See ``Storage.open_ranges``."""
+        return self._holder(path).open_ranges(path, size)
+
+    def _holder(self, path: str) -> Storage:
+        """Storage that has an object, or would have it."""
         here = path in self._deleted or self._written.size(path) is not None
-        return (self._written if here else self._real).open_input(path)
+        return self._written if here else self._real
 
     def open_output(self, path: str) -> OutputFile:
         """See ``Storage.open_output``."""

@@ -30,6 +30,7 @@ from andes_spark.storage.interface import (
     check_folder,
     check_path,
 )
+from andes_spark.storage.ranges import LocalRanges
 from andes_spark.storage.scheduler import InlineScheduler
 
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK}
@@ -235,6 +236,10 @@ class DiskStorage:
                 return _mapped(handle)
             finally:
                 os.close(handle)
+
+    def open_ranges(self, path: str, size: int) -> LocalRanges:
+        """See ``Storage.open_ranges``."""
+        return LocalRanges(lambda: self.open_input(path))
 
     def open_output(self, path: str) -> OutputFile:
         """See ``Storage.open_output``: written straight to its name.

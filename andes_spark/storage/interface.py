@@ -19,6 +19,7 @@ from typing import Literal, Protocol, Self, TypeAlias
 import pyarrow as pa
 
 from andes_spark.errors import OptionError
+from andes_spark.storage.ranges import ByteRanges
 from andes_spark.storage.scheduler import Scheduler
 
 Kind: TypeAlias = Literal["get", "put", "put_if_absent", "list", "delete", "head"]
@@ -313,6 +314,9 @@ class Storage(Protocol):
         Raises:
             NotFoundError: there is none.
         """
+
+    def open_ranges(self, path: str, size: int) -> ByteRanges:
+        """Prepare reads of ranges of an object of known size; no request is made before the first."""
 
     def open_output(self, path: str) -> OutputFile:
         """Start a new object, whose name must be unique: it is no race and replaces nothing.

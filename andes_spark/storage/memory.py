@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from andes_spark.errors import NotFoundError, OptionError, StorageError
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
+from andes_spark.storage.ranges import LocalRanges
 from andes_spark.storage.scheduler import InlineScheduler
 
 
@@ -106,6 +107,10 @@ class MemoryStorage:
     def open_input(self, path: str) -> pa.NativeFile:
         """See ``Storage.open_input``."""
         return pa.BufferReader(self.get(path))
+
+    def open_ranges(self, path: str, size: int) -> LocalRanges:
+        """See ``Storage.open_ranges``."""
+        return LocalRanges(lambda: self.open_input(path))
 
     def open_output(self, path: str) -> OutputFile:
         """See ``Storage.open_output``."""

@@ -223,8 +223,32 @@ def check_page_index(storage: Storage, path: str, *, footer: str) -> None:
     with storage.open_input(path) as source:
         for span, checksum in index_ranges(footer):
             source.seek(span.offset)
-            if _crc(source.read_buffer(span.length)) != checksum:
-                raise pa.ArrowInvalid(f"the checksum of its page index at byte {span.offset} is wrong")
+            check_index(source.read_buffer(span.length), span, checksum)
+
+
+def check_index(data: memoryview | pa.Buffer, span: Span, checksum: str) -> None:
+    """Compare a part of a page index with its checksum in the footer mark.
+
+    Raises:
+        pa.ArrowInvalid: they differ.
+    """
+    if _crc(data) != checksum:
+        raise pa.ArrowInvalid(f"the checksum of its page index at byte {span.offset} is wrong")
+
+
+def footer_length(mark: str) -> int:
+    """Read the length of a file's end from its footer mark: footer, length word and magic."""
+    return int(_match(mark)[1])
+
+
+def check_footer(ending: memoryview | pa.Buffer, mark: str) -> None:
+    """Compare the end of a file with its footer mark.
+
+    Raises:
+        pa.ArrowInvalid: they differ.
+    """
+    if _crc(ending) != _match(mark)[2]:
+        raise pa.ArrowInvalid("the checksum of its footer is wrong")
 
 
 def index_ranges(mark: str) -> list[tuple[Span, str]]:
@@ -241,14 +265,12 @@ def _match(mark: str) -> re.Match[str]:
 
 
 def _checked_footer(source: pa.NativeFile, mark: str) -> pq.FileMetaData:
-    match = _match(mark)
-    length, size = int(match[1]), source.size()
+    length, size = footer_length(mark), source.size()
     if length > size:
         raise pa.ArrowInvalid(f"it has {size} bytes, its footer alone had {length}")
     source.seek(size - length)
     end = source.read_buffer(length)
-    if _crc(end) != match[2]:
-        raise pa.ArrowInvalid("the checksum of its footer is wrong")
+    check_footer(end, mark)
     return pq.read_metadata(pa.BufferReader(end))
 
 

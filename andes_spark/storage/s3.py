@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -17,6 +18,7 @@ from obstore.store import S3Store
 
 from andes_spark.errors import AndesError, NotFoundError, OptionError, StorageError
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
+from andes_spark.storage.ranges import RemoteRanges
 from andes_spark.storage.s3_errors import Failure, translate, translated
 from andes_spark.storage.s3_input import TAIL_BYTES, RangeReader, Span
 from andes_spark.storage.s3_options import S3Options
@@ -193,15 +195,21 @@ class S3Storage:
         with translated("open", self.url, path):
             size, tail = self._tail(key)
         self.counts.add_bytes(read=tail.nbytes)
+        return pa.PythonFile(RangeReader(partial(self._ranges, path), size, tail), mode="r")
 
-        def fetch(spans: Sequence[Span]) -> list[memoryview]:
-            self.counts.add("get", len(spans), read=sum(end - start for start, end in spans))
-            with translated("read", self.url, path):
-                starts, ends = [span[0] for span in spans], [span[1] for span in spans]
-                parts = obstore.get_ranges(self._store(), key, starts=starts, ends=ends, coalesce=0)
-            return [memoryview(part) for part in parts]
+    def open_ranges(self, path: str, size: int) -> RemoteRanges:
+        """See ``Storage.open_ranges``."""
+        check_path(path)
+        return RemoteRanges(partial(self._ranges, path), size)
 
-        return pa.PythonFile(RangeReader(fetch, size, tail), mode="r")
+    def _ranges(self, path: str, spans: Sequence[Span]) -> Sequence[memoryview]:
+        key = self._key(path)
+        self.scheduler.wait(path)
+        self.counts.add("get", len(spans), read=sum(end - start for start, end in spans))
+        with translated("read", self.url, path):
+            starts, ends = [span[0] for span in spans], [span[1] for span in spans]
+            parts = obstore.get_ranges(self._store(), key, starts=starts, ends=ends, coalesce=0)
+        return [memoryview(part).cast("B") for part in parts]
 
     def _tail(self, key: str) -> tuple[int, memoryview]:
         self.counts.add("get")

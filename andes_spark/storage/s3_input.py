@@ -21,7 +21,7 @@ PART_BYTES = 8 * MIB
 KEPT_BLOCKS = 8
 
 Span: TypeAlias = tuple[int, int]
-Fetch: TypeAlias = Callable[[Sequence[Span]], list[memoryview]]
+Fetch: TypeAlias = Callable[[Sequence[Span]], Sequence[memoryview]]
 
 
 class RangeReader:

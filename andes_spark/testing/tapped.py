@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pyarrow as pa
 
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Storage
+from andes_spark.storage.ranges import LocalRanges
 from andes_spark.storage.scheduler import InlineScheduler
 
 Tap = Callable[[str, str], None]
@@ -65,6 +66,9 @@ class TappedStorage:
     def open_input(self, path: str) -> pa.NativeFile:
         self._tell("get", path)
         return self.inner.open_input(path)
+
+    def open_ranges(self, path: str, size: int) -> LocalRanges:
+        return LocalRanges(lambda: self.open_input(path))
 
     def open_output(self, path: str) -> OutputFile:
         self._tell("open_output", path)

@@ -43,7 +43,7 @@ def test_every_column_has_short_pages_with_an_index():
     for chunk in page_index(footer_of(data)):
         assert chunk.offset_index
         places = read_page_places(data[chunk.offset_index.offset : chunk.offset_index.end])
-        edges = [place.first_row for place in places] + [chunk.rows]
+        edges = [*places.first_rows.tolist(), chunk.rows]
         assert max(two - one for one, two in itertools.pairwise(edges)) <= parquet.PAGE_ROWS
         assert len(places) == 2
         assert chunk.column_index or "list" in chunk.path

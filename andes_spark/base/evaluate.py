@@ -74,22 +74,32 @@ def find_targets(
     inputs: EvaluationInput,
     *,
     bounds: KeyRange | None = None,
+    keys: pl.DataFrame | None = None,
     in_memory: ModsInMemory | None = None,
 ) -> Targets:
     """Pick the winners among pending mods, and the files of the base that may hold their keys; reads no such file.
 
-    Arguments and errors are those of :func:`evaluate`.
+    Other arguments and errors are those of :func:`evaluate`.
+
+    Args:
+        storage: the table's folder.
+        inputs: base and pending mods.
+        bounds: range of keys; None for all.
+        keys: key columns of the only keys whose mods are looked at; None for all.
+        in_memory: mod files that are in memory.
     """
     shape, pending = inputs.shape, inputs.pending
     mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, in_memory=in_memory)
+    if keys is not None:
+        mods = mods.join(keys, on=shape.columns.key, how="semi")
     winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=inputs.watermark)
     fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
     plain = winners.rows.clear() if inputs.erased else winners.rows
-    keys = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
+    sought = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
     # Winners and folded keys are sorted, but not together.
-    order = sorted_order(keys, shape.columns.key) if fold_keys.height else None
-    keys = keys if order is None else keys[order]
-    return Targets(mods, winners, keys, order, plain.height, tuple(_files_with(inputs, keys)))
+    order = sorted_order(sought, shape.columns.key) if fold_keys.height else None
+    sought = sought if order is None else sought[order]
+    return Targets(mods, winners, sought, order, plain.height, tuple(files_with(inputs, sought)))
 
 
 def evaluate(
@@ -182,11 +192,11 @@ def _locate(inputs: EvaluationInput, targets: Targets, locate: Locator) -> tuple
     folds = located.filter(pl.col(WINNER) >= targets.plain).with_columns(pl.col(WINNER) - targets.plain)
     rows = located.filter(pl.col(WINNER) < targets.plain)
     if inputs.pending.truncates and shape.columns.sequence:
-        rows = rows.filter(_outlive(shape, inputs.new_watermark))
+        rows = rows.filter(outlive(shape, inputs.new_watermark))
     return rows, folds
 
 
-def _files_with(inputs: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
+def files_with(inputs: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile]:
     """Select the files of the base that may hold some of the keys."""
     if keys.height == 0 or not inputs.files:
         return []
@@ -195,7 +205,7 @@ def _files_with(inputs: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFil
     return [inputs.files[position] for position in positions]
 
 
-def _outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
+def outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
     """Expression for located rows above a truncate; others count as deleted."""
     if watermark is None:
         return pl.lit(True)

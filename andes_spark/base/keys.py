@@ -91,6 +91,7 @@ class KeyCache:
         self._layouts: dict[str, Layout] = {}
         self._vectors: dict[str, tuple[VectorDescriptor, BitMap64]] = {}
         self._indexes: dict[str, FileIndex] = {}
+        self._pages: dict[str, int] = {}
         self._size = 0
         self._lock = threading.Lock()
 
@@ -101,6 +102,7 @@ class KeyCache:
             self._layouts = {path: layout for path, layout in self._layouts.items() if path in paths}
             self._vectors = {path: vector for path, vector in self._vectors.items() if path in paths}
             self._indexes = {path: index for path, index in self._indexes.items() if path in paths}
+            self._pages = {path: pages for path, pages in self._pages.items() if path in paths}
             self._size = sum(keys.bytes for keys in self._keys.values())
             self._size += sum(index.bytes for index in self._indexes.values())
             self._size += sum(_memory(*entry) for entry in self._vectors.values())
@@ -163,6 +165,16 @@ class KeyCache:
             if path not in self._indexes and self._size + size <= self._limit:
                 self._indexes[path] = index
                 self._size += size
+
+    def has_room(self, size: int) -> bool:
+        """Whether an entry of a size would be kept."""
+        return self._size + size <= self._limit
+
+    def note_pages(self, path: str, pages: int) -> int:
+        """Count key pages of a file that are read; return how many were read so far."""
+        with self._lock:
+            self._pages[path] = self._pages.get(path, 0) + pages
+            return self._pages[path]
 
 
 def _memory(descriptor: VectorDescriptor, vector: BitMap64) -> int:

@@ -7,6 +7,7 @@ that an existing deletion vector removes are ignored.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,24 @@ from andes_spark.schema.arrow_types import as_integers
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.paged_file import Rows
 from andes_spark.storage.scheduler import Asked
+
+
+def without_sequences(keys: pl.DataFrame, shape: TableShape) -> pl.DataFrame:
+    """Return keys as winners whose sequences are NULL, for :func:`row_lookup` and :func:`concat_located`."""
+    narrow = pl.from_arrow(shape.arrow.empty_table().select(shape.columns.narrow))
+    assert isinstance(narrow, pl.DataFrame)
+    return pl.concat([narrow, keys.select(shape.columns.key)], how="diagonal")
+
+
+def row_lookup(keys: pl.DataFrame, shape: TableShape, *, sequences: bool) -> KeyLookup:
+    """Prepare keys whose rows are sought, sorted, for :func:`locate_files`.
+
+    Args:
+        keys: as :func:`without_sequences` gives them.
+        shape: shape of the table.
+        sequences: whether the sequences of the rows are needed.
+    """
+    return replace(key_lookup(keys, shape, every_sequence=True), places_only=not sequences)
 
 
 def key_lookup(winners: pl.DataFrame, shape: TableShape, *, every_sequence: bool = False) -> KeyLookup:
@@ -105,7 +124,7 @@ def _rows_by_pages(source: PageSource, files: Sequence[NumberedFile], keys: KeyL
     return {
         number: part
         for (number, _), part in zip(opened, rows, strict=True)
-        if part is not None and source.pays(files[number], part)
+        if part is not None and source.pays_for_keys(files[number], part)
     }
 
 
@@ -176,7 +195,8 @@ def _with_sequences(
     result = list(frames)
     needed: list[tuple[int, npt.NDArray[np.bool_]]] = []
     with_rows = [number for number, frame in enumerate(frames) if frame.height]
-    source.open([files[number] for number in with_rows if not _all_lower(files[number], keys, shape)])
+    if not keys.places_only:
+        source.open([files[number] for number in with_rows if not _all_lower(files[number], keys, shape)])
     for number in with_rows:
         lower = _lower(source, files[number], frames[number], keys)
         if lower.all():
@@ -197,6 +217,8 @@ def _with_sequences(
 
 def _lower(source: PageSource, file: NumberedFile, frame: pl.DataFrame, keys: KeyLookup) -> npt.NDArray[np.bool_]:
     """Whether each row is known to be below every winner, so that none is late or equal there."""
+    if keys.places_only:
+        return np.ones(frame.height, np.bool_)
     if keys.lowest is None:
         return np.zeros(frame.height, np.bool_)
     if _all_lower(file, keys, source.shape):

@@ -32,12 +32,14 @@ class KeyLookup:
         lowest: smallest value of the first sequence column among the winners, in the units of
             ``stats.bounds``; None: read every sequence.
         no_sequence: NULL in each of the base's sequence columns, for files whose sequences are not read.
+        places_only: whether no sequence is needed.
     """
 
     keys: pl.DataFrame
     integers: Ints | None
     lowest: Any
     no_sequence: pl.DataFrame
+    places_only: bool = False
 
     @cached_property
     def arrow(self) -> list[pa.Array]:

@@ -18,6 +18,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.page_reader import count_pages, load_rows, read_rows
 from andes_spark.storage.paged_file import WHOLE_BYTES, PagedFile, Rows
 from andes_spark.storage.parquet import PAGE_ROWS, index_ranges
+from andes_spark.storage.scheduler import InlineScheduler
 
 Ints = npt.NDArray[np.int64]
 Wanted: TypeAlias = tuple[NumberedFile, Rows]
@@ -25,6 +26,11 @@ Wanted: TypeAlias = tuple[NumberedFile, Rows]
 
 SHARE = 4
 """A file is read by pages where fewer than one of this many pages are needed."""
+FEW_PAGES = 64
+"""Number of pages that are faster to read than the key columns of a file are, whatever its size."""
+REQUEST_PAGES = 30
+"""Number of pages whose transfer takes as long as a request of a remote store, where many requests run side by side."""
+_KEY_BYTES = 8
 _DAMAGE = (NotFoundError, pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError, KeyError)
 
 
@@ -36,13 +42,14 @@ class PageSource:
         storage: the table's folder.
         shape: of the table.
         cache: keeps page indexes for later operations; None for none.
-        small: whether files of few pages are read by pages too; their requests are the same, and they are read once.
+        single_rows: whether rows are read that nobody looks up again soon: files of few pages are read by pages too,
+            and no whole key columns for later look-ups while the pages are few.
     """
 
     storage: Storage
     shape: TableShape
     cache: KeyCache | None = None
-    small: bool = False
+    single_rows: bool = False
     _files: dict[str, PagedFile] = field(default_factory=dict)
     _whole: dict[str, OpenFile] = field(default_factory=dict)
 
@@ -69,7 +76,7 @@ class PageSource:
         mark, rows = file.file.footer, file.file.num_records
         if mark is None or rows is None or not index_ranges(mark):
             return False
-        return rows > SHARE * PAGE_ROWS or (self.small and file.file.size <= WHOLE_BYTES)
+        return self.single_rows or (rows > SHARE * PAGE_ROWS and file.file.size > WHOLE_BYTES)
 
     def _new(self, file: NumberedFile) -> PagedFile:
         size, mark = file.file.size, file.file.footer
@@ -99,13 +106,26 @@ class PageSource:
 
     def pays(self, file: NumberedFile, rows: Rows) -> bool:
         """Whether a file is read by pages for these rows: it is in memory, or few of its pages hold them."""
-        paged = self.file(file)
-        if paged is None:
+        needed, all_pages = self._pages(file, rows)
+        return needed * SHARE < all_pages or (self.single_rows and needed <= FEW_PAGES)
+
+    def pays_for_keys(self, file: NumberedFile, rows: Rows) -> bool:
+        """As :meth:`pays`, for the keys: once its pages were read as often as it has pages, a file is read whole.
+
+        Its keys are then kept, if there is room, so that later look-ups read none.
+        """
+        needed, all_pages = self._pages(file, rows)
+        if not self.pays(file, rows):
             return False
-        if file.file.size <= WHOLE_BYTES:
+        if self.single_rows or self.cache is None or not self.cache.has_room(_KEY_BYTES * (file.file.num_records or 0)):
             return True
-        needed, all_pages = count_pages(paged, self.shape.columns.key[0], rows)
-        return needed * SHARE < all_pages
+        weight = 1 if isinstance(self.storage.scheduler, InlineScheduler) else REQUEST_PAGES
+        return self.cache.note_pages(file.path, needed * weight) <= all_pages
+
+    def _pages(self, file: NumberedFile, rows: Rows) -> tuple[int, int]:
+        """Number of key pages that hold rows, and of all; without limit for a file that is not read by pages."""
+        paged = self.file(file)
+        return (2**40, 2**40) if paged is None else count_pages(paged, self.shape.columns.key[0], rows)
 
     def read(self, wanted: Sequence[Wanted], columns: Sequence[str]) -> list[pa.Table]:
         """Columns of rows of open files, in the table's types.

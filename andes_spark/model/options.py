@@ -347,6 +347,14 @@ class ReadOptions(Options):
 
 
 @dataclass(frozen=True)
+class GetOptions(Options):
+    """Options of ``get``."""
+
+    columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
+    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")
+
+
+@dataclass(frozen=True)
 class ModsOptions(Options):
     """Options of ``mods``."""
 

@@ -18,6 +18,7 @@ from andes_spark.model.options import (
     NAME,
     ApplyOptions,
     CreateOptions,
+    GetOptions,
     HistoryOptions,
     ModsOptions,
     ReadOptions,
@@ -40,6 +41,7 @@ from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.create import create_or_open
+from andes_spark.table.verbs.get import get_rows
 from andes_spark.table.verbs.merge import run_merge
 from andes_spark.table.verbs.read import pin, scan
 
@@ -434,6 +436,30 @@ class ModTable:
             MissingPackageError: pandas is not installed.
         """
         return pandas_frame(self.to_arrow(columns=columns, filter=filter, version=version, limit=limit))
+
+    def get(self, keys: Any, *, columns: str | Sequence[str] | None = None, version: int | None = None) -> pa.Table:
+        """Read the rows of some keys, as :meth:`read` shows them: the base and pending mods by the law.
+
+        Reads the pages of the base's files that hold the keys, not the table. Runs no Spark job.
+
+        Args:
+            keys: a value, or a tuple or dict for a key of several columns; a list of these; an Arrow table, a
+                DataFrame or another object with the key columns and no others.
+            columns: names of columns; all by default.
+            version: version to read; the newest by default.
+
+        Returns:
+            The rows that exist, each once, in the order in which their keys are first mentioned; no rows if there are
+            none.
+
+        Raises:
+            OptionError: keys of the wrong number of values, NULL keys, or unknown columns.
+            SchemaMismatchError: keys of another type than the table's, or of other columns.
+            NoSuchVersionError, VersionExpiredError: as ``read``.
+        """
+        options = GetOptions.checked(columns=columns, version=version)
+        with about(self.url):
+            return get_rows(self._open_table, keys, options)
 
     def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
         """Return the raw log of a range of versions: every mod as committed, in memory. Runs no Spark job.

@@ -126,7 +126,7 @@ class OpenTable:
             self._shape = (definition, shape_of(definition, self.table))
         return self._shape[1]
 
-    def _key_cache(self) -> KeyCache:
+    def key_cache(self) -> KeyCache:
         """Cache of keys for the current schema and epoch."""
         line = (self.definition.schema_id, self.log.manifest(self.log.head).epoch)
         if self._keys[0] != line:
@@ -156,7 +156,7 @@ class OpenTable:
             self.table_id,
             self.shape(),
             self.definition.deletion_vectors,
-            self._key_cache(),
+            self.key_cache(),
         )
 
     def check_log(self) -> None:

@@ -95,17 +95,26 @@ def scan(open_table: OpenTable, options: ReadOptions) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, _batches(open_table, snapshot.inputs, selection, schema))
 
 
-def _selection(shape: TableShape, options: ReadOptions) -> Selection:
-    columns = options.columns
+def resolved(shape: TableShape, columns: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the columns that a read asks for; all for None.
+
+    Raises:
+        OptionError: no names, or unknown ones.
+    """
     if columns is not None and not columns:
         raise OptionError("columns is an empty list: name at least one column", option="columns")
     names = shape.schema.names if columns is None else resolve_all(columns, shape.schema.names)
     unknown = sorted(set(names) - set(shape.schema.names))
     if unknown:
         raise OptionError(f"{shape.table}: no columns {unknown}", table=shape.table, column=unknown[0])
+    return tuple(names)
+
+
+def _selection(shape: TableShape, options: ReadOptions) -> Selection:
+    names = resolved(shape, options.columns)
     condition = condition_of("filter", options.filter)
     roots = _columns_of(condition, shape)
-    selection = Selection(tuple(names), tuple(dict.fromkeys([*names, *roots])), condition, options.limit)
+    selection = Selection(names, tuple(dict.fromkeys([*names, *roots])), condition, options.limit)
     _filtered(shape.arrow.empty_table(), condition)  # refuses what cannot be evaluated before a file is read
     return selection
 

@@ -1,0 +1,159 @@
+"""Rows by key: from the pages of the base that hold them, and from the pending mods of these keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.evaluate import evaluate, files_with, find_targets, outlive
+from andes_spark.base.evaluation import Evaluation, EvaluationInput, base_rows
+from andes_spark.base.files import NumberedFile, TableShape
+from andes_spark.base.keys import KeyCache
+from andes_spark.base.locator import concat_located, locate_files, row_lookup, without_sequences
+from andes_spark.base.match import KeyLookup
+from andes_spark.base.paged import PageSource
+from andes_spark.inputs.keys import key_table
+from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
+from andes_spark.law.order import sorted_order
+from andes_spark.log.pending import Pending, PendingFile
+from andes_spark.model.options import GetOptions
+from andes_spark.model.values import to_json, unscaled
+from andes_spark.storage.interface import Storage
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.read import pin, resolved
+
+_MOST_KEYS = 1_000
+"""Number of keys up to which each is compared with the range of a file of mods; beyond it, only first and last are."""
+
+
+def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
+    """Read the rows of some keys; see ``ModTable.get``."""
+    shape = open_table.shape()
+    asked = key_table(keys, shape.schema.select(shape.columns.key))
+    snapshot = pin(open_table, options.version)
+    inputs = snapshot.inputs
+    names = resolved(inputs.shape, options.columns)
+    sought = _Sought.of(asked, inputs.shape)
+    # The cache is for the newest schema.
+    cache = open_table.key_cache() if inputs.shape == open_table.shape() else None
+    if not sought.keys.height:
+        return inputs.shape.arrow.empty_table().select(names)
+    return _Get(open_table.storage, inputs, sought, names, open_table.settings.threads, cache).rows()
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """Keys to look up.
+
+    Attributes:
+        keys: key columns, each key once, sorted, and WINNER, their number.
+        order: position of each key's first mention among those of all keys.
+    """
+
+    keys: pl.DataFrame
+    order: np.ndarray[Any, np.dtype[np.int64]]
+
+    @classmethod
+    def of(cls, asked: pa.Table, shape: TableShape) -> _Sought:
+        frame = pl.from_arrow(asked)
+        assert isinstance(frame, pl.DataFrame)
+        once = frame.unique(keep="first", maintain_order=True)
+        order = sorted_order(once, shape.columns.key)
+        order = np.arange(once.height) if order is None else order
+        return cls(once[order].with_columns(pl.Series(WINNER, np.arange(once.height), pl.Int64)), order)
+
+
+@dataclass(frozen=True)
+class _Get:
+    """One look-up of rows."""
+
+    storage: Storage
+    inputs: EvaluationInput
+    sought: _Sought
+    names: Sequence[str]
+    threads: int
+    cache: KeyCache | None
+
+    def rows(self) -> pa.Table:
+        """Rows in the order in which their keys were mentioned first."""
+        shape, keys = self.inputs.shape, self.sought.keys
+        source = PageSource(self.storage, shape, self.cache, single_rows=True)
+        located = self._located(source)
+        done = self._evaluated(located)
+        kept = self._kept(located, done)
+        parts = [base_rows(self.storage, shape, self.inputs.files, kept, self.names, source)]
+        numbers = [kept[WINNER].to_numpy()]
+        if done is not None:
+            written = pl.from_arrow(done.rows.select(shape.columns.key))
+            assert isinstance(written, pl.DataFrame)
+            parts.append(done.rows.select(self.names))
+            numbers.append(
+                written.join(keys, on=shape.columns.key, how="left", maintain_order="left")[WINNER].to_numpy()
+            )
+        order = np.argsort(self.sought.order[np.concatenate(numbers)], kind="stable")
+        schema = pa.schema([shape.arrow.field(name) for name in self.names])
+        return pa.concat_tables([part.cast(schema) for part in parts]).take(pa.array(order))
+
+    def _located(self, source: PageSource) -> pl.DataFrame:
+        """Places of the keys in the base, with the sequences where pending mods are compared with them."""
+        inputs, pending = self.inputs, self.inputs.pending
+        keys = without_sequences(self.sought.keys, inputs.shape)
+        lookup = row_lookup(keys, inputs.shape, sequences=bool(pending.rows or pending.truncates))
+        files = [] if inputs.erased else files_with(inputs, keys)
+        frames = locate_files(source, files, lookup, threads=self.threads)
+        return concat_located(frames, inputs.shape, keys)
+
+    def _evaluated(self, located: pl.DataFrame) -> Evaluation | None:
+        """The pending mods of the keys, evaluated on the located rows; None where there are none."""
+        inputs, keys = self.inputs, self.sought.keys.select(self.inputs.shape.columns.key)
+        inputs = replace(inputs, pending=pending_of_keys(inputs.pending, keys, inputs.shape))
+        if not inputs.pending.rows:
+            return None
+        targets = find_targets(self.storage, inputs, keys=keys)
+        if not targets.mods.height:
+            return None
+
+        def known(files: Sequence[NumberedFile], lookup: KeyLookup) -> list[pl.DataFrame]:
+            numbers = lookup.keys.join(self.sought.keys, on=inputs.shape.columns.key, suffix="_sought")
+            rows = numbers.select(WINNER, f"{WINNER}_sought").join(
+                located, left_on=f"{WINNER}_sought", right_on=WINNER, how="inner"
+            )
+            return [rows.select(located.columns)]
+
+        columns = list(dict.fromkeys([*inputs.shape.columns.key, *self.names]))
+        return evaluate(self.storage, inputs, locate=known, columns=columns, cache=self.cache, targets=targets)
+
+    def _kept(self, located: pl.DataFrame, done: Evaluation | None) -> pl.DataFrame:
+        """Located rows that pending mods neither replace nor remove."""
+        inputs = self.inputs
+        if inputs.pending.truncates and inputs.shape.columns.sequence:
+            located = located.filter(outlive(inputs.shape, inputs.new_watermark))
+        return located if done is None else located.join(done.replaced, on=[BASE_FILE, BASE_ROW], how="anti")
+
+
+def pending_of_keys(pending: Pending, keys: pl.DataFrame, shape: TableShape) -> Pending:
+    """Pending mods without the files whose range holds none of the keys."""
+    name = shape.columns.key[0]
+    kind = shape.arrow.field(name).type
+    first = keys[name].to_arrow()
+    every = len(first) <= _MOST_KEYS
+    values = [_comparable(first[at], kind) for at in (range(len(first)) if every else (0, len(first) - 1))]
+
+    def may_hold(file: PendingFile) -> bool:
+        # Files of a version with another schema have keys of the same types: those never change.
+        if file.entry.keys is None:
+            return True
+        low, high = unscaled(file.entry.keys.low[0], kind), unscaled(file.entry.keys.high[0], kind)
+        return any(low <= value <= high for value in values) if every else low <= values[1] and high >= values[0]
+
+    return replace(pending, files=tuple(file for file in pending.files if may_hold(file)))
+
+
+def _comparable(value: pa.Scalar, kind: pa.DataType) -> Any:
+    """A key value in the units of the ranges of files."""
+    return unscaled(to_json(value.cast(kind)), kind)

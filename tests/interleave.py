@@ -16,10 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from andes_spark.base import paged
 from andes_spark.base.merge import plan
 from andes_spark.errors import BatchConflictError, OptionError
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
+from andes_spark.storage import parquet
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
@@ -207,6 +209,17 @@ class World:
         found = self.rows_of(self.tables[number].to_arrow(version=version))
         assert found == self.expected(version), f"version {version}: {difference(found, self.expected(version))}"
 
+    def get(self, number: int) -> None:
+        """Compare rows by key of some version, by keys that exist or not, some of them twice."""
+        rnd = random.Random(self.seed + self.steps)
+        version = rnd.randrange(len(self.versions))
+        keys = rnd.choices(self.key.values, k=rnd.randint(0, 6))
+        found = self.rows_of(self.tables[number].get(list(keys), version=version))
+        expected = self.expected(version)
+        wanted = {key: expected[key] for key in keys if key in expected}
+        assert found == wanted, f"get at version {version}: {difference(found, wanted)}"
+        assert list(found) == list(wanted), "in the order of the keys"
+
     def step(self) -> None:
         """One operation by one handle, perhaps with another one's in its middle; then all is compared."""
         rnd = self.random
@@ -286,6 +299,7 @@ class World:
         """Newest rows and those of a random version, by one handle."""
         self.read(number)
         self.read_version(number)
+        self.get(number)
 
     def finish(self) -> None:
         """Merge what is left, and check all that must hold in the end."""
@@ -335,15 +349,18 @@ def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
         AssertionError: it differs from the oracle, or an operation failed.
     """
     world = None
-    bucket_bytes = plan.BUCKET_BYTES
-    plan.BUCKET_BYTES = 4096
-    try:
-        world = World(seed, **given)
-        for _ in range(steps):
-            world.step()
-        world.finish()
-    except Exception as error:
-        raise AssertionError(f"seed {seed}, {world}: {type(error).__name__}: {error}") from error
-    finally:
-        plan.BUCKET_BYTES = bucket_bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "BUCKET_BYTES", 4096)
+        if seed % 2:
+            # Look-ups by pages, of two rows, whatever the size of a file.
+            patch.setattr(parquet, "PAGE_ROWS", 2)
+            patch.setattr(paged, "WHOLE_BYTES", 0)
+            patch.setattr(paged, "SHARE", 0)
+        try:
+            world = World(seed, **given)
+            for _ in range(steps):
+                world.step()
+            world.finish()
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, {world}: {type(error).__name__}: {error}") from error
     return world

@@ -31,7 +31,7 @@ FEW_PAGES = 64
 REQUEST_PAGES = 30
 """Number of pages whose transfer takes as long as a request of a remote store, where many requests run side by side."""
 _KEY_BYTES = 8
-_DAMAGE = (NotFoundError, pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError, KeyError)
+_DAMAGE = (NotFoundError, pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError)
 
 
 @dataclass
@@ -106,7 +106,10 @@ class PageSource:
 
     def pays(self, file: NumberedFile, rows: Rows) -> bool:
         """Whether a file is read by pages for these rows: it is in memory, or few of its pages hold them."""
-        needed, all_pages = self._pages(file, rows)
+        paged = self.file(file)
+        if paged is None:
+            return False
+        needed, all_pages = count_pages(paged, self.shape.columns.key[0], rows)
         return needed * SHARE < all_pages or (self.single_rows and needed <= FEW_PAGES)
 
     def pays_for_keys(self, file: NumberedFile, rows: Rows) -> bool:
@@ -114,18 +117,14 @@ class PageSource:
 
         Its keys are then kept, if there is room, so that later look-ups read none.
         """
-        needed, all_pages = self._pages(file, rows)
-        if not self.pays(file, rows):
+        paged = self.file(file)
+        if paged is None or not self.pays(file, rows):
             return False
         if self.single_rows or self.cache is None or not self.cache.has_room(_KEY_BYTES * (file.file.num_records or 0)):
             return True
         weight = 1 if isinstance(self.storage.scheduler, InlineScheduler) else REQUEST_PAGES
+        needed, all_pages = count_pages(paged, self.shape.columns.key[0], rows)
         return self.cache.note_pages(file.path, needed * weight) <= all_pages
-
-    def _pages(self, file: NumberedFile, rows: Rows) -> tuple[int, int]:
-        """Number of key pages that hold rows, and of all; without limit for a file that is not read by pages."""
-        paged = self.file(file)
-        return (2**40, 2**40) if paged is None else count_pages(paged, self.shape.columns.key[0], rows)
 
     def read(self, wanted: Sequence[Wanted], columns: Sequence[str]) -> list[pa.Table]:
         """Columns of rows of open files, in the table's types.

@@ -13,7 +13,7 @@ from andes_spark.cli.options import flags, pairs
 from andes_spark.cli.output import Form, Output
 from andes_spark.model.display import Listing
 from andes_spark.model.manifest import COUNTED, Counts
-from andes_spark.model.options import ModsOptions, ReadOptions, VersionOptions
+from andes_spark.model.options import GetOptions, ModsOptions, ReadOptions, VersionOptions
 from andes_spark.model.results import MergeCounts
 
 if TYPE_CHECKING:
@@ -177,6 +177,33 @@ def read(
     else:
         rows = opened(path, storage_options).to_batches(**vars(options))
     show_rows(output, rows, limit)
+
+
+@table.command()
+@table_command
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@flags(GetOptions)
+def get(
+    path: str,
+    output: Output,
+    storage_options: dict[str, str] | None,
+    keys: tuple[str, ...],
+    columns: tuple[str, ...] | None,
+    version: int | None,
+) -> None:
+    """Show the rows of some keys: the base and all pending mods together, in the order of the keys.
+
+    KEY is a value: 42, 2024-02-29, text. A key of several columns is a JSON array in their order, '["eu", 7]', or an
+    object, '{"region": "eu", "id": 7}'; values have the forms of --output json.
+    """
+    from andes_spark.inputs.keys import keys_of_texts
+
+    chosen = opened(path, storage_options)
+    sought = keys_of_texts(keys, chosen.schema.select(chosen.primary_key))
+    rows = chosen.get(sought, columns=columns, version=version)
+    show_rows(output, rows.to_reader(), rows.num_rows)
+    if not rows.num_rows:
+        output.note("no row has such a key")
 
 
 def counts_of(counts: Counts | MergeCounts) -> dict[str, int]:

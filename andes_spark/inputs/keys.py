@@ -52,18 +52,24 @@ def keys_of_texts(texts: Iterable[str], schema: Schema) -> pa.Table:
     Raises:
         OptionError: a text is no key; ``value``.
     """
-    kinds = schema.to_arrow()
-    rows = []
-    for text in texts:
-        values = _by_name(_of_json(text, schema), schema)
-        unknown = sorted(set(values) - set(kinds.names))
-        if unknown or len(values) < len(kinds):
-            raise OptionError(f"keys: {text!r} is no value of {_shown(schema)}", option="keys", value=text)
-        try:
-            rows.append({name: parsed(value, kinds.field(name).type) for name, value in values.items()})
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise OptionError(f"keys: {text!r} is no value of {_shown(schema)}: {error}", option="keys", value=text) from error
+    rows = [_of_text(text, schema) for text in texts]
     return _checked(table_of_dicts(rows, schema, option="keys"), schema)
+
+
+def _of_text(text: str, schema: Schema) -> dict[str, Any]:
+    kinds = schema.to_arrow()
+    value = _of_json(text, schema)
+    values = value if isinstance(value, list) else [value]
+    by_name = value if isinstance(value, dict) else dict(zip(schema.names, values, strict=False))
+    if set(by_name) != set(kinds.names) or (not isinstance(value, dict) and len(values) != len(kinds)):
+        form = "a value" if len(kinds) == 1 else "a JSON array or object with a value for each"
+        raise OptionError(f"keys: {text!r} is no key; for {_shown(schema)} it is {form}", option="keys", value=text)
+    try:
+        return {name: parsed(item, kinds.field(name).type) for name, item in by_name.items()}
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise OptionError(
+            f"keys: {text!r} is no key of {_shown(schema)}: {error}", option="keys", value=text
+        ) from error
 
 
 def _of_json(text: str, schema: Schema) -> Any:
@@ -72,10 +78,8 @@ def _of_json(text: str, schema: Schema) -> Any:
         value = json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError):
         return text
-    if isinstance(value, list):
-        return tuple(value)
     is_text = len(schema) == 1 and pa.types.is_string(schema.to_arrow().field(0).type)
-    return text if is_text and not isinstance(value, str | dict) else value
+    return text if is_text and not isinstance(value, str | dict | list) else value
 
 
 def _is_one(keys: Any) -> bool:

@@ -87,6 +87,12 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "GROUP_ROWS", 40)
 
 
+def by_pages_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paged, "SHARE", 0)
+    monkeypatch.setattr(paged, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(paged, "_KEY_BYTES", 10**9)
+
+
 def write(storage: MemoryStorage, shape: TableShape, rows: pa.Table, chance: random.Random) -> list[NumberedFile]:
     """Rows in files with some of them deleted."""
     writer = RowWriter(shape, {}, max(500, rows.nbytes // 6))
@@ -118,7 +124,7 @@ def by_scan(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(4))
 def test_pages_and_scan_find_the_same(kind: str, order: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paged, "SHARE", 0)
+    by_pages_always(monkeypatch)
     chance = random.Random(f"{kind} {seed}")
     storage, kinds = MemoryStorage(), KINDS[kind]
     shape = shape_of(kinds)
@@ -151,7 +157,7 @@ def test_pages_and_scan_find_the_same(kind: str, order: str, seed: int, monkeypa
 
 
 def test_keys_of_the_interleaving_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paged, "SHARE", 0)
+    by_pages_always(monkeypatch)
     for kind in KEYS.values():
         kinds = [(type_, lambda chance: None) for _, type_ in kind.columns]
         shape, storage, chance = shape_of(kinds), MemoryStorage(), random.Random(0)
@@ -201,6 +207,22 @@ def test_few_pages_are_read_and_many_are_scanned() -> None:
     before = storage.counts.snapshot().get
     located(locate_files(PageSource(storage, shape, cache), files, lookup_of(shape, [4])))
     assert storage.counts.snapshot().get == before
+
+
+@pytest.mark.usefixtures("many_pages")
+def test_a_file_whose_pages_are_read_again_and_again_is_read_whole_once() -> None:
+    storage, shape, files, _ = big_file()
+    cache, small = KeyCache(10**6), KeyCache(2_000)
+    reads = [0, 0]
+    for number in range(60):
+        for place, kept in enumerate((cache, small)):
+            before = storage.counts.snapshot().get
+            [frame] = locate_files(PageSource(storage, shape, kept), files, lookup_of(shape, [2 * number]))
+            assert frame[BASE_ROW].to_list() == [number]
+            reads[place] += storage.counts.snapshot().get - before
+    # One page of 45 each time; then all keys, which are kept where there is room.
+    assert 45 < reads[0] < 50
+    assert reads[1] >= 60
 
 
 @pytest.mark.usefixtures("many_pages")

@@ -195,10 +195,10 @@ def test_verify_finds_a_broken_file(orders):
     assert json.loads(found.stdout)["ok"] is False
 
 
-@pytest.mark.parametrize("name", ["apply", *COMMANDS[2:]])
+@pytest.mark.parametrize("name", ["apply", "get", *COMMANDS[2:]])
 def test_a_folder_without_a_table(folder, name):
     Path("m.csv").write_text("id\n1\n")
-    files = ["m.csv"] if name == "apply" else []
+    files = {"apply": ["m.csv"], "get": ["1"]}.get(name, [])
     error = json.loads(run(name, "nowhere", *files, "--output", "json", code=1).stderr)
     assert error["error"] == "NoSuchTableError"
     assert "nowhere" in error["message"]
@@ -218,7 +218,7 @@ def test_exit_codes():
     assert main(["--version"]) == 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, "get"])
 def test_every_option_has_help(name):
     assert "--storage-option" in run(name, "--help").stdout
     command = table.commands[name]

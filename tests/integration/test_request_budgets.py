@@ -6,7 +6,7 @@ The proxy adds a delay, so that requests that begin together are seen together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -127,3 +127,42 @@ def test_a_handle_that_was_idle_goes_on_from_the_hint(bench: Bench) -> None:
     assert idle.version == busy.version
     assert cost.rounds <= 4, cost.paths
     assert cost.requests <= 20, cost.paths
+
+
+@pytest.fixture
+def hundred(s3_server: S3Server, proxy: FaultProxy) -> Bench:
+    """A table of a hundred files, ten of which may hold each key, with deletion vectors."""
+    url = f"s3://{s3_server.make_bucket()}/t"
+    data = pa.table({"id": range(0, 20 * ROWS, 2), "lsn": [0] * 10 * ROWS, "text": ["x"] * 10 * ROWS})
+    ModTable.create(
+        url, "id bigint, lsn bigint, text string", primary_key=["id"], sequence_by=["lsn"], data=data,
+        storage_options=s3_server.options, settings=replace(SETTINGS, target_file_bytes=data.nbytes // 2 // 90),
+    )  # fmt: skip
+    made = Bench(url, s3_server.options, Meter(proxy))
+    table = made.open()
+    for number in range(10):
+        mods = pa.table({"id": [4 * number, 20 * ROWS - 2], "lsn": [number + 1] * 2, "text": ["y"] * 2})
+        table.apply(mods, batch_id=("s", number))
+    assert table.status().files >= 100
+    made.options = proxy.options
+    return made
+
+
+def test_cold_open_and_get_of_one_key(hundred: Bench) -> None:
+    def get() -> None:
+        # In the first file, and within the range of the ten files of the merges.
+        assert hundred.open().get(1002)["text"].to_pylist() == ["x"]
+
+    cost = hundred.cost(get)
+    # Open, two rounds of Delta entries, the files of the base whole, which are small.
+    assert cost.rounds <= 5, cost.paths
+    assert cost.requests <= 32, cost.paths
+
+
+def test_warm_get_of_one_key(hundred: Bench) -> None:
+    table = hundred.open()
+    table.get(1002)
+    cost = hundred.cost(lambda: table.get(1002))
+    # The next manifest and the next Delta entry; files of the base and vectors.
+    assert cost.rounds <= 2, cost.paths
+    assert cost.requests <= 16, cost.paths

@@ -19,6 +19,7 @@
     │  └ FileDamagedError
     ├ CommitError
     │  ├ CommitConflictError          retryable: another writer was first, too often
+    │  ├ AppendError                  batches of an appender, each with its error
     │  └ CommitUnknownError           retryable: nobody can say yet whether the commit happened
     ├ MergeBlockedError               a version whose mods cannot be written to the base
     ├ ClockError                      a clock, or the time of a version, that is far from the store's
@@ -323,6 +324,16 @@ class CommitConflictError(CommitError):
     """Other writers were first, more often than we tried."""
 
     retryable = True
+
+
+class AppendError(CommitError):
+    """Batches of an appender failed.
+
+    Attributes:
+        failures: id of each failed batch, None without one, and its error, which may be retryable.
+    """
+
+    failures: tuple[tuple[Any, BaseException | None], ...] = ()
 
 
 class CommitUnknownError(CommitError):

@@ -18,13 +18,17 @@ import pytest
 
 from andes_spark.base import paged
 from andes_spark.base.merge import plan
+from andes_spark.batch.write import PartWriter
 from andes_spark.errors import BatchConflictError, OptionError
+from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage import parquet
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
+from andes_spark.table.verbs.append import PreparedBatch, append_batches
+from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
 from andes_spark.testing import oracle
 from andes_spark.testing.kinds import KEYS, SEQUENCES
 from andes_spark.testing.oracle import Mod
@@ -52,6 +56,7 @@ class World:
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
     sent: dict[int, Batch] = field(default_factory=dict)
+    groups: dict[int, list[Batch]] = field(default_factory=dict)
     aside: dict[int, int] = field(default_factory=dict)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
@@ -142,6 +147,51 @@ class World:
             assert result.merge is not None
             self._count(result.merge)
 
+    def append(self, number: int) -> None:
+        """Append several batches as one version by a handle, some of them again."""
+        rnd = self.random
+        open_table = self.tables[number]._open_table
+        group: list[tuple[Batch, int | None]] = [(self.author.batch(), None) for _ in range(rnd.randint(1, 4))]
+        known = [(batch, version) for version, batch in self._known() if batch.id is not None]
+        group += rnd.sample(known, min(len(known), rnd.choice((0, 0, 1, 2))))
+        rnd.shuffle(group)
+        prepared = [self._prepared(number, batch) for batch, _ in group]
+        outcomes = append_batches(open_table, prepared, merge=rnd.choice((None, False, True)))
+        fresh = []
+        for (batch, version), outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            assert outcome.replayed == (version is not None)
+            assert version in (None, outcome.version)
+            assert (outcome.received, outcome.quarantined) == (batch.rows.num_rows, batch.bad)
+            if version is None:
+                fresh.append((batch, outcome))
+        (version,) = {outcome.version for _, outcome in fresh}
+        self._learn_group(version, [batch for batch, _ in fresh])
+        merge = next((outcome.merge for _, outcome in fresh), None)
+        if merge is not None:
+            self._count(merge)
+
+    def _prepared(self, number: int, batch: Batch) -> PreparedBatch:
+        open_table = self.tables[number]._open_table
+        options = ApplyOptions.checked(batch_id=batch.id, **batch.options)
+        shape = open_table.shape()
+        batch_plan = plan_batch(open_table.table, shape, options)
+        source = arrow_rows(batch.rows, shape, options, byte_budget=512 * MIB, storage=open_table.storage)
+        writer = PartWriter(open_table.storage, batch_plan, 0, 200, 1, options.max_quarantined)
+        return PreparedBatch(options.batch_id, batch_plan, source.prepared(next(iter(source.tables)), writer))
+
+    def _known(self) -> list[tuple[int, Batch]]:
+        return [*self.sent.items(), *((version, batch) for version, group in self.groups.items() for batch in group)]
+
+    def _learn_group(self, version: int, group: list[Batch]) -> None:
+        while len(self.versions) <= version:
+            self.versions.append(UNKNOWN)
+        assert self.versions[version] is UNKNOWN, "a version was given twice"
+        mods = [replace(mod, batch=place) for place, batch in enumerate(group) for mod in batch.mods]
+        self.versions[version] = mods
+        self.groups[version] = group
+
     def _replay(self, number: int, version: int) -> None:
         batch = self.sent[version]
         if self.random.random() < 0.2 and batch.mods:
@@ -168,7 +218,7 @@ class World:
 
     def set_aside(self, number: int) -> None:
         """Set a version aside by a handle, unless it is merged."""
-        candidates = [version for version, batch in self.sent.items() if batch.mods]
+        candidates = sorted({version for version, batch in self._known() if batch.mods})
         if not candidates:
             return
         version = self.random.choice(candidates)
@@ -229,7 +279,8 @@ class World:
             self.tables[number] = ModTable.open(self.taps[number], settings=self._settings())  # type: ignore[arg-type]
         if rnd.random() < self.nested:
             self._tap(number)
-        action = rnd.choice((self.apply, self.apply, self.apply, self.merge, self.merge, self.read, self.read_version))
+        applies = (self.apply, self.apply, self.append)
+        action = rnd.choice((*applies, self.merge, self.merge, self.read, self.read_version))
         if rnd.random() < self.asides:
             action = self.set_aside
         if rnd.random() < self.reads:

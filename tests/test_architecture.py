@@ -279,6 +279,8 @@ MAY_MAKE_THREADS = {
     # The renewal of the lease of a merge.
     "andes_spark/log/lease.py",
     "andes_spark/run/executor.py",
+    # The thread that commits the batches of an appender.
+    "andes_spark/table/appender.py",
     "andes_spark/base/rows.py",
     "andes_spark/batch/parts.py",
     "andes_spark/storage/s3_output.py",

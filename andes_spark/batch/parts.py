@@ -103,6 +103,36 @@ def write_part(
         in_memory: receives the written tables, by path.
     """
     mods = prepared.mods
+    entries = write_files(
+        storage, mods, plan, head=head, target_bytes=target_bytes, threads=threads, in_memory=in_memory
+    )
+    refused: tuple[Entry, ...] = ()
+    if prepared.quarantined.num_rows:
+        refused = (write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.version.id),)
+    return replace(
+        Part.of_prepared(prepared),
+        mods=tuple(entries),
+        refused=refused,
+        truncate=truncate_event(mods, plan) if prepared.counts.truncates else None,
+        narrow_bytes=mods.select(list(plan.columns.narrow)).nbytes,
+    )
+
+
+def write_files(
+    storage: Storage,
+    mods: pa.Table,
+    plan: BatchPlan,
+    *,
+    head: int,
+    target_bytes: int,
+    threads: int,
+    in_memory: dict[str, pa.Table] | None = None,
+    batches: int = 1,
+) -> list[Entry]:
+    """Write sorted mods of one or several batches as files; arguments as for :func:`write_part`.
+
+    The mods of several batches have ``_andes_batch``.
+    """
     count = max(1, math.ceil(mods.nbytes / target_bytes)) if mods.num_rows else 0
     edges = np.linspace(0, mods.num_rows, count + 1).astype(np.int64)
     pieces = [mods.slice(int(low), int(high - low)) for low, high in itertools.pairwise(edges)]
@@ -115,6 +145,7 @@ def write_part(
             version=plan.version,
             primary_key=plan.columns.key,
             sequence_by=plan.columns.sequence,
+            batches=batches,
         )
         if in_memory is not None:
             in_memory[entry.path] = piece.drop_columns(tie_columns(piece.column_names))
@@ -122,19 +153,8 @@ def write_part(
 
     if len(pieces) > 1:
         with ThreadPoolExecutor(threads) as pool:
-            entries = list(pool.map(write, pieces))
-    else:
-        entries = [write(piece) for piece in pieces]
-    refused: tuple[Entry, ...] = ()
-    if prepared.quarantined.num_rows:
-        refused = (write_quarantine(storage, prepared.quarantined, head=head, schema_id=plan.version.id),)
-    return replace(
-        Part.of_prepared(prepared),
-        mods=tuple(entries),
-        refused=refused,
-        truncate=_truncate(mods, plan) if prepared.counts.truncates else None,
-        narrow_bytes=mods.select(list(plan.columns.narrow)).nbytes,
-    )
+            return list(pool.map(write, pieces))
+    return [write(piece) for piece in pieces]
 
 
 def concat_parts(parts: Iterable[Part]) -> Part:
@@ -198,11 +218,13 @@ def delete_unreferenced(storage: Storage, parts: Iterable[Part]) -> None:
     storage.delete(entry.path for part in parts for entry in part.files)
 
 
-def _truncate(mods: pa.Table, plan: BatchPlan) -> Truncate:
+def truncate_event(mods: pa.Table, plan: BatchPlan, *, batch: int = 0) -> Truncate:
+    """Return the event of the truncates among mods."""
     rows = mods.filter(pc.equal(mods[OP], pa.scalar(int(Op.TRUNCATE), pa.int8())))
     names = list(plan.columns.sequence)
     distinct = rows.select(names).group_by(names).aggregate([]) if names else rows.slice(0, 0)
-    return Truncate(sequences=[_quoted(distinct, names, row) for row in range(distinct.num_rows)])
+    sequences = [_quoted(distinct, names, row) for row in range(distinct.num_rows)]
+    return Truncate(sequences=sequences, batch=batch)
 
 
 def _quoted(rows: pa.Table, names: list[str], row: int) -> list[Any]:

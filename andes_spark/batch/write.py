@@ -109,7 +109,7 @@ class ArrowRows:
                 # A batch of many parts may be larger than the memory.
                 in_memory.clear()
             with steps.step("prepare mods"):
-                prepared = self._prepared(rows, writer, offset)
+                prepared = self.prepared(rows, writer, offset)
             # A part with too many bad mods is refused before it is written.
             check_quarantine(Part.of_prepared(prepared), writer.plan, allowed=writer.allowed)
             offset += rows.num_rows
@@ -119,7 +119,8 @@ class ArrowRows:
             del rows, prepared
             yield part
 
-    def _prepared(self, rows: pa.Table, writer: PartWriter, offset: int) -> Prepared:
+    def prepared(self, rows: pa.Table, writer: PartWriter, offset: int = 0) -> Prepared:
+        """Turn one of the tables into mods; ``offset`` is the number of its first row within the batch."""
         plan = writer.plan
         refuse_reserved(rows.column_names, plan.table)
         refuse_repeated(rows.column_names)

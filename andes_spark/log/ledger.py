@@ -42,14 +42,20 @@ class Ledger:
         self._old: dict[tuple[str, str], dict[str, int]] = {}
         self._asked: dict[str, Asked[pa.Table]] = {}
 
-    def ask(self, batch: BatchId) -> None:
-        """Begin to read the ledger files that :meth:`find` needs for a batch."""
-        if self._find_recent(batch) is None:
-            self._asked = {
-                file.path: self._asked.get(file.path) or self._log.storage.scheduler.ask(self._read_file, file)
-                for file in self._files_of(batch)
-                if (file.path, batch.source) not in self._old
-            }
+    def ask(self, *batches: BatchId) -> None:
+        """Begin to read the ledger files that :meth:`find` needs for batches."""
+        self._asked = {
+            file.path: self._asked.get(file.path) or self._log.storage.scheduler.ask(self._read_file, file)
+            for batch in batches
+            if self._find_recent(batch) is None
+            for file in self._files_of(batch)
+            if (file.path, batch.source) not in self._old
+        }
+
+    def find_recent(self, batch: BatchId) -> Manifest | None:
+        """Manifest that applied a batch, if it is one of those after the last roll-up; sends no request."""
+        version = self._find_recent(batch)
+        return None if version is None else self._log.manifest(version)
 
     def find(self, batch: BatchId) -> Manifest | None:
         """Manifest of the version that applied a batch, up to the head in memory; None if the batch is new."""

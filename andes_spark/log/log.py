@@ -109,6 +109,13 @@ class Log:
         log.refresh()
         return log
 
+    def copy(self) -> Log:
+        """Return a log with the same manifests in memory, for another thread."""
+        log = Log(self.storage, self.settings, clock=self.clock)
+        log.head, log.applied = self.head, self.applied
+        log._known, log._definitions = dict(self._known), dict(self._definitions)
+        return log
+
     @property
     def last_roll_up(self) -> int:
         """Version of the newest manifest that carries a roll-up, or 0."""

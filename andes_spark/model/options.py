@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field
 from difflib import get_close_matches
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 from andes_spark.errors import OptionError
@@ -104,6 +104,12 @@ def choice(*texts: str) -> Kind:
 FLAG = Kind("True or False", lambda value: isinstance(value, bool), form="flag")
 COUNT = Kind("a count, 0 or more", lambda value: _is_whole(value) and value >= 0, int, "count")
 INTEGER = Kind("a whole number", _is_whole, int, "count")
+SECONDS = Kind(
+    "a number of seconds, 0 or more",
+    lambda value: isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < float("inf"),
+    float,
+    "count",
+)
 TEXT = Kind("text", is_text)
 NAME = Kind("a name", lambda value: is_text(value) and value != "")
 NAMES = Kind("a name or a list of names", _are_names, _names, "names")
@@ -334,6 +340,16 @@ class ApplyOptions(Options):
     )
     merge: bool | None = option(FLAG.or_none(), None, help="Merge now or not, whatever the table's policy says.")
     job: str | None = option(TEXT.or_none(), None, help="Name of the job, kept in the manifest.")
+
+
+@dataclass(frozen=True)
+class AppenderOptions(Options):
+    """Options of ``appender``."""
+
+    max_delay: float = option(SECONDS, 1.0, help="Seconds after which an accepted batch is committed at the latest.")
+    max_bytes: int = option(COUNT, 64 * 1024 * 1024, help="Bytes in memory of the batches of one version.")
+    merge: bool | None = option(FLAG.or_none(), None, help="Merge after each version or not; by default the policy.")
+    job: str | None = option(TEXT.or_none(), None, help="Name of the job, kept in the manifests.")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from andes_spark.model.mod import OnNull
 from andes_spark.model.options import (
     INTEGER,
     NAME,
+    AppenderOptions,
     ApplyOptions,
     CreateOptions,
     GetOptions,
@@ -28,10 +29,11 @@ from andes_spark.model.options import (
 from andes_spark.model.results import ApplyResult, HistoryEntry, MergeEntry, MergeResult
 from andes_spark.run.steps import Progress
 from andes_spark.schema.schema import Schema
-from andes_spark.settings import Settings
+from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.about import about
+from andes_spark.table.appender import Appender
 from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
@@ -295,6 +297,27 @@ class ModTable:
                 job=job,
             )
             return observe(self._open_table, "apply", lambda: apply_batch(self._open_table, mods, options))
+
+    def appender(
+        self, *, max_delay: float = 1.0, max_bytes: int = 64 * MIB, merge: bool | None = None, job: str | None = None
+    ) -> Appender:
+        """Return an appender: it commits many small batches, of any threads, as few versions.
+
+        Used as a context manager, whose end commits the rest and raises what failed. The appender works on a handle of
+        its own, so that this one can be used meanwhile. Batches of one version take effect in the order of arrival, as
+        if each had its own version. Runs no Spark job, except for Spark DataFrames and merges as ``apply``.
+
+        Args:
+            max_delay: seconds after which an accepted batch is committed at the latest.
+            max_bytes: bytes in memory of the batches of one version; a larger batch is a version of its own.
+            merge: merge after each version or not; by default the table's merge policy.
+            job: name of the job, stored in the manifests.
+
+        Raises:
+            OptionError: invalid options.
+        """
+        options = AppenderOptions.checked(max_delay=max_delay, max_bytes=max_bytes, merge=merge, job=job)
+        return Appender(self._open_table.copy(), options)
 
     def merge(self) -> MergeResult:
         """Fold pending mods into the base in one Delta commit; the rows of ``read`` do not change.

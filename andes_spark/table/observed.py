@@ -26,6 +26,8 @@ def observe(open_table: OpenTable, verb: str, function: Callable[[], T]) -> T:
 
 
 def _fill(report: Report, result: Any) -> None:
+    if isinstance(result, list):
+        _fill_group(report, [outcome for outcome in result if isinstance(outcome, ApplyResult)])
     if isinstance(result, ApplyResult):
         report.version = result.version
         report.rows = {} if result.replayed else {kind: getattr(result.counts, kind) for kind in COUNTED}
@@ -36,3 +38,11 @@ def _fill(report: Report, result: Any) -> None:
         report.merged_mods = {count.name: getattr(result.counts, count.name) for count in fields(result.counts)}
     if isinstance(result, pa.Table):
         report.rows = {"read": result.num_rows}
+
+
+def _fill_group(report: Report, results: list[ApplyResult]) -> None:
+    """Fill in the rows of batches that were committed together, and the rest of their common commit and merge."""
+    new = [result for result in results if not result.replayed]
+    if results:
+        _fill(report, (new or results)[0])
+    report.rows = {kind: sum(getattr(result.counts, kind) for result in new) for kind in COUNTED} if new else {}

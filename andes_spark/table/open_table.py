@@ -83,6 +83,12 @@ class OpenTable:
         self._executor: SparkExecutor | None = None
         self._verb, self._version = "open", log.head
 
+    def copy(self) -> OpenTable:
+        """Return another open table with the same log in memory, for another thread; sends no request."""
+        copy = OpenTable(self.storage, self.settings, self.log.copy(), spark=self._spark)
+        copy._checked_log, copy._keys = self._checked_log, self._keys
+        return copy
+
     @property
     def table(self) -> str:
         """The table's URL, for messages."""
@@ -170,12 +176,11 @@ class OpenTable:
         """
         self.take_before_commit(self.ask_before_commit(None))
 
-    def ask_before_commit(self, batch: BatchId | None) -> BeforeCommit:
-        """Start the requests that are needed before a version is committed, without waiting."""
+    def ask_before_commit(self, *batches: BatchId | None) -> BeforeCommit:
+        """Start the requests that are needed before batches are committed, without waiting; None has no id."""
         newest_merged = None if self._checked_log else self.log.ask_newest_merged()
         newer = self.log.ask_newer()
-        if batch is not None:
-            self.ledger.ask(batch)
+        self.ledger.ask(*(batch for batch in batches if batch is not None))
         return BeforeCommit(newer, newest_merged)
 
     def ask_before_merge(self) -> MergeLease:

@@ -23,6 +23,7 @@ class Mod:
         sequence: sequence of the mod; None in a table without ``sequence_by``.
         values: values by column, without key and sequence.
         partial: whether columns are absent.
+        batch: number of its batch within the version.
     """
 
     op: Literal["upsert", "delete", "truncate"]
@@ -30,6 +31,7 @@ class Mod:
     sequence: tuple[Any, ...] | None = None
     values: Row = field(default_factory=dict)
     partial: bool = False
+    batch: int = 0
 
 
 @dataclass
@@ -61,9 +63,9 @@ def snapshot(
     for number, mods in enumerate(versions):
         if number in gone:
             continue
-        places = [(mod.sequence if mod.sequence is not None else (number,), mod) for mod in mods]
-        # By version, then sequence; truncates first among equal sequences, and first of all without sequences.
-        for sequence, mod in sorted(places, key=lambda place: (place[0], place[1].op != "truncate")):
+        places = [(mod.sequence if mod.sequence is not None else (number, mod.batch), mod) for mod in mods]
+        # By version and batch, then sequence; truncates first at equal sequences, and first of all without sequences.
+        for sequence, mod in sorted(places, key=lambda place: (place[1].batch, place[0], place[1].op != "truncate")):
             _take(state, number, sequence, mod, columns, required)
     return state
 

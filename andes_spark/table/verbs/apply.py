@@ -7,13 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.parts import Part, delete_unreferenced
 from andes_spark.batch.plan import BatchPlan
-from andes_spark.batch.tie_break import TieBreak
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
 from andes_spark.errors import BatchConflictError, CommitConflictError
-from andes_spark.inputs.rows import Reading, arrow_tables, is_spark
+from andes_spark.inputs.rows import is_spark
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.commit import Draft, commit
 from andes_spark.model.manifest import Counts, Manifest
@@ -21,8 +19,7 @@ from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import BeforeCommit, OpenTable
-from andes_spark.table.sessions import input_options
-from andes_spark.table.verbs.batch_plan import plan_batch
+from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
 from andes_spark.table.verbs.merge import merge_after_apply
 from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
 
@@ -32,7 +29,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     steps = open_table.begin("apply", open_table.log.head + 1)
     begun = open_table.log.clock()
     with steps.step("read the log"):
-        plan, head = plan_batch(open_table, options), open_table.log.head
+        plan, head = plan_batch(open_table.table, open_table.shape(), options), open_table.log.head
         # These requests run while the batch is written; their answers are read before the commit.
         asked = open_table.ask_before_commit(options.batch_id)
         due = options.merge or (options.merge is None and open_table.definition.merge == "always")
@@ -77,18 +74,13 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
 def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
     """Convert the input of an apply to a source of rows."""
     byte_budget = open_table.settings.byte_budget
+    if isinstance(mods, ArrowRows):
+        return mods
     if is_spark(mods):
         from andes_spark.spark.frames import FrameRows
 
         return FrameRows(open_table.spark_executor(mods), mods, options, byte_budget)
-    shape = open_table.shape()
-    reading = Reading(
-        part_bytes=max(1, byte_budget // 4),
-        schema=shape.schema,
-        text=frozenset(shape.schema.names) if options.cast else frozenset(),
-        storage_options=input_options(open_table.storage),
-    )
-    return ArrowRows(arrow_tables(mods, reading), Conditions.of(options), TieBreak(options.tie_break_by))
+    return arrow_rows(mods, open_table.shape(), options, byte_budget=byte_budget, storage=open_table.storage)
 
 
 class _Attempt:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from andes_spark.base.files import TableShape
+from andes_spark.batch.conditions import Conditions
 from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.tie_break import TieBreak
+from andes_spark.batch.write import ArrowRows
 from andes_spark.errors import OptionError
+from andes_spark.inputs.rows import Reading, arrow_tables
 from andes_spark.model.options import ApplyOptions
 from andes_spark.schema.casts import cast_rules
 from andes_spark.schema.names import resolve, resolve_all
-from andes_spark.table.open_table import OpenTable
+from andes_spark.storage.interface import Storage
+from andes_spark.table.sessions import input_options
 
 
-def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
+def plan_batch(table: str, shape: TableShape, options: ApplyOptions) -> BatchPlan:
     """Check the options of an apply against the table.
 
     Raises:
         OptionError: options that contradict each other, or name a column that does not exist.
     """
-    shape = open_table.shape()
     names, narrow = shape.schema.names, shape.columns.narrow
-    _check(open_table, options)
+    _check(table, shape, options)
     listed, dropped = _listed(options, names, narrow)
     ignored = options.ignore_null_updates
     if isinstance(ignored, bool):
@@ -31,7 +36,7 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
         _check_names("ignore_null_updates", ignored, names, narrow)
     covers_all = options.strict_replay or not shape.columns.sequence
     return BatchPlan(
-        table=open_table.table,
+        table=table,
         version=shape.versions.current,
         columns=shape.columns,
         partition_by=shape.partition_by,
@@ -47,13 +52,23 @@ def plan_batch(open_table: OpenTable, options: ApplyOptions) -> BatchPlan:
     )
 
 
-def _check(open_table: OpenTable, options: ApplyOptions) -> None:
-    shape = open_table.shape()
+def arrow_rows(mods: Any, shape: TableShape, options: ApplyOptions, *, byte_budget: int, storage: Storage) -> ArrowRows:
+    """Convert the input of an apply, other than a Spark DataFrame, to a source of rows; nothing is read yet."""
+    reading = Reading(
+        part_bytes=max(1, byte_budget // 4),
+        schema=shape.schema,
+        text=frozenset(shape.schema.names) if options.cast else frozenset(),
+        storage_options=input_options(storage),
+    )
+    return ArrowRows(arrow_tables(mods, reading), Conditions.of(options), TieBreak(options.tie_break_by))
+
+
+def _check(table: str, shape: TableShape, options: ApplyOptions) -> None:
     if options.batch_id is None and not shape.columns.sequence and not options.at_least_once:
         raise OptionError(
-            f"{open_table.table}: a table without sequence_by cannot tell a batch that is sent twice: give batch_id, "
+            f"{table}: a table without sequence_by cannot tell a batch that is sent twice: give batch_id, "
             "or at_least_once=True to accept that",
-            table=open_table.table,
+            table=table,
             option="batch_id",
         )
     if options.column_list is not None and options.except_column_list is not None:

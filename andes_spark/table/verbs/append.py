@@ -1,0 +1,328 @@
+"""Commit of several batches as one version: each with its own id, balance and error."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from andes_spark.batch.group import WrittenGroup, write_group
+from andes_spark.batch.plan import BatchPlan
+from andes_spark.batch.prepare import Prepared
+from andes_spark.errors import AndesError, BatchConflictError, CommitConflictError
+from andes_spark.log.advisory import Advisory
+from andes_spark.log.clock import CheckedClock
+from andes_spark.log.commit import Draft, commit
+from andes_spark.log.lease import MergeLease
+from andes_spark.model.manifest import Batch, Manifest
+from andes_spark.model.mod import BatchId
+from andes_spark.model.results import ApplyResult, MergeResult
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.merge import merge_after_apply
+from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
+
+
+@dataclass(frozen=True)
+class PreparedBatch:
+    """A batch that is ready to be written.
+
+    Attributes:
+        batch_id: id of the batch, if it has one.
+        plan: plan of the batch.
+        prepared: mods and refused rows.
+    """
+
+    batch_id: BatchId | None
+    plan: BatchPlan
+    prepared: Prepared
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its rows."""
+        return int(self.prepared.mods.nbytes + self.prepared.quarantined.nbytes)
+
+    @property
+    def sent(self) -> SentBatch:
+        """Identity, content and balance of the batch."""
+        prepared = self.prepared
+        return SentBatch(self.batch_id, self.plan, prepared.counts, prepared.digest, lambda: [prepared.mods])
+
+
+Outcome = ApplyResult | BaseException
+"""Result of a batch, or its error."""
+
+
+def append_batches(
+    open_table: OpenTable, batches: Sequence[PreparedBatch], *, merge: bool | None = None, job: str | None = None
+) -> list[Outcome]:
+    """Commit batches as one version, followed by a merge if one is due; return their outcomes in the same order.
+
+    Batches that were applied before are recognised by their ids and are not part of the version. A batch whose id
+    occurs twice among the batches is applied once. An error of the commit is the outcome of all batches that it
+    would have contained.
+
+    Args:
+        open_table: the table.
+        batches: batches in the order of arrival.
+        merge: request of the caller; None for the table's merge policy.
+        job: name of the job.
+    """
+    group = _Group(open_table, batches, merge, job)
+    group.run()
+    merged = group.merged() if group.applied else None
+    group.advisory.report("the batches are applied")
+    outcomes = [group.outcomes[number] for number in range(len(batches))]
+    return [outcome if isinstance(outcome, BaseException) else group.result(outcome, merged) for outcome in outcomes]
+
+
+@dataclass(frozen=True)
+class _Applied:
+    manifest: Manifest
+    batch: PreparedBatch
+    replayed: bool
+
+
+class _RepeatedError(Exception):
+    """Another writer has committed a batch of the group."""
+
+
+class _UnknownOutcomeError(Exception):
+    """A commit failed with an error after which the version may exist."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass
+class _Group:
+    """Batches on their way to a version.
+
+    Attributes:
+        outcomes: where each batch was applied, or its error, by its position.
+    """
+
+    open_table: OpenTable
+    batches: Sequence[PreparedBatch]
+    requested_merge: bool | None
+    job: str | None
+    outcomes: dict[int, _Applied | BaseException] = field(default_factory=dict)
+    in_memory: dict[str, pa.Table] = field(default_factory=dict)
+    conflicts: int = 0
+    lease: MergeLease | None = None
+
+    def __post_init__(self) -> None:
+        self.steps = self.open_table.begin("append", self.open_table.log.head + 1)
+        self.advisory = Advisory(self.open_table.table)
+
+    @property
+    def applied(self) -> bool:
+        """Whether any batch is applied, now or before."""
+        return any(isinstance(outcome, _Applied) for outcome in self.outcomes.values())
+
+    def run(self) -> None:
+        """Commit the batches; a batch that repeats an id of another one is looked up after that one's commit."""
+        while len(self.outcomes) < len(self.batches):
+            self._refuse_old_schemas()
+            self._resolve(self._recent())
+            numbers = self._first_of_each_id()
+            if not numbers:
+                continue
+            try:
+                self._commit(numbers)
+            except Exception as error:  # noqa: BLE001 - it is the outcome of the batches of the version
+                for number in numbers:
+                    self.outcomes.setdefault(number, _copied(error))
+
+    def _left(self) -> list[int]:
+        return [number for number in range(len(self.batches)) if number not in self.outcomes]
+
+    def _first_of_each_id(self) -> list[int]:
+        """Return the batches to commit next: those without an id, and the first one of each id."""
+        firsts: dict[object, int] = {}
+        for number in self._left():
+            batch_id = self.batches[number].batch_id
+            firsts.setdefault(number if batch_id is None else (batch_id.source, batch_id.tagged), number)
+        return sorted(firsts.values())
+
+    def _refuse_old_schemas(self) -> None:
+        current = self.open_table.shape().versions.current_id
+        for number in self._left():
+            if self.batches[number].plan.version.id != current:
+                table = self.open_table.table
+                self.outcomes[number] = CommitConflictError(
+                    f"{table}: the table's definition changed after this batch was prepared; apply it again",
+                    table=table,
+                )
+
+    def _recent(self) -> Iterator[tuple[int, Manifest | None]]:
+        for number in self._left():
+            batch_id = self.batches[number].batch_id
+            if batch_id is not None:
+                yield number, self.open_table.ledger.find_recent(batch_id)
+
+    def _stored(self, numbers: Iterable[int]) -> Iterator[tuple[int, Manifest | None]]:
+        for number in numbers:
+            batch_id = self.batches[number].batch_id
+            if batch_id is not None:
+                yield number, self.open_table.ledger.find(batch_id)
+
+    def _resolve(self, found: Iterable[tuple[int, Manifest | None]]) -> None:
+        """Resolve batches that a version has already: as replays, or with the error of other content."""
+        schemas = self.open_table.shape().versions
+        for number, manifest in found:
+            batch = self.batches[number]
+            try:
+                if batch.sent.in_version(manifest, schemas) is not None:
+                    assert manifest is not None
+                    self.outcomes[number] = _Applied(manifest, batch, replayed=True)
+            except BatchConflictError as error:
+                self.outcomes[number] = error
+
+    def _commit(self, numbers: list[int]) -> None:
+        open_table, steps = self.open_table, self.steps
+        checked, begun = open_table.log.head, open_table.log.clock()
+        with steps.step("read the log"):
+            # These requests run while the mods are written; their answers are read before the commit.
+            asked = open_table.ask_before_commit(*(self.batches[number].batch_id for number in numbers))
+            if self.requested_merge or (self.requested_merge is None and open_table.definition.merge == "always"):
+                self.lease = self.lease or open_table.ask_before_merge()
+        written = self._write(numbers)
+        manifest = None
+        try:
+            with steps.step("read the log"):
+                open_table.take_before_commit(asked)
+            with steps.step("check the clock"):
+                clock = open_table.clock.check(begun=begun, written=next((e.path for e in written.files), None))
+            while manifest is None:
+                with steps.step("look up the batches"):
+                    checked = self._check_definitions(checked)
+                    self._resolve(self._stored(numbers))
+                left = [number for number in numbers if number not in self.outcomes]
+                if left != numbers:
+                    self._delete(written)
+                    if not left:
+                        return
+                    numbers, written = left, self._write(left)
+                with steps.step("wait for files"):
+                    for entry in written.files:
+                        open_table.storage.scheduler.wait(entry.path)
+                manifest = self._put(numbers, written, clock)
+        except _UnknownOutcomeError as unknown:
+            # The version may refer to the files.
+            raise unknown.error from None
+        except BaseException:
+            self._delete(written)
+            raise
+        for number in numbers:
+            self.outcomes[number] = _Applied(manifest, self.batches[number], replayed=False)
+
+    def _put(self, numbers: list[int], written: WrittenGroup, clock: CheckedClock) -> Manifest | None:
+        """Commit the version; return None if another writer has committed a batch of it.
+
+        Raises:
+            CommitConflictError: nothing is committed.
+            _UnknownOutcomeError: another error, after which the version may be committed.
+        """
+        open_table = self.open_table
+        try:
+            with self.steps.step("commit"):
+                return commit(
+                    open_table.log,
+                    self._draft(numbers, written),
+                    clock=clock,
+                    admit=lambda manifest: self._admit(manifest, numbers),
+                    roll_up=open_table.roll_up,
+                    advisory=self.advisory,
+                    head_checked=True,
+                )
+        except _RepeatedError:
+            return None
+        except CommitConflictError:
+            raise
+        except BaseException as error:
+            raise _UnknownOutcomeError(error) from error
+
+    def _check_definitions(self, checked: int) -> int:
+        """Check the definition in versions after ``checked``; return the newest version."""
+        log = self.open_table.log
+        for manifest in log.manifests(checked + 1, log.head) if log.head > checked else ():
+            check_definition(manifest, self.open_table.table)
+        return log.head
+
+    def _write(self, numbers: list[int]) -> WrittenGroup:
+        settings, group = self.open_table.settings, [self.batches[number] for number in numbers]
+        with self.steps.step("write mods"):
+            return write_group(
+                self.open_table.storage,
+                [batch.prepared for batch in group],
+                group[0].plan,
+                head=self.open_table.log.head,
+                target_bytes=settings.target_file_bytes,
+                threads=settings.threads,
+                in_memory=self.in_memory,
+            )
+
+    def _delete(self, written: WrittenGroup) -> None:
+        for entry in written.files:
+            self.in_memory.pop(entry.path, None)
+        self.open_table.storage.delete(entry.path for entry in written.files)
+
+    def _draft(self, numbers: list[int], written: WrittenGroup) -> Draft:
+        batches: list[Batch] = []
+        for place, number in enumerate(numbers):
+            batches += self.batches[number].sent.stored(place)
+        return Draft(
+            operation="apply",
+            table_id=self.open_table.table_id,
+            counts=written.counts,
+            events=written.events,
+            batches=tuple(batches),
+            job=self.job,
+            commit_id=str(uuid.uuid4()),
+        )
+
+    def _admit(self, manifest: Manifest, numbers: list[int]) -> Manifest | None:
+        self.conflicts += 1
+        check_definition(manifest, self.open_table.table)
+        ids = {(batch.source, batch.id) for batch in manifest.batches}
+        for number in numbers:
+            batch_id = self.batches[number].batch_id
+            if batch_id is not None and (batch_id.source, batch_id.tagged) in ids:
+                raise _RepeatedError
+        return None
+
+    def merged(self) -> MergeResult | None:
+        """Merge after the commit, as after an apply."""
+        return merge_after_apply(
+            self.open_table,
+            requested=self.requested_merge,
+            in_memory=self.in_memory,
+            advisory=self.advisory,
+            lease=self.lease,
+        )
+
+    def result(self, applied: _Applied, merged: MergeResult | None) -> ApplyResult:
+        """Return the result of a batch."""
+        batch, manifest = applied.batch, applied.manifest
+        stored = batch.sent.in_version(manifest, self.open_table.shape().versions) if applied.replayed else None
+        return ApplyResult(
+            manifest.version,
+            batch.prepared.counts if stored is None else stored.counts,
+            replayed=applied.replayed,
+            merge=None if applied.replayed and merged is not None and merged.status == "nothing" else merged,
+            steps=self.steps.done,
+            advisory=self.advisory.failures,
+            conflicts=0 if applied.replayed else self.conflicts,
+        )
+
+
+def _copied(error: Exception) -> Exception:
+    """Return an error of the commit for one of its batches, which may be raised in another thread."""
+    if not isinstance(error, AndesError):
+        return error
+    copy = type(error)(error.message, **error.fields)
+    copy.__cause__ = error
+    return copy

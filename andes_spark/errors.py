@@ -30,10 +30,9 @@
        ├ AccessDeniedError
        └ StorageFullError
 
-Every error says what failed in ``message`` and carries the facts for programs in the fields that its class declares
-(``error.table``, ``error.version`` ...): each is an attribute, None if this error does not have it, and ``fields``
-holds those that it has. A name that no class declares is a TypeError where the error is raised and an AttributeError
-where it is read. Errors survive pickling, so that a task can raise them.
+Each class declares fields for programs (``error.table``, ``error.version`` ...): attributes, None if it lacks them;
+``fields`` contains those that it has. An undeclared name is a TypeError where the error is raised and an AttributeError
+where it is read. Errors can be pickled, so that a task can raise them.
 """
 
 from __future__ import annotations
@@ -327,21 +326,13 @@ class CommitConflictError(CommitError):
 
 
 class AppendError(CommitError):
-    """Batches of an appender failed.
-
-    Attributes:
-        failures: id of each failed batch, None without one, and its error, which may be retryable.
-    """
+    """Batches of an appender failed: ``failures`` has their ids, None without one, and their errors."""
 
     failures: tuple[tuple[Any, BaseException | None], ...] = ()
 
 
 class CommitUnknownError(CommitError):
-    """The outcome of a commit stayed unknown for ``Settings.commit_seconds``.
-
-    The same operation can be repeated in either case: a committed batch is recognised by its batch id or its sequences,
-    a merge and a create by the stored entry.
-    """
+    """The outcome of a commit stayed unknown for ``Settings.commit_seconds``; the operation can be repeated."""
 
     retryable = True
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field
 from difflib import get_close_matches
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal, Self
 
 from andes_spark.errors import OptionError
@@ -62,6 +62,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
 def _are_names(value: Any) -> bool:
     if is_text(value):
         return True
@@ -106,7 +110,7 @@ COUNT = Kind("a count, 0 or more", lambda value: _is_whole(value) and value >= 0
 INTEGER = Kind("a whole number", _is_whole, int, "count")
 SECONDS = Kind(
     "a number of seconds, 0 or more",
-    lambda value: isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < float("inf"),
+    _is_seconds,
     float,
     "count",
 )

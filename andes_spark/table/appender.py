@@ -197,7 +197,7 @@ class Appender:
     def _accept(self, waiting: _Waiting) -> None:
         queue = self._queue
         with queue.changed:
-            queue.changed.wait_for(lambda: queue.closed or queue.bytes < self._options.max_bytes)
+            queue.changed.wait_for(lambda: queue.closed or not queue.batches or queue.bytes < self._options.max_bytes)
             if queue.closed:
                 table = self._open_table.table
                 raise OptionError(f"{table}: the appender is closed; the batch was not accepted", table=table)

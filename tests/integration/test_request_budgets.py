@@ -83,6 +83,22 @@ def test_warm_append(bench: Bench) -> None:
     assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 2, "PUT": 2}, 2, 1), cost.paths
 
 
+def test_many_batches_of_an_appender(bench: Bench) -> None:
+    table = bench.open()
+    mods = [pa.table({"id": [number], "lsn": [1_000 + number]}) for number in range(100)]
+    with table.appender(max_delay=600, merge=False) as appender:
+        for number, batch in enumerate(mods[:3]):
+            appender.apply(batch, batch_id=("first", number))
+            appender.flush()
+        with bench.meter.verb():
+            for number, batch in enumerate(mods):
+                appender.apply(batch, batch_id=("many", number))
+            appender.flush()
+    # As an append of one batch, see above.
+    cost = bench.meter.cost
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 2, "PUT": 2}, 2, 1), cost.paths
+
+
 def test_warm_apply_with_its_merge(bench: Bench) -> None:
     table = bench.open()
     bench.apply(table)

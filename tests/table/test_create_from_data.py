@@ -74,7 +74,7 @@ def test_rows_are_cast_as_apply_casts_them(form: str, tmp_path: Path) -> None:
     elif form == "csv":
         data = tmp_path / "rows.csv"
         data.write_text("id,name,at,price\n2,pen,2026-07-01 12:00:00,1.50\n1,,,\n")
-    options = {"primary_key": "id", "cast": True, "time_zone": "Europe/Lisbon"}
+    options: dict[str, Any] = {"primary_key": "id", "cast": True, "time_zone": "Europe/Lisbon"}
     loaded = ModTable.create(MemoryStorage(), DDL, data=data, **options)
     applied = ModTable.create(MemoryStorage(), DDL, primary_key="id")
     applied.apply(TEXTS, cast=True, time_zone="Europe/Lisbon", batch_id=("s", 1))

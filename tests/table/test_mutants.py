@@ -17,7 +17,7 @@ from andes_spark.base.merge import bucket, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
-from andes_spark.log import commit
+from andes_spark.log import commit, pending
 from andes_spark.log.log import Log
 from andes_spark.log.probing import HINT
 from andes_spark.model.documents import encode
@@ -188,6 +188,17 @@ def set_aside_for_ever(patch: Patch) -> None:
     patch.setattr(Log, "pending", pending)
 
 
+def batches_of_a_version_in_any_order(patch: Patch) -> None:
+    """Mods of one version are not ordered by their batches."""
+    patch.setattr(pending, "_arrivals", lambda version, batches: pl.lit(columns.arrival(version), pl.Int64))
+
+
+def truncates_before_their_whole_version(patch: Patch) -> None:
+    """A truncate precedes the batches before its own, too."""
+    arrival = property(lambda event: columns.arrival(event.version))
+    patch.setattr(winners.TruncateEvent, "arrival", arrival)
+
+
 MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     late_at_equal_base_row: {"sequences": ORDERED},
     holds_at_equal_tombstone: {"sequences": ORDERED},
@@ -204,6 +215,8 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     set_aside_that_a_merge_forgets: {"nested": 1.0, "asides": 0.5},
     set_aside_for_ever: {"asides": 0.5},
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
+    batches_of_a_version_in_any_order: {},
+    truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True},
 }
 SEEDS = 300
 

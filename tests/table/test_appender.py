@@ -351,7 +351,7 @@ def test_errors_that_were_read_are_not_raised_again_and_do_not_hide_the_blocks_o
         with pytest.raises(StorageError):
             future.result()
     with pytest.raises(AttributeError) as caught, table.appender(max_delay=LONG) as appender:
-        appender.apply(rows((1, "a", 1)), batch_id=("s", 1)).fields  # type: ignore[attr-defined]
+        appender.apply(rows((1, "a", 1)), batch_id=("s", 1)).no_such_method()  # type: ignore[attr-defined]
     assert "1 of 1 batches failed" in caught.value.__notes__[0]
     storage.answer = None
     with table.appender(max_delay=LONG) as appender:

@@ -5,11 +5,13 @@ The ``txn`` action of our commits names the version of the log that a Delta vers
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from andes_spark.base.foreign import ForeignChange, find_foreign
+from andes_spark.base.recent import RecentEntries
 from andes_spark.delta.checkpoints import HINT_PATH
 from andes_spark.delta.features import obstacles, refusal
 from andes_spark.delta.hinted import HintedState
@@ -50,11 +52,24 @@ class BaseSnapshot:
 
 
 @dataclass(frozen=True)
-class _ColdAnswers:
-    """Answers under way that lead to the newest state: the note of the last merge, and ``_last_checkpoint``."""
+class BaseHints:
+    """Requests for the objects that lead to the newest state; old answers cost requests, and change no result.
+
+    Attributes:
+        note: end of the last merge.
+        checkpoint: ``_last_checkpoint``.
+        begun: time of the requests by ``time.monotonic``.
+    """
 
     note: Asked[MergeNote]
     checkpoint: Asked[bytes | None]
+    begun: float
+
+
+def ask_hints(storage: Storage) -> BaseHints:
+    """Request what leads to the newest state of the base, without waiting."""
+    ask = storage.scheduler.ask
+    return BaseHints(ask(read_note, storage), ask(storage.find, HINT_PATH), time.monotonic())
 
 
 @dataclass(frozen=True)
@@ -66,15 +81,23 @@ class _NewerAnswers:
     unread: Asked[Commit | None] | None
 
 
-_Answers = _ColdAnswers | _NewerAnswers
+_Answers = BaseHints | _NewerAnswers
+
+_HINT_SECONDS = 2.0
+"""Age of hints beyond which a handle asks for them again."""
 
 
 class Base:
-    """The base of one table, with its state in memory. Not thread-safe."""
+    """The base of one table, with its state in memory. Not thread-safe.
 
-    def __init__(self, storage: Storage, table_id: str, log: Log) -> None:
+    Attributes:
+        recent: newest entries of the Delta log.
+    """
+
+    def __init__(self, storage: Storage, table_id: str, log: Log, hints: BaseHints | None = None) -> None:
         self._storage = storage
         self._log = log
+        self._hints = hints
         self._table_id = table_id
         self._state: DeltaState | None = None
         self._checked = -1
@@ -85,22 +108,32 @@ class Base:
         self._asked_record: tuple[str, Asked[MergeRecord]] | None = None
         self._asked: _Answers | None = None
         self._unread: Commit | None = None
+        self.recent = RecentEntries(storage, self.is_merge)
 
-    def ask(self, note: Asked[MergeNote] | None = None) -> None:
-        """Start the requests of the next :meth:`snapshot`, beside others.
-
-        Args:
-            note: of the last merge, where it was asked for before.
-        """
+    def ask(self) -> None:
+        """Start the requests of the next :meth:`snapshot`, beside others; older answers are not used."""
         ask, storage = self._storage.scheduler.ask, self._storage
-        if self._asked is not None:
-            return
         if self._state is None:
-            self._asked = _ColdAnswers(note or ask(read_note, storage), ask(storage.find, HINT_PATH))
+            self._asked = self._take_hints()
         else:
             version = self._state.version
             unread = None if self._unread is None else ask(read_commit, storage, version)
             self._asked = _NewerAnswers(version, ask(read_commit, storage, version + 1), unread)
+
+    def ask_with_note(self) -> Asked[MergeNote]:
+        """As :meth:`ask`; return the note of the last merge, which may be among these requests."""
+        self.ask()
+        return self._asked.note if isinstance(self._asked, BaseHints) else self._ask_note()
+
+    def _ask_note(self) -> Asked[MergeNote]:
+        return self._storage.scheduler.ask(read_note, self._storage)
+
+    def _take_hints(self) -> BaseHints:
+        """The hints that were asked for when the table was opened, if that was just now; else new ones."""
+        hints, self._hints = self._hints, None
+        if hints is not None and time.monotonic() - hints.begun < _HINT_SECONDS:
+            return hints
+        return ask_hints(self._storage)
 
     def snapshot(self) -> BaseSnapshot:
         """Newest state of the base with the rows of the log alone; one round of requests from a state in memory.
@@ -110,9 +143,10 @@ class Base:
             ForeignWriteError: our last merge was overwritten by another writer.
             LogDamagedError: the merge record is missing.
         """
-        self.ask()
+        if self._asked is None:
+            self.ask()
         asked, self._asked = self._asked, None
-        if isinstance(asked, _ColdAnswers) and self._state is None:
+        if isinstance(asked, BaseHints) and self._state is None:
             state, commit = self._load(asked)
         else:
             state, commit = self._refreshed(asked), partial(read_commit, self._storage)
@@ -157,6 +191,7 @@ class Base:
             return
         self._state = advanced(self._state, commit)
         self._checked, self._unread, self._asked = commit.version, commit, None
+        self.recent.remember(commit)
         if record is not None:
             self._newest_record = record
             self._applied[commit.version] = record.version
@@ -183,14 +218,17 @@ class Base:
         # The state in memory is invalid; the log still has all mods.
         self._state, self._checked, self._foreign, self._newest_record = None, -1, None, None
         self._applied = {0: 0}
+        self.recent.forget()
         raise overwritten(self._storage.url, written.version)
 
-    def _load(self, asked: _ColdAnswers) -> tuple[DeltaState, Callable[[int], Commit | None]]:
+    def _load(self, asked: BaseHints) -> tuple[DeltaState, Callable[[int], Commit | None]]:
         """The newest state where none was read before, and what reads entries of it."""
         note = asked.note.result()
         hinted = HintedState(self._storage, asked.checkpoint.result(), note.delta_version or 0)
         self._ask_record(note)
         state = hinted.state()
+        for entry in hinted.entries:
+            self.recent.remember(entry)
         self._check_last_merge(note, hinted.commit, state.version)
         return state, hinted.commit
 

@@ -30,10 +30,14 @@ class HintedState:
         storage: the table's folder.
         hint: bytes of ``_last_checkpoint``.
         known: a version known to exist; 0 if none is known.
+
+    Attributes:
+        entries: entries that were read with the state, oldest first.
     """
 
     def __init__(self, storage: Storage, hint: bytes | None, known: int) -> None:
         self._storage = storage
+        self.entries: list[Commit] = []
         start = checkpoints.hinted_version(hint)
         self._start = -1 if start is None else start
         self._commits: dict[int, Asked[Commit | None]] = {}
@@ -79,6 +83,7 @@ class HintedState:
             replay = Replay.from_checkpoint(self._checkpoint, self._contents.result())
         versions = [version for version in self._commits if version > self._start]
         commits = [self._commits[version].result() for version in versions]
+        self.entries = [commit for commit in commits if commit is not None]
         for index, commit in enumerate(commits):
             if commit is None:
                 # A gap, or an entry created during the requests.

@@ -52,6 +52,10 @@ Admit = Callable[[Manifest], Manifest | None]
 result of the commit (the same batch). An error refuses the commit."""
 
 
+Beside = Callable[[Manifest], object]
+"""Start of writes beside the put of a manifest, which name its commit id: void if another one stands at its version."""
+
+
 def commit(
     log: Log,
     draft: Draft,
@@ -61,6 +65,7 @@ def commit(
     roll_up: Callable[[int, int], RollUp] | None = None,
     advisory: Advisory | None = None,
     head_checked: bool = False,
+    beside: Beside | None = None,
 ) -> Manifest:
     """Commit a draft as the next version; return its manifest, or the one returned by ``admit``.
 
@@ -76,6 +81,7 @@ def commit(
             Needed by all operations but create, which commits version 0 or nothing.
         advisory: recorder of a failure to write the hint; by default it is only logged.
         head_checked: whether the head in memory was compared with the stored one after the draft was begun.
+        beside: called before each put of a manifest.
 
     Raises:
         CommitConflictError: the race was lost ``settings.commit_attempts`` times.
@@ -91,6 +97,8 @@ def commit(
         data = encode(manifest)
         # A manifest that readers would refuse must never be committed.
         decoded = decode_manifest(data, table=log.table, version=manifest.version)
+        if beside is not None:
+            beside(manifest)
         stored = _put(log, manifest, data)
         winner = log.take(manifest.version, stored, decoded=decoded if stored is data else None)
         if winner.commit_id == draft.commit_id:

@@ -64,12 +64,12 @@ class NewerVersions:
     Attributes:
         head: newest version seen at the time of the requests.
         stored_head: manifest of the head as stored now; None where it was not requested.
-        following: manifest after it.
+        following: manifest after it; None where it was not requested.
     """
 
     head: int
     stored_head: Asked[bytes | None] | None
-    following: Asked[bytes | None]
+    following: Asked[bytes | None] | None
 
 
 def _newest_merged(storage: Storage, head: int) -> int:
@@ -135,15 +135,17 @@ class Log:
             self._take_following(1, fetch(self.storage, [self.head + 1]))
         return self.head
 
-    def ask_newer(self, *, check_head: bool = True) -> NewerVersions:
+    def ask_newer(self, *, check_head: bool = True, look_ahead: bool = True) -> NewerVersions:
         """Request the version after the head and the stored head, without waiting for the answers.
 
         Args:
             check_head: whether a version will be built on the head; reads do without.
+            look_ahead: whether to request the version after the head; a commit notices it without that.
         """
         ask, find = self.storage.scheduler.ask, self.storage.find
         stored_head = ask(find, manifest_path(self.head)) if check_head else None
-        return NewerVersions(self.head, stored_head, ask(find, manifest_path(self.head + 1)))
+        following = ask(find, manifest_path(self.head + 1)) if look_ahead else None
+        return NewerVersions(self.head, stored_head, following)
 
     def take_newer(self, newer: NewerVersions) -> int:
         """Read the answers to :meth:`ask_newer`, look for later versions, and return the head.
@@ -155,7 +157,8 @@ class Log:
             return self.refresh()
         if newer.stored_head is not None:
             self._check_stored(newer.stored_head.result())
-        self._take_following(1, [newer.following.result()])
+        if newer.following is not None:
+            self._take_following(1, [newer.following.result()])
         return self.head
 
     def _take_following(self, count: int, answers: Sequence[bytes | None]) -> None:
@@ -229,15 +232,25 @@ class Log:
         """Request the newest version above the head with a merge record (-1: none), without waiting."""
         return self.storage.scheduler.ask(_newest_merged, self.storage, self.head)
 
-    def check_not_lost(self, newest_merged: int) -> None:
+    def check_not_lost(self, newest_merged: int, contained: Callable[[], int]) -> None:
         """Compare the head with the newest merge record.
 
+        A record is written beside the manifest of its version. One above the head is in use only if the base contains
+        its version; else the manifest is on its way, or its writer ended before it.
+
+        Args:
+            newest_merged: newest version with a merge record.
+            contained: function that reads the newest version that the base contains; called only in doubt.
+
         Raises:
-            LogDamagedError: the merge record is of a later version: the log has lost manifests.
+            LogDamagedError: the base contains a version above the head: the log has lost manifests.
         """
         # Other writers may have committed and merged after the head was read.
-        if newest_merged > self.head and newest_merged > self.refresh():
-            raise self._lost(newest_merged)
+        if newest_merged <= self.head or newest_merged <= self.refresh():
+            return
+        applied = contained() if newest_merged == self.head + 1 else newest_merged
+        if applied > self.head and applied > self.refresh():
+            raise self._lost(applied)
 
     def commit_id(self, version: int) -> str:
         """Commit id of a version that the base contains; from memory if the last roll-up has it.

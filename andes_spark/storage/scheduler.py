@@ -8,6 +8,7 @@ their results are needed, so that tests can step between any two requests.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from abc import ABC, abstractmethod
@@ -38,8 +39,8 @@ class Asked(Protocol[T_co]):
         """Wait for the result and return it, or raise the error of the request. May be repeated."""
 
 
-class _Lazy(Generic[T]):
-    """A request that runs when its result is first needed."""
+class Lazy(Generic[T]):
+    """A call that is made when its result is first needed, once."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function: Callable[[], T] | None = function
@@ -47,6 +48,7 @@ class _Lazy(Generic[T]):
         self._error: BaseException | None = None
 
     def result(self) -> T:
+        """See ``Asked.result``."""
         if self._function is not None:
             function, self._function = self._function, None
             try:
@@ -58,6 +60,11 @@ class _Lazy(Generic[T]):
             raise self._error
         return self._answer[0]
 
+    def settle(self) -> None:
+        """Make the call now; its error is raised by the result."""
+        with contextlib.suppress(Exception):
+            self.result()
+
 
 class Scheduler(ABC):
     """Scheduler of the requests of one ``Storage`` object. Thread-safe."""
@@ -68,6 +75,13 @@ class Scheduler(ABC):
 
         It must be safe beside them, and must not start others itself: all threads could then wait for requests
         without a thread.
+        """
+
+    @abstractmethod
+    def start(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
+        """Start a write beside the writes of the caller, under the rules of :meth:`ask`; a local store does it now.
+
+        An error is raised by the result alone.
         """
 
     @abstractmethod
@@ -137,7 +151,13 @@ class InlineScheduler(Scheduler):
 
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
         """See ``Scheduler.ask``: the request runs when its result is needed."""
-        return _Lazy(lambda: function(*args, **kwargs))
+        return Lazy(lambda: function(*args, **kwargs))
+
+    def start(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
+        """See ``Scheduler.start``."""
+        call = Lazy(lambda: function(*args, **kwargs))
+        call.settle()
+        return call
 
     def later(self, what: str, function: Callable[[], object]) -> None:
         """See ``Scheduler.later``: the work is done at once."""
@@ -184,6 +204,10 @@ class ThreadScheduler(Scheduler):
 
     def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
         """See ``Scheduler.ask``."""
+        return self._pool().submit(function, *args, **kwargs)
+
+    def start(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Asked[T]:
+        """See ``Scheduler.start``."""
         return self._pool().submit(function, *args, **kwargs)
 
     def later(self, what: str, function: Callable[[], object]) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import pyarrow as pa
 
 from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
-from andes_spark.log.log import Log
 from andes_spark.model.display import Listing, fields_html
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OnNull
@@ -180,8 +179,7 @@ class ModTable:
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark)
-        log = Log.open(storage, chosen)
-        return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
+        return cls(OpenTable.open(storage, chosen, spark=spark, progress=progress))
 
     @property
     def url(self) -> str:

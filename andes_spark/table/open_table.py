@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from andes_spark.base.files import TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.merge import BaseContext
-from andes_spark.base.snapshots import Base, BaseSnapshot
+from andes_spark.base.snapshots import Base, BaseHints, BaseSnapshot, ask_hints
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.clock import StoreClock
 from andes_spark.log.lease import MergeLease, read_note
@@ -26,7 +26,7 @@ from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
-from andes_spark.storage.scheduler import Asked
+from andes_spark.storage.scheduler import Asked, Lazy
 from andes_spark.table.sessions import active_session, is_session
 
 if TYPE_CHECKING:
@@ -46,6 +46,21 @@ class BeforeCommit:
     newest_merged: Asked[int] | None
 
 
+@dataclass(frozen=True)
+class BeforeMerge:
+    """Answers that a merge begins with.
+
+    Attributes:
+        lease: lease of this merge.
+        held: whether another merge is running.
+        base: newest state of the base.
+    """
+
+    lease: MergeLease
+    held: Asked[bool]
+    base: Asked[BaseSnapshot]
+
+
 class OpenTable:
     """Shared state of the operations on an open table. Not thread-safe.
 
@@ -56,6 +71,7 @@ class OpenTable:
         base: the base, with a cache.
         ledger: lookup of batch ids.
         progress: function called with the name of each step as it begins.
+        contended: whether another writer was first in the last apply or merge of this handle.
     """
 
     def __init__(
@@ -66,17 +82,19 @@ class OpenTable:
         *,
         spark: Any = None,
         progress: Progress | None = None,
+        hints: BaseHints | None = None,
     ) -> None:
         self.storage = storage
         storage.scheduler.defer()
         self.settings = settings
         self.log = log
         self.table_id = log.manifest(log.head).table_id
-        self.base = Base(storage, self.table_id, log)
+        self.base = Base(storage, self.table_id, log, hints)
         self.ledger = Ledger(log)
         self.progress = progress
         self._keys = ((-1, -1), KeyCache(0))
         self.clock = StoreClock(log)
+        self.contended = False
         self._checked_log = False
         self._shape: tuple[Definition, TableShape] | None = None
         self._spark = spark
@@ -88,6 +106,18 @@ class OpenTable:
         copy = OpenTable(self.storage, self.settings, self.log.copy(), spark=self._spark)
         copy._checked_log, copy._keys = self._checked_log, self._keys
         return copy
+
+    @classmethod
+    def open(cls, storage: Storage, settings: Settings, *, spark: Any, progress: Progress | None) -> OpenTable:
+        """Open an existing table.
+
+        What leads to the base is requested beside the log, and read by the first verb that needs the base.
+
+        Raises:
+            NoSuchTableError, LogDamagedError, UnsupportedTableError: see ``Log.open``.
+        """
+        hints = ask_hints(storage)
+        return cls(storage, settings, Log.open(storage, settings), spark=spark, progress=progress, hints=hints)
 
     @property
     def table(self) -> str:
@@ -168,7 +198,8 @@ class OpenTable:
     def check_log(self) -> None:
         """Read the versions of other writers; refuse to append to a log that has lost versions of the base.
 
-        Each merge writes its record before its Delta entry, so a listing of records suffices, and the base is not read.
+        Each merge writes its record before its Delta entry, so a listing of records suffices. The base is read only if
+        there is a record for the version after the head.
 
         Raises:
             LogDamagedError: the log ends below the version that the base contains: a new version would repeat a number,
@@ -176,20 +207,23 @@ class OpenTable:
         """
         self.take_before_commit(self.ask_before_commit(None))
 
-    def ask_before_commit(self, *batches: BatchId | None) -> BeforeCommit:
-        """Start the requests that are needed before batches are committed, without waiting; None has no id."""
+    def ask_before_commit(self, *batches: BatchId | None, look_ahead: bool = True) -> BeforeCommit:
+        """Start the requests that are needed before batches are committed, without waiting.
+
+        Args:
+            batches: ids of the batches; None for one without an id.
+            look_ahead: see ``Log.ask_newer``.
+        """
         newest_merged = None if self._checked_log else self.log.ask_newest_merged()
-        newer = self.log.ask_newer()
+        newer = self.log.ask_newer(look_ahead=look_ahead)
         self.ledger.ask(*(batch for batch in batches if batch is not None))
         return BeforeCommit(newer, newest_merged)
 
-    def ask_before_merge(self) -> MergeLease:
-        """Start the first requests of a merge, without waiting; return the lease of that merge."""
+    def ask_before_merge(self) -> BeforeMerge:
+        """Start the first requests of a merge, without waiting."""
         lease = MergeLease(self.storage, self.log.clock)
-        note = self.storage.scheduler.ask(read_note, self.storage)
-        lease.expect(note)
-        self.base.ask(note)
-        return lease
+        lease.expect(self.base.ask_with_note())
+        return BeforeMerge(lease, Lazy(lease.is_held_elsewhere), Lazy(self.base.snapshot))
 
     def take_before_commit(self, asked: BeforeCommit) -> int:
         """Read the answers to :meth:`ask_before_commit`; return the head.
@@ -199,7 +233,7 @@ class OpenTable:
         """
         head = self.log.take_newer(asked.newer)
         if asked.newest_merged is not None:
-            self.log.check_not_lost(asked.newest_merged.result())
+            self.log.check_not_lost(asked.newest_merged.result(), lambda: self.base.snapshot().applied)
             self._checked_log = True
         return head
 
@@ -240,6 +274,10 @@ class OpenTable:
     def begin(self, verb: str, version: int) -> Steps:
         """Begin an operation: return its collector of steps, and name Spark jobs by it."""
         self._verb, self._version = verb, version
+        return self.new_steps()
+
+    def new_steps(self) -> Steps:
+        """Create a collector of steps."""
         return Steps(self.storage, self.progress, self.spark_jobs)
 
     def spark_jobs(self) -> int:

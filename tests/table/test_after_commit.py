@@ -15,6 +15,7 @@ from andes_spark.log.lease import LEASE_PATH
 from andes_spark.log.probing import HINT
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable as Table
+from andes_spark.table.verbs import due
 from andes_spark.table.verbs import merge as merging
 from andes_spark.testing.tapped import TappedStorage
 
@@ -124,7 +125,7 @@ def test_a_merge_that_is_committed_stands(step: str, error: BaseException, monke
     storage, tapped, table = opened()
     table.apply(rows((1, 2), (3, 2)), batch_id=("s", 2))
     # A merge that others are told of.
-    monkeypatch.setattr(merging, "LONG_BYTES", -1)
+    monkeypatch.setattr(due, "LONG_BYTES", -1)
     arrange, name = STEPS[step]
     arrange(tapped, table, monkeypatch, error)
     with warnings.catch_warnings():

@@ -13,7 +13,7 @@ import pytest
 from andes_spark.base import evaluate, evaluation
 from andes_spark.base.evaluation import Snapshot
 from andes_spark.base.files import numbered_files
-from andes_spark.base.merge import bucket, merge
+from andes_spark.base.merge import bucket, finish, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
@@ -27,7 +27,7 @@ from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.table import open_table
-from andes_spark.table.verbs import read
+from andes_spark.table.verbs import ahead, read
 from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
 
@@ -72,22 +72,35 @@ def tombstones_of_another_version(patch: Patch) -> None:
 
 def record_after_the_commit(patch: Patch) -> None:
     """Tombstones and watermark are written once the base is committed, not before."""
-    true_record, true_delta_commit = merge._record, merge._commit
+    true_record, true_delta_commit = finish.put_record, finish._commit
 
     class Later(TappedStorage):
         def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
             return PutOutcome.CREATED
 
-    def record(context: merge.BaseContext, *args: Any) -> Any:
-        return true_record(replace(context, storage=Later(context.storage)), *args)  # type: ignore[arg-type]
+    def put_record(context: merge.BaseContext, record: Any) -> Any:
+        return true_record(replace(context, storage=Later(context.storage)), record)  # type: ignore[arg-type]
 
-    def delta_commit(context: merge.BaseContext, base: Any, upto: Any, changes: Any, record: Any, counts: Any) -> Any:
-        done = true_delta_commit(context, base, upto, changes, record, counts)
+    def delta_commit(context: merge.BaseContext, planned: Any, upto: Any, record: Any) -> Any:
+        done = true_delta_commit(context, planned, upto, record)
         context.storage.put_if_absent(merge_record_path(record.version, record.commit_id), encode(record))
         return done
 
-    patch.setattr(merge, "_record", record)
-    patch.setattr(merge, "_commit", delta_commit)
+    patch.setattr(finish, "put_record", put_record)
+    patch.setattr(finish, "_commit", delta_commit)
+
+
+def plan_that_outlives_its_version(patch: Patch) -> None:
+    """A merge that was planned for a version is finished for the later one that the batch became."""
+
+    def committed(self: ahead.MergeAhead, manifest: Manifest) -> None:
+        if self._planned is not None:
+            self._planned, self._record = replace(self._planned, version=manifest.version), None
+            self._is_committed = True
+
+    patch.setattr(ahead.MergeAhead, "is_overtaken", lambda self: False)
+    patch.setattr(ahead.MergeAhead, "settle", lambda self, head: None)
+    patch.setattr(ahead.MergeAhead, "committed", committed)
 
 
 def merge_that_rebases(patch: Patch) -> None:
@@ -101,7 +114,7 @@ def merge_that_rebases(patch: Patch) -> None:
                 return found
             version += 1
 
-    patch.setattr(merge, "commit_entry", commit_entry)
+    patch.setattr(finish, "commit_entry", commit_entry)
 
 
 def unpinned_read(patch: Patch) -> None:
@@ -206,6 +219,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     tombstones_of_another_version: {"sequences": ORDERED},
     record_after_the_commit: {"sequences": ORDERED, "nested": 1.0},
     merge_that_rebases: {"nested": 1.0},
+    plan_that_outlives_its_version: {"nested": 1.0},
     unpinned_read: {"nested": 1.0, "reads": 0.6, "at": HINT},
     newest_base_for_old_versions: {},
     upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},

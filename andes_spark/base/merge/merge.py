@@ -1,17 +1,15 @@
 """Merging: pending versions of the log folded into the base, in one Delta commit.
 
-The order of writing is what makes it safe: data files and tombstones, then the merge record by
-put-if-absent, then the Delta entry by put-if-absent. Whoever loses the last one throws the plan away; nothing
-of it was visible.
+The order of writing makes it safe: data files and tombstones, which a plan writes and nothing refers to; then the merge
+record and the Delta entry, see ``base.merge.finish``.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from pyroaring import BitMap64
@@ -21,10 +19,9 @@ from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
 from andes_spark.base.merge.plan import run_buckets
-from andes_spark.base.merge.rewind import rewound
 from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.rows import RowWriter
-from andes_spark.base.snapshots import BaseSnapshot, read_record
+from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.tombstones import fold_files
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
@@ -32,17 +29,16 @@ from andes_spark.delta.features import deletion_vectors_enabled
 from andes_spark.delta.log import create_entry
 from andes_spark.delta.state import Commit, DataFile
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
-from andes_spark.errors import CommitUnknownError
+from andes_spark.errors import AndesError, CommitUnknownError
 from andes_spark.log.pending import ModsInMemory, Pending
-from andes_spark.model.documents import FORMAT, encode
-from andes_spark.model.merge_record import MergeRecord, merge_record_path
+from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import to_json
 from andes_spark.run.executor import Executor, LocalExecutor
 from andes_spark.run.steps import Steps
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
-from andes_spark.storage.put_once import put_once
+from andes_spark.storage.recording import RecordingStorage
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -87,64 +83,82 @@ class BaseContext:
 
 
 @dataclass(frozen=True)
-class Upto:
-    """Last version of a merge, and the state of the base that it follows.
+class Planned:
+    """A merge whose files are written; nothing refers to them yet.
 
     Attributes:
-        version: version of the log.
-        commit_id: commit id of that version.
-        newest: newest state of the base, which the Delta entry follows; mods may be evaluated on an older one.
+        base: state that it was planned on.
+        version: version of the log that it goes up to.
+        changes: removes and adds of the Delta entry.
+        truncates: sequences of truncates in effect after it.
+        tombstones: complete set of tombstone files after it.
+        quarantined: complete set of files of quarantined mods after it.
+        side_files: tombstone and quarantine files that it wrote.
+        counts: of mods, by what became of them.
     """
 
+    base: BaseSnapshot
     version: int
-    commit_id: str
-    newest: BaseSnapshot
-
-
-@dataclass(frozen=True)
-class Merged:
-    """A committed merge.
-
-    Attributes:
-        entry: entry of the Delta log.
-        record: merge record of its last version.
-        counts: number of mods by outcome.
-    """
-
-    entry: Commit
-    record: MergeRecord
+    changes: list[Action]
+    truncates: list[list[object]]
+    tombstones: list[SideFile]
+    quarantined: list[SideFile]
+    side_files: frozenset[str]
     counts: MergeCounts
 
     @property
-    def applied(self) -> int:
-        """Last merged version of the log."""
-        return self.record.version
+    def files(self) -> set[str]:
+        """Paths of all files that it wrote."""
+        return _new_files(self.changes, self.base) | self.side_files
 
 
-def merge_pending(
+def plan_merge(
     context: BaseContext,
     base: BaseSnapshot,
     pending: Pending,
-    upto: Upto,
+    version: int,
     *,
     steps: Steps,
     in_memory: ModsInMemory | None,
-) -> Merged | None:
-    """Merge pending mods into a base, and commit.
+) -> Planned:
+    """Evaluate a merge and write its files.
 
-    Returns:
-        None if another commit took the Delta version: nothing of this merge is visible, and its files are deleted.
+    Args:
+        context: context of the operations on the base.
+        base: state to merge into.
+        pending: mods of the versions up to ``version``.
+        version: of the log; it need not be committed yet.
+        steps: of the operation.
+        in_memory: mod files that are in memory.
 
     Raises:
-        CommitUnknownError: the outcome of the commit is unknown; no file was deleted.
-        AndesError: reading or writing failed; nothing is visible.
+        Exception: the merge failed; the files that this process wrote are deleted.
     """
-    inputs = evaluation_input(base, pending, context.shape)
-    results, changes = _write(context, base, inputs, upto.version, steps, in_memory)
-    with steps.step("write merge record"):
-        record = _record(context, base, inputs, results, upto)
-    with steps.step("commit to Delta"):
-        return _commit(context, base, upto, changes, record, _counts(results, pending))
+    storage = RecordingStorage(context.storage)
+    try:
+        return _planned(replace(context, storage=storage), base, pending, version, steps, in_memory)
+    except BaseException:
+        discard(context.storage, storage.paths)
+        raise
+
+
+def discard(storage: Storage, paths: Iterable[str]) -> None:
+    """Delete files that nothing refers to; if that fails they take up space, and no error is raised."""
+    unused = sorted(paths)
+    try:
+        storage.delete(unused)
+    except AndesError as error:
+        _LOGGER.info("%s: unused files of a merge remain: %s: %s", storage.url, unused, error)
+
+
+def drop_planned(storage: Storage, planned: Planned) -> None:
+    """Delete the files of a merge that is given up before its record was written."""
+    discard(storage, planned.files)
+
+
+def drop_changes(storage: Storage, planned: Planned) -> None:
+    """Delete the files of a merge that is given up after its record was written, which names the other files."""
+    discard(storage, planned.files - planned.side_files)
 
 
 def rehearse(context: BaseContext, base: BaseSnapshot, pending: Pending, version: int, *, steps: Steps) -> None:
@@ -153,10 +167,44 @@ def rehearse(context: BaseContext, base: BaseSnapshot, pending: Pending, version
     Raises:
         Exception: error that the merge would raise.
     """
-    results, changes = _write(context, base, evaluation_input(base, pending, context.shape), version, steps, None)
-    drop_files(context, changes, base)
-    side_files = [file for result in results for file in (result.tombstones, result.quarantined) if file is not None]
-    context.storage.delete(file.path for file in side_files)
+    drop_planned(context.storage, plan_merge(context, base, pending, version, steps=steps, in_memory=None))
+
+
+def _planned(
+    context: BaseContext,
+    base: BaseSnapshot,
+    pending: Pending,
+    version: int,
+    steps: Steps,
+    in_memory: ModsInMemory | None,
+) -> Planned:
+    inputs = evaluation_input(base, pending, context.shape)
+    results, changes = _write(context, base, inputs, version, steps, in_memory)
+    tombstones = [result.tombstones for result in results if result.tombstones is not None]
+    quarantined = [result.quarantined for result in results if result.quarantined is not None]
+    with steps.step("fold tombstones"):
+        all_tombstones = fold_files(
+            context.storage,
+            [*base.record.tombstones, *tombstones],
+            context.shape,
+            version=version,
+            watermark=inputs.new_watermark,
+        )
+        all_quarantined = fold_quarantined(
+            context.storage, [*base.record.quarantined, *quarantined], context.shape, version=version
+        )
+    known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
+    written = {file.path for file in (*tombstones, *quarantined, *all_tombstones, *all_quarantined)}
+    return Planned(
+        base=base,
+        version=version,
+        changes=changes,
+        truncates=_quoted(inputs.new_watermark, context.shape),
+        tombstones=all_tombstones,
+        quarantined=all_quarantined,
+        side_files=frozenset(written - known),
+        counts=_counts(results, pending),
+    )
 
 
 def _write(
@@ -258,61 +306,6 @@ def _rewrite(
     ]
 
 
-def _record(
-    context: BaseContext, base: BaseSnapshot, inputs: EvaluationInput, results: Iterable[BucketResult], upto: Upto
-) -> MergeRecord:
-    """Create the merge record of a version; return it, or the one of another merge if it exists."""
-    watermark = inputs.new_watermark
-    new_tombstones = [result.tombstones for result in results if result.tombstones is not None]
-    tombstones = fold_files(
-        context.storage,
-        [*base.record.tombstones, *new_tombstones],
-        context.shape,
-        version=upto.version,
-        watermark=watermark,
-    )
-    quarantined = [result.quarantined for result in results if result.quarantined is not None]
-    set_aside = fold_quarantined(
-        context.storage, [*base.record.quarantined, *quarantined], context.shape, version=upto.version
-    )
-    record = MergeRecord(
-        format=FORMAT,
-        table_id=context.table_id,
-        version=upto.version,
-        commit_id=upto.commit_id,
-        truncates=_quoted(watermark, context.shape),
-        tombstones=tombstones,
-        quarantined=set_aside,
-    )
-    stored = _put_record(context, record)
-    if stored is not record:
-        used = {file.path for file in (*stored.tombstones, *stored.quarantined)}
-        known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
-        written = {file.path for file in (*new_tombstones, *tombstones, *quarantined, *set_aside)}
-        context.storage.delete(sorted(written - used - known))
-    return stored
-
-
-def _put_record(context: BaseContext, record: MergeRecord) -> MergeRecord:
-    """Create a merge record unless it exists; return the stored one.
-
-    Raises:
-        CommitUnknownError: the outcome is unknown; no file was deleted.
-    """
-    path = merge_record_path(record.version, record.commit_id)
-    data = encode(record)
-    stored = put_once(context.storage, path, data, seconds=context.settings.commit_seconds)
-    if stored is None:
-        raise CommitUnknownError(
-            f"{context.shape.table}: the store does not say whether {path} was written; merge again later",
-            table=context.shape.table,
-            version=record.version,
-        )
-    if stored == data:
-        return record
-    return read_record(context.storage, context.table_id, record.version, record.commit_id)
-
-
 def _quoted(mark: tuple[object, ...] | None, shape: TableShape) -> list[list[object]]:
     if mark is None:
         return []
@@ -327,38 +320,6 @@ def _counts(results: Iterable[BucketResult], pending: Pending) -> MergeCounts:
     for result in results:
         total = total.plus(result.counts)
     return total
-
-
-def _commit(
-    context: BaseContext,
-    base: BaseSnapshot,
-    upto: Upto,
-    changes: list[Action],
-    record: MergeRecord,
-    counts: MergeCounts,
-) -> Merged | None:
-    commit_id = str(uuid.uuid4())
-    newest, version = upto.newest, upto.newest.version + 1
-    now = time.time_ns() // 1_000_000
-    files = changes
-    if newest.version != base.version:
-        files = rewound(newest.state.files, base.state.files, changes, timestamp_ms=now)
-    metrics = {name: getattr(counts, name) for name in MergeCounts.__dataclass_fields__}
-    info = actions.commit_info(
-        "MERGE",
-        timestamp_ms=now,
-        commit_id=commit_id,
-        parameters={"andes_from": base.applied, "andes_to": upto.version},
-        metrics=metrics,
-        read_version=newest.version,
-        previous=newest.state.commit_id,
-    )
-    entry = [info, actions.txn(context.table_id, upto.version), *files]
-    commit = commit_entry(context, version, entry, commit_id)
-    if commit is None:
-        drop_files(context, changes, base)
-        return None
-    return Merged(commit, record, counts)
 
 
 def commit_entry(context: BaseContext, version: int, entry: list[Action], commit_id: str) -> Commit | None:
@@ -382,8 +343,19 @@ def commit_entry(context: BaseContext, version: int, entry: list[Action], commit
 
 def drop_files(context: BaseContext, changes: Iterable[Action], base: BaseSnapshot) -> None:
     """Delete files that a lost commit would have added; those of the base stay."""
-    files = [DataFile.from_add(change["add"]) for change in changes if "add" in change]
-    live = base.state.files.values()
-    known = {file.location for file in live} | {file.vector.file_path for file in live if file.vector is not None}
-    added = {file.location for file in files} | {file.vector.file_path for file in files if file.vector is not None}
-    context.storage.delete(sorted(path for path in added - known if path is not None))
+    discard(context.storage, _new_files(changes, base))
+
+
+def _new_files(changes: Iterable[Action], base: BaseSnapshot) -> set[str]:
+    """Paths of the files that changes add, without those of the base."""
+    added = [DataFile.from_add(change["add"]) for change in changes if "add" in change]
+    return _paths(added) - _paths(base.state.files.values())
+
+
+def _paths(files: Iterable[DataFile]) -> set[str]:
+    paths: set[str] = set()
+    for file in files:
+        paths.add(file.location)
+        if file.vector is not None and file.vector.file_path is not None:
+            paths.add(file.vector.file_path)
+    return paths

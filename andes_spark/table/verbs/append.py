@@ -15,11 +15,12 @@ from andes_spark.errors import AndesError, BatchConflictError, CommitConflictErr
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock
 from andes_spark.log.commit import Draft, commit
-from andes_spark.log.lease import MergeLease
+from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import Batch, Manifest
 from andes_spark.model.mod import BatchId
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.ahead import MergeAhead
 from andes_spark.table.verbs.merge import merge_after_apply
 from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
 
@@ -72,6 +73,8 @@ def append_batches(
     group = _Group(open_table, batches, merge, job)
     group.run()
     merged = group.merged() if group.applied else None
+    if group.ahead is not None:
+        group.ahead.end()
     group.advisory.report("the batches are applied")
     outcomes = [group.outcomes[number] for number in range(len(batches))]
     return [outcome if isinstance(outcome, BaseException) else group.result(outcome, merged) for outcome in outcomes]
@@ -111,7 +114,7 @@ class _Group:
     outcomes: dict[int, _Applied | BaseException] = field(default_factory=dict)
     in_memory: dict[str, pa.Table] = field(default_factory=dict)
     conflicts: int = 0
-    lease: MergeLease | None = None
+    ahead: MergeAhead | None = None
 
     def __post_init__(self) -> None:
         self.steps = self.open_table.begin("append", self.open_table.log.head + 1)
@@ -187,13 +190,18 @@ class _Group:
         with steps.step("read the log"):
             # These requests run while the mods are written; their answers are read before the commit.
             asked = open_table.ask_before_commit(*(self.batches[number].batch_id for number in numbers))
-            if self.requested_merge or (self.requested_merge is None and open_table.definition.merge == "always"):
-                self.lease = self.lease or open_table.ask_before_merge()
+            merge = self.requested_merge
+            due = merge or (merge is None and open_table.definition.merge == "always")
+            if self.ahead is not None:
+                self.ahead.end()
+            ahead = self.ahead = MergeAhead(open_table, self.advisory, due=bool(due))
         written = self._write(numbers)
+        ahead.plan(PendingVersion(version=checked + 1, commit_id="", events=list(written.events)), None, self.in_memory)
         manifest = None
         try:
             with steps.step("read the log"):
                 open_table.take_before_commit(asked)
+                ahead.is_overtaken()
             with steps.step("check the clock"):
                 clock = open_table.clock.check(begun=begun, written=next((e.path for e in written.files), None))
             while manifest is None:
@@ -202,24 +210,31 @@ class _Group:
                     self._resolve(self._stored(numbers))
                 left = [number for number in numbers if number not in self.outcomes]
                 if left != numbers:
+                    ahead.drop()
                     self._delete(written)
                     if not left:
                         return
                     numbers, written = left, self._write(left)
                 with steps.step("wait for files"):
+                    ahead.settle(open_table.log.head)
                     for entry in written.files:
                         open_table.storage.scheduler.wait(entry.path)
-                manifest = self._put(numbers, written, clock)
+                manifest = self._put(numbers, written, clock, ahead)
         except _UnknownOutcomeError as unknown:
             # The version may refer to the files.
             raise unknown.error from None
         except BaseException:
+            ahead.delete()
             self._delete(written)
             raise
+        ahead.committed(manifest)
+        open_table.contended = self.conflicts > 0 or ahead.overtaken
         for number in numbers:
             self.outcomes[number] = _Applied(manifest, self.batches[number], replayed=False)
 
-    def _put(self, numbers: list[int], written: WrittenGroup, clock: CheckedClock) -> Manifest | None:
+    def _put(
+        self, numbers: list[int], written: WrittenGroup, clock: CheckedClock, ahead: MergeAhead
+    ) -> Manifest | None:
         """Commit the version; return None if another writer has committed a batch of it.
 
         Raises:
@@ -237,6 +252,7 @@ class _Group:
                     roll_up=open_table.roll_up,
                     advisory=self.advisory,
                     head_checked=True,
+                    beside=ahead.start_record,
                 )
         except _RepeatedError:
             return None
@@ -298,10 +314,10 @@ class _Group:
         """Merge after the commit, as after an apply."""
         return merge_after_apply(
             self.open_table,
+            self.ahead,
             requested=self.requested_merge,
             in_memory=self.in_memory,
             advisory=self.advisory,
-            lease=self.lease,
         )
 
     def result(self, applied: _Applied, merged: MergeResult | None) -> ApplyResult:

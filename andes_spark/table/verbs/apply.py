@@ -14,11 +14,13 @@ from andes_spark.errors import BatchConflictError, CommitConflictError
 from andes_spark.inputs.rows import is_spark
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.commit import Draft, commit
+from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import Counts, Manifest
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import BeforeCommit, OpenTable
+from andes_spark.table.verbs.ahead import MergeAhead
 from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
 from andes_spark.table.verbs.merge import merge_after_apply
 from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
@@ -31,9 +33,12 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     with steps.step("read the log"):
         plan, head = plan_batch(open_table.table, open_table.shape(), options), open_table.log.head
         # These requests run while the batch is written; their answers are read before the commit.
-        asked = open_table.ask_before_commit(options.batch_id)
         due = options.merge or (options.merge is None and open_table.definition.merge == "always")
-        lease = open_table.ask_before_merge() if due else None
+        # Where the base is asked for, it tells of other writers as well.
+        look_ahead = open_table.contended or not due
+        asked = open_table.ask_before_commit(options.batch_id, look_ahead=look_ahead)
+        advisory = Advisory(open_table.table)
+        ahead = MergeAhead(open_table, advisory, due=bool(due))
     settings, in_memory = open_table.settings, dict[str, pa.Table]()
     writer = PartWriter(
         open_table.storage, plan, head, settings.target_file_bytes, settings.threads, options.max_quarantined
@@ -46,9 +51,12 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         steps=steps,
         in_memory=in_memory,
     )
-    advisory = Advisory(open_table.table)
-    attempt = _Attempt(open_table, part, plan, options, advisory)
+    attempt = _Attempt(open_table, part, plan, options, advisory, ahead)
+    ahead.plan(attempt.pending(head + 1), options.batch_id, in_memory)
     manifest, replayed = attempt.commit(asked, head, begun, steps)
+    # While the files of a repeated batch exist: their digest tells it from others of its id.
+    counts = attempt.counts_in(manifest)
+    open_table.contended = attempt.overtaken or ahead.overtaken
     if replayed:
         advisory.run(
             "deleting files of the repeated batch",
@@ -57,12 +65,13 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         )
         in_memory.clear()
     # After a replay too: the first apply may have failed between commit and merge.
-    merge = merge_after_apply(open_table, requested=options.merge, in_memory=in_memory, advisory=advisory, lease=lease)
+    merge = merge_after_apply(open_table, ahead, requested=options.merge, in_memory=in_memory, advisory=advisory)
+    ahead.end()
     if replayed and merge is not None and merge.status == "nothing":
         merge = None
     return ApplyResult(
         manifest.version,
-        attempt.counts_in(manifest),
+        counts,
         replayed=replayed,
         merge=merge,
         steps=steps.done,
@@ -88,15 +97,24 @@ class _Attempt:
 
     Attributes:
         conflicts: number of commit attempts that lost their version number to another writer.
+        overtaken: whether other writers committed versions while this one was written.
     """
 
     def __init__(
-        self, open_table: OpenTable, part: Part, plan: BatchPlan, options: ApplyOptions, advisory: Advisory
+        self,
+        open_table: OpenTable,
+        part: Part,
+        plan: BatchPlan,
+        options: ApplyOptions,
+        advisory: Advisory,
+        ahead: MergeAhead,
     ) -> None:
         self._open_table = open_table
         self._part = part
         self._advisory = advisory
+        self._ahead = ahead
         self.conflicts = 0
+        self.overtaken = False
         self._batch_id = options.batch_id
         self._batch = SentBatch.of_part(options.batch_id, plan, part, open_table.storage)
         self._draft = Draft(
@@ -108,6 +126,10 @@ class _Attempt:
             job=options.job,
             commit_id=str(uuid.uuid4()),
         )
+
+    def pending(self, version: int) -> PendingVersion:
+        """The batch as a pending version."""
+        return PendingVersion(version=version, commit_id=self._draft.commit_id, events=list(self._draft.events))
 
     def commit(self, asked: BeforeCommit, planned: int, begun: int, steps: Steps) -> tuple[Manifest, bool]:
         """Commit the batch.
@@ -124,18 +146,24 @@ class _Attempt:
         open_table = self._open_table
         try:
             with steps.step("read the log"):
-                before = self._look(open_table.take_before_commit(asked), planned)
+                stored_head = open_table.take_before_commit(asked)
+                if self._ahead.is_overtaken():
+                    stored_head = open_table.log.refresh()
+                self.overtaken = stored_head > planned
+                before = self._look(stored_head, planned)
             with steps.step("check the clock"):
                 clock = open_table.clock.check(begun=begun, written=next((e.path for e in self._part.files), None))
             with steps.step("look up the batch"):
                 if before is None and self._batch_id is not None:
                     before = self._with_batch(open_table.ledger.find(self._batch_id))
             if before is not None:
+                self._ahead.drop()
                 return before, True
             with steps.step("wait for files"):
+                self._ahead.settle(open_table.log.head)
                 open_table.storage.scheduler.barrier()
         except BaseException:
-            delete_unreferenced(open_table.storage, [self._part])
+            self._delete()
             raise
         with steps.step("commit"):
             try:
@@ -147,16 +175,23 @@ class _Attempt:
                     roll_up=open_table.roll_up,
                     advisory=self._advisory,
                     head_checked=True,
+                    beside=self._ahead.start_record,
                 )
             except (BatchConflictError, CommitConflictError):
-                delete_unreferenced(open_table.storage, [self._part])
+                self._delete()
                 raise
+        self._ahead.committed(manifest)
         return manifest, manifest.commit_id != self._draft.commit_id
 
     def counts_in(self, manifest: Manifest) -> Counts:
         """Return the balance of the batch in a version that has it."""
         applied = self._batch.in_version(manifest, self._open_table.shape().versions)
         return manifest.counts if applied is None else applied.counts
+
+    def _delete(self) -> None:
+        """Delete the files of a batch that is refused."""
+        self._ahead.delete()
+        delete_unreferenced(self._open_table.storage, [self._part])
 
     def _look(self, head: int, planned: int) -> Manifest | None:
         """Check the versions committed while the batch was written; return the one with the same batch, if any."""
@@ -168,6 +203,7 @@ class _Attempt:
 
     def _admit_winner(self, manifest: Manifest) -> Manifest | None:
         self.conflicts += 1
+        self.overtaken = True
         return self._admit(manifest)
 
     def _admit(self, manifest: Manifest) -> Manifest | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from andes_spark.base.merge.compact import compact
-from andes_spark.base.merge.merge import Merged, Upto, merge_pending, rehearse
+from andes_spark.base.merge.finish import Merged, Upto, finish_merge, merge_pending
+from andes_spark.base.merge.merge import rehearse
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.errors import (
@@ -27,16 +28,15 @@ from andes_spark.errors import (
     UnsupportedTableError,
 )
 from andes_spark.log.advisory import Advisory
-from andes_spark.log.lease import MergeLease, MergeNote
+from andes_spark.log.lease import MergeNote
 from andes_spark.log.pending import ModsInMemory, pending_of, up_to, whole_versions
-from andes_spark.model.events import files_of, mods_of
+from andes_spark.model.events import mods_of
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
 from andes_spark.run.steps import Steps
-from andes_spark.settings import MIB
-from andes_spark.table.open_table import OpenTable
-from andes_spark.table.verbs.due import is_due
+from andes_spark.table.open_table import BeforeMerge, OpenTable
+from andes_spark.table.verbs.ahead import MergeAhead, PlannedAhead
+from andes_spark.table.verbs.due import is_due, is_long
 
-LONG_BYTES = 64 * MIB
 NOT_CONTENT = (
     ClockError,
     CommitError,
@@ -48,34 +48,33 @@ NOT_CONTENT = (
     UnsupportedTableError,
 )
 """Failures of a merge that are not caused by the content of a version."""
+_SAME_WORK = "others may do the same work at the same time"
 
 
 def merge_after_apply(
     open_table: OpenTable,
+    ahead: MergeAhead | None,
     *,
     requested: bool | None,
     in_memory: ModsInMemory,
     advisory: Advisory,
-    lease: MergeLease | None = None,
 ) -> MergeResult | None:
     """Merge after an apply if the caller or the table's policy requires it; a failure is part of the result.
 
     Args:
         open_table: the table.
+        ahead: plan of the merge, and answers of requests before the commit.
         requested: request of the caller; None for the policy.
         in_memory: mod files that are in memory.
         advisory: receives the failure.
-        lease: result of ``OpenTable.ask_before_merge`` if it was called while the batch was written.
     """
     if requested is False:
         return None
 
     def merge() -> MergeResult | None:
-        return (
-            run_merge(open_table, in_memory=in_memory, at_head=True, lease=lease)
-            if requested or is_due(open_table)
-            else None
-        )
+        if not requested and not is_due(open_table):
+            return None
+        return run_merge(open_table, in_memory=in_memory, at_head=True, ahead=ahead)
 
     before = len(advisory.failures)
     result = advisory.run("merging it", merge, consequence="the next merge takes it")
@@ -90,7 +89,7 @@ def run_merge(
     *,
     in_memory: ModsInMemory | None = None,
     at_head: bool = False,
-    lease: MergeLease | None = None,
+    ahead: MergeAhead | None = None,
 ) -> MergeResult:
     """Merge pending versions, in up to ``settings.merge_rounds`` rounds while others are appended.
 
@@ -98,7 +97,7 @@ def run_merge(
         open_table: the table.
         in_memory: mod files that are in memory.
         at_head: whether the head in memory was just read or committed.
-        lease: result of ``OpenTable.ask_before_merge``; None to call it.
+        ahead: plan of the merge, and answers of requests before the commit; None to read and plan now.
 
     Raises:
         MergeBlockedError: a version cannot be merged; ``version``.
@@ -108,42 +107,62 @@ def run_merge(
         AndesError: a read or write failed; the base is not changed.
     """
     steps = open_table.begin("merge", open_table.log.head)
+    if ahead is not None:
+        steps = ahead.steps
     advisory = Advisory(open_table.table)
-    lease = lease or open_table.ask_before_merge()
-    consequence = "others may do the same work at the same time"
+    before = ahead.before if ahead is not None else None
+    before = before or open_table.ask_before_merge()
+    lease = before.lease
     with steps.step("read log and base"):
-        newer = None if at_head else open_table.log.ask_newer(check_head=False)
-        if advisory.run("reading the merge lease", lease.is_held_elsewhere, consequence=consequence):
-            return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1, steps=steps.done)
-        snapshot = open_table.base.snapshot()
-        open_table.log.applied = snapshot.applied
-        head = open_table.log.head if newer is None else open_table.log.take_newer(newer)
-        if snapshot.applied > head:
-            head = open_table.log.refresh()
-            open_table.log.pending(snapshot.applied, head)
-        if snapshot.applied >= head:
-            return MergeResult("nothing", snapshot.applied, snapshot.version, steps=steps.done)
-        is_long = _is_long(open_table, snapshot)
-    if is_long:
-        advisory.run("taking the merge lease", lease.acquire, consequence=consequence)
+        start = _start(open_table, before, ahead, advisory, at_head=at_head)
+    if isinstance(start, MergeResult):
+        return replace(start, steps=steps.done)
+    if start.long:
+        advisory.run("taking the merge lease", lease.acquire, consequence=_SAME_WORK)
     try:
-        rounds = _run_rounds(open_table, snapshot, steps, advisory, in_memory, is_long=is_long)
+        rounds = _run_rounds(open_table, start, steps, advisory, in_memory)
     except BaseException:
-        if is_long:
-            advisory.run("releasing the merge lease", partial(lease.release, None), consequence=consequence)
+        if start.long:
+            advisory.run("releasing the merge lease", partial(lease.release, None), consequence=_SAME_WORK)
         raise
-    if is_long or rounds.note is not None:
+    if start.long or rounds.note is not None:
         release, scheduler = partial(lease.release, rounds.note), open_table.storage.scheduler
-        advisory.later(scheduler, "releasing the merge lease", release, consequence=consequence)
+        advisory.later(scheduler, "releasing the merge lease", release, consequence=_SAME_WORK)
     return _result(open_table, rounds, steps, advisory)
 
 
-def _is_long(open_table: OpenTable, snapshot: BaseSnapshot) -> bool:
-    """Whether a merge takes the lease: it has to read more than ``LONG_BYTES``."""
-    keys = open_table.base_context().keys
-    unread = sum(file.size for path, file in snapshot.state.files.items() if keys.layout(path) is None)
-    pending = open_table.log.pending(snapshot.applied, open_table.log.head)
-    return unread + sum(file.arrow_bytes for version in pending for file in files_of(version.events)) > LONG_BYTES
+@dataclass(frozen=True)
+class _Start:
+    """Where a merge starts.
+
+    Attributes:
+        base: newest state of the base.
+        planned: plan of the first round; None to plan it now.
+        long: whether others are told of the merge.
+    """
+
+    base: BaseSnapshot
+    planned: PlannedAhead | None
+    long: bool
+
+
+def _start(
+    open_table: OpenTable, before: BeforeMerge, ahead: MergeAhead | None, advisory: Advisory, *, at_head: bool
+) -> _Start | MergeResult:
+    """Read log and base; a result if there is nothing to merge, or another merge is running."""
+    newer = None if at_head else open_table.log.ask_newer(check_head=False)
+    if advisory.run("reading the merge lease", before.held.result, consequence=_SAME_WORK):
+        return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1)
+    base = before.base.result()
+    open_table.log.applied = base.applied
+    head = open_table.log.head if newer is None else open_table.log.take_newer(newer)
+    if base.applied > head:
+        head = open_table.log.refresh()
+    versions = open_table.log.pending(base.applied, head)
+    if base.applied >= head:
+        return MergeResult("nothing", base.applied, base.version)
+    planned = None if ahead is None else ahead.take()
+    return _Start(base, planned, long=planned is None and is_long(open_table, base, versions))
 
 
 @dataclass(frozen=True)
@@ -165,24 +184,17 @@ class _Rounds:
 
 
 def _run_rounds(
-    open_table: OpenTable,
-    snapshot: BaseSnapshot,
-    steps: Steps,
-    advisory: Advisory,
-    in_memory: ModsInMemory | None,
-    *,
-    is_long: bool,
+    open_table: OpenTable, start: _Start, steps: Steps, advisory: Advisory, in_memory: ModsInMemory | None
 ) -> _Rounds:
     """Run the first round, which may fail, and the advisory work after it.
 
     A merge with the lease also merges versions that other writers committed meanwhile, since they skipped their merges.
     """
-    before = snapshot.version
-    merged = _merge_once(open_table, steps, in_memory, snapshot)
+    merged = _merge_once(open_table, steps, in_memory, start.base, start.planned)
     if merged is None:
         return _Rounds()
     rounds = _compacted(open_table, _Rounds(merged, merged.counts), steps, advisory)
-    for _ in range(open_table.settings.merge_rounds - 1 if is_long else 0):
+    for _ in range(open_table.settings.merge_rounds - 1 if start.long else 0):
         newer = advisory.run(
             "merging newer versions",
             lambda: (
@@ -196,7 +208,7 @@ def _run_rounds(
             break
         rounds = replace(rounds, last=newer, counts=rounds.counts.plus(newer.counts))
         rounds = _compacted(open_table, rounds, steps, advisory)
-    _checkpoint(open_table, steps, advisory, before)
+    _checkpoint(open_table, steps, advisory, start.base.version)
     return rounds
 
 
@@ -212,7 +224,11 @@ def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: A
 
 
 def _merge_once(
-    open_table: OpenTable, steps: Steps, in_memory: ModsInMemory | None, newest: BaseSnapshot | None = None
+    open_table: OpenTable,
+    steps: Steps,
+    in_memory: ModsInMemory | None,
+    newest: BaseSnapshot | None = None,
+    planned: PlannedAhead | None = None,
 ) -> Merged | None:
     """Commit one merge up to the head; return None if nothing is pending.
 
@@ -221,12 +237,13 @@ def _merge_once(
         steps: collector of steps.
         in_memory: mod files that are in memory.
         newest: the base as it was read just now, the head with it; both are asked for where it is None.
+        planned: plan of this merge on ``newest``.
 
     Raises:
         MergeBlockedError: the content of a version cannot be merged.
     """
     try:
-        return _merge_to(open_table, steps, in_memory, newest=newest)
+        return _merge_to(open_table, steps, in_memory, newest=newest, planned=planned)
     except NOT_CONTENT:
         raise
     except Exception as error:
@@ -242,6 +259,7 @@ def _merge_to(
     in_memory: ModsInMemory | None,
     last: int | None = None,
     newest: BaseSnapshot | None = None,
+    planned: PlannedAhead | None = None,
 ) -> Merged | None:
     """Commit one merge up to a version, by default the head; it is planned again after another commit."""
     base_context = open_table.base_context()
@@ -259,15 +277,21 @@ def _merge_to(
             open_table.log.pending(newest.applied, head)
             open_table.log.applied = newest.applied
             return None
-        base, versions = open_table.evaluable(newest, version)
-        pending = pending_of(versions, base_context.shape.versions, base_context.shape.columns)
         upto = Upto(version, open_table.log.commit_id(version), newest)
-        merged = merge_pending(base_context, base, pending, upto, steps=steps, in_memory=in_memory)
+        if planned is not None:
+            plan, record = planned
+            assert plan.version == version
+            merged = finish_merge(base_context, plan, upto, steps=steps, record=record)
+        else:
+            base, versions = open_table.evaluable(newest, version)
+            pending = pending_of(versions, base_context.shape.versions, base_context.shape.columns)
+            merged = merge_pending(base_context, base, pending, upto, steps=steps, in_memory=in_memory)
         if merged is not None:
             open_table.log.applied = version
             open_table.base.advance(merged.entry, merged.record)
             return merged
-        newest = None
+        open_table.contended = True
+        newest = planned = None
     raise CommitConflictError(
         f"{open_table.table}: other merges were first {open_table.settings.commit_attempts} times; merge again",
         table=open_table.table,

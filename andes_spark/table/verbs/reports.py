@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from andes_spark.base.evaluation import EvaluationInput, Snapshot
 from andes_spark.base.merge.bucket import QUARANTINED_SCHEMA
-from andes_spark.delta.log import read_commit
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.presence import present_matrix
@@ -220,10 +219,8 @@ def merges(open_table: OpenTable, *, limit: int | None = None) -> Listing[MergeE
 
 def _merges(open_table: OpenTable, newest: int, entries: int) -> Iterator[MergeEntry]:
     """Merges among the newest entries of the Delta log, newest first."""
-    for version in range(newest, max(0, newest - entries), -1):
-        commit = read_commit(open_table.storage, version)
-        if commit is not None and open_table.base.is_merge(commit):
-            yield _merge_entry(version, commit.commit_info or {})
+    for version, info in open_table.base.recent.merges(newest, max(1, newest - entries + 1)):
+        yield _merge_entry(version, info)
 
 
 def _merge_entry(version: int, info: Mapping[str, Any]) -> MergeEntry:

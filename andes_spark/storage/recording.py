@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Storage
+from andes_spark.storage.ranges import ByteRanges
 from andes_spark.storage.scheduler import Scheduler
 
 
@@ -77,6 +78,10 @@ class RecordingStorage:
     def open_input(self, path: str) -> pa.NativeFile:
         """See ``Storage.open_input``."""
         return self._storage.open_input(path)
+
+    def open_ranges(self, path: str, size: int) -> ByteRanges:
+        """See ``Storage.open_ranges``."""
+        return self._storage.open_ranges(path, size)
 
 
 def _unwrapped(storage: Storage) -> Storage:

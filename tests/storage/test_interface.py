@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from andes_spark.cli.dry_run import DryRun
 from andes_spark.errors import OptionError
-from andes_spark.storage.interface import TEMP_PREFIX, Requests, Tally, check_path
+from andes_spark.storage.disk import DiskStorage
+from andes_spark.storage.interface import TEMP_PREFIX, Requests, Storage, Tally, check_path
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.recording import RecordingStorage
+from andes_spark.storage.s3 import S3Storage
+from andes_spark.testing.tapped import TappedStorage
 
 SEGMENTS = st.one_of(
     st.sampled_from(["", ".", "..", "...", "a", "~", "C:", "\\", "%2e%2e", TEMP_PREFIX + "x"]),
@@ -75,3 +81,10 @@ def test_counts_lose_nothing_between_threads() -> None:
         get=8000, put_if_absent=16000, bytes_read=32000, bytes_written=48000, sync_seconds=4000.0
     )
     assert isinstance(counts.snapshot().get, int)
+
+
+@pytest.mark.parametrize("wrapper", [RecordingStorage, DryRun, TappedStorage, DiskStorage, MemoryStorage, S3Storage])
+def test_every_storage_has_all_methods(wrapper: type) -> None:
+    methods = {name for name, value in vars(Storage).items() if callable(value) and not name.startswith("_")}
+    assert "open_ranges" in methods
+    assert methods <= set(dir(wrapper)), methods - set(dir(wrapper))

@@ -43,6 +43,9 @@ class Settings:
         compact_dead_ratio: share of deleted rows at which a file of the base is written anew. Measured over 24 merges
             that replaced a third of 5 million rows: 0.1 rewrote 2.0 times the table's bytes, 0.2 1.1 times, and
             Spark reads the result as fast.
+        auto_merge_reads: for the merge policy ``"auto"``: expected number of reads between two versions.
+        auto_merge_seconds: for the merge policy ``"auto"``: time after which pending versions are merged at the latest,
+            by the next apply or ``andes table merge --if-due``.
         compact_bytes: bytes of files that one merge may write anew to keep reads fast; 0 packs nothing.
         metrics: called with name, value and labels of each metric when a verb ends, on the caller's thread. It stays
             in this process: settings that travel to tasks have none.
@@ -59,6 +62,8 @@ class Settings:
     checkpoint_interval: int = 10
     compact_files: int = 4
     compact_dead_ratio: float = 0.2
+    auto_merge_reads: float = 0.1
+    auto_merge_seconds: float = 900.0
     compact_bytes: int = 512 * MIB
     metrics: Metrics | None = None
 

@@ -225,21 +225,23 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
     from andes_spark.storage.open import open_storage
     from andes_spark.table.mod_table import ModTable
     from andes_spark.table.open_table import OpenTable
-    from andes_spark.table.verbs.due import is_due
+    from andes_spark.table.verbs.due import merge_decision
 
     settings = Settings()
     storage = open_storage(path, options=storage_options)
     with output.progress("merge") as step:
         open_table = OpenTable(storage, settings, Log.open(storage, settings), progress=step)
         opened = ModTable(open_table)
-        skip = if_due and not is_due(open_table)
+        decision = merge_decision(open_table) if if_due else None
+        skip = decision is not None and not decision.due
         if dry_run:
             now = opened.status()
             pending = {name: getattr(now, name) for name in ("pending_versions", "pending_mods", "pending_bytes")}
             would = now.pending_versions > 0 and not skip
             output.document({"table": now.table, "dry_run": True, "would_merge": would, **pending})
         elif skip:
-            output.document({"status": "not due", "applied": opened.status().applied})
+            applied = opened.status().applied
+            output.document({"status": "not due", "applied": applied, "decision": plain(decision)}, text=str(decision))
         else:
             result = opened.merge()
             output.result(result, plain(result))

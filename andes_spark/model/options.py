@@ -268,7 +268,9 @@ class CreateOptions(Options):
         NAME.or_none(), None, help='Zone of times without one in the rows to load: "UTC", "Europe/Lisbon", "+02:00".'
     )
     merge: str = option(
-        TEXT, "always", help='When mods are merged: "always" (by each apply), "manual", or a staleness ("15 minutes").'
+        TEXT,
+        "always",
+        help='When mods are merged: "always" (by each apply), "auto" (by cost), "manual", or an age ("15 minutes").',
     )
     lateness: str = option(
         TEXT, "30 days", help="Time for which the sequences of deleted keys are remembered at least."

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from andes_spark.model.display import Displayed, count_text, counts_text, moment, size_text, time_text
 from andes_spark.model.manifest import COUNTED, Batch, Counts, Manifest
+from andes_spark.model.merge_cost import MergeDecision
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,9 @@ class MergeResult(Displayed):
     """Result of a merge.
 
     Attributes:
-        status: ``merged``; ``nothing`` if no mods were pending; ``skipped`` if another merge is running, which
-            includes the mods; ``failed``, see ``error``: applied batches are safe, and the next merge includes them.
+        status: ``merged``; ``nothing`` if no mods were pending; ``waiting`` if the merge policy defers the merge, see
+            ``decision``; ``skipped`` if another merge is running, which includes the mods; ``failed``, see ``error``:
+            applied batches are safe, and the next merge includes them.
         applied: version of the log in the base.
         counts: number of mods by outcome; its fields are also attributes of the result.
         delta_version: version of the base's Delta table.
@@ -129,9 +131,10 @@ class MergeResult(Displayed):
         steps: time and requests by step.
         error: error of a failed merge.
         advisory: failed steps after the commit, which do not affect the merge.
+        decision: decision of the merge policy; None if the caller requested the merge.
     """
 
-    status: Literal["merged", "nothing", "skipped", "failed"]
+    status: Literal["merged", "nothing", "waiting", "skipped", "failed"]
     applied: int
     delta_version: int
     counts: MergeCounts = field(default_factory=MergeCounts)
@@ -139,6 +142,7 @@ class MergeResult(Displayed):
     steps: tuple[Step, ...] = ()
     error: BaseException | None = None
     advisory: tuple[AdvisoryFailure, ...] = ()
+    decision: MergeDecision | None = None
 
     @property
     def warning(self) -> str | None:
@@ -164,6 +168,8 @@ class MergeResult(Displayed):
             return f"failed, the next merge takes the mods: {self.error}"
         if self.status == "skipped":
             return "skipped, another merge is under way and takes the mods along"
+        if self.status == "waiting":
+            return str(self.decision)
         if self.status == "nothing":
             return f"nothing was pending, the base contains version {self.applied}"
         text = f"the base contains version {self.applied}: {counts_text(vars(self.counts), none='no mods')}"
@@ -188,7 +194,8 @@ class ApplyResult(Displayed):
         version: version of the batch; for a replay that of the first application.
         counts: number of rows of the batch; ``received`` and the other counts are also attributes of the result.
         replayed: whether the same batch was applied before, so that no version was created.
-        merge: result of the merge after the apply; None if no merge was due or nothing was pending.
+        merge: result of the merge after the apply, ``waiting`` if it is deferred; None if merges are manual, the
+            caller requested none, or nothing was pending.
         steps: time and requests by step.
         advisory: failed steps after the commit, including the merge, which do not affect the batch.
         conflicts: number of commit attempts that lost their version number to another writer.

@@ -122,7 +122,8 @@ class ModTable:
             partition_by: names of the partition columns of the base.
             cast: cast columns of ``data``, as ``apply`` does; a value that cannot be cast is an error.
             time_zone: zone of times without one in ``data``, as for ``apply``.
-            merge: ``"always"`` (after each apply), ``"manual"``, or a maximum staleness such as ``"15 minutes"``.
+            merge: ``"always"`` (after each apply), ``"auto"`` (when reads of pending mods outweigh the merge),
+                ``"manual"``, or a maximum staleness such as ``"15 minutes"``.
             lateness: minimum time for which sequences of deleted keys are kept.
             batch_retention: minimum time for which batch ids are kept.
             deletion_vectors: mark deleted rows; False rewrites files, for readers without deletion vectors.

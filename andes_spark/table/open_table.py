@@ -72,6 +72,7 @@ class OpenTable:
         ledger: lookup of batch ids.
         progress: function called with the name of each step as it begins.
         contended: whether another writer was first in the last apply or merge of this handle.
+        merges_wait: whether the merge policy deferred the last merge of this handle for its cost.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class OpenTable:
         self._keys = ((-1, -1), KeyCache(0))
         self.clock = StoreClock(log)
         self.contended = False
+        self.merges_wait = False
         self._checked_log = False
         self._shape: tuple[Definition, TableShape] | None = None
         self._spark = spark

@@ -153,7 +153,7 @@ def test_a_batch_that_is_applied_stands(step: str, error: BaseException, monkeyp
     if step == "hint":
         failing_request("put", HINT)(tapped, table, monkeypatch, error)
     else:
-        failing_function("run_merge" if step == "merge" else "is_due")(tapped, table, monkeypatch, error)
+        failing_function("run_merge" if step == "merge" else "merge_decision")(tapped, table, monkeypatch, error)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = table.apply(rows((1, 2)), batch_id=("s", 2), merge=None if step == "policy" else True)

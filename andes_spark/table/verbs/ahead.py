@@ -22,7 +22,7 @@ from andes_spark.model.merge_record import MergeRecord
 from andes_spark.model.mod import BatchId
 from andes_spark.storage.scheduler import Asked
 from andes_spark.table.open_table import BeforeMerge, OpenTable
-from andes_spark.table.verbs.due import is_long
+from andes_spark.table.verbs.due import decide_on, is_long, may_merge
 
 T = TypeVar("T")
 PlannedAhead = tuple[Planned, Asked[MergeRecord] | None]
@@ -35,15 +35,15 @@ class MergeAhead:
     Args:
         open_table: the table.
         advisory: advisory steps of the apply; takes the deletion of files of a plan that was given up.
-        due: whether the merge is due at once.
+        requested: request of the caller; None for the table's merge policy.
 
     Attributes:
-        before: answers of requests that run while the batch is written; None if the merge is not due at once.
+        before: answers of requests that run while the batch is written; None if a merge is not likely.
         steps: steps of the merge.
         overtaken: whether another writer changed the base meanwhile.
     """
 
-    def __init__(self, open_table: OpenTable, advisory: Advisory, *, due: bool) -> None:
+    def __init__(self, open_table: OpenTable, advisory: Advisory, *, requested: bool | None) -> None:
         self._open_table = open_table
         self._advisory = advisory
         self._planned: Planned | None = None
@@ -52,7 +52,8 @@ class MergeAhead:
         self._is_committed = False
         self._deletions: list[Callable[[], None]] = []
         self.overtaken = False
-        self.before = open_table.ask_before_merge() if due else None
+        self._requested = requested
+        self.before = open_table.ask_before_merge() if may_merge(open_table, requested) else None
         self.steps = open_table.new_steps()
 
     def plan(self, version: PendingVersion, batch_id: BatchId | None, in_memory: ModsInMemory) -> None:
@@ -82,6 +83,9 @@ class MergeAhead:
             return None
         versions = [*open_table.log.pending(base.applied, version.version - 1), version]
         if newest_base(versions, base.applied) is not None or is_long(open_table, base, versions):
+            return None
+        by_cost = self._requested is None and open_table.definition.merge == "auto"
+        if by_cost and not decide_on(open_table, base, versions).due:
             return None
         context = open_table.base_context()
         pending = pending_of(versions, context.shape.versions, context.shape.columns)

@@ -190,11 +190,9 @@ class _Group:
         with steps.step("read the log"):
             # These requests run while the mods are written; their answers are read before the commit.
             asked = open_table.ask_before_commit(*(self.batches[number].batch_id for number in numbers))
-            merge = self.requested_merge
-            due = merge or (merge is None and open_table.definition.merge == "always")
             if self.ahead is not None:
                 self.ahead.end()
-            ahead = self.ahead = MergeAhead(open_table, self.advisory, due=bool(due))
+            ahead = self.ahead = MergeAhead(open_table, self.advisory, requested=self.requested_merge)
         written = self._write(numbers)
         ahead.plan(PendingVersion(version=checked + 1, commit_id="", events=list(written.events)), None, self.in_memory)
         manifest = None

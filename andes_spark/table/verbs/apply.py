@@ -22,6 +22,7 @@ from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import BeforeCommit, OpenTable
 from andes_spark.table.verbs.ahead import MergeAhead
 from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
+from andes_spark.table.verbs.due import may_merge
 from andes_spark.table.verbs.merge import merge_after_apply
 from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
 
@@ -33,12 +34,12 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     with steps.step("read the log"):
         plan, head = plan_batch(open_table.table, open_table.shape(), options), open_table.log.head
         # These requests run while the batch is written; their answers are read before the commit.
-        due = options.merge or (options.merge is None and open_table.definition.merge == "always")
+        due = may_merge(open_table, options.merge)
         # Where the base is asked for, it tells of other writers as well.
         look_ahead = open_table.contended or not due
         asked = open_table.ask_before_commit(options.batch_id, look_ahead=look_ahead)
         advisory = Advisory(open_table.table)
-        ahead = MergeAhead(open_table, advisory, due=bool(due))
+        ahead = MergeAhead(open_table, advisory, requested=options.merge)
     settings, in_memory = open_table.settings, dict[str, pa.Table]()
     writer = PartWriter(
         open_table.storage, plan, head, settings.target_file_bytes, settings.threads, options.max_quarantined

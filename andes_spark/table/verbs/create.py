@@ -106,8 +106,8 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
         partition_by=options.partition_by,
         text_sequence=options.text_sequence,
     )
-    if options.merge not in ("always", "manual"):
-        parse_duration(options.merge, option="merge", also='"always", "manual" or ')
+    if options.merge not in ("always", "auto", "manual"):
+        parse_duration(options.merge, option="merge", also='"always", "auto", "manual" or ')
     parse_duration(options.lateness, option="lateness")
     parse_duration(options.batch_retention, option="batch_retention")
     columns = checked.with_required(options.sequence_by)

@@ -1,30 +1,95 @@
-"""The merge policy of a table, and the size at which a merge counts as long."""
+"""The merge policy of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from andes_spark.base.merge.plan import row_width
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.events import PendingVersion, files_of
+from andes_spark.model.events import PendingVersion, files_of, mods_of
+from andes_spark.model.merge_cost import LOCAL, REMOTE, BaseCost, MergeDecision, PendingCost, decide_merge
 from andes_spark.settings import MIB
 from andes_spark.table.open_table import OpenTable
 
 LONG_BYTES = 64 * MIB
 
 
-def is_due(open_table: OpenTable) -> bool:
-    """Whether a merge is due by the table's merge policy."""
+def merge_decision(open_table: OpenTable) -> MergeDecision:
+    """Decide whether a merge is due by the table's merge policy.
+
+    Sends requests for ``"auto"`` only, if the base was not read yet, and for an age.
+    """
     policy = open_table.definition.merge
     if policy == "manual":
-        return False
+        return MergeDecision(False, "manual")
     if policy == "always":
-        return True
+        return MergeDecision(True, "always")
+    if policy == "auto":
+        snapshot, head = open_table.base.in_memory(), open_table.log.head
+        decision = decide_on(open_table, snapshot, _pending(open_table, snapshot, head))
+        open_table.merges_wait = decision.reason == "cheaper later"
+        return decision
     applied = open_table.assumed_applied()
+    waiting = open_table.log.head - applied
+    if waiting <= 0:
+        return MergeDecision(False, "nothing pending")
+    left = parse_duration(policy, option="merge").total_seconds() - _waited(open_table, applied)
+    return MergeDecision(left <= 0, "staleness", waiting, due_in_seconds=left)
+
+
+def may_merge(open_table: OpenTable, requested: bool | None) -> bool:
+    """Whether an apply is likely to end with a merge, so that the base is read while the batch is written.
+
+    Args:
+        open_table: the table.
+        requested: request of the caller; None for the policy.
+    """
+    if requested is not None:
+        return requested
+    policy = open_table.definition.merge
+    return policy == "always" or (policy == "auto" and not open_table.merges_wait)
+
+
+def decide_on(open_table: OpenTable, base: BaseSnapshot, versions: Sequence[PendingVersion]) -> MergeDecision:
+    """Decide by the policy ``"auto"`` for a base and the versions that are pending on it; sends no request.
+
+    Args:
+        open_table: the table.
+        base: state of the base.
+        versions: pending versions, oldest first; the last one may not be committed yet.
+    """
+    shape, settings = open_table.shape(), open_table.settings
+    files = base.state.files.values()
+    size = BaseCost(
+        rows=sum(file.num_records or 0 for file in files),
+        files=len(files),
+        key_bytes=row_width(shape.arrow, shape.columns.narrow),
+    )
+    pending = [
+        PendingCost(sum(file.rows for file in entries), sum(file.bytes for file in entries))
+        for entries in (mods_of(version.events) for version in versions)
+    ]
+    return decide_merge(
+        pending,
+        size,
+        REMOTE if open_table.table.startswith("s3") else LOCAL,
+        reads_per_version=settings.auto_merge_reads,
+        waited_seconds=_waited(open_table, base.applied),
+        staleness_seconds=settings.auto_merge_seconds,
+        most_bytes=max(1, settings.byte_budget // 4),
+    )
+
+
+def _pending(open_table: OpenTable, base: BaseSnapshot, head: int) -> list[PendingVersion]:
+    return open_table.log.pending(base.applied, head) if base.applied < head else []
+
+
+def _waited(open_table: OpenTable, applied: int) -> float:
+    """Seconds since the oldest version that the base lacks; 0 if it lacks none."""
     if applied >= open_table.log.head:
-        return False
-    waited_ms = open_table.log.clock() - open_table.log.manifest(applied + 1).time
-    return waited_ms >= parse_duration(policy, option="merge").total_seconds() * 1000
+        return 0.0
+    return (open_table.log.clock() - open_table.log.manifest(applied + 1).time) / 1000
 
 
 def is_long(open_table: OpenTable, base: BaseSnapshot, versions: Iterable[PendingVersion]) -> bool:

@@ -31,11 +31,12 @@ from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeNote
 from andes_spark.log.pending import ModsInMemory, pending_of, up_to, whole_versions
 from andes_spark.model.events import mods_of
+from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import BeforeMerge, OpenTable
 from andes_spark.table.verbs.ahead import MergeAhead, PlannedAhead
-from andes_spark.table.verbs.due import is_due, is_long
+from andes_spark.table.verbs.due import is_long, merge_decision
 
 NOT_CONTENT = (
     ClockError,
@@ -72,9 +73,11 @@ def merge_after_apply(
         return None
 
     def merge() -> MergeResult | None:
-        if not requested and not is_due(open_table):
-            return None
-        return run_merge(open_table, in_memory=in_memory, at_head=True, ahead=ahead)
+        decision = None if requested else merge_decision(open_table)
+        if decision is not None and not decision.due:
+            return _waiting(open_table, decision)
+        merged = run_merge(open_table, in_memory=in_memory, at_head=True, ahead=ahead)
+        return replace(merged, decision=decision)
 
     before = len(advisory.failures)
     result = advisory.run("merging it", merge, consequence="the next merge takes it")
@@ -82,6 +85,15 @@ def merge_after_apply(
         return result
     error = advisory.failures[-1].error
     return MergeResult("failed", applied=open_table.log.applied, delta_version=-1, error=error)
+
+
+def _waiting(open_table: OpenTable, decision: MergeDecision) -> MergeResult | None:
+    """Return the result of a merge that the policy defers; None if merges are manual or nothing is pending."""
+    if decision.reason in ("manual", "nothing pending"):
+        return None
+    base = open_table.base.newest
+    delta_version = -1 if base is None else base.version
+    return MergeResult("waiting", applied=open_table.log.applied, delta_version=delta_version, decision=decision)
 
 
 def run_merge(

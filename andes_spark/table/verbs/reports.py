@@ -28,10 +28,12 @@ from andes_spark.model.display import (
 )
 from andes_spark.model.events import SetAside, files_of, mods_of, quarantine_of
 from andes_spark.model.files import Entry, SideFile
+from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS
 from andes_spark.model.results import HistoryEntry, MergeCounts, MergeEntry
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.due import decide_on, merge_decision
 from andes_spark.table.verbs.read import evaluated, pin
 
 SET_ASIDE = "set aside with its version"
@@ -65,6 +67,7 @@ class Status(Displayed):
         foreign: first Delta version of another writer that changed rows or columns, if there is one.
         stopped: why merges stop, and what to do; None while they go on.
         primary_key, sequence_by, partition_by, merge: as the table was created.
+        decision: whether a merge is due by the merge policy, and why.
         schema: as DDL.
     """
 
@@ -93,6 +96,7 @@ class Status(Displayed):
     sequence_by: tuple[str, ...]
     partition_by: tuple[str, ...]
     merge: str
+    decision: MergeDecision
     schema: str
 
     @property
@@ -121,7 +125,7 @@ class Status(Displayed):
             **{name: f"{count:,}" for name, count in counts.items() if count},
             "primary key": ", ".join(self.primary_key),
             **{name: ", ".join(names) for name, names in lists.items() if names},
-            "merge": self.merge,
+            "merge": f"{self.merge}; {self.decision}",
             "schema": self.schema,
         }
 
@@ -176,8 +180,16 @@ def status(open_table: OpenTable) -> Status:
         sequence_by=tuple(definition.sequence_by),
         partition_by=tuple(definition.partition_by),
         merge=definition.merge,
+        decision=_decision(open_table, snapshot),
         schema=snapshot.inputs.shape.schema.to_ddl(),
     )
+
+
+def _decision(open_table: OpenTable, snapshot: Snapshot) -> MergeDecision:
+    if open_table.definition.merge != "auto":
+        return merge_decision(open_table)
+    base = snapshot.base
+    return decide_on(open_table, base, open_table.log.pending(base.applied, snapshot.version))
 
 
 def _pending_since(open_table: OpenTable, snapshot: Snapshot) -> datetime.datetime | None:

@@ -40,13 +40,12 @@ class Settings:
         merge_rounds: maximum number of rounds of a merge.
         checkpoint_interval: Delta commits between two checkpoints of the base.
         compact_files: small files of about one size that are packed together.
-        compact_dead_ratio: share of deleted rows at which a file of the base is written anew. Measured over 24 merges
-            that replaced a third of 5 million rows: 0.1 rewrote 2.0 times the table's bytes, 0.2 1.1 times, and
-            Spark reads the result as fast.
+        compact_dead_ratio: share of deleted rows at which a file of the base is written anew, with the newer rows of
+            its range of keys.
+        compact_bytes: bytes of files that one merge may write anew to keep reads fast; 0 rewrites nothing.
         auto_merge_reads: for the merge policy ``"auto"``: expected number of reads between two versions.
         auto_merge_seconds: for the merge policy ``"auto"``: time after which pending versions are merged at the latest,
             by the next apply or ``andes table merge --if-due``.
-        compact_bytes: bytes of files that one merge may write anew to keep reads fast; 0 packs nothing.
         metrics: called with name, value and labels of each metric when a verb ends, on the caller's thread. It stays
             in this process: settings that travel to tasks have none.
     """

@@ -17,6 +17,7 @@ from andes_spark.delta.partition_values import parse_partition_value
 from andes_spark.delta.state import DataFile
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.columns import KeyColumns
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.log.pending import take
 from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import SchemaVersions
@@ -130,6 +131,10 @@ class OpenFile:
             else:
                 ranges.append((group, None, None))
         return ranges
+
+    def groups_within(self, bounds: KeyRange) -> list[int]:
+        """Return row groups that may hold keys within a range."""
+        return bounds.row_groups(self._parquet)
 
     def numbers(self, groups: Sequence[int] | None) -> Ints:
         """Return row numbers of some row groups, or of all."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -22,8 +23,9 @@ import pyarrow.compute as pc
 from andes_spark.base.files import TableShape
 from andes_spark.delta.actions import Action, add
 from andes_spark.delta.partition_values import partition_value
-from andes_spark.delta.state import ARROW_TAG, FOOTER_TAG
+from andes_spark.delta.state import ARROW_TAG, FOOTER_TAG, KEYS_TAG
 from andes_spark.delta.statistics import footer_columns, indexed_columns, statistics
+from andes_spark.log.mod_files import key_range
 from andes_spark.schema.versions import with_field_ids
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import readable_encodings, write_parquet
@@ -107,8 +109,13 @@ class RowWriter:
             statistics=statistics(written.metadata, rows.schema, indexed, nan_free=nan_free),
             partition_values=values,
             data_change=data_change,
-            tags={FOOTER_TAG: written.footer, ARROW_TAG: str(rows.nbytes)},
+            tags={FOOTER_TAG: written.footer, ARROW_TAG: str(rows.nbytes), **self._keys_tag(rows)},
         )
+
+    def _keys_tag(self, rows: pa.Table) -> dict[str, str]:
+        """Least and greatest key of sorted rows, unless they are too long."""
+        keys = key_range(rows, self.shape.columns.key)
+        return {} if keys is None else {KEYS_TAG: msgspec.json.encode([keys.low, keys.high]).decode()}
 
 
 def _nan_free(rows: pa.Table) -> set[tuple[str, ...]]:

@@ -19,6 +19,8 @@ FOOTER_TAG = "andes.footer"
 """Tag of an ``add`` of this library: the file's footer mark, see ``storage.parquet``."""
 ARROW_TAG = "andes.arrow_bytes"
 """Tag of an ``add`` of this library: size of the file's rows in Arrow's memory format."""
+KEYS_TAG = "andes.keys"
+"""Tag of an ``add`` of this library: least and greatest key of the file, as JSON."""
 PREVIOUS_TAG = "andes_spark.previous"
 """Tag of an entry of this library: commit id of the previous entry."""
 _EXPANSION = 4
@@ -59,15 +61,19 @@ class DataFile:
         count = self.stats.get("numRecords")
         return count if type(count) is int and count >= 0 else None
 
+    def tag(self, name: str) -> str | None:
+        """Return a tag of the file; None if it lacks the tag."""
+        return (self.add.get("tags") or {}).get(name)
+
     @property
     def footer(self) -> str | None:
         """The file's footer mark; None for a file of another writer."""
-        return (self.add.get("tags") or {}).get(FOOTER_TAG)
+        return self.tag(FOOTER_TAG)
 
     @property
     def arrow_bytes(self) -> int:
         """Size of the rows in Arrow's memory format; estimated from the size of a file of another writer."""
-        tag = str((self.add.get("tags") or {}).get(ARROW_TAG, ""))
+        tag = self.tag(ARROW_TAG) or ""
         return int(tag) if tag.isascii() and tag.isdigit() else self.size * _EXPANSION
 
     @property

@@ -102,6 +102,23 @@ class CompactResult:
 
 
 @dataclass(frozen=True)
+class WrittenBytes:
+    """Size of the files of the base that a merge wrote.
+
+    Attributes:
+        new: files of the rows that the mods wrote.
+        rewritten: files of rows that were in the base before: by compaction, and without deletion vectors by the merge.
+    """
+
+    new: int = 0
+    rewritten: int = 0
+
+    def plus(self, other: WrittenBytes) -> WrittenBytes:
+        """Return both together."""
+        return WrittenBytes(self.new + other.new, self.rewritten + other.rewritten)
+
+
+@dataclass(frozen=True)
 class AdvisoryFailure:
     """A failed step after a commit, which does not affect committed data.
 
@@ -132,6 +149,7 @@ class MergeResult(Displayed):
         error: error of a failed merge.
         advisory: failed steps after the commit, which do not affect the merge.
         decision: decision of the merge policy; None if the caller requested the merge.
+        written: size of the written files.
     """
 
     status: Literal["merged", "nothing", "waiting", "skipped", "failed"]
@@ -143,6 +161,16 @@ class MergeResult(Displayed):
     error: BaseException | None = None
     advisory: tuple[AdvisoryFailure, ...] = ()
     decision: MergeDecision | None = None
+    written: WrittenBytes = field(default_factory=WrittenBytes)
+
+    @property
+    def write_amplification(self) -> float | None:
+        """Bytes written to the base per byte of new rows, compaction included; None without new rows.
+
+        Of one merge it may be large, since compaction takes up what many merges left; over many merges the sums of
+        ``written`` tell it.
+        """
+        return (self.written.new + self.written.rewritten) / self.written.new if self.written.new else None
 
     @property
     def warning(self) -> str | None:

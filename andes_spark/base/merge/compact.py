@@ -1,47 +1,56 @@
-"""Compaction: files with many deleted rows are rewritten, small files are combined.
+"""Compaction: files of the base written anew so that reads and look-ups stay fast.
 
-Small files are packed by size class, as in size-tiered compaction, so that a row is rewritten a few times in
-all, however many merges there are. A packing is a Delta commit of its own that changes no rows; losing its
-race costs nothing but the work.
+A compaction is a Delta commit of its own that changes no rows; losing its race costs nothing but the work.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+import pyarrow as pa
 from pyroaring import BitMap64
 
 from andes_spark.base.files import NumberedFile, numbered_files
+from andes_spark.base.merge.layout import Group, Partition, Pull, choose_groups, choose_pulls, partitions
 from andes_spark.base.merge.merge import BaseContext, commit_entry, drop_files
-from andes_spark.base.merge.rewrite import RewriteJob
+from andes_spark.base.merge.rewrite import MovedRows, RewriteJob, alive_rows, cut, rows_within
+from andes_spark.base.rows import RowWriter
+from andes_spark.base.runs import ordered
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta import actions
-from andes_spark.delta.state import Commit, DataFile
+from andes_spark.delta.actions import Action
+from andes_spark.delta.features import deletion_vectors_enabled
+from andes_spark.delta.state import Commit
+from andes_spark.delta.vectors import write_vectors
 from andes_spark.model.results import CompactResult
+from andes_spark.run.executor import LocalExecutor
 from andes_spark.run.steps import Steps
-from andes_spark.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 
-_SMALLEST = 64 * 1024
-_CLASS_FACTOR = 4
 
+@dataclass
+class _Work:
+    """Files written so far, and what they replace.
 
-@dataclass(frozen=True)
-class Group:
-    """Files to rewrite as one."""
+    Attributes:
+        adds: new files.
+        old: files that leave the base.
+        gone: rows that are deleted in files which stay, by number of the file.
+    """
 
-    files: tuple[NumberedFile, ...]
+    adds: list[Action] = field(default_factory=list)
+    old: list[NumberedFile] = field(default_factory=list)
+    gone: dict[int, BitMap64] = field(default_factory=dict)
 
-    @property
-    def bytes(self) -> int:
-        """Total size."""
-        return sum(file.file.size for file in self.files)
+    def without(self, file: NumberedFile) -> BitMap64:
+        """Remove a file that is written anew from those that stay; return the rows that it has lost."""
+        self.old.append(file)
+        return self.gone.pop(file.number, BitMap64())
 
 
 def compact(
@@ -58,99 +67,120 @@ def compact(
     Raises:
         AndesError: reading or writing failed; the base is as it was.
     """
-    if context.settings.compact_bytes == 0:
+    budget = context.settings.compact_bytes
+    if budget == 0 or base.foreign is not None or base.unwritable is not None:
         return CompactResult()
-    groups = list(_within(choose(numbered_files(base.state.files), context.settings), context.settings.compact_bytes))
-    if not groups or base.foreign is not None or base.unwritable is not None:
-        return CompactResult()
+    parts = partitions(numbered_files(base.state.files), context.shape)
+    pulls = choose_pulls(parts, context.settings, budget=budget)
     begun = time.perf_counter()
-    for group in groups:
-        _LOGGER.debug(
-            "%s: compacting %d files of %d bytes",
-            context.shape.table,
-            len(group.files),
-            sum(file.file.size for file in group.files),
-        )
+    work = _Work()
+    if pulls:
+        with steps.step("compact files"):
+            marks = context.deletion_vectors and deletion_vectors_enabled(base.state)
+            _pull(context, context.writer(base), pulls if marks else [pull.alone() for pull in pulls], work)
+    left = budget - sum(pull.file.file.size for pull in pulls)
+    groups = _choose_groups(context, parts, work, left)
+    if not work.old and not groups:
+        return CompactResult()
     with steps.step("compact files"):
-        job = RewriteJob(context.storage, context.shape, context.writer(base), data_change=False)
-        parts = [[(file, BitMap64()) for file in group.files] for group in groups]
-        executor = context.executor_for(file.file for group in groups for file in group.files)
-        written = executor.map(job, parts, step="compact files")
-        adds = [action for result in written for action in result]
-        now = time.time_ns() // 1_000_000
-        old = [file.file for group in groups for file in group.files]
-        removes = [actions.remove(file, timestamp_ms=now, data_change=False) for file in old]
-        commit_id = str(uuid.uuid4())
-        info = actions.commit_info(
-            "OPTIMIZE",
-            timestamp_ms=now,
-            commit_id=commit_id,
-            metrics={"numRemovedFiles": len(removes), "numAddedFiles": len(adds)},
-            read_version=base.version,
-            previous=base.state.commit_id,
-        )
-        commit = commit_entry(context, base.version + 1, [info, *removes, *adds], commit_id)
-        if commit is None:
-            drop_files(context, adds, base)
-            return CompactResult()
-        committed(commit)
+        _rewrite(context, context.writer(base), groups, work)
+        commit = _commit(context, base, work)
+    if commit is None:
+        return CompactResult()
+    committed(commit)
     return CompactResult(
-        files_removed=len(removes),
-        files_added=len(adds),
-        bytes_removed=sum(file.size for file in old),
-        bytes_added=sum(action["add"]["size"] for action in adds),
+        files_removed=len(work.old),
+        files_added=len(work.adds),
+        bytes_removed=sum(file.file.size for file in work.old),
+        bytes_added=sum(action["add"]["size"] for action in work.adds),
         seconds=time.perf_counter() - begun,
     )
 
 
-def choose(files: Sequence[NumberedFile], settings: Settings) -> list[Group]:
-    """Choose groups of files to rewrite, those with the most deleted rows first."""
-    worn = [file for file in files if _dead_ratio(file.file) >= settings.compact_dead_ratio]
-    worn.sort(key=lambda file: -_dead_ratio(file.file))
-    taken = {file.number for file in worn}
-    classes: dict[tuple[object, ...], list[NumberedFile]] = {}
-    for file in files:
-        if file.number not in taken and file.file.size < settings.target_file_bytes // _CLASS_FACTOR:
-            partition = tuple(sorted(file.file.partition_values.items()))
-            classes.setdefault((partition, _size_class(file.file.size)), []).append(file)
-    most = settings.target_file_bytes // 2
-    small = [
-        group
-        for members in classes.values()
-        if len(members) >= settings.compact_files
-        for group in _groups(members, most)
-        if len(group.files) > 1
-    ]
-    return [*(Group((file,)) for file in worn), *small]
+def _pull(context: BaseContext, writer: RowWriter, pulls: Sequence[Pull], work: _Work) -> None:
+    """Write files of the run anew with the rows over them, which are read once for all of them."""
+    storage, shape = context.storage, context.shape
+    sources = {file.number: file for pull in pulls for file in pull.sources}
+    drawn: dict[int, list[Pull]] = {number: [] for number in sources}
+    for pull in pulls:
+        for file in pull.sources:
+            drawn[file.number].append(pull)
+    size = sum(file.file.arrow_bytes for file in (*sources.values(), *(pull.file for pull in pulls)))
+    executor = LocalExecutor(context.settings.threads if size <= context.settings.byte_budget else 1)
+    _LOGGER.debug("%s: compacting %d files with %d files over them", shape.table, len(pulls), len(sources))
+
+    def move(file: NumberedFile) -> MovedRows:
+        return rows_within(storage, shape, file, [pull.bounds for pull in drawn[file.number]])
+
+    above: dict[int, list[pa.Table]] = {pull.file.number: [] for pull in pulls}
+    for file, moved in zip(sources.values(), executor.map(move, sources.values(), step="compact files"), strict=True):
+        for pull, rows in zip(drawn[file.number], moved.parts, strict=True):
+            above[pull.file.number].append(rows)
+        if any(rows.num_rows for rows in moved.parts):
+            work.gone[file.number] = moved.gone
+
+    def write(pull: Pull) -> list[Action]:
+        rows = pa.concat_tables([alive_rows(storage, shape, pull.file, BitMap64()), *above.pop(pull.file.number)])
+        return writer.write(storage, ordered(rows, shape.columns.key), data_change=False)
+
+    written = executor.map(write, pulls, step="compact files")
+    work.adds += [add for adds in written for add in adds]
+    work.old += [pull.file for pull in pulls]
+    for file in sources.values():
+        if len(work.gone.get(file.number, ())) == file.file.num_records:
+            work.without(file)
 
 
-def _groups(files: Sequence[NumberedFile], most: int) -> Iterator[Group]:
-    """Group files up to ``most`` bytes: the rows of a group are in memory while they are rewritten."""
-    members: list[NumberedFile] = []
-    for file in files:
-        if members and sum(member.file.size for member in members) + file.file.size > most:
-            yield Group(tuple(members))
-            members = []
-        members.append(file)
-    yield Group(tuple(members))
+def _choose_groups(context: BaseContext, parts: Sequence[Partition], work: _Work, budget: int) -> list[Group]:
+    files = {above.file.number: above.file for part in parts for above in part.above}
+    moved = {
+        number: len(gone) - (0 if (vector := files[number].file.vector) is None else vector.cardinality)
+        for number, gone in work.gone.items()
+    }
+    taken = {file.number for file in work.old}
+    return choose_groups(parts, context.settings, budget=budget, taken=taken, moved=moved) if budget > 0 else []
 
 
-def _within(groups: Iterable[Group], budget: int) -> Iterator[Group]:
-    """Select groups within the budget; the first one is selected at any size."""
-    spent = 0
+def _rewrite(context: BaseContext, writer: RowWriter, groups: Sequence[Group], work: _Work) -> None:
+    """Write groups of files anew, without the rows that have left them."""
     for group in groups:
-        if spent and spent + group.bytes > budget:
-            continue
-        spent += group.bytes
-        yield group
+        _LOGGER.debug("%s: compacting %d files of %d bytes", context.shape.table, len(group.files), group.bytes)
+    together: list[list[tuple[NumberedFile, BitMap64]]] = []
+    for group in groups:
+        files = [(file, work.without(file)) for file in group.files]
+        if group.pieces > 1:
+            work.adds += cut(context.storage, writer, files, pieces=group.pieces)
+        else:
+            together.append(files)
+    job = RewriteJob(context.storage, context.shape, writer, data_change=False)
+    executor = context.executor_for(file.file for files in together for file, _ in files)
+    written = executor.map(job, together, step="compact files")
+    work.adds += [action for adds in written for action in adds]
 
 
-def _dead_ratio(file: DataFile) -> float:
-    rows = file.num_records
-    if file.vector is None or not rows:
-        return 0.0
-    return file.vector.cardinality / rows
-
-
-def _size_class(size: int) -> int:
-    return max(0, math.ceil(math.log(max(size, 1) / _SMALLEST, _CLASS_FACTOR)))
+def _commit(context: BaseContext, base: BaseSnapshot, work: _Work) -> Commit | None:
+    """Commit a compaction; None if another commit was first, and its files are deleted."""
+    now = time.time_ns() // 1_000_000
+    marked = {file.path: file for file in numbered_files(base.state.files) if file.number in work.gone}
+    vectors = write_vectors(context.storage, {path: work.gone[file.number] for path, file in marked.items()})
+    changes = [actions.remove(file.file, timestamp_ms=now, data_change=False) for file in (*work.old, *marked.values())]
+    changes += [
+        actions.add_with_vector(marked[path].file, vector, data_change=False) for path, vector in vectors.items()
+    ]
+    changes += work.adds
+    commit_id = str(uuid.uuid4())
+    info = actions.commit_info(
+        "OPTIMIZE",
+        timestamp_ms=now,
+        commit_id=commit_id,
+        metrics={"numRemovedFiles": len(work.old), "numAddedFiles": len(work.adds)},
+        read_version=base.version,
+        previous=base.state.commit_id,
+    )
+    commit = commit_entry(context, base.version + 1, [info, *changes], commit_id)
+    if commit is None:
+        drop_files(context, changes, base)
+        return None
+    for path, vector in vectors.items():
+        context.keys.put_vector(path, vector, work.gone[marked[path].number])
+    return commit

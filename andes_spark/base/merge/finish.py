@@ -29,7 +29,7 @@ from andes_spark.errors import AndesError, CommitUnknownError
 from andes_spark.log.pending import ModsInMemory, Pending
 from andes_spark.model.documents import FORMAT, encode
 from andes_spark.model.merge_record import MergeRecord, merge_record_path
-from andes_spark.model.results import MergeCounts
+from andes_spark.model.results import MergeCounts, WrittenBytes
 from andes_spark.run.steps import Steps
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.put_once import put_once
@@ -61,11 +61,13 @@ class Merged:
         entry: entry of the Delta log.
         record: merge record of its last version.
         counts: number of mods by outcome.
+        written: size of the files of the base that it wrote.
     """
 
     entry: Commit
     record: MergeRecord
     counts: MergeCounts
+    written: WrittenBytes
 
     @property
     def applied(self) -> int:
@@ -211,4 +213,4 @@ def _commit(context: BaseContext, planned: Planned, upto: Upto, record: MergeRec
     if commit is None:
         drop_files(context, planned.changes, base)
         return None
-    return Merged(commit, record, counts)
+    return Merged(commit, record, counts, planned.written)

@@ -32,7 +32,7 @@ from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
 from andes_spark.errors import AndesError, CommitUnknownError
 from andes_spark.log.pending import ModsInMemory, Pending
 from andes_spark.model.files import SideFile
-from andes_spark.model.results import MergeCounts
+from andes_spark.model.results import MergeCounts, WrittenBytes
 from andes_spark.model.values import to_json
 from andes_spark.run.executor import Executor, LocalExecutor
 from andes_spark.run.steps import Steps
@@ -95,6 +95,7 @@ class Planned:
         quarantined: complete set of files of quarantined mods after it.
         side_files: tombstone and quarantine files that it wrote.
         counts: of mods, by what became of them.
+        written: size of the files of the base that it wrote.
     """
 
     base: BaseSnapshot
@@ -105,6 +106,7 @@ class Planned:
     quarantined: list[SideFile]
     side_files: frozenset[str]
     counts: MergeCounts
+    written: WrittenBytes
 
     @property
     def files(self) -> set[str]:
@@ -204,7 +206,15 @@ def _planned(
         quarantined=all_quarantined,
         side_files=frozenset(written - known),
         counts=_counts(results, pending),
+        written=_written(results, changes),
     )
+
+
+def _written(results: Iterable[BucketResult], changes: Iterable[Action]) -> WrittenBytes:
+    """Return the size of the new files among the changes of a merge; a file with a new vector was not written."""
+    new = sum(add["add"]["size"] for result in results for add in result.adds)
+    adds = [change["add"] for change in changes if "add" in change]
+    return WrittenBytes(new, sum(add["size"] for add in adds if "deletionVector" not in add) - new)
 
 
 def _write(

@@ -1,20 +1,27 @@
-"""Rewriting of base files without their deleted rows."""
+"""Files of the base written anew with their remaining rows, and rows moved between files."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import ordered
+from andes_spark.base.spill import Spill
 from andes_spark.delta.actions import Action
-from andes_spark.delta.vectors import load_vector, to_positions
+from andes_spark.delta.vectors import from_positions, load_vector, to_positions
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.storage.interface import Storage
+
+_ROW = "_andes_row"
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,71 @@ class RewriteJob:
 
     def _read(self, file: NumberedFile) -> pa.Table:
         return OpenFile(self.storage, file.path, file.file, self.shape).read(self.shape.schema.names)
+
+
+@dataclass(frozen=True)
+class MovedRows:
+    """Rows that leave a file.
+
+    Attributes:
+        parts: live rows within each of the ranges.
+        gone: row numbers of these rows, and of those that were deleted before.
+    """
+
+    parts: tuple[pa.Table, ...]
+    gone: BitMap64
+
+
+def rows_within(storage: Storage, shape: TableShape, file: NumberedFile, ranges: Sequence[KeyRange]) -> MovedRows:
+    """Read the live rows of a file within ranges of keys that do not overlap, and no row group outside of them."""
+    opened = OpenFile(storage, file.path, file.file, shape)
+    vector = None if file.file.vector is None else storage.scheduler.ask(load_vector, storage, file.file.vector)
+    groups = sorted({group for bounds in ranges for group in opened.groups_within(bounds)})
+    data = opened.read(shape.schema.names, groups)
+    numbers = opened.numbers(groups)
+    dead = BitMap64() if vector is None else vector.result()
+    keys = pl.from_arrow(data.select(list(shape.columns.key)))
+    assert isinstance(keys, pl.DataFrame)
+    live = keys.with_row_index(_ROW).filter(pl.Series(~np.isin(numbers, to_positions(dead))))
+    rows = [live.filter(bounds.expression())[_ROW].to_numpy() for bounds in ranges]
+    gone = dead | from_positions(numbers[np.concatenate(rows)])
+    return MovedRows(tuple(data.take(pa.array(part)) for part in rows), gone)
+
+
+def cut(
+    storage: Storage, writer: RowWriter, files: Sequence[tuple[NumberedFile, BitMap64]], *, pieces: int
+) -> list[Action]:
+    """Write the remaining rows of files anew as files of narrow ranges of keys, by way of a local file.
+
+    Args:
+        storage: the table's folder.
+        writer: writer of rows.
+        files: files of one partition, each with the rows to drop in addition to its deletion vector.
+        pieces: number of new files at least.
+    """
+    shape = writer.shape
+    with (
+        tempfile.TemporaryDirectory(prefix="andes-compact-") as folder,
+        Spill(Path(folder), shape.arrow, shape.columns.key, ()) as spill,
+    ):
+        size = 0
+        for file, gone in files:
+            rows = ordered(alive_rows(storage, shape, file, gone), shape.columns.key).cast(shape.arrow)
+            size += rows.nbytes
+            spill.add(rows)
+            del rows
+        spill.close()
+        merged = spill.merged(spill.runs, max(1, size // pieces))
+        return [
+            add for part in merged for add in writer.write(storage, ordered(part, shape.columns.key), data_change=False)
+        ]
+
+
+def alive_rows(storage: Storage, shape: TableShape, file: NumberedFile, gone: BitMap64) -> pa.Table:
+    """Read the rows of a file that are neither deleted nor gone."""
+    vector = None if file.file.vector is None else storage.scheduler.ask(load_vector, storage, file.file.vector)
+    data = OpenFile(storage, file.path, file.file, shape).read(shape.schema.names)
+    return _alive(data, gone if vector is None else gone | vector.result())
 
 
 def _alive(data: pa.Table, dead: BitMap64) -> pa.Table:

@@ -32,7 +32,7 @@ from andes_spark.log.lease import MergeNote
 from andes_spark.log.pending import ModsInMemory, pending_of, up_to, whole_versions
 from andes_spark.model.events import mods_of
 from andes_spark.model.merge_cost import MergeDecision
-from andes_spark.model.results import CompactResult, MergeCounts, MergeResult
+from andes_spark.model.results import CompactResult, MergeCounts, MergeResult, WrittenBytes
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import BeforeMerge, OpenTable
 from andes_spark.table.verbs.ahead import MergeAhead, PlannedAhead
@@ -184,6 +184,7 @@ class _Rounds:
     last: Merged | None = None
     counts: MergeCounts = field(default_factory=MergeCounts)
     compaction: CompactResult = field(default_factory=CompactResult)
+    written: WrittenBytes = field(default_factory=WrittenBytes)
 
     @property
     def note(self) -> MergeNote | None:
@@ -205,7 +206,7 @@ def _run_rounds(
     merged = _merge_once(open_table, steps, in_memory, start.base, start.planned)
     if merged is None:
         return _Rounds()
-    rounds = _compacted(open_table, _Rounds(merged, merged.counts), steps, advisory)
+    rounds = _compacted(open_table, _Rounds(merged, merged.counts, written=merged.written), steps, advisory)
     for _ in range(open_table.settings.merge_rounds - 1 if start.long else 0):
         newer = advisory.run(
             "merging newer versions",
@@ -218,7 +219,12 @@ def _run_rounds(
         )
         if newer is None:
             break
-        rounds = replace(rounds, last=newer, counts=rounds.counts.plus(newer.counts))
+        rounds = replace(
+            rounds,
+            last=newer,
+            counts=rounds.counts.plus(newer.counts),
+            written=rounds.written.plus(newer.written),
+        )
         rounds = _compacted(open_table, rounds, steps, advisory)
     _checkpoint(open_table, steps, advisory, start.base.version)
     return rounds
@@ -232,7 +238,10 @@ def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: A
         ),
         consequence="reads are slower until a later merge does it",
     )
-    return rounds if done is None else replace(rounds, compaction=rounds.compaction.plus(done))
+    if done is None:
+        return rounds
+    written = rounds.written.plus(WrittenBytes(rewritten=done.bytes_added))
+    return replace(rounds, compaction=rounds.compaction.plus(done), written=written)
 
 
 def _merge_once(
@@ -376,4 +385,5 @@ def _result(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advi
         compaction=rounds.compaction,
         steps=steps.done,
         advisory=advisory.report("the merge is committed"),
+        written=rounds.written,
     )

@@ -165,11 +165,7 @@ class MergeResult(Displayed):
 
     @property
     def write_amplification(self) -> float | None:
-        """Bytes written to the base per byte of new rows, compaction included; None without new rows.
-
-        Of one merge it may be large, since compaction takes up what many merges left; over many merges the sums of
-        ``written`` tell it.
-        """
+        """Bytes written to the base per byte of new rows; None without new rows. See ``written`` for many merges."""
         return (self.written.new + self.written.rewritten) / self.written.new if self.written.new else None
 
     @property

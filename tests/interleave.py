@@ -20,6 +20,7 @@ from andes_spark.base import paged
 from andes_spark.base.merge import plan
 from andes_spark.batch.write import PartWriter
 from andes_spark.errors import BatchConflictError, OptionError
+from andes_spark.model import merge_cost
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
@@ -90,7 +91,7 @@ class World:
             text_sequence=True,
             partition_by=self.partition,
             deletion_vectors=self.vectors,
-            merge="manual",
+            merge=rnd.choice(("manual", "auto")),
             data=data,
         )
         assert created.version == 0
@@ -111,6 +112,7 @@ class World:
             threads=1,
             target_file_bytes=rnd.choice((200, 128 * MIB)),
             merge_rounds=rnd.choice((1, 3)),
+            auto_merge_reads=rnd.choice((0.0, 0.5, 5.0)),
             checkpoint_interval=rnd.choice((1, 3, 10)),
             compact_files=rnd.choice((2, 4)),
             compact_dead_ratio=rnd.choice((0.1, 0.9)),
@@ -143,9 +145,8 @@ class World:
             assert result.counts.partial == sum(mod.partial for mod in batch.mods)
         balance = result.upserts + result.deletes + result.counts.truncates + result.collapsed + result.quarantined
         assert result.received == balance
-        if merge:
-            assert result.merge is not None
-            self._count(result.merge)
+        assert result.merge is not None or not merge
+        self._count(result.merge)
 
     def append(self, number: int) -> None:
         """Append several batches as one version by a handle, some of them again."""
@@ -168,9 +169,7 @@ class World:
                 fresh.append((batch, outcome))
         (version,) = {outcome.version for _, outcome in fresh}
         self._learn_group(version, [batch for batch, _ in fresh])
-        merge = next((outcome.merge for _, outcome in fresh), None)
-        if merge is not None:
-            self._count(merge)
+        self._count(fresh[0][1].merge)
 
     def _prepared(self, number: int, batch: Batch) -> PreparedBatch:
         open_table = self.tables[number]._open_table
@@ -207,6 +206,7 @@ class World:
         result = self.tables[number].apply(rows, batch_id=batch.id, **batch.options)
         assert result.replayed
         assert result.version == version
+        self._count(result.merge)
 
     def _learn(self, version: int, batch: Batch) -> None:
         # Another handle may have committed in the middle of this one's apply, and be known already.
@@ -238,6 +238,8 @@ class World:
         self.aside[result.committed] = version
 
     def _count(self, result: Any) -> None:
+        if result is None:
+            return
         if result.error is not None:
             raise result.error
         self.counts = self.counts.plus(result.counts)
@@ -402,6 +404,7 @@ def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
     world = None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "BUCKET_BYTES", 4096)
+        patch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
         if seed % 2:
             # Look-ups by pages, of two rows, whatever the size of a file.
             patch.setattr(parquet, "PAGE_ROWS", 2)

@@ -1,9 +1,10 @@
 """The merge policy ``"auto"``: estimated cost of a merge, and of the reads of pending mods. Pure, without requests.
 
-A merge and a read of pending mods do the same work up to a point: they read the mods and locate their keys in the base.
-The merge also writes rows, deletion vectors and entries, once; each read repeats the work until the merge. A merge is
-due when the reads since the last one have paid as much as it costs: with as many reads as expected, the sum is at most
-about twice that of the best choice. The number of reads is an assumption, see ``Settings``.
+Each mod is read, evaluated and written by one merge, sooner or later. Only the rest of a merge is saved if several
+versions share one: its rounds of requests, the scan of keys in the base, and the deletion vectors. Each read of pending
+mods reads and evaluates all of them, and scans keys. A merge is due when the reads since the last one have paid as much
+as a merge costs apart from its mods: with as many reads as expected, the sum is at most about twice that of the best
+number of versions for each merge. The number of reads is an assumption, see ``Settings``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _MOD_SECONDS = 2e-6
 _FILE_BYTES = 4_096
 """Bytes of a deletion vector and of the actions of a file with deleted rows."""
 AT_ONCE_SECONDS = 0.1
-"""Work of a merge, apart from its rounds, below which it is always due."""
+"""Work of a merge, apart from its mods and rounds, below which it is always due."""
 _MOST_VERSIONS = 500
 """Pending versions at which a merge is due; a roll-up repeats at most 1,000."""
 
@@ -61,11 +62,13 @@ class BaseCost:
         rows: number of rows of its files.
         files: number of files.
         key_bytes: bytes of key and sequence of a row.
+        unread_rows: number of rows whose keys this process does not hold in memory.
     """
 
     rows: int
     files: int
     key_bytes: int
+    unread_rows: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class MergeDecision:
         due: whether a merge is due.
         reason: reason of the decision.
         pending_versions: number of pending versions.
-        merge_seconds: estimated time of the merge; None if it is not estimated.
+        merge_seconds: estimated time of the merge apart from its mods; None if it is not estimated.
         read_seconds: estimated time that reads have spent on pending mods since the last merge; None as above.
         due_in_seconds: time until the merge is due by the staleness; None without one.
     """
@@ -92,7 +95,7 @@ class MergeDecision:
         one = self.pending_versions == 1
         versions = count_text(self.pending_versions, "versions")
         spent = f"reads have spent about {self.read_seconds or 0:.2g} s on {versions}"
-        cost = f"a merge takes about {self.merge_seconds or 0:.2g} s"
+        cost = f"a merge takes about {self.merge_seconds or 0:.2g} s apart from its mods"
         texts: dict[Reason, str] = {
             "nothing pending": "not due: nothing is pending",
             "always": "due after each apply",
@@ -113,14 +116,14 @@ class MergeDecision:
         return f"{waiting}; due in {rest} at the latest"
 
 
-def merge_work(base: BaseCost, store: StoreCost, *, mods: int, size: int) -> float:
-    """Estimate the seconds of a merge apart from its rounds of requests."""
-    touched = min(base.files, mods)
-    return locate_work(base, store, mods=mods, size=size) + (size + touched * _FILE_BYTES) / store.bytes_per_second
+def merge_work(base: BaseCost, store: StoreCost, *, mods: int) -> float:
+    """Estimate the seconds of a merge apart from its mods and its rounds of requests."""
+    scanned = min(base.unread_rows, mods * _PAGE_ROWS) * base.key_bytes
+    return (scanned + min(base.files, mods) * _FILE_BYTES) / store.bytes_per_second
 
 
-def locate_work(base: BaseCost, store: StoreCost, *, mods: int, size: int) -> float:
-    """Estimate the seconds to read mods and to locate their keys, apart from the rounds of requests."""
+def read_work(base: BaseCost, store: StoreCost, *, mods: int, size: int) -> float:
+    """Estimate the seconds of a read for pending mods, apart from its rounds of requests."""
     scanned = min(base.rows, mods * _PAGE_ROWS) * base.key_bytes
     return (size + scanned) / store.bytes_per_second + mods * _MOD_SECONDS
 
@@ -150,10 +153,10 @@ def decide_merge(
         return MergeDecision(False, "nothing pending")
     sums = list(accumulate(versions, lambda one, other: PendingCost(one.mods + other.mods, one.bytes + other.bytes)))
     total = sums[-1]
-    work = merge_work(base, store, mods=total.mods, size=total.bytes)
+    work = merge_work(base, store, mods=total.mods)
     merge_seconds = work + MERGE_ROUNDS * store.request_seconds
     read_seconds = reads_per_version * sum(
-        locate_work(base, store, mods=each.mods, size=each.bytes) + READ_ROUNDS * store.request_seconds for each in sums
+        read_work(base, store, mods=each.mods, size=each.bytes) + READ_ROUNDS * store.request_seconds for each in sums
     )
     left = staleness_seconds - waited_seconds
     reason: Reason = "cheaper later"

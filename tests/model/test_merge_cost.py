@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,12 +18,12 @@ from andes_spark.model.merge_cost import (
     PendingCost,
     StoreCost,
     decide_merge,
-    locate_work,
     merge_work,
+    read_work,
 )
 
-SMALL = BaseCost(rows=100_000, files=1, key_bytes=16)
-LARGE = BaseCost(rows=100_000_000, files=500, key_bytes=16)
+SMALL = BaseCost(rows=100_000, files=1, key_bytes=16, unread_rows=100_000)
+LARGE = BaseCost(rows=100_000_000, files=500, key_bytes=16, unread_rows=100_000_000)
 BATCH = PendingCost(mods=50_000, bytes=2_000_000)
 OPTIONS: dict[str, Any] = {
     "reads_per_version": 0.1,
@@ -43,6 +44,11 @@ def test_small_merges_are_due_at_once(store: StoreCost) -> None:
     assert str(decision).startswith("due: a merge takes about ")
     # A few mods of a large table too: only the pages that hold their keys are read.
     assert decide([PendingCost(10, 5_000)], LARGE, store).reason == "small"
+
+
+def test_merges_are_due_at_once_where_the_keys_are_in_memory() -> None:
+    held = replace(LARGE, unread_rows=0)
+    assert [decide([BATCH], base).reason for base in (LARGE, held)] == ["cheaper later", "small"]
 
 
 def test_nothing_is_never_due() -> None:
@@ -76,7 +82,7 @@ def test_more_reads_make_it_due_earlier() -> None:
 
 
 def test_without_reads_the_staleness_and_the_limits_decide() -> None:
-    none = {"reads_per_version": 0.0}
+    none: dict[str, Any] = {"reads_per_version": 0.0}
     waiting = decide([BATCH], LARGE, waited_seconds=300, **none)
     assert (waiting.due, waiting.reason, waiting.due_in_seconds) == (False, "cheaper later", 600)
     assert str(waiting).endswith("; due in 10 minutes at the latest")
@@ -90,12 +96,9 @@ def test_the_sum_of_costs_is_near_that_of_the_best_interval() -> None:
 
     def cost(interval: int, reads: float) -> float:
         sums = [PendingCost(BATCH.mods * count, BATCH.bytes * count) for count in range(1, interval + 1)]
-        merge = (
-            merge_work(LARGE, REMOTE, mods=sums[-1].mods, size=sums[-1].bytes) + MERGE_ROUNDS * REMOTE.request_seconds
-        )
+        merge = merge_work(LARGE, REMOTE, mods=sums[-1].mods) + MERGE_ROUNDS * REMOTE.request_seconds
         read = sum(
-            locate_work(LARGE, REMOTE, mods=each.mods, size=each.bytes) + 2 * REMOTE.request_seconds
-            for each in sums[:-1]
+            read_work(LARGE, REMOTE, mods=each.mods, size=each.bytes) + 2 * REMOTE.request_seconds for each in sums[:-1]
         )
         return (merge + reads * read) / interval
 

@@ -42,7 +42,7 @@ def test_small_tables_merge_after_each_apply() -> None:
 
 
 def test_large_merges_wait_until_reads_have_paid_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
     table = create(MemoryStorage(), "auto", auto_merge_reads=1.0)
     merges = [table.apply(rows(number), batch_id=("s", number)).merge for number in range(12)]
     states = [merge.status for merge in merges if merge is not None]
@@ -63,7 +63,7 @@ def test_large_merges_wait_until_reads_have_paid_as_much(monkeypatch: pytest.Mon
 
 
 def test_a_handle_that_did_not_read_the_base_decides_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
     storage = MemoryStorage()
     create(storage, "auto")
     states = []
@@ -77,7 +77,7 @@ def test_a_handle_that_did_not_read_the_base_decides_as_others(monkeypatch: pyte
 
 
 def test_pending_versions_are_merged_within_the_staleness(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
     storage = MemoryStorage()
     create(storage, "auto")
     table = ModTable.open(storage, settings=Settings(auto_merge_reads=0))
@@ -93,7 +93,7 @@ def test_pending_versions_are_merged_within_the_staleness(monkeypatch: pytest.Mo
 
 
 def test_the_caller_decides_over_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
     table = create(MemoryStorage(), "auto")
     assert table.apply(rows(1), merge=False).merge is None
     forced = table.apply(rows(2), merge=True).merge
@@ -114,7 +114,7 @@ def test_an_age_tells_how_long_versions_still_wait() -> None:
 
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
     table = create("t", "auto")
     table.apply(rows(1))
 

@@ -60,11 +60,12 @@ def decide_on(open_table: OpenTable, base: BaseSnapshot, versions: Sequence[Pend
         versions: pending versions, oldest first; the last one may not be committed yet.
     """
     shape, settings = open_table.shape(), open_table.settings
-    files = base.state.files.values()
+    files, keys = base.state.files.values(), open_table.base_context().keys
     size = BaseCost(
         rows=sum(file.num_records or 0 for file in files),
         files=len(files),
         key_bytes=row_width(shape.arrow, shape.columns.narrow),
+        unread_rows=sum(file.num_records or 0 for path, file in base.state.files.items() if keys.layout(path) is None),
     )
     pending = [
         PendingCost(sum(file.rows for file in entries), sum(file.bytes for file in entries))

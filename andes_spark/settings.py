@@ -32,6 +32,10 @@ class Settings:
         broadcast_bytes: winners up to this size are handed to every task; above it keys are bucketed.
         key_cache_bytes: keys and deletion vectors of the base, and tombstones, that an open table keeps in memory, so
             that its next merge need not read them again; 0 keeps none.
+        key_folder: private folder on a local disk for keys of the base, in place of ``key_cache_bytes`` of memory:
+            more keys fit, and new processes find them there. Tables and processes may share it, and it may be emptied
+            at any time. None: no folder.
+        key_folder_bytes: size of that folder; beyond it the files that were used least recently are deleted.
         threads: threads of the calling process for files that are read or written side by side.
         target_file_bytes: size at which files of the base and of mods are split.
         commit_attempts: number of attempts after lost races before ``CommitConflictError``.
@@ -53,6 +57,8 @@ class Settings:
     byte_budget: int = 512 * MIB
     broadcast_bytes: int = 64 * MIB
     key_cache_bytes: int = 256 * MIB
+    key_folder: str | None = None
+    key_folder_bytes: int = 16 * 1024 * MIB
     threads: int = 4
     target_file_bytes: int = 128 * MIB
     commit_attempts: int = 100
@@ -77,7 +83,11 @@ class Settings:
                 f"Settings: metrics is a function of name, value and labels, and {self.metrics!r} was given",
                 option="metrics",
             )
-        for field in (each for each in fields(self) if each.name != "metrics"):
+        if self.key_folder is not None and not (isinstance(self.key_folder, str) and self.key_folder):
+            raise OptionError(
+                f"Settings: key_folder is the path of a folder, and {self.key_folder!r} was given", option="key_folder"
+            )
+        for field in (each for each in fields(self) if each.name not in ("metrics", "key_folder")):
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
             kinds = (int, float) if field.type == "float" else (int,)
             if not isinstance(value, kinds) or isinstance(value, bool) or not value >= least:

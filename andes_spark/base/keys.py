@@ -14,6 +14,8 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.key_folder import Image, KeyFolder, image_name
+from andes_spark.base.packed import PackedIntegers
 from andes_spark.delta.vectors import VectorDescriptor, load_vector
 from andes_spark.law.keys.normalized import Normalizer, normalizer
 from andes_spark.law.order import is_sorted
@@ -37,20 +39,55 @@ class Keys:
     Attributes:
         integers: for a key of one column with ascending integers.
         frame: for other keys. Tombstone files are kept whole, as group 0, with their other columns.
-        words: of the frame's rows, if it is sorted by key and its types can be searched.
+        words: of the rows of the frame, or of ``mapped``, if they are sorted by key and their types can be searched.
+        packed: in place of ``integers``, where they take less memory so.
+        mapped: in place of ``frame``, rows in a file of a local folder.
+        in_folder: whether these keys are in such a file, which takes no memory of ours.
     """
 
     integers: Ints | None
     frame: pl.DataFrame | None
     words: KeyWords | None = None
+    packed: PackedIntegers | None = None
+    mapped: pa.Table | None = None
+    in_folder: bool = False
 
     @property
     def bytes(self) -> int:
         """Memory in bytes."""
+        if self.in_folder:
+            return 0
+        if self.packed is not None:
+            return self.packed.bytes
         if self.integers is not None:
             return int(self.integers.nbytes)
         words = 0 if self.words is None else int(self.words.values.nbytes)
         return words + (0 if self.frame is None else int(self.frame.estimated_size()))
+
+
+@dataclass(frozen=True)
+class MarkedFile:
+    """A file with a footer mark, whose keys may be in a local folder.
+
+    Attributes:
+        path: path of the file.
+        mark: its footer mark.
+        key: names and types of the key columns.
+    """
+
+    path: str
+    mark: str
+    key: tuple[tuple[str, pa.DataType], ...]
+
+    @classmethod
+    def of(cls, path: str, mark: str | None, shape: TableShape) -> MarkedFile | None:
+        """Return None for a file without a mark."""
+        key = tuple((name, shape.arrow.field(name).type) for name in shape.columns.key)
+        return None if mark is None else cls(path, mark, key)
+
+    def image(self, group: int) -> str:
+        """Name of the image of a row group."""
+        return image_name(self.path, self.mark, group, self.key)
 
 
 @dataclass(frozen=True)
@@ -83,10 +120,13 @@ class KeyCache:
 
     Args:
         limit_bytes: maximum size.
+        folder: receives the keys that are read, which take no memory then; None for none.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, folder: KeyFolder | None = None) -> None:
         self._limit = limit_bytes
+        self._folder = folder
+        self._recalled: set[str] = set()
         self._keys: dict[tuple[str, int], Keys] = {}
         self._layouts: dict[str, Layout] = {}
         self._vectors: dict[str, tuple[VectorDescriptor, BitMap64]] = {}
@@ -102,6 +142,7 @@ class KeyCache:
             self._layouts = {path: layout for path, layout in self._layouts.items() if path in paths}
             self._vectors = {path: vector for path, vector in self._vectors.items() if path in paths}
             self._indexes = {path: index for path, index in self._indexes.items() if path in paths}
+            self._recalled &= set(paths)
             self._pages = {path: pages for path, pages in self._pages.items() if path in paths}
             self._size = sum(keys.bytes for keys in self._keys.values())
             self._size += sum(index.bytes for index in self._indexes.values())
@@ -110,7 +151,7 @@ class KeyCache:
     @property
     def keeps_keys(self) -> bool:
         """Whether the limit allows keys at all."""
-        return self._limit > 0
+        return self._limit > 0 or self._folder is not None
 
     def layout(self, path: str) -> Layout | None:
         """Return the layout of a file, None if not cached."""
@@ -118,7 +159,7 @@ class KeyCache:
 
     def put_layout(self, path: str, layout: Layout) -> None:
         """Add the layout of a file."""
-        if self._limit:
+        if self.keeps_keys:
             with self._lock:
                 self._layouts[path] = layout
 
@@ -138,6 +179,43 @@ class KeyCache:
             if (path, group) not in self._keys and self._size + size <= self._limit:
                 self._keys[path, group] = keys
                 self._size += size
+
+    def put_in_folder(self, file: MarkedFile, layout: Layout, group: int, keys: Keys) -> bool:
+        """Write the keys of a row group to the folder, if there is one, and use them from there.
+
+        Integers that cannot be packed stay out: an image would be as large as the column in the file.
+
+        Returns:
+            Whether they are there.
+        """
+        if self._folder is None or keys.integers is not None:
+            return False
+        image = self._folder.put(file.image(group), image_of(keys, layout.starts))
+        if image is not None:
+            with self._lock:
+                self._keys[file.path, group] = keys_in(image)
+        return image is not None
+
+    def recall(self, file: MarkedFile) -> None:
+        """Find the keys of a file in the folder, if all of them are there; the folder is searched once."""
+        images: list[Image] = []
+        with self._lock:
+            tried = file.path in self._recalled
+            self._recalled.add(file.path)
+        while self._folder is not None and not tried:
+            image = self._folder.find(file.image(len(images)))
+            if image is None:
+                return
+            images.append(image)
+            if len(images) == len(image.starts) - 1:
+                break
+        if images:
+            with self._lock:
+                self._keys |= {(file.path, group): keys_in(image) for group, image in enumerate(images)}
+                # A row group without a range is always searched.
+                self._layouts[file.path] = Layout(
+                    images[0].starts, [(group, None, None) for group in range(len(images))]
+                )
 
     def find_vector(self, path: str, descriptor: VectorDescriptor) -> BitMap64 | None:
         """Return the deletion vector of a file, None if this one is not cached."""
@@ -167,8 +245,8 @@ class KeyCache:
                 self._size += size
 
     def has_room(self, size: int) -> bool:
-        """Whether an entry of a size would be kept."""
-        return self._size + size <= self._limit
+        """Whether keys of a size would be kept."""
+        return self._folder is not None or self._size + size <= self._limit
 
     def note_pages(self, path: str, pages: int) -> int:
         """Count key pages of a file that are read; return how many were read so far."""
@@ -210,9 +288,16 @@ def read_layout(opened: OpenFile, path: str, shape: TableShape, cache: KeyCache 
 
 
 def read_keys(
-    opened: OpenFile, path: str, layout: Layout, groups: Sequence[int], shape: TableShape, cache: KeyCache | None
+    opened: OpenFile,
+    path: str,
+    mark: str | None,
+    layout: Layout,
+    groups: Sequence[int],
+    shape: TableShape,
+    cache: KeyCache | None,
 ) -> list[tuple[int, Keys]]:
     """Return keys of row groups, each with the number of its first row; keys missing in the cache are read together."""
+    marked = MarkedFile.of(path, mark, shape)
     keys_by_group: dict[int, Keys] = {}
     for group in groups:
         cached = cache.find(path, group) if cache is not None else None
@@ -227,7 +312,9 @@ def read_keys(
         keys_by_group[group] = keys_of(data.slice(at, rows), shape)
         at += rows
         if cache is not None:
-            cache.put(path, group, keys_by_group[group])
+            keys = packed(keys_by_group[group])
+            if marked is None or not cache.put_in_folder(marked, layout, group, keys):
+                cache.put(path, group, keys)
     return [(int(layout.starts[group]), keys) for group, keys in keys_by_group.items()]
 
 
@@ -244,7 +331,34 @@ def keep_keys(cache: KeyCache, path: str, rows: pa.Table, shape: TableShape) -> 
     if cache.keeps_keys and rows.num_rows <= _KEPT_ROWS and rows.nbytes <= _KEPT_BYTES:
         # A row group without a range is always searched.
         cache.put_layout(path, Layout(np.array([0, rows.num_rows], np.int64), [(0, None, None)]))
-        cache.put(path, 0, keys_of(rows.select(list(shape.columns.key)), shape))
+        cache.put(path, 0, packed(keys_of(rows.select(list(shape.columns.key)), shape)))
+
+
+def packed(keys: Keys) -> Keys:
+    """Return keys as they are kept in memory: integers packed."""
+    small = None if keys.integers is None else PackedIntegers.of(keys.integers)
+    return keys if small is None else Keys(None, None, packed=small)
+
+
+def image_of(keys: Keys, starts: Ints) -> Image:
+    """Return keys as they are kept in a local folder."""
+    if keys.packed is not None:
+        return Image(starts, packed=keys.packed)
+    assert keys.frame is not None
+    rows = keys.frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return (
+        Image(starts, rows=rows)
+        if keys.words is None
+        else Image(starts, None, rows, keys.words.normalizer, keys.words.values)
+    )
+
+
+def keys_in(image: Image) -> Keys:
+    """Return the keys of an image."""
+    if image.packed is not None:
+        return Keys(None, None, packed=image.packed, in_folder=True)
+    words = None if image.normalizer is None else KeyWords(image.normalizer, image.words)
+    return Keys(None, None, words, mapped=image.rows, in_folder=True)
 
 
 def keys_of(data: pa.Table, shape: TableShape) -> Keys:

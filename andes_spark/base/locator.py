@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyroaring import BitMap64
 
 from andes_spark.base.files import NumberedFile, TableShape
-from andes_spark.base.keys import Ints, KeyCache, Layout, is_integral, read_keys, read_layout, read_vector
+from andes_spark.base.keys import Ints, KeyCache, Layout, MarkedFile, is_integral, read_keys, read_layout, read_vector
 from andes_spark.base.match import KeyLookup, Matches, match
 from andes_spark.base.page_lookup import match_pages, rows_below, rows_with
 from andes_spark.base.paged import PageSource, rows_at
@@ -130,9 +130,13 @@ def _rows_by_pages(source: PageSource, files: Sequence[NumberedFile], keys: KeyL
 
 def _in_memory(source: PageSource, file: NumberedFile, keys: KeyLookup) -> bool:
     """Whether all keys of a file that matter are cached."""
-    cache = source.cache
-    layout = cache.layout(file.path) if cache is not None else None
-    if cache is None or layout is None:
+    cache, marked = source.cache, MarkedFile.of(file.path, file.file.footer, source.shape)
+    if cache is None:
+        return False
+    if cache.layout(file.path) is None and marked is not None:
+        cache.recall(marked)
+    layout = cache.layout(file.path)
+    if layout is None:
         return False
     return all(cache.find(file.path, group) is not None for group in _groups(layout, keys, source.shape))
 
@@ -142,7 +146,7 @@ def _scan(source: PageSource, file: NumberedFile, keys: KeyLookup) -> Matches:
     opened, shape, cache = source.whole(file), source.shape, source.cache
     layout = read_layout(opened, file.path, shape, cache)
     groups = _groups(layout, keys, shape)
-    return match(read_keys(opened, file.path, layout, groups, shape, cache), keys)
+    return match(read_keys(opened, file.path, file.file.footer, layout, groups, shape, cache), keys)
 
 
 def _ask_vector(source: PageSource, file: NumberedFile) -> Asked[BitMap64] | None:

@@ -64,7 +64,14 @@ def match(parts: Sequence[tuple[int, Keys]], keys: KeyLookup) -> Matches:
     joined: list[tuple[int, pl.DataFrame]] = []
     for start, part in parts if keys.keys.height else ():
         part_matches = None
-        if part.integers is not None:
+        if part.packed is not None:
+            if keys.integers is not None:
+                part_matches = part.packed.find(keys.integers)
+        elif part.mapped is not None and part.mapped.num_rows:
+            part_matches = _among_sorted(part.mapped, part.words, keys) if part.words is not None else None
+            if part_matches is None:
+                joined.append((start, _frame(part.mapped)))
+        elif part.integers is not None:
             if keys.integers is not None and len(part.integers):
                 part_matches = _among_integers(part.integers, keys.integers)
         elif part.frame is not None and part.frame.height:
@@ -88,39 +95,48 @@ def _among_integers(values: Ints, keys: Ints) -> Matches:
     return at[hit], hit + start
 
 
-def _among_sorted(frame: pl.DataFrame, words: KeyWords, keys: KeyLookup) -> Matches | None:
+def _frame(rows: pl.DataFrame | pa.Table) -> pl.DataFrame:
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _among_sorted(rows: pl.DataFrame | pa.Table, words: KeyWords, keys: KeyLookup) -> Matches | None:
     """Match by the words of both sides; None if too many keys share a word. Both frames are sorted by key.
 
     Keys of other types than text and integers have no words; times in keys are of the years 1 to 9999.
     """
-    low, high = _within(frame, keys.keys)
+    low, high = _within(_frame(rows.slice(0, 1)), _frame(rows.slice(len(rows) - 1)), keys.keys)
     if low == high:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     key_words = words.normalizer.words([column.slice(low, high - low) for column in keys.arrow])
     first = np.searchsorted(words.values, key_words, side="left")
     count = np.searchsorted(words.values, key_words, side="right") - first
     total = int(count.sum())
-    if total > _PAIRS * (frame.height + len(key_words)):
+    if total > _PAIRS * (len(rows) + len(key_words)):
         return None
     numbers = np.repeat(np.arange(low, high), count)
-    rows = np.arange(total) + np.repeat(first - np.cumsum(count) + count, count)
+    at = np.arange(total) + np.repeat(first - np.cumsum(count) + count, count)
     # Equal words imply equal keys only if the words are exact, for keys of their normalizer.
     same = np.ones(total, np.bool_)
-    for name in frame.columns:
-        same &= (frame[name][rows] == keys.keys[name][numbers]).to_numpy()
-    return rows[same], keys.keys[WINNER].to_numpy()[numbers[same]]
+    candidates = rows[at] if isinstance(rows, pl.DataFrame) else _frame(rows.take(pa.array(at)))
+    for name in candidates.columns:
+        same &= (candidates[name] == keys.keys[name][numbers]).to_numpy()
+    return at[same], keys.keys[WINNER].to_numpy()[numbers[same]]
 
 
-def _within(frame: pl.DataFrame, keys: pl.DataFrame) -> tuple[int, int]:
-    """Return the range of the keys between the keys of the first and the last row; both frames are sorted by key."""
-    columns = [keys[name] for name in frame.columns]
+def _within(first: pl.DataFrame, last: pl.DataFrame, keys: pl.DataFrame) -> tuple[int, int]:
+    """Return the range of the keys between the keys of two rows, the first and the last one; all are sorted by key."""
+    columns = [keys[name] for name in first.columns]
 
     def key(number: int) -> tuple[Any, ...]:
         return tuple(column[number] for column in columns)
 
     numbers = range(keys.height)
-    low = bisect_left(numbers, frame.row(0), key=key)
-    return low, bisect_right(numbers, frame.row(-1), lo=low, key=key)
+    low = bisect_left(numbers, first.row(0), key=key)
+    return low, bisect_right(numbers, last.row(0), lo=low, key=key)
 
 
 def _among_any(parts: Sequence[tuple[int, pl.DataFrame]], keys: KeyLookup) -> Matches:

@@ -46,7 +46,7 @@ class _Blocks:
 
 def rows_with(files: Sequence[PagedFile], keys: KeyLookup, shape: TableShape) -> list[Rows | None]:
     """Rows of the pages of each file that may hold one of the keys; None for a file without bounds of its pages."""
-    blocks = [_blocks(file, shape) for file in files]
+    blocks = [_kept_blocks(file, shape) for file in files]
     sets: dict[int, list[int]] = {}
     for number, part in enumerate(blocks):
         if part is not None:
@@ -116,6 +116,15 @@ def _within_memory(source: PageSource, wanted: Sequence[Wanted], shape: TableSha
         parts[-1].append((file, rows))
         left -= size
     return parts
+
+
+def _kept_blocks(file: PagedFile, shape: TableShape) -> _Blocks | None:
+    """Blocks of a file, made once for its page index."""
+    derived = file.index.derived
+    if shape.columns.key not in derived:
+        derived[shape.columns.key] = _blocks(file, shape)
+    blocks: _Blocks | None = derived[shape.columns.key]
+    return blocks
 
 
 def _blocks(file: PagedFile, shape: TableShape) -> _Blocks | None:

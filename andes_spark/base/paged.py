@@ -30,7 +30,7 @@ FEW_PAGES = 64
 """Number of pages that are faster to read than the key columns of a file are, whatever its size."""
 REQUEST_PAGES = 30
 """Number of pages whose transfer takes as long as a request of a remote store, where many requests run side by side."""
-_KEY_BYTES = 8
+_KEY_BYTES = 4
 _DAMAGE = (NotFoundError, pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError)
 
 

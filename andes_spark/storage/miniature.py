@@ -25,6 +25,8 @@ from andes_spark.storage.thrift import (
 )
 
 _MAGIC = b"PAR1"
+_MANY_PARTS = 64
+"""Number of pages from which threads decode them faster."""
 _PAGE_TYPE, _COMPRESSED, _HEADER, _HEADER_V2 = 1, 3, 5, 8
 
 
@@ -88,7 +90,7 @@ class Miniature:
         footer = write_struct([i32(1, 2), struct_list(2, elements), i64(3, self._rows), struct_list(4, self._groups)])
         data = b"".join([*self._parts, footer, len(footer).to_bytes(4, "little"), _MAGIC])
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, coerce_int96_timestamp_unit="us")
-        table = file.read(use_threads=False)
+        table = file.read(use_threads=len(self._parts) > _MANY_PARTS)
         if table.num_rows != self._rows:
             raise pa.ArrowInvalid(f"its pages have {table.num_rows} rows, {self._rows} were expected")
         return table

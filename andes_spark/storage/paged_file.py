@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,8 @@ class FileIndex:
         group_rows: number of the first row of each row group, then the number of rows.
         bounds: extremes of the pages of the marked columns, by row group and column.
         pages: places of pages, by row group and path.
+        chunks: the footer's, by top-level column and row group.
+        derived: what callers derived from the index, kept with it.
     """
 
     footer: Footer
@@ -70,6 +72,7 @@ class FileIndex:
     bounds: Mapping[tuple[int, str], PageBounds]
     pages: dict[tuple[int, Path], Pages] = field(default_factory=dict)
     chunks: Mapping[str, tuple[tuple[ChunkIndex, ...], ...]] = field(default_factory=dict)
+    derived: dict[object, Any] = field(default_factory=dict)
 
     def has_bounds(self, column: str) -> bool:
         """Whether the pages of a marked column have known extremes in every row group."""

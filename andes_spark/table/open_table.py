@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.base.files import TableShape
+from andes_spark.base.key_folder import KeyFolder
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.merge import BaseContext
 from andes_spark.base.snapshots import Base, BaseHints, BaseSnapshot, ask_hints
@@ -168,7 +169,9 @@ class OpenTable:
         """Cache of keys for the current schema and epoch."""
         line = (self.definition.schema_id, self.log.manifest(self.log.head).epoch)
         if self._keys[0] != line:
-            self._keys = (line, KeyCache(self.settings.key_cache_bytes))
+            folder, limit = self.settings.key_folder, self.settings.key_folder_bytes
+            images = None if folder is None else KeyFolder(folder, limit)
+            self._keys = (line, KeyCache(self.settings.key_cache_bytes, images))
         return self._keys[1]
 
     def executor(self) -> Executor:

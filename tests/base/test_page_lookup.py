@@ -212,7 +212,7 @@ def test_few_pages_are_read_and_many_are_scanned() -> None:
 @pytest.mark.usefixtures("many_pages")
 def test_a_file_whose_pages_are_read_again_and_again_is_read_whole_once() -> None:
     storage, shape, files, _ = big_file()
-    cache, small = KeyCache(10**6), KeyCache(2_000)
+    cache, small = KeyCache(10**6), KeyCache(1_000)
     reads = [0, 0]
     for number in range(60):
         for place, kept in enumerate((cache, small)):

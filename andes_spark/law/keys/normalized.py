@@ -31,7 +31,7 @@ _INSIDE = np.array([(1 << _WORD) - (1 << 8 * (_BYTES - count)) for count in rang
 
 
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """Place of a column in words.
 
     Attributes:
@@ -55,7 +55,7 @@ class Normalizer:
         exact: whether different tuples, of those that it was made for, have different words.
     """
 
-    forms: tuple[_Form, ...]
+    forms: tuple[Form, ...]
     exact: bool
 
     def words(self, columns: Sequence[pa.Array]) -> Words:
@@ -104,7 +104,7 @@ def _normalizer(
     lows: Sequence[int], differing: Sequence[Sequence[int]], *, gaps: bool = False, exact: bool
 ) -> Normalizer | None:
     """The normalizer of the differing bits, as far as they fit; None if they do not and it should be exact."""
-    forms: list[_Form] = []
+    forms: list[Form] = []
     room = _WORD
     for low, words in zip(lows, differing, strict=True):
         runs: list[tuple[int, int, int]] = []
@@ -115,8 +115,8 @@ def _normalizer(
                     runs.append((number, lowest + bits - taken, taken))
                 room -= taken
                 if taken < bits:
-                    return None if exact else Normalizer((*forms, _Form(low, tuple(runs))), exact=False)
-        forms.append(_Form(low, tuple(runs)))
+                    return None if exact else Normalizer((*forms, Form(low, tuple(runs))), exact=False)
+        forms.append(Form(low, tuple(runs)))
     return Normalizer(tuple(forms), exact)
 
 

@@ -86,7 +86,7 @@ class _Get:
         located = self._located(source)
         done = self._evaluated(located)
         kept = self._kept(located, done)
-        parts = [base_rows(self.storage, shape, self.inputs.files, kept, self.names, source)]
+        parts = [self._base_rows(kept, source)]
         numbers = [kept[WINNER].to_numpy()]
         if done is not None:
             written = pl.from_arrow(done.rows.select(shape.columns.key))
@@ -98,6 +98,16 @@ class _Get:
         order = np.argsort(self.sought.order[np.concatenate(numbers)], kind="stable")
         schema = pa.schema([shape.arrow.field(name) for name in self.names])
         return pa.concat_tables([part.cast(schema) for part in parts]).take(pa.array(order))
+
+    def _base_rows(self, kept: pl.DataFrame, source: PageSource) -> pa.Table:
+        """Columns of rows of the base; those of the key are known."""
+        shape, numbers = self.inputs.shape, kept[WINNER].to_numpy()
+        others = [name for name in self.names if name not in shape.columns.key]
+        if others:
+            rows = base_rows(self.storage, shape, self.inputs.files, kept, others, source)
+        keys = self.sought.keys[numbers].select(shape.columns.key).to_arrow()
+        columns = {name: keys[name] if name in shape.columns.key else rows[name] for name in self.names}
+        return pa.table(columns).cast(pa.schema([shape.arrow.field(name) for name in self.names]))
 
     def _located(self, source: PageSource) -> pl.DataFrame:
         """Places of the keys in the base, with the sequences where pending mods are compared with them."""

@@ -201,7 +201,7 @@ def files_with(inputs: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile
     if keys.height == 0 or not inputs.files:
         return []
     table = keys.select(inputs.shape.columns.key).to_arrow()
-    positions = candidates((file.file for file in inputs.files), inputs.shape.schema, inputs.shape.partition_by, table)
+    positions = candidates(inputs.files.files, inputs.shape.schema, inputs.shape.partition_by, table)
     return [inputs.files[position] for position in positions]
 
 

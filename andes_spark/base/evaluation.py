@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.files import NumberedFile, TableShape, numbered_files
+from andes_spark.base.files import NumberedFiles, TableShape, numbered_files
 from andes_spark.base.paged import PageSource, rows_at
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
@@ -37,7 +37,7 @@ class EvaluationInput:
 
     shape: TableShape
     pending: Pending
-    files: tuple[NumberedFile, ...]
+    files: NumberedFiles
     tombstones: tuple[SideFile, ...] = ()
     watermark: tuple[Any, ...] | None = None
 
@@ -78,7 +78,7 @@ class Evaluation:
 def base_rows(
     storage: Storage,
     shape: TableShape,
-    files: Iterable[NumberedFile],
+    files: NumberedFiles,
     places: pl.DataFrame,
     columns: Sequence[str],
     source: PageSource | None = None,
@@ -93,10 +93,9 @@ def base_rows(
         columns: of the table.
         source: what was read of the files before; None for nothing.
     """
-    by_number = {file.number: file for file in files}
     numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
     picks = grouped(numbers)
-    wanted = [(by_number[number], rows[picked]) for number, picked in picks]
+    wanted = [(files.numbered(number), rows[picked]) for number, picked in picks]
     parts = rows_at(PageSource(storage, shape) if source is None else source, wanted, columns)
     if not parts:
         return shape.arrow.empty_table().select(list(columns))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from andes_spark.delta.data_file import DataFile
+from andes_spark.delta.files import Files
 from andes_spark.delta.partition_values import parse_partition_value
-from andes_spark.delta.state import DataFile
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.columns import KeyColumns
 from andes_spark.law.keys.ranges import KeyRange
@@ -71,9 +72,55 @@ class NumberedFile:
     file: DataFile
 
 
-def numbered_files(files: Mapping[str, DataFile]) -> tuple[NumberedFile, ...]:
+class NumberedFiles(Sequence[NumberedFile]):
+    """Files of the base, all or some, with their numbers; objects are made when they are asked for. Sent to tasks.
+
+    Args:
+        files: these files.
+        numbers: their numbers, ascending; None for 0, 1, 2 ...
+    """
+
+    def __init__(self, files: Files, numbers: Ints | None = None) -> None:
+        self.files = files
+        self.numbers = np.arange(len(files)) if numbers is None else numbers
+
+    def __repr__(self) -> str:
+        return f"<NumberedFiles: {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, position: int) -> NumberedFile: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> NumberedFiles: ...
+
+    def __getitem__(self, position: int | slice) -> NumberedFile | NumberedFiles:
+        if isinstance(position, slice):
+            return self.pick(np.arange(len(self))[position])
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        position %= len(self)
+        file = self.files.at(position)
+        return NumberedFile(int(self.numbers[position]), file.location, file)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NumberedFiles, (self.files, self.numbers)
+
+    def pick(self, positions: Sequence[int] | Ints) -> NumberedFiles:
+        """Some of these files, by ascending positions."""
+        at = np.asarray(positions, np.int64)
+        return NumberedFiles(self.files.pick(at), self.numbers[at])
+
+    def numbered(self, number: int) -> NumberedFile:
+        """The file with a number, which is one of these."""
+        return self[int(np.searchsorted(self.numbers, number))]
+
+
+def numbered_files(files: Files) -> NumberedFiles:
     """Number the live files of a state of the base."""
-    return tuple(NumberedFile(number, path, file) for number, (path, file) in enumerate(files.items()))
+    return NumberedFiles(files)
 
 
 class OpenFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.evaluation import Evaluation, base_rows
-from andes_spark.base.files import NumberedFile, TableShape
+from andes_spark.base.files import NumberedFiles, TableShape
 from andes_spark.law.columns import ARRIVAL, BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, WINNER
 from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
 from andes_spark.law.order import dense_ranks
@@ -64,7 +64,7 @@ def fold_rows(
     storage: Storage,
     inputs: FoldInput,
     *,
-    files: Iterable[NumberedFile],
+    files: NumberedFiles,
     columns: Sequence[str],
     in_memory: ModsInMemory | None,
 ) -> Evaluation:

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 
 from andes_spark.base.files import TableShape
 from andes_spark.delta.actions import Action, add
+from andes_spark.delta.data_file import ARROW_TAG, FOOTER_TAG, KEYS_TAG
 from andes_spark.delta.partition_values import partition_value
-from andes_spark.delta.state import ARROW_TAG, FOOTER_TAG, KEYS_TAG
 from andes_spark.delta.statistics import footer_columns, indexed_columns, statistics
 from andes_spark.log.mod_files import key_range
 from andes_spark.schema.versions import with_field_ids

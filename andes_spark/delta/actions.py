@@ -17,7 +17,7 @@ from andes_spark.delta.state import PREVIOUS_TAG
 from andes_spark.errors import LogDamagedError, OptionError
 
 if TYPE_CHECKING:
-    from andes_spark.delta.state import DataFile
+    from andes_spark.delta.data_file import DataFile
     from andes_spark.delta.vectors import VectorDescriptor
 
 READER_VERSION = 3

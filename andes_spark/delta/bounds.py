@@ -37,14 +37,14 @@ def column_range(statistics: Mapping[str, Any], column: str, type_: DataType) ->
         for dates, microseconds since 1970 for timestamps, unscaled integers for decimals; strings in
         code point order (that of Spark and Parquet). Other types have no bounds.
     """
-    reader = _reader(type_)
+    reader = bound_reader(type_)
     low, high = _member(statistics, "minValues", column), _member(statistics, "maxValues", column)
     if reader is None:
         return None, None
     return reader(low, False), reader(high, True)
 
 
-def _reader(type_: DataType) -> Callable[[Any, bool], int | str | None] | None:
+def bound_reader(type_: DataType) -> Callable[[Any, bool], int | str | None] | None:
     """Return the function from a JSON bound, and whether it is the upper one, to a comparable value."""
     if isinstance(type_, Decimal):
         scale = type_.scale

@@ -9,69 +9,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from andes_spark.delta.action_columns import ADD, REMOVE, TEXTS, as_kind, to_columns
 from andes_spark.delta.checkpoints import HINT_PATH, checkpoint_path, read_removed
+from andes_spark.delta.files import Files
+from andes_spark.delta.paths import decode_path
 from andes_spark.delta.state import DeltaState
 from andes_spark.delta.vectors import unique_id
 
 if TYPE_CHECKING:
     from andes_spark.storage.interface import Storage
 
-_TEXTS = pa.map_(pa.string(), pa.string())
-_VECTOR = pa.struct(
-    [
-        ("storageType", pa.string()),
-        ("pathOrInlineDv", pa.string()),
-        ("offset", pa.int32()),
-        ("sizeInBytes", pa.int32()),
-        ("cardinality", pa.int64()),
-    ]
-)
-_ROW_TRACKING = [("baseRowId", pa.int64()), ("defaultRowCommitVersion", pa.int64())]
 _SCHEMA = pa.schema(
     {
         "txn": pa.struct([("appId", pa.string()), ("version", pa.int64()), ("lastUpdated", pa.int64())]),
-        "add": pa.struct(
-            [
-                ("path", pa.string()),
-                ("partitionValues", _TEXTS),
-                ("size", pa.int64()),
-                ("modificationTime", pa.int64()),
-                ("dataChange", pa.bool_()),
-                ("stats", pa.string()),
-                ("tags", _TEXTS),
-                ("deletionVector", _VECTOR),
-                *_ROW_TRACKING,
-                ("clusteringProvider", pa.string()),
-            ]
-        ),
-        "remove": pa.struct(
-            [
-                ("path", pa.string()),
-                ("deletionTimestamp", pa.int64()),
-                ("dataChange", pa.bool_()),
-                ("extendedFileMetadata", pa.bool_()),
-                ("partitionValues", _TEXTS),
-                ("size", pa.int64()),
-                ("deletionVector", _VECTOR),
-                *_ROW_TRACKING,
-            ]
-        ),
+        "add": ADD,
+        "remove": REMOVE,
         "metaData": pa.struct(
             [
                 ("id", pa.string()),
                 ("name", pa.string()),
                 ("description", pa.string()),
-                ("format", pa.struct([("provider", pa.string()), ("options", _TEXTS)])),
+                ("format", pa.struct([("provider", pa.string()), ("options", TEXTS)])),
                 ("schemaString", pa.string()),
                 ("partitionColumns", pa.list_(pa.string())),
-                ("configuration", _TEXTS),
+                ("configuration", TEXTS),
                 ("createdTime", pa.int64()),
             ]
         ),
@@ -130,7 +98,7 @@ def checkpoint_table(state: DeltaState, *, now_ms: int) -> pa.Table:
             [{"appId": application, "version": version} for application, version in state.txns.items()],
             _SCHEMA.field("txn").type,
         ),
-        "add": _file_actions((file.add for file in state.files.values()), _SCHEMA.field("add").type),
+        "add": _adds(state.files),
         "remove": _removes(state, now_ms),
     }
     parts = [
@@ -166,67 +134,44 @@ def _metadata(state: DeltaState) -> dict[str, Any]:
     }
 
 
-def _file_actions(actions: Iterable[Mapping[str, Any]], kind: pa.StructType) -> pa.StructArray:
-    """``add`` or ``remove`` actions as a column, built member by member, since a table may have very many files."""
-    rows = list(actions)
-    members = [_member(rows, field) for field in kind]
-    if not rows:
-        return pa.array([], kind)
-    return pa.StructArray.from_arrays(members, fields=list(kind))
+def _adds(files: Files) -> pa.StructArray:
+    """``add`` actions of live files; those in columns are not made objects."""
+    segment = as_kind(files.segment.adds.take(pa.array(files.rows)), ADD)
+    return _unchanging(pa.concat_arrays([segment, to_columns((file.add for file in files.added.values()), ADD)]))
 
 
-def _member(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> pa.Array:
-    values = [row.get(field.name) for row in rows]
-    if pa.types.is_map(field.type):
-        return pa.array([None if value is None else list(value.items()) for value in values], field.type)
-    if field.name == "dataChange":
-        # By the protocol, the actions of a checkpoint change no data.
-        return pa.array([False] * len(rows), field.type)
-    return pa.array(values, field.type)
+def _unchanging(rows: pa.StructArray) -> pa.StructArray:
+    """Actions with ``dataChange`` false: by the protocol, those of a checkpoint change no data."""
+    members = rows.flatten()
+    members[rows.type.get_field_index("dataChange")] = pa.array([False] * len(rows), pa.bool_())
+    return pa.StructArray.from_arrays(members, fields=list(rows.type))
 
 
 def _removes(state: DeltaState, now_ms: int) -> pa.StructArray:
     """Removed files within the retention: the newest removal by path and vector, unless the file is live again."""
-    kind = _SCHEMA.field("remove").type
-    live = {(file.path, unique_id(file.add.get("deletionVector"))) for file in state.files.values()}
-    recent = {identity: value for identity, value in state.removed.recent.items() if identity not in live}
-    stored = [_as_kind(part, kind) for part in read_removed(state.removed.parts)]
-    rows = pa.concat_arrays([*stored, pa.array([], kind)])
+    recent = {identity: value for identity, value in state.removed.recent.items() if not _is_live(state, *identity)}
+    stored = [as_kind(part, REMOVE) for part in read_removed(state.removed.parts)]
+    rows = pa.concat_arrays([*stored, pa.array([], REMOVE)])
+    oldest = now_ms - retention_ms(state.metadata.configuration)
+    rows = rows.filter(_within(rows, oldest))
     identities = zip(
         pc.struct_field(rows, "path").to_pylist(),
         map(unique_id, pc.struct_field(rows, "deletionVector").to_pylist()),
         strict=True,
     )
-    superseded = [identity in live or identity in recent for identity in identities]
+    superseded = [identity in recent or _is_live(state, *identity) for identity in identities]
     rows = rows.filter(pc.invert(pa.array(superseded, pa.bool_())))
-    rows = pa.concat_arrays([rows, _file_actions(recent.values(), kind)])
-    oldest = now_ms - retention_ms(state.metadata.configuration)
-    return rows.filter(pc.fill_null(pc.greater_equal(pc.struct_field(rows, "deletionTimestamp"), oldest), False))
+    fresh = to_columns(recent.values(), REMOVE)
+    return _unchanging(pa.concat_arrays([rows, fresh.filter(_within(fresh, oldest))]))
 
 
-def _as_kind(rows: pa.StructArray, kind: pa.StructType) -> pa.StructArray:
-    """Convert rows of another writer's checkpoint to the members that this library writes."""
-    names = {field.name for field in rows.type}
-    flat = dict(zip((field.name for field in rows.type), rows.flatten(), strict=True))
-    members = [
-        _cast(flat[field.name], field.type) if field.name in names else pa.nulls(len(rows), field.type)
-        for field in kind
-    ]
-    return pa.StructArray.from_arrays(members, fields=list(kind)) if len(rows) else pa.array([], kind)
+def _within(rows: pa.StructArray, oldest: int) -> pa.BooleanArray:
+    return pc.fill_null(pc.greater_equal(pc.struct_field(rows, "deletionTimestamp"), oldest), False)
 
 
-def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    if values.type == kind:
-        return values
-    if pa.types.is_struct(kind):
-        missing = values.is_null()
-        members = {field.name: member for field, member in zip(values.type, values.flatten(), strict=True)}
-        parts = [
-            members[field.name].cast(field.type) if field.name in members else pa.nulls(len(values), field.type)
-            for field in kind
-        ]
-        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=missing)
-    return values.cast(kind)
+def _is_live(state: DeltaState, path: str, vector: str | None) -> bool:
+    file = state.files.get(decode_path(path))
+    return file is not None and file.path == path and unique_id(file.add.get("deletionVector")) == vector
 
 
 def retention_ms(configuration: Mapping[str, str]) -> int:

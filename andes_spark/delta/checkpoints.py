@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.delta import statistics as stats
+from andes_spark.delta.action_columns import ADD, as_kind, union
 from andes_spark.delta.paths import LOG_FOLDER
 from andes_spark.errors import FileDamagedError, UnsupportedTableError
 
@@ -48,7 +49,7 @@ class Contents:
         protocol, metadata: the one action of that kind.
         txns: newest version of each application.
         domains: ``domainMetadata`` of each domain.
-        adds: live files.
+        adds: live files, in columns.
         parts: Parquet bytes of the files, for ``read_removed``.
         other_actions: whether it holds actions of other kinds.
     """
@@ -57,7 +58,7 @@ class Contents:
     metadata: dict[str, Any] = field(default_factory=dict)
     txns: dict[str, int] = field(default_factory=dict)
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)
-    adds: list[dict[str, Any]] = field(default_factory=list)
+    adds: pa.StructArray = field(default_factory=lambda: pa.array([], ADD))
     parts: tuple[bytes, ...] = ()
     other_actions: bool = False
 
@@ -113,19 +114,19 @@ def read(storage: Storage, checkpoint: Checkpoint) -> Contents:
         FileDamagedError: a file is missing, unreadable, or lacks required actions; ``path``.
         UnsupportedTableError: a checkpoint of the V2 format with sidecar files; ``feature``.
     """
-    contents, parts, others = Contents(), [], False
+    contents, adds, parts, others = Contents(), list[pa.StructArray](), [], False
     for path in checkpoint.paths:
         data = storage.find(path)
         if data is None:
             raise _damaged(path, "it is missing")
         try:
-            others |= _read_part(data, contents)
+            others |= _read_part(data, contents, adds)
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise _damaged(path, str(error)) from error
         parts.append(data)
     if not contents.protocol or not contents.metadata:
         raise _damaged(checkpoint.paths[0], "it has no protocol or no metadata")
-    return replace(contents, parts=tuple(parts), other_actions=others)
+    return replace(contents, adds=_joined(adds), parts=tuple(parts), other_actions=others)
 
 
 def checkpoint_path(version: int) -> str:
@@ -144,8 +145,15 @@ def read_removed(parts: Iterable[bytes]) -> list[pa.StructArray]:
     return removed
 
 
-def _read_part(data: bytes, contents: Contents) -> bool:
-    """Read one file; return whether it holds actions of kinds that ``Contents`` lacks."""
+def _joined(parts: list[pa.StructArray]) -> pa.StructArray:
+    kind = parts[0].type
+    for part in parts[1:]:
+        kind = union(kind, part.type)
+    return pa.concat_arrays([as_kind(part, kind) for part in parts])
+
+
+def _read_part(data: bytes, contents: Contents, adds: list[pa.StructArray]) -> bool:
+    """Read one file, append its live files; return whether it holds actions of kinds that ``Contents`` lacks."""
     file = pq.ParquetFile(pa.BufferReader(data), coerce_int96_timestamp_unit="us")
     schema = file.schema_arrow
     if "sidecar" in schema.names and _rows(file.read(columns=["sidecar"], use_threads=False), "sidecar"):
@@ -167,12 +175,10 @@ def _read_part(data: bytes, contents: Contents) -> bool:
         contents.txns[raw["appId"]] = raw["version"]
     for raw in _rows(table, "domainMetadata"):
         contents.domains[raw["domain"]] = raw
-    adds = list(_adds(table))
-    if "stats_parsed" in stored and not all("stats" in add for add in adds):
-        for add, parsed in zip(adds, _parsed_stats(file), strict=True):
-            if "stats" not in add and parsed is not None:
-                add["stats"] = stats.dumps(parsed)
-    contents.adds.extend(adds)
+    added = _adds(table)
+    if "stats_parsed" in stored:
+        added = _with_stats(added, file)
+    adds.append(added)
     others = [name for name in schema.names if name not in _KINDS]
     return any(_rows(file.read(columns=[name], use_threads=False), name) for name in others)
 
@@ -201,28 +207,31 @@ def _rows(table: pa.Table, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _adds(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The ``add`` actions as dicts, column by column, since a checkpoint may hold very many."""
-    for chunk in table.column("add").drop_null().chunks:
-        names, columns = [], []
-        for member, column in zip(chunk.type, chunk.flatten(), strict=True):
-            if column.null_count == len(column):
-                continue
-            names.append(member.name)
-            columns.append(_values(column))
-        for values in zip(*columns, strict=True):
-            yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
+def _adds(table: pa.Table) -> pa.StructArray:
+    """The ``add`` actions, without members that none of them has."""
+    rows = table.column("add").drop_null().combine_chunks()
+    members = dict(zip((field.name for field in rows.type), rows.flatten(), strict=True))
+    needed = [
+        field for field in rows.type if field.name in ("path", "size") or members[field.name].null_count < len(rows)
+    ]
+    return pa.StructArray.from_arrays([members[field.name] for field in needed], fields=needed)
 
 
-def _values(column: pa.Array) -> list[Any]:
-    if pa.types.is_map(column.type):
-        if not column.null_count and not column.offsets[-1].as_py() - column.offsets[0].as_py():
-            return [{} for _ in range(len(column))]
-        return [None if pairs is None else dict(pairs) for pairs in column.to_pylist()]
-    if pa.types.is_struct(column.type):
-        return [None if value is None else _without_nulls(value) for value in column.to_pylist()]
-    values: list[Any] = column.to_pylist()
-    return values
+def _with_stats(adds: pa.StructArray, file: pq.ParquetFile) -> pa.StructArray:
+    """The ``add`` actions with statistics as JSON, taken from ``stats_parsed`` where they are stored there only."""
+    members = dict(zip((field.name for field in adds.type), adds.flatten(), strict=True))
+    texts = members["stats"].to_pylist() if "stats" in members else [None] * len(adds)
+    if None not in texts:
+        return adds
+    parsed = _parsed_stats(file)
+    members["stats"] = pa.array(
+        [
+            text if text is not None or values is None else stats.dumps(values)
+            for text, values in zip(texts, parsed, strict=True)
+        ],
+        pa.string(),
+    )
+    return pa.StructArray.from_arrays(list(members.values()), names=list(members))
 
 
 def _metadata(raw: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from andes_spark.delta import checkpoints
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.entries import bad_entry, create_entry, parse_commit, read_commit
 from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.replay import Replay
-from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol
+from andes_spark.delta.state import Commit, DeltaState, Metadata, Protocol
 from andes_spark.errors import (
     FileDamagedError,
     NoSuchTableError,

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from andes_spark.delta import checkpoints, vectors
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.entries import bad_entry
+from andes_spark.delta.files import Changes, Files, no_files
 from andes_spark.delta.paths import decode_path, entry_path
-from andes_spark.delta.state import Commit, DataFile, DeltaState, Metadata, Protocol, RemovedFiles
+from andes_spark.delta.segment import Segment
+from andes_spark.delta.state import Commit, DeltaState, Metadata, Protocol, RemovedFiles
 from andes_spark.errors import (
     FileDamagedError,
     ForeignWriteError,
@@ -35,7 +38,7 @@ class Replay:
         self.version = -1 if previous is None else previous.version
         self.protocol = None if previous is None else previous.protocol
         self.metadata = None if previous is None else previous.metadata
-        self.files: dict[str, DataFile] = {} if previous is None else dict(previous.files)
+        self.files = Changes(no_files() if previous is None else previous.files)
         self.txns: dict[str, int] = {} if previous is None else dict(previous.txns)
         self.domains: dict[str, Mapping[str, Any]] = {} if previous is None else dict(previous.domains)
         removed = RemovedFiles() if previous is None else previous.removed
@@ -56,13 +59,12 @@ class Replay:
         try:
             replay.protocol = Protocol.from_action(contents.protocol)
             replay.metadata = Metadata.from_action(contents.metadata)
-            for add in contents.adds:
-                file = DataFile.from_add(add)
-                replay.files[file.location] = file
+            segment = Segment(contents.adds)
         except (KeyError, TypeError, ValueError, LogDamagedError) as error:
             raise bad_checkpoint(checkpoint, f"an action cannot be read: {error!r}") from error
-        if len(replay.files) != len(contents.adds):
+        if segment.repeated_path():
             raise bad_checkpoint(checkpoint, "it has two adds for one path")
+        replay.files = Changes(Files(segment))
         return replay
 
     def apply(self, commit: Commit) -> None:
@@ -102,14 +104,14 @@ class Replay:
         live = self.files.get(location)
         # A removal names a file together with its vector: another vector is another logical file.
         if live is not None and _vector_id(live.add) == _vector_id(value):
-            del self.files[location]
+            self.files.remove(location)
 
     def _add(self, value: dict[str, Any]) -> None:
         file = DataFile.from_add(value)
         live = self.files.get(file.location)
         if live is not None and _vector_id(live.add) != _vector_id(value):
             raise LogDamagedError(f"{file.path} gets another deletion vector without losing the old one")
-        self.files[file.location] = file
+        self.files.put(file)
 
     def state(self) -> DeltaState:
         """Build the state from the actions applied so far."""
@@ -119,7 +121,7 @@ class Replay:
             self.version,
             self.protocol,
             self.metadata,
-            self.files,
+            self.files.files(),
             self.txns,
             domains=self.domains,
             removed=RemovedFiles(self.parts, self.recent),

@@ -18,9 +18,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.types as pat
 
-from andes_spark.delta.bounds import ColumnRange
-from andes_spark.delta.prune import file_ranges
-from andes_spark.delta.state import DataFile
+from andes_spark.delta.data_file import DataFile
+from andes_spark.delta.files import Files
+from andes_spark.delta.ranges import Ranges
 from andes_spark.schema.arrow_types import to_arrow
 from andes_spark.schema.schema import DataType, Schema
 from andes_spark.sql import tree
@@ -45,8 +45,11 @@ _MOST_VALUES = 1_000
 
 
 def may_hold(
-    files: Sequence[DataFile], schema: Schema, partition_columns: Sequence[str], condition: tree.Node | pl.Expr
-) -> list[bool]:
+    files: Files | Sequence[DataFile],
+    schema: Schema,
+    partition_columns: Sequence[str],
+    condition: tree.Node | pl.Expr,
+) -> Flags:
     """For each file, whether it may hold a row for which the condition is true.
 
     Args:
@@ -55,12 +58,12 @@ def may_hold(
         partition_columns: its partition columns.
         condition: over columns of the table, the tree of a SQL text or an expression of polars.
     """
-    bounds = _Bounds(files, schema, partition_columns)
+    bounds = _Bounds(files if isinstance(files, Files) else Files.of(files), schema, partition_columns)
     try:
         flags = _of_text(condition, bounds) if not isinstance(condition, pl.Expr) else _of_expression(condition, bounds)
     except (RecursionError, pl.exceptions.PolarsError):
         flags = bounds.all_files()
-    return [bool(flag) for flag in flags]
+    return flags
 
 
 def _of_expression(condition: pl.Expr, bounds: _Bounds) -> Flags:
@@ -70,7 +73,7 @@ def _of_expression(condition: pl.Expr, bounds: _Bounds) -> Flags:
 class _Bounds:
     """The least and greatest values of files in the columns that a condition uses, read once each."""
 
-    def __init__(self, files: Sequence[DataFile], schema: Schema, partition_columns: Sequence[str]) -> None:
+    def __init__(self, files: Files, schema: Schema, partition_columns: Sequence[str]) -> None:
         self._files = files
         self._schema = schema
         self._partition_columns = partition_columns
@@ -80,7 +83,7 @@ class _Bounds:
         """Bounds of a column, None if no file has any."""
         if name not in self._columns:
             type_ = self._schema.field(name).type
-            ranges = file_ranges(self._files, name, type_, self._partition_columns)
+            ranges = self._files.ranges(name, type_, partition=name in self._partition_columns)
             self._columns[name] = None if ranges is None else _series(ranges, type_)
         return self._columns[name]
 
@@ -232,24 +235,23 @@ def _reaches(bounds: tuple[pl.Series, pl.Series], least: Any, greatest: Any, dty
     return answers["answer"].to_numpy().astype(np.bool_)
 
 
-def _series(ranges: Sequence[ColumnRange], type_: DataType) -> tuple[pl.Series, pl.Series] | None:
+def _series(ranges: Ranges, type_: DataType) -> tuple[pl.Series, pl.Series] | None:
     """Least and greatest values of files, in the type of the rows; None if a value is not of that type."""
     kind = to_arrow(type_)
     try:
-        low, high = (pl.Series(_values([bounds[side] for bounds in ranges], kind)) for side in (0, 1))
+        return pl.Series(_values(ranges.low, kind)), pl.Series(_values(ranges.high, kind))
     except (pa.ArrowInvalid, OverflowError, ValueError):
         return None
-    return None if low.null_count() == high.null_count() == len(ranges) else (low, high)
 
 
-def _values(bounds: Sequence[int | str | None], kind: pa.DataType) -> pa.Array:
+def _values(bounds: pl.Series, kind: pa.DataType) -> pa.Array:
     if pat.is_decimal(kind):
         numbers = [
-            None if bound is None else decimal.Decimal(int(bound)).scaleb(-kind.scale, _DIGITS) for bound in bounds
+            None if bound is None else decimal.Decimal(int(bound)).scaleb(-kind.scale, _DIGITS)
+            for bound in bounds.to_list()
         ]
         return pa.array(numbers, kind)
+    values = bounds.to_arrow()
     if pat.is_date(kind):
-        return pa.array(bounds, pa.int32()).view(kind)
-    if pat.is_timestamp(kind):
-        return pa.array(bounds, pa.int64()).view(kind)
-    return pa.array(bounds, kind)
+        return values.cast(pa.int32()).view(kind)
+    return values.view(kind) if pat.is_timestamp(kind) else values.cast(kind)

@@ -7,102 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from andes_spark.delta import statistics
-from andes_spark.delta.paths import decode_path
-from andes_spark.delta.vectors import VectorDescriptor
-from andes_spark.errors import LogDamagedError
+from andes_spark.delta.files import Files
 
-FOOTER_TAG = "andes.footer"
-"""Tag of an ``add`` of this library: the file's footer mark, see ``storage.parquet``."""
-ARROW_TAG = "andes.arrow_bytes"
-"""Tag of an ``add`` of this library: size of the file's rows in Arrow's memory format."""
-KEYS_TAG = "andes.keys"
-"""Tag of an ``add`` of this library: least and greatest key of the file, as JSON."""
 PREVIOUS_TAG = "andes_spark.previous"
 """Tag of an entry of this library: commit id of the previous entry."""
-_EXPANSION = 4
-"""Estimated Arrow bytes per byte of a Parquet file."""
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A live file of the table, from its ``add`` action.
-
-    Attributes:
-        path: as in the log, URL-encoded.
-        partition_values: text by partition column, None for null.
-        size: number of bytes.
-        add: the raw action, written again unchanged; read-only.
-        vector: deleted rows, None if there are none.
-    """
-
-    path: str
-    partition_values: Mapping[str, str | None]
-    size: int
-    add: Mapping[str, Any] = field(repr=False, compare=False)
-    vector: VectorDescriptor | None = None
-
-    @cached_property
-    def location(self) -> str:
-        """Path in the table's folder, decoded: the key of ``DeltaState.files``."""
-        return decode_path(self.path)
-
-    @cached_property
-    def stats(self) -> dict[str, Any]:
-        """Statistics with exact numbers (``Decimal`` for fractions); empty if there are none."""
-        return statistics.parse(self.add.get("stats"))
-
-    @property
-    def num_records(self) -> int | None:
-        """Number of rows in the file, deleted ones included; None if unknown."""
-        count = self.stats.get("numRecords")
-        return count if type(count) is int and count >= 0 else None
-
-    def tag(self, name: str) -> str | None:
-        """Return a tag of the file; None if it lacks the tag."""
-        return (self.add.get("tags") or {}).get(name)
-
-    @property
-    def footer(self) -> str | None:
-        """The file's footer mark; None for a file of another writer."""
-        return self.tag(FOOTER_TAG)
-
-    @property
-    def arrow_bytes(self) -> int:
-        """Size of the rows in Arrow's memory format; estimated from the size of a file of another writer."""
-        tag = self.tag(ARROW_TAG) or ""
-        return int(tag) if tag.isascii() and tag.isdigit() else self.size * _EXPANSION
-
-    @property
-    def live_records(self) -> int | None:
-        """Number of rows that are not deleted; None if unknown."""
-        rows = self.num_records
-        return rows if rows is None or self.vector is None else rows - self.vector.cardinality
-
-    @classmethod
-    def from_add(cls, add: Mapping[str, Any]) -> DataFile:
-        """Read an ``add`` action.
-
-        Raises:
-            LogDamagedError: a member is missing or malformed; ``path``.
-            UnsupportedTableError: a deletion vector of an unsupported kind; ``feature``.
-        """
-        try:
-            vector = add.get("deletionVector")
-            return cls(
-                add["path"],
-                add.get("partitionValues") or {},
-                int(add["size"]),
-                add,
-                None if vector is None else VectorDescriptor.from_json(vector),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise LogDamagedError(
-                f"an add action that cannot be read: {str(add)[:200]}", path=add.get("path")
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -185,7 +95,7 @@ class DeltaState:
     version: int
     protocol: Protocol
     metadata: Metadata
-    files: Mapping[str, DataFile] = field(repr=False)
+    files: Files = field(repr=False)
     txns: Mapping[str, int] = field(repr=False)
     domains: Mapping[str, Mapping[str, Any]] = field(repr=False, default_factory=dict)
     removed: RemovedFiles = field(default_factory=RemovedFiles, repr=False, compare=False)

@@ -19,7 +19,7 @@ from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import merged_runs
 from andes_spark.delta import paths
 from andes_spark.delta.actions import Action
-from andes_spark.delta.state import DataFile
+from andes_spark.delta.data_file import DataFile
 from andes_spark.law.rows import NAMED_KEYS
 from andes_spark.run.executor import LocalExecutor
 from andes_spark.schema.casts import CastRules
@@ -242,8 +242,8 @@ def _keys_task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
         import pickle
 
         from andes_spark.base.files import OpenFile
+        from andes_spark.delta.data_file import DataFile
         from andes_spark.delta.paths import decode_path
-        from andes_spark.delta.state import DataFile
 
         storage, shape, adds = pickle.loads(payload)
         names = [f"k{i}" for i in range(len(shape.columns.key))]

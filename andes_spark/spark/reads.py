@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot
 from andes_spark.base.merge.plan import BUCKET_BYTES, estimate
-from andes_spark.delta.bounds import column_range
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.values import unscaled
@@ -107,19 +107,18 @@ def _where_late(inputs: EvaluationInput) -> EvaluationInput:
     if folds:
         return inputs
     if not sequence:
-        return replace(inputs, files=())
+        return replace(inputs, files=inputs.files.pick([]))
     lowest = [file.entry.low_sequence for file in inputs.pending.files if file.entry.rows > file.entry.truncates]
     if any(values is None for values in lowest):
         return inputs
     kind = inputs.shape.arrow.field(sequence[0]).type
     type_ = inputs.shape.schema.field(sequence[0]).type
     bound: Any = min(unscaled(values[0], kind) for values in lowest if values)
-    kept = []
-    for file in inputs.files:
-        _, high = column_range(file.file.stats, sequence[0], type_)
-        if high is None or high >= bound:
-            kept.append(file)
-    return replace(inputs, files=tuple(kept))
+    ranges = inputs.files.files.ranges(sequence[0], type_, partition=False)
+    if ranges is None:
+        return inputs
+    may_be_late = ranges.high.is_null() | (ranges.high >= bound)
+    return replace(inputs, files=inputs.files.pick(np.flatnonzero(may_be_late.to_numpy())))
 
 
 def _truncated(base: DataFrame, inputs: EvaluationInput) -> DataFrame:

@@ -19,7 +19,7 @@ from andes_spark.base.keys import KeyCache
 from andes_spark.base.locator import key_lookup, locate_files
 from andes_spark.base.paged import PageSource, rows_at
 from andes_spark.base.rows import RowWriter
-from andes_spark.delta.state import DataFile
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.vectors import write_vectors
 from andes_spark.errors import FileDamagedError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER, KeyColumns

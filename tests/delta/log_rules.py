@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from andes_spark.delta.bounds import column_range
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import load_state
 from andes_spark.delta.partition_values import partition_value
 from andes_spark.delta.prune import candidates
-from andes_spark.delta.state import DataFile, DeltaState
+from andes_spark.delta.state import DeltaState
 from andes_spark.delta.vectors import load_vector
 from andes_spark.schema.schema import Schema
 from andes_spark.storage.interface import Storage

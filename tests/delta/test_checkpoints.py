@@ -18,6 +18,7 @@ from pyroaring import BitMap64
 from andes_spark.delta import actions, paths, vectors, z85
 from andes_spark.delta import checkpoints as checkpoint
 from andes_spark.delta import log as delta_log
+from andes_spark.delta.action_columns import ActionRow
 from andes_spark.delta.checkpoint_writer import retention_ms, write_checkpoint
 from andes_spark.delta.checkpoints import Checkpoint
 from andes_spark.errors import FileDamagedError, UnsupportedTableError
@@ -189,6 +190,11 @@ PROTOCOL: dict[str, Any] = {"protocol": {"minReaderVersion": 3, "minWriterVersio
 METADATA: dict[str, Any] = {"metaData": {"id": "x", "schemaString": SCHEMA}}
 
 
+def raw(contents: checkpoint.Contents) -> list[dict[str, Any]]:
+    """The live files of a checkpoint as raw actions."""
+    return [ActionRow(contents.adds, row).action() for row in range(len(contents.adds))]
+
+
 def test_statistics_that_are_stored_as_structs_only():
     parsed = {
         "numRecords": 3,
@@ -237,12 +243,13 @@ def test_statistics_that_are_stored_as_structs_only():
     ]
     storage = MemoryStorage()
     contents = checkpoint.read(storage, put(storage, rows, schema))
-    assert [add.get("path") for add in contents.adds] == ["a", "b"]
-    assert contents.adds[0]["stats"] == (
+    first, second = raw(contents)
+    assert (first["path"], second["path"]) == ("a", "b")
+    assert first["stats"] == (
         '{"numRecords":3,"minValues":{"d":1.10,"dt":"2024-01-01","ts":"2024-01-01T00:00:00.001Z",'
         '"ntz":"2024-01-01T00:00:00.001","s":"a\\"é","f":1.5},"nullCount":{"d":0}}'
     )
-    assert "stats" not in contents.adds[1]
+    assert "stats" not in second
 
 
 def test_int96_is_in_utc():
@@ -250,7 +257,7 @@ def test_int96_is_in_utc():
     rows = [PROTOCOL, METADATA, {"add": {"path": "a", "size": 1, "stats_parsed": stats}}]
     storage = MemoryStorage()
     contents = checkpoint.read(storage, put(storage, rows, use_deprecated_int96_timestamps=True))
-    assert contents.adds[0]["stats"] == '{"minValues":{"ts":"9999-12-31T00:00:00.000Z"}}'
+    assert raw(contents)[0]["stats"] == '{"minValues":{"ts":"9999-12-31T00:00:00.000Z"}}'
 
 
 def test_v2_checkpoints_under_a_classic_name_are_read_unless_they_have_sidecars():
@@ -258,7 +265,7 @@ def test_v2_checkpoints_under_a_classic_name_are_read_unless_they_have_sidecars(
     rows = [PROTOCOL, METADATA, {"add": {"path": "a", "size": 1}}, {"checkpointMetadata": {"version": 1}}]
     domain = {"domain": "delta.clustering", "configuration": '{"clusteringColumns":[]}', "removed": False}
     contents = checkpoint.read(storage, put(storage, [*rows, {"domainMetadata": domain}]))
-    assert [add["path"] for add in contents.adds] == ["a"]
+    assert [add["path"] for add in raw(contents)] == ["a"]
     assert contents.domains == {"delta.clustering": domain}
     found = put(storage, [*rows, {"sidecar": {"path": "x"}}])
     with pytest.raises(UnsupportedTableError) as failure:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from andes_spark.delta import features as protocol
+from andes_spark.delta.files import no_files
 from andes_spark.delta.log import DeltaState, Metadata, Protocol
 from andes_spark.errors import LogDamagedError, UnsupportedTableError
 
@@ -31,7 +32,7 @@ def state_of(
 ) -> DeltaState:
     schema = schema_json or json.dumps({"type": "struct", "fields": fields or [field_of()]})
     metadata = Metadata("id", schema, (), configuration or {}, None, provider=provider)
-    return DeltaState(0, Protocol(*versions, reader, writer), metadata, {}, {})
+    return DeltaState(0, Protocol(*versions, reader, writer), metadata, no_files(), {})
 
 
 def feature_of(state: DeltaState) -> Any:

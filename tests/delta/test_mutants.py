@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyroaring import BitMap64
 
 from andes_spark import ModTable
+from andes_spark.base import files as base_files
 from andes_spark.base import rows as base_rows
 from andes_spark.base.merge import bucket, merge, rewrite
 from andes_spark.delta import (
@@ -20,9 +22,10 @@ from andes_spark.delta import (
     bounds,
     checkpoint_writer,
     entries,
+    files,
     partition_values,
     paths,
-    prune,
+    ranges,
     statistics,
     vectors,
 )
@@ -31,7 +34,7 @@ from andes_spark.log import ledger
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import create, fill, rows
-from tests.delta import test_actions, test_prune, test_statistics
+from tests.delta import test_actions, test_files, test_prune, test_statistics
 from tests.delta.log_rules import check_log
 from tests.interleave import explore
 from tests.other_readers import READERS, random_table
@@ -152,12 +155,15 @@ def path_not_encoded(patch: Patch) -> None:
 
 def checkpoint_without_vectors(patch: Patch) -> None:
     """A checkpoint leaves out the deletion vectors."""
-    true = checkpoint_writer._file_actions
+    true = checkpoint_writer._unchanging
 
-    def file_actions(files: Iterable[Any], *args: Any) -> Any:
-        return true([{**file, "deletionVector": None} for file in files], *args)
+    def unchanging(rows: pa.StructArray) -> pa.StructArray:
+        members = true(rows).flatten()
+        at = rows.type.get_field_index("deletionVector")
+        members[at] = pa.nulls(len(rows), members[at].type)
+        return pa.StructArray.from_arrays(members, fields=list(rows.type))
 
-    patch.setattr(checkpoint_writer, "_file_actions", file_actions)
+    patch.setattr(checkpoint_writer, "_unchanging", unchanging)
 
 
 def partition_value_of_another_file(patch: Patch) -> None:
@@ -184,23 +190,43 @@ def compaction_loses_a_file(patch: Patch) -> None:
 
 def bound_excludes_itself(patch: Patch) -> None:
     """A file whose greatest key is the one looked for is left out."""
-    true = bounds.column_range
+    true = ranges.ranges_of
 
-    def column_range(*args: Any) -> Any:
-        low, high = true(*args)
-        return low, high - 1 if isinstance(high, int) else high
+    def ranges_of(pairs: Iterable[tuple[Any, Any]], kind: Any) -> ranges.Ranges:
+        return true(((low, high - 1 if isinstance(high, int) else high) for low, high in pairs), kind)
 
-    patch.setattr(prune, "column_range", column_range)
+    patch.setattr(ranges, "ranges_of", ranges_of)
 
 
 def missing_statistics_are_pruned(patch: Patch) -> None:
     """A file without bounds is taken for one that holds nothing."""
-    true = prune._SortedKeys.within
-    patch.setattr(
-        prune._SortedKeys,
-        "within",
-        lambda self, ranges: [hit and None not in bound for hit, bound in zip(true(self, ranges), ranges, strict=True)],
-    )
+    true = ranges.Ranges.contain_any
+
+    def contain_any(self: ranges.Ranges, keys: Any) -> Any:
+        return true(self, keys) & (self.low.is_not_null() & self.high.is_not_null()).to_numpy()
+
+    patch.setattr(ranges.Ranges, "contain_any", contain_any)
+
+
+def files_that_stay(patch: Patch) -> None:
+    """A file that is removed stays in the columns of the state."""
+    true = files.Files.live_row
+    patch.setattr(files.Files, "live_row", lambda self, path: None if len(self.rows) % 2 else true(self, path))
+
+
+def positions_of_other_files(patch: Patch) -> None:
+    """The file at a position of the columns is its neighbour."""
+    true = files.Files.at
+    patch.setattr(files.Files, "at", lambda self, position: true(self, (position + 1) % len(self)))
+
+
+def numbers_of_other_files(patch: Patch) -> None:
+    """Files that are picked get the numbers of their neighbours."""
+
+    def pick(self: base_files.NumberedFiles, at: Any) -> base_files.NumberedFiles:
+        return base_files.NumberedFiles(self.files.pick(np.asarray(at, np.int64)), np.asarray(at, np.int64) - 1)
+
+    patch.setattr(base_files.NumberedFiles, "pick", pick)
 
 
 def rounded_decimals(patch: Patch) -> None:
@@ -252,6 +278,9 @@ MUTANTS: dict[Callable[[Patch], None], Detector] = {
     compaction_loses_a_file: by_interleavings,
     bound_excludes_itself: lambda _: test_prune.test_a_file_that_holds_a_key_is_never_pruned(),
     missing_statistics_are_pruned: lambda _: test_prune.test_one_sided_bounds(),
+    files_that_stay: lambda _: test_files.test_files_are_those_of_a_dictionary(),
+    positions_of_other_files: by_interleavings,
+    numbers_of_other_files: lambda _: test_files.test_slices_for_tasks_hold_what_they_need(),
     rounded_decimals: lambda _: test_prune.test_a_file_that_holds_a_key_is_never_pruned(),
     truncated_times: by_microseconds,
     forgotten_batch: by_replays,

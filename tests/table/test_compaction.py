@@ -16,7 +16,7 @@ from pyroaring import BitMap64
 
 from andes_spark import ModTable, Settings
 from andes_spark.base.merge import compact, rewrite
-from andes_spark.delta.state import DataFile
+from andes_spark.delta.data_file import DataFile
 from andes_spark.storage.memory import MemoryStorage
 
 Patch = pytest.MonkeyPatch

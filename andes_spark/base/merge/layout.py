@@ -25,7 +25,7 @@ import msgspec
 import pyarrow as pa
 
 from andes_spark.base.files import NumberedFile, TableShape
-from andes_spark.delta.state import KEYS_TAG, DataFile
+from andes_spark.delta.data_file import KEYS_TAG, DataFile
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.model.values import from_json, unscaled
 from andes_spark.settings import Settings

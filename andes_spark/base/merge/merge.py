@@ -25,9 +25,10 @@ from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.tombstones import fold_files
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.features import deletion_vectors_enabled
 from andes_spark.delta.log import create_entry
-from andes_spark.delta.state import Commit, DataFile
+from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
 from andes_spark.errors import AndesError, CommitUnknownError
 from andes_spark.log.pending import ModsInMemory, Pending
@@ -260,14 +261,14 @@ def _whole(inputs: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[
         return list(inputs.files)
     return [
         file
-        for file in inputs.files
-        if file.number in gone and len(gone[file.number] | dead.get(file.path, BitMap64())) == file.file.num_records
+        for file in _touched(inputs, gone)
+        if len(gone[file.number] | dead.get(file.path, BitMap64())) == file.file.num_records
     ]
 
 
 def _touched(inputs: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[NumberedFile]:
     """Select files with deleted rows."""
-    return [file for file in inputs.files if file.number in gone]
+    return [inputs.files.numbered(number) for number in sorted(gone)]
 
 
 def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, BitMap64]:

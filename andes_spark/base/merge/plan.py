@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -53,7 +54,7 @@ class Sizes:
     @property
     def scan(self) -> int:
         """Key and sequence columns of all files of the base."""
-        rows = sum(file.file.num_records or 0 for file in self.inputs.files)
+        rows = int(np.maximum(self.inputs.files.files.records, 0).sum())
         return rows * row_width(self.inputs.shape.arrow, self.inputs.shape.columns.narrow)
 
 
@@ -78,7 +79,7 @@ def run_buckets(
     inputs = job.inputs
     if inputs.pending.rows == 0:
         return []
-    cache.retain({*(file.path for file in inputs.files), *(file.path for file in inputs.tombstones)})
+    cache.retain({*inputs.files.files, *(file.path for file in inputs.tombstones)})
     sizes = estimate(inputs)
     if sizes.mods + sizes.narrow <= settings.byte_budget:
         targets = find_targets(job.storage, inputs, in_memory=in_memory)

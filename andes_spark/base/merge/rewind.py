@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.paths import decode_path
-from andes_spark.delta.state import DataFile
 
 
 def rewound(

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import log_files
-from andes_spark.delta.state import DataFile
 from andes_spark.log.log import ROLL_UP_INTERVAL
 from andes_spark.model import events
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path

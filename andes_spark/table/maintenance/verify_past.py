@@ -7,9 +7,10 @@ from functools import partial
 
 from andes_spark.base.files import OpenFile, TableShape
 from andes_spark.base.snapshots import read_record
+from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import read_commit
 from andes_spark.delta.paths import LOG_FOLDER, entry_path
-from andes_spark.delta.state import Commit, DataFile
+from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import VectorDescriptor, load_vector
 from andes_spark.errors import LogDamagedError
 from andes_spark.model.manifest import decode_manifest, manifest_path

@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.base.evaluation import watermark_of
-from andes_spark.base.files import OpenFile, TableShape
+from andes_spark.base.files import OpenFile, TableShape, numbered_files
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.sorted_rows import SortedRows
-from andes_spark.delta.state import DataFile, DeltaState
+from andes_spark.delta.data_file import DataFile
+from andes_spark.delta.files import no_files
+from andes_spark.delta.state import DeltaState
 from andes_spark.delta.vectors import load_vector, to_positions
 from andes_spark.errors import FileDamagedError
 from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, arrival
@@ -93,7 +95,7 @@ class RowCheck:
         changes = pending_of(summary.changes_up_to(base.applied), shape.versions, shape.columns)
         self._truncates: tuple[TruncateEvent, ...] = changes.truncates
         erased = bool(self._truncates) and not shape.columns.sequence
-        self._origin = {} if erased else origin.files
+        self._origin = no_files() if erased else origin.files
         self._whole = summary.partial
         self._schema = _schema(shape, whole=summary.partial)
         self._law_known = self._base_known = self._tombstones_known = True
@@ -282,7 +284,13 @@ class RowCheck:
             tombstones,
             None,
         )
-        done = fold_rows(self._storage, inputs, files=(), columns=shape.schema.names, in_memory={"mods": mods})
+        done = fold_rows(
+            self._storage,
+            inputs,
+            files=numbered_files(no_files()),
+            columns=shape.schema.names,
+            in_memory={"mods": mods},
+        )
         hashes = content_hashes(done.rows, shape.schema).view(np.int64)
         rows = _frame(done.rows, shape.columns.key).with_columns(
             pl.Series(name, hashes[:, number]) for number, name in enumerate(_HASH)

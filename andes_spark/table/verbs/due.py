@@ -102,5 +102,7 @@ def is_long(open_table: OpenTable, base: BaseSnapshot, versions: Iterable[Pendin
         versions: pending versions.
     """
     keys = open_table.base_context().keys
-    unread = sum(file.size for path, file in base.state.files.items() if keys.layout(path) is None)
-    return unread + sum(file.arrow_bytes for version in versions for file in files_of(version.events)) > LONG_BYTES
+    files = base.state.files
+    unread = sum(size for path, size in zip(files, files.sizes.tolist(), strict=True) if keys.layout(path) is None)
+    mods = sum(file.arrow_bytes for version in versions for file in files_of(version.events))
+    return bool(unread + mods > LONG_BYTES)

@@ -13,7 +13,7 @@ from pyroaring import BitMap64
 
 from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, evaluation_input
-from andes_spark.base.files import NumberedFile, OpenFile, TableShape
+from andes_spark.base.files import NumberedFile, NumberedFiles, OpenFile, TableShape
 from andes_spark.base.merge.bucket import TruncateJob
 from andes_spark.base.merge.plan import BUCKET_BYTES, estimate, row_width
 from andes_spark.batch.condition import Condition, condition_of
@@ -180,9 +180,9 @@ def _base_parts(
     selection: Selection,
     gone: Mapping[int, BitMap64],
 ) -> Iterator[pa.Table]:
-    files = [] if inputs.erased else _files_for(inputs, selection.condition)
+    files = inputs.files.pick([]) if inputs.erased else _files_for(inputs, selection.condition)
     width = row_width(inputs.shape.arrow, selection.used)
-    largest = max((max(file.file.size, (file.file.num_records or 0) * width) for file in files), default=0)
+    largest = int(np.maximum(files.files.sizes, files.files.records * width).max(initial=0))
 
     def alive(file: NumberedFile) -> pa.Table:
         return alive_rows(storage, file, inputs.shape, selection.used, gone.get(file.number))
@@ -195,17 +195,17 @@ def _base_parts(
         yield from alive_groups(storage, file, inputs.shape, selection.used, gone.get(file.number))
 
 
-def _files_for(inputs: EvaluationInput, condition: Condition | None) -> list[NumberedFile]:
+def _files_for(inputs: EvaluationInput, condition: Condition | None) -> NumberedFiles:
     """Select files of the base that may contain rows for which a condition is true."""
     if condition is None:
-        return list(inputs.files)
+        return inputs.files
     flags = may_hold(
-        [numbered.file for numbered in inputs.files],
+        inputs.files.files,
         inputs.shape.schema,
         inputs.shape.partition_by,
         condition.form(inputs.shape.arrow),
     )
-    return list(itertools.compress(inputs.files, flags))
+    return inputs.files.pick(np.flatnonzero(flags))
 
 
 def evaluated(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from andes_spark.base.evaluation import EvaluationInput, Snapshot
 from andes_spark.base.merge.bucket import QUARANTINED_SCHEMA
+from andes_spark.delta.ranges import UNKNOWN
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.presence import present_matrix
@@ -148,8 +149,8 @@ def status(open_table: OpenTable) -> Status:
     """Read the status from logs and a listing of ``_andes``; no data file is opened."""
     listed = open_table.storage.scheduler.ask(_sizes, open_table)
     snapshot = pin(open_table, None)
-    files = snapshot.base.state.files.values()
-    live = [file.live_records for file in files]
+    files = snapshot.base.state.files
+    records = files.records
     record = snapshot.base.record
     definition = open_table.definition
     obstacle = open_table.base.obstacle(snapshot.base)
@@ -167,10 +168,10 @@ def status(open_table: OpenTable) -> Status:
         last_merge=next((entry.time for entry in _merges(open_table, snapshot.base.version, _RECENT)), None),
         log_bytes=sum(sizes.values()),
         mod_bytes=sizes.get("mods", 0),
-        rows=None if None in live else sum(count for count in live if count is not None),
-        files=len(live),
-        bytes=sum(file.size for file in files),
-        deleted_rows=sum(file.vector.cardinality for file in files if file.vector is not None),
+        rows=None if (records == UNKNOWN).any() else int((records - files.deleted).sum()),
+        files=len(files),
+        bytes=int(files.sizes.sum()),
+        deleted_rows=int(files.deleted.sum()),
         tombstones=sum(file.rows for file in record.tombstones),
         quarantined=sum(file.rows for file in record.quarantined),
         delta_version=snapshot.base.version,

@@ -26,7 +26,8 @@
     ├ MissingPackageError             a package that this call needs is not installed
     ├ TaskError                       a part of the work failed in a worker
     └ StorageError
-       ├ ThrottledError               retryable
+       ├ ThrottledError               retryable: the store asks for fewer requests
+       ├ StoreUnavailableError        retryable: the store does not answer, or fails
        ├ AccessDeniedError
        └ StorageFullError
 
@@ -384,7 +385,13 @@ class StorageError(FromStore, AndesError):
 
 
 class ThrottledError(StorageError):
-    """The store asked us to slow down, longer than its client retries."""
+    """The store asked for fewer requests for ``Settings.store_seconds``."""
+
+    retryable = True
+
+
+class StoreUnavailableError(StorageError):
+    """The store did not answer, or answered with an error of its own, for ``Settings.store_seconds``."""
 
     retryable = True
 

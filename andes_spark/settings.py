@@ -12,6 +12,7 @@ Metrics = Callable[[str, float, Mapping[str, str]], object]
 """Called with the name, the value and the labels of each metric when a verb ends."""
 
 MIB = 1024 * 1024
+STORE_SECONDS = 120.0
 _LEAST = {
     "threads": 1,
     "target_file_bytes": 1,
@@ -41,6 +42,8 @@ class Settings:
         commit_attempts: number of attempts after lost races before ``CommitConflictError``.
         commit_seconds: how long a put that commits is repeated while the store throttles or does not say what became
             of it, before ``CommitUnknownError``.
+        store_seconds: time for which any other request is repeated while the store throttles, fails or does not
+            answer, before ``ThrottledError`` or ``StoreUnavailableError``; not for a store that is passed as an object.
         merge_rounds: maximum number of rounds of a merge.
         checkpoint_interval: Delta commits between two checkpoints of the base.
         compact_files: small files of about one size that are packed together.
@@ -63,6 +66,7 @@ class Settings:
     target_file_bytes: int = 128 * MIB
     commit_attempts: int = 100
     commit_seconds: float = 30.0
+    store_seconds: float = STORE_SECONDS
     merge_rounds: int = 3
     checkpoint_interval: int = 10
     compact_files: int = 4

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from andes_spark.errors import OptionError
 from andes_spark.model.options import is_text
+from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.interface import Storage
 
@@ -17,13 +18,14 @@ from andes_spark.storage.interface import Storage
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
-def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Storage:
+def open_storage(url: str, *, options: Mapping[str, str] | None = None, seconds: float = STORE_SECONDS) -> Storage:
     """Open the store of a table's folder. Sends no request.
 
     Args:
         url: a path (taken as it is, a relative one made absolute), a ``file:`` URL (percent-decoded), or
             ``s3://bucket/folder``; ``s3a://`` means the same.
         options: for S3, see ``andes_spark.storage.s3_options``; a disk takes none.
+        seconds: time for which a failed request to S3 is repeated.
 
     Raises:
         OptionError: another scheme, a URL that cannot be used, an unknown option.
@@ -37,7 +39,7 @@ def open_storage(url: str, *, options: Mapping[str, str] | None = None) -> Stora
         # Imported here, since tables on disk do not need obstore.
         from andes_spark.storage.s3 import S3Storage
 
-        return S3Storage(url, options or {})
+        return S3Storage(url, options or {}, seconds=seconds)
     if scheme not in (None, "file"):
         near = get_close_matches(scheme or "", ["s3", "s3a", "file"], n=1, cutoff=0.75)
         hint = f"; did you mean {near[0]}://?" if near else ""

@@ -17,7 +17,9 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, 
 from obstore.store import S3Store
 
 from andes_spark.errors import AndesError, NotFoundError, OptionError, StorageError
+from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
+from andes_spark.storage.put_once import LONGEST_PAUSE
 from andes_spark.storage.ranges import RemoteRanges
 from andes_spark.storage.s3_errors import Failure, translate, translated
 from andes_spark.storage.s3_input import TAIL_BYTES, RangeReader, Span
@@ -47,15 +49,23 @@ class S3Storage:
     Args:
         url: ``s3://bucket/folder`` or ``s3a://bucket/folder``, taken as it is, never percent-decoded.
         options: see ``andes_spark.storage.s3_options``. They travel with a pickle, the repr never shows them.
-        timeout: time limit of a request, in seconds.
-        retries: number of times that the client repeats a failed request, except ``put_if_absent``.
+        seconds: time for which the client repeats a request, with growing random pauses, while the store throttles,
+            fails or does not answer. ``put_if_absent`` is never repeated by the client.
+        timeout: time limit of one attempt, in seconds.
+        retries: maximum number of repetitions.
 
     Raises:
         OptionError: the URL or an option cannot be used.
     """
 
     def __init__(
-        self, url: str, options: Mapping[str, str] | None = None, *, timeout: float = 60.0, retries: int = 6
+        self,
+        url: str,
+        options: Mapping[str, str] | None = None,
+        *,
+        seconds: float = STORE_SECONDS,
+        timeout: float = 60.0,
+        retries: int = 1_000,
     ) -> None:
         self._bucket, self._prefix = _parse_url(url)
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
@@ -63,7 +73,9 @@ class S3Storage:
         self.scheduler = ThreadScheduler("andes-s3")
         self._options_by_name = dict(options or {})
         self._options = S3Options.parse(self._options_by_name)
-        self._timeout = timeout
+        self._seconds = seconds
+        # An attempt that hangs leaves time for another one.
+        self._timeout = min(timeout, max(1.0, seconds / 2))
         self._retries = retries
         self._lock = threading.Lock()
         self._stores: tuple[int, S3Store, S3Store] | None = None
@@ -77,7 +89,7 @@ class S3Storage:
         return dict(self._options_by_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.url, self._options_by_name, self._timeout, self._retries))
+        return (_reopen, (self.url, self._options_by_name, self._seconds, self._timeout, self._retries))
 
     def get(self, path: str) -> bytes:
         """See ``Storage.get``."""
@@ -262,7 +274,11 @@ class S3Storage:
         with self._lock:
             if self._stores is None:
                 credentials = self._options.credentials()
-                retry: RetryConfig = {"max_retries": self._retries, "retry_timeout": timedelta(minutes=2)}
+                retry: RetryConfig = {
+                    "max_retries": self._retries,
+                    "retry_timeout": timedelta(seconds=self._seconds),
+                    "backoff": {"max_backoff": timedelta(seconds=min(LONGEST_PAUSE, max(0.1, self._seconds / 10)))},
+                }
                 self._stores = (
                     os.getpid(),
                     self._client(credentials, retry),
@@ -292,8 +308,8 @@ class S3Storage:
         )
 
 
-def _reopen(url: str, options: dict[str, str], timeout: float, retries: int) -> S3Storage:
-    return S3Storage(url, options, timeout=timeout, retries=retries)
+def _reopen(url: str, options: dict[str, str], seconds: float, timeout: float, retries: int) -> S3Storage:
+    return S3Storage(url, options, seconds=seconds, timeout=timeout, retries=retries)
 
 
 def _parse_url(url: str) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from andes_spark.errors import (
     OptionError,
     StorageError,
     StorageFullError,
+    StoreUnavailableError,
     ThrottledError,
 )
 
@@ -39,12 +40,12 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 
 _DENIED_CODES = {
-    "ExpiredToken",
     "InvalidToken",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "RequestTimeTooSkewed",
 }
+_EXPIRED_CODES = {"ExpiredToken", "TokenRefreshRequired"}
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull"}
 _SLOW_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests"}
 
@@ -122,6 +123,8 @@ def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
         return NotFoundError(f"There is no {path!r} in {url}", **known)
     if status in (429, 503) or code in _SLOW_CODES:
         return ThrottledError(f"{what}; the service asks for fewer requests: try again later", **known)
+    if code in _EXPIRED_CODES:
+        return AccessDeniedError(f"{what}; the credentials have expired: renew them, then try again", **known)
     if isinstance(error, UnauthenticatedError) or code in _DENIED_CODES:
         return AccessDeniedError(f"{what}; check the credentials", **known)
     if isinstance(error, PermissionDeniedError) or status in (401, 403):
@@ -138,4 +141,5 @@ def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
         return StorageError(f"{what}; set the storage option aws_region to the region of the bucket", **known)
     if isinstance(error, ValueError):
         return OptionError(what, **known)
-    return StorageError(f"{what}; check the network and the endpoint, then try again", **known)
+    text = f"{what}; check the network and the endpoint, then try again"
+    return StoreUnavailableError(text, **known) if status is None or status >= 500 else StorageError(text, **known)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
@@ -36,6 +37,10 @@ NAMES = (
     "aws_allow_http",
     "aws_virtual_hosted_style_request",
 )
+
+
+RENEWAL = timedelta(minutes=10)
+"""Time for which credentials of boto3 are used; boto3 hands out none that expire earlier, and renews them itself."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ class S3Options:
                 package=error.name,
             ) from error
         try:
-            return cast("S3CredentialProvider", Boto3CredentialProvider())
+            return cast("S3CredentialProvider", Boto3CredentialProvider(ttl=RENEWAL))
         except ValueError as error:
             raise AccessDeniedError(
                 "No AWS credentials were found in the environment, in a profile or on this machine: set them "

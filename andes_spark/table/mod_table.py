@@ -142,7 +142,7 @@ class ModTable:
                 created.
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
-        storage = _storage(path, storage_options, spark)
+        storage = _storage(path, storage_options, spark, chosen)
         options = CreateOptions.checked(
             primary_key=primary_key,
             sequence_by=sequence_by,
@@ -179,7 +179,7 @@ class ModTable:
             LogDamagedError, UnsupportedTableError: the log cannot be read.
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
-        storage = _storage(path, storage_options, spark)
+        storage = _storage(path, storage_options, spark, chosen)
         return cls(OpenTable.open(storage, chosen, spark=spark, progress=progress))
 
     @property
@@ -568,11 +568,13 @@ class ModTable:
             table = cls.open(path, storage_options=storage_options, settings=settings, spark=spark)
         except (DamagedError, NoSuchTableError, UnsupportedTableError) as error:
             chosen = process_settings(settings, spark=spark, progress=None)
-            return verify_damaged(_storage(path, storage_options, spark), chosen, error)
+            return verify_damaged(_storage(path, storage_options, spark, chosen), chosen, error)
         return table.verify()
 
 
-def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any) -> Storage:
+def _storage(
+    path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any, settings: Settings
+) -> Storage:
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "put_if_absent"):
             raise OptionError(f"path is a folder or URL, and {path!r} was given", option="path")
@@ -581,4 +583,4 @@ def _storage(path: str | os.PathLike[str] | Storage, options: Mapping[str, str] 
     if options is None and url.startswith(("s3://", "s3a://")):
         session = spark if spark is not None else active_session()
         options = None if session is None else s3_options(session)
-    return open_storage(url, options=options)
+    return open_storage(url, options=options, seconds=settings.store_seconds)

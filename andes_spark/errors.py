@@ -26,20 +26,20 @@
     ├ MissingPackageError             a package that this call needs is not installed
     ├ TaskError                       a part of the work failed in a worker
     └ StorageError
-       ├ ThrottledError               retryable: the store asks for fewer requests
        ├ StoreUnavailableError        retryable: the store does not answer, or fails
+       │  └ ThrottledError            the store asks for fewer requests
        ├ AccessDeniedError
        └ StorageFullError
 
-Each class declares fields for programs (``error.table``, ``error.version`` ...): attributes, None if it lacks them;
-``fields`` contains those that it has. An undeclared name is a TypeError where the error is raised and an AttributeError
-where it is read. Errors can be pickled, so that a task can raise them.
+Each class declares fields for programs: attributes, None if it lacks them; ``fields`` contains those that it has. An
+undeclared name is a TypeError where the error is raised. Errors can be pickled, so that a task can raise them.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 
@@ -69,11 +69,7 @@ class AndesError(Exception):
             setattr(self, name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.message, self.fields))
-
-
-def _rebuild(kind: type[AndesError], message: str, fields: dict[str, Any]) -> AndesError:
-    return kind(message, **fields)
+        return (partial(type(self), self.message, **self.fields), ())
 
 
 def declared_fields(kind: type[AndesError]) -> frozenset[str]:
@@ -110,6 +106,16 @@ class FromFeed:
 
     line: int | None = None
     lsn: int | None = None
+
+
+class OfKeys:
+    """Fields of errors about some keys of a table.
+
+    Attributes:
+        keys: some of the keys, with their sequences if these matter.
+    """
+
+    keys: Sequence[Any] | None = None
 
 
 class OptionError(FromStore, FromFeed, AndesError, ValueError):
@@ -191,7 +197,7 @@ class VersionExpiredError(NotFoundError):
 
 
 class TableExistsError(AndesError):
-    """The folder already holds a table, or other files: ``paths`` are some of them.
+    """The folder already holds a table, or other files.
 
     Attributes:
         paths: some of the files in it.
@@ -214,24 +220,12 @@ class BadModsError(AndesError):
     examples: tuple[str, ...] | None = None
 
 
-class SequenceTieError(AndesError):
-    """Two different mods of one key at one sequence in one batch.
-
-    Attributes:
-        keys: some of the keys, each with its sequence.
-    """
-
-    keys: Sequence[Any] | None = None
+class DuplicateKeyError(OfKeys, AndesError):
+    """Rows that share a primary key."""
 
 
-class DuplicateKeyError(AndesError):
-    """Rows that share a primary key.
-
-    Attributes:
-        keys: some of the keys.
-    """
-
-    keys: Sequence[Any] | None = None
+class SequenceTieError(OfKeys, AndesError):
+    """Two different mods of one key at one sequence in one batch."""
 
 
 class BatchConflictError(AndesError):
@@ -327,9 +321,13 @@ class CommitConflictError(CommitError):
 
 
 class AppendError(CommitError):
-    """Batches of an appender failed: ``failures`` has their ids, None without one, and their errors."""
+    """Batches of an appender failed.
 
-    failures: tuple[tuple[Any, BaseException | None], ...] = ()
+    Attributes:
+        failures: id of each batch, None without one, and its error.
+    """
+
+    failures: tuple[tuple[Any, BaseException | None], ...] | None = None
 
 
 class CommitUnknownError(CommitError):
@@ -384,16 +382,14 @@ class StorageError(FromStore, AndesError):
     """The store failed."""
 
 
-class ThrottledError(StorageError):
-    """The store asked for fewer requests for ``Settings.store_seconds``."""
-
-    retryable = True
-
-
 class StoreUnavailableError(StorageError):
-    """The store did not answer, or answered with an error of its own, for ``Settings.store_seconds``."""
+    """The store did not answer, or failed, for ``Settings.store_seconds``."""
 
     retryable = True
+
+
+class ThrottledError(StoreUnavailableError):
+    """The store asked for fewer requests, for ``Settings.store_seconds``."""
 
 
 class AccessDeniedError(StorageError):

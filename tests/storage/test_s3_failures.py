@@ -139,7 +139,7 @@ def test_credentials_are_renewed_before_they_expire(monkeypatch: pytest.MonkeyPa
         return RefreshableCredentials.create_from_metadata(renew(), refresh_using=renew, method="test")
 
     monkeypatch.setattr(boto3.Session, "get_credentials", credentials)
-    provider = S3Options.parse({}).credentials()
+    provider: Any = S3Options.parse({}).credentials()
     first, second = provider(), provider()
     assert [first["access_key_id"], second["access_key_id"]] == ["key-1", "key-2"]
     expires_at = second["expires_at"]

@@ -322,7 +322,7 @@ def test_an_unknown_outcome_reaches_every_batch_and_all_can_be_sent_again(happen
     storage.answer = unknown
     with pytest.raises(AppendError) as caught:
         appender.close()
-    assert [batch_id.id for batch_id, _ in caught.value.failures] == [0, 1, 2]
+    assert [batch_id.id for batch_id, _ in caught.value.failures or ()] == [0, 1, 2]
     assert "3 of 3 batches failed" in str(caught.value)
     errors = [future.exception() for future in futures]
     assert all(isinstance(error, CommitUnknownError) for error in errors)

@@ -123,6 +123,19 @@ def numbered_files(files: Files) -> NumberedFiles:
     return NumberedFiles(files)
 
 
+def group_ranges(metadata: pq.FileMetaData, column: str) -> list[tuple[int, Any, Any]]:
+    """Return the row groups of a file, each with the range of a column by the footer; None if it lacks the range."""
+    names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    ranges: list[tuple[int, Any, Any]] = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(names.index(column)).statistics if column in names else None
+        if statistics is not None and statistics.has_min_max:
+            ranges.append((group, statistics.min, statistics.max))
+        else:
+            ranges.append((group, None, None))
+    return ranges
+
+
 class OpenFile:
     """A data file of the base, opened at its first use."""
 
@@ -168,16 +181,7 @@ class OpenFile:
 
     def group_ranges(self, column: str) -> list[tuple[int, Any, Any]]:
         """Return row groups, each with the range of a column by the footer; None if it lacks the range."""
-        metadata = self._parquet.metadata
-        names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-        ranges: list[tuple[int, Any, Any]] = []
-        for group in range(metadata.num_row_groups):
-            statistics = metadata.row_group(group).column(names.index(column)).statistics if column in names else None
-            if statistics is not None and statistics.has_min_max:
-                ranges.append((group, statistics.min, statistics.max))
-            else:
-                ranges.append((group, None, None))
-        return ranges
+        return group_ranges(self._parquet.metadata, column)
 
     def groups_within(self, bounds: KeyRange) -> list[int]:
         """Return row groups that may hold keys within a range."""

@@ -38,7 +38,7 @@ class Keys:
 
     Attributes:
         integers: for a key of one column with ascending integers.
-        frame: for other keys. Tombstone files are kept whole, as group 0, with their other columns.
+        frame: for other keys. Those of tombstone files are kept with their other columns.
         words: of the rows of the frame, or of ``mapped``, if they are sorted by key and their types can be searched.
         packed: in place of ``integers``, where they take less memory so.
         mapped: in place of ``frame``, rows in a file of a local folder.

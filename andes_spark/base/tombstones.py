@@ -1,4 +1,4 @@
-"""Tombstones beside the base: files of deleted keys with their sequences.
+"""Tombstones beside the base: files of deleted keys with their sequences, sorted by key, in small row groups.
 
 The files are ordered by age, and the newest row of a key is effective: a tombstone (``_andes_op`` 1), or a key that
 has a row again (0). Together they are a function of the log up to the version of their merge record.
@@ -7,13 +7,16 @@ has a row again (0). Together they are a function of the log up to the version o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.files import TableShape
-from andes_spark.base.keys import KeyCache, Keys
-from andes_spark.law.keys.ranges import KeyRange
+from andes_spark.base.files import TableShape, group_ranges
+from andes_spark.base.keys import KeyCache, Keys, Layout
+from andes_spark.law.keys.ranges import KeyRange, literals
 from andes_spark.law.order import above
 from andes_spark.log.mod_files import (
     described,
@@ -26,12 +29,15 @@ from andes_spark.log.mod_files import (
 )
 from andes_spark.model.files import SideFile
 from andes_spark.model.mod import OP, Op
+from andes_spark.model.values import from_json
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import write_parquet
 
 MOST_FILES = 16
 _LARGE_ROWS = 4_000_000
 _AGE = "_andes_age"
+GROUP_ROWS = 32 * 1024
+"""Rows of a row group: the least that a small merge reads of a file in which some of its keys may be."""
 
 
 def read_tombstones(
@@ -51,7 +57,7 @@ def read_tombstones(
         shape: shape of the table.
         bounds: range of keys; None for all.
         keys: key columns of the required keys, others may be returned too; None for all.
-        cache: files in memory, extended by this call; not used with bounds.
+        cache: row groups in memory, extended by this call.
 
     Returns:
         Key columns and ``columns.tombstone_sequence()``, one row per key, in no order.
@@ -123,12 +129,12 @@ def _latest(
     cache: KeyCache | None = None,
 ) -> pl.DataFrame:
     """Return the newest row of each key in ``keys``, and maybe of others."""
-    empty = pl.from_arrow(_schema(shape).empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    frames = [empty.with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
+    frames = [_frame(_schema(shape).empty_table()).with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
     for age, file in enumerate(files):
-        frame = _read(storage, file, shape, bounds, cache)
-        frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
+        if keys is None or _may_hold(file, keys, shape):
+            wanted = _Wanted(bounds, None if keys is None else keys[shape.columns.key[0]].unique().sort())
+            frame = _read(storage, file, shape, wanted, cache)
+            frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
     rows = pl.concat(frames, rechunk=False)
     if keys is not None and keys.height < rows.height:
         # Before the sort by age, so that a small merge does not sort every deleted key.
@@ -138,23 +144,80 @@ def _latest(
     return rows.drop(_AGE)
 
 
-def _read(
-    storage: Storage, file: SideFile, shape: TableShape, bounds: KeyRange | None, cache: KeyCache | None
-) -> pl.DataFrame:
-    """Read the rows of one file, all or those within bounds."""
-    cached = cache.find(file.path, 0) if cache is not None and bounds is None else None
-    if cached is not None and cached.frame is not None:
-        return cached.frame
-    opened = open_entry(storage, file, table=shape.table)
-    groups = None if bounds is None else bounds.row_groups(opened)
-    columns = [*shape.columns.narrow, OP]
-    data = read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns, row_groups=groups)
-    frame = pl.from_arrow(data)
+def _may_hold(file: SideFile, keys: pl.DataFrame, shape: TableShape) -> bool:
+    """Whether one of the keys is within the range of a file."""
+    if file.keys is None:
+        return True
+    types = [shape.arrow.field(name).type for name in shape.columns.key]
+    low, high = (
+        literals([from_json(value, kind).as_py() for value, kind in zip(key, types, strict=True)], types)
+        for key in (file.keys.low, file.keys.high)
+    )
+    columns = [pl.col(name) for name in shape.columns.key]
+    outside = keys.select((above(low, columns) | above(columns, high)).alias("outside"))["outside"]
+    return not outside.all()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The rows to read of a file: those within bounds, and those that may have one of the values.
+
+    Attributes:
+        bounds: range of keys; None for all.
+        values: sorted values of the first key column; None for all.
+    """
+
+    bounds: KeyRange | None
+    values: pl.Series | None
+
+    def groups(self, layout: Layout) -> list[int]:
+        """Row groups to read, by the statistics of the first key column."""
+        return [
+            group
+            for group, low, high in layout.ranges
+            if (self.bounds is None or self.bounds.meets(low, high)) and self._holds(low, high)
+        ]
+
+    def _holds(self, low: Any, high: Any) -> bool:
+        values = self.values
+        if values is None or low is None or not len(values) or type(values[0]) is not type(low):
+            return True
+        first = int(values.search_sorted(low, side="left"))
+        return first < len(values) and bool(values[first] <= high)
+
+
+def _read(storage: Storage, file: SideFile, shape: TableShape, wanted: _Wanted, cache: KeyCache | None) -> pl.DataFrame:
+    """Read the row groups of one file that may hold wanted rows, and the rows within the bounds."""
+    layout = cache.layout(file.path) if cache is not None else None
+    opened = None
+    if layout is None:
+        opened = open_entry(storage, file, table=shape.table)
+        sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+        layout = Layout(np.cumsum([0, *sizes]), group_ranges(opened.metadata, shape.columns.key[0]))
+        if cache is not None:
+            cache.put_layout(file.path, layout)
+    groups = wanted.groups(layout)
+    frames = {group: entry.frame for group in groups if cache is not None and (entry := cache.find(file.path, group))}
+    missing = [group for group in groups if group not in frames]
+    if missing:
+        opened = opened or open_entry(storage, file, table=shape.table)
+        columns = [*shape.columns.narrow, OP]
+        data = read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns, row_groups=missing)
+        at = 0
+        for group in missing:
+            rows = int(layout.starts[group + 1] - layout.starts[group])
+            frames[group] = _frame(data.slice(at, rows))
+            at += rows
+            if cache is not None:
+                cache.put(file.path, group, Keys(None, frames[group]))
+    parts = [frame for _, frame in sorted(frames.items()) if frame is not None]
+    found = pl.concat(parts, rechunk=False) if parts else _frame(_schema(shape).empty_table())
+    return found if wanted.bounds is None else found.filter(wanted.bounds.expression())
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    if bounds is not None:
-        return frame.filter(bounds.expression())
-    if cache is not None:
-        cache.put(file.path, 0, Keys(None, frame))
     return frame
 
 
@@ -169,6 +232,7 @@ def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int
         stored_schema(shape.versions.current, schema),
         sorted_by=shape.columns.key,
         marked=shape.columns.narrow,
+        group_rows=GROUP_ROWS,
     )
     low, high = sequence_range(table, shape.columns.sequence)
     return SideFile(

@@ -66,6 +66,7 @@ def write_parquet(
     marked: Collection[str] = (),
     statistics: Sequence[str] | bool = True,
     encodings: Mapping[str, str] | None = None,
+    group_rows: int = GROUP_ROWS,
 ) -> Written:
     """Write a table to a new file; durable when this returns.
 
@@ -78,6 +79,7 @@ def write_parquet(
         marked: columns whose page index is part of the footer mark.
         statistics: columns that get statistics in the footer and in the page index.
         encodings: Parquet encodings by column; others get a dictionary where they are strings.
+        group_rows: maximum rows of a row group.
     """
     special = dict(encodings or {})
     leaves = [leaf for leaf, _ in leaf_paths(schema)]
@@ -103,7 +105,7 @@ def write_parquet(
             store_schema=False,
         )
         with writer:
-            writer.write_table(table, row_group_size=_group_rows(table))
+            writer.write_table(table, row_group_size=min(group_rows, _group_rows(table)))
             ending.begin(buffer.tell())
         metadata = writer.writer.metadata
         buffer.flush()

@@ -39,10 +39,10 @@ class KeyRange:
         columns = [pl.col(name) for name in self.key]
         inside = pl.lit(True)
         if self.low is not None:
-            low = self._literals(self.low)
+            low = literals(self.low, self.types)
             inside = inside & (above(columns, low) | equal(columns, low))
         if self.high is not None:
-            inside = inside & above(self._literals(self.high), columns)
+            inside = inside & above(literals(self.high, self.types), columns)
         return inside
 
     def overlaps(self, low: Any, high: Any) -> bool:
@@ -67,23 +67,20 @@ class KeyRange:
         statistics = chunk.statistics
         if statistics is None or not statistics.has_min_max:
             return True
-        low, high = statistics.min, statistics.max
-        bound = next(each for each in (self.low, self.high, (low,)) if each is not None)[0]
-        if type(low) is not type(bound):
-            return True
-        return self.overlaps(low, high)
+        return self.meets(statistics.min, statistics.max)
 
-    def _literals(self, values: Sequence[Any]) -> list[pl.Expr]:
-        frame = pl.from_arrow(
-            pa.table(
-                {
-                    str(i): pa.array([value], kind)
-                    for i, (value, kind) in enumerate(zip(values, self.types, strict=True))
-                }
-            )
-        )
-        assert isinstance(frame, pl.DataFrame)
-        return [pl.lit(frame.to_series(i)).first() for i in range(len(values))]
+    def meets(self, low: Any, high: Any) -> bool:
+        """As :meth:`overlaps`, for statistics that may be missing or of another type."""
+        bound = next(edge for edge in (self.low, self.high, (low,)) if edge is not None)[0]
+        return low is None or type(low) is not type(bound) or self.overlaps(low, high)
+
+
+def literals(values: Sequence[Any], types: Sequence[pa.DataType]) -> list[pl.Expr]:
+    """Return values of Arrow types as expressions."""
+    columns = {str(i): pa.array([value], kind) for i, (value, kind) in enumerate(zip(values, types, strict=True))}
+    frame = pl.from_arrow(pa.table(columns))
+    assert isinstance(frame, pl.DataFrame)
+    return [pl.lit(frame.to_series(i)).first() for i in range(len(values))]
 
 
 def split(samples: pa.Table, weights: Sequence[float], buckets: int, key: Sequence[str]) -> list[KeyRange]:

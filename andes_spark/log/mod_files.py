@@ -28,6 +28,8 @@ from andes_spark.storage.parquet import Written, compact_encodings, open_parquet
 QUARANTINE_SCHEMA = pa.schema(
     [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
 )
+GROUP_ROWS = 128 * 1024
+"""Rows of a row group of mods: the least that the evaluation of a range of keys reads of a file."""
 NO_QUARANTINE = pa.Table.from_batches([], QUARANTINE_SCHEMA)
 
 
@@ -81,6 +83,7 @@ def write_mods(
         sorted_by=narrow if key_is_ordered else (),
         marked=narrow,
         encodings=compact_encodings(table),
+        group_rows=GROUP_ROWS,
     )
     keyed = table.slice(truncates)
     low, high = sequence_range(table, sequence_by)

@@ -198,11 +198,23 @@ def read_narrow(
     """
     frames = []
     for number, file in enumerate(pending.files):
-        if file.entry.upserts + file.entry.deletes:
+        if file.entry.upserts + file.entry.deletes and _meets(file.entry, bounds):
             frames.append(_narrow(storage, pending, number, columns, table, bounds, in_memory or {}))
-    if not frames:
+    if frames:
+        return pl.concat(frames)
+    if bounds is None:
         raise ValueError("no mods to read")
-    return pl.concat(frames)
+    # No file has keys within.
+    first = next(number for number, file in enumerate(pending.files) if file.entry.upserts + file.entry.deletes)
+    return _narrow(storage, pending, first, columns, table, bounds, in_memory or {}).clear()
+
+
+def _meets(entry: Entry, bounds: KeyRange | None) -> bool:
+    """Whether a file may have keys within bounds, by its description; it is not opened."""
+    if bounds is None or entry.keys is None:
+        return True
+    low, high = (from_json(key[0], bounds.types[0]).as_py() for key in (entry.keys.low, entry.keys.high))
+    return bounds.meets(low, high)
 
 
 def _narrow(

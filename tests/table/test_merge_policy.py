@@ -129,3 +129,18 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (document["status"], document["decision"]["reason"]) == ("not due", "cheaper later")
     assert json.loads(run("status", "t", "--output", "json"))["decision"]["pending_versions"] == 1
     assert json.loads(run("merge", "t", "--output", "json"))["status"] == "merged"
+
+
+@pytest.mark.parametrize(("policy", "like", "bound"), [("auto", "always", 0.1), ("auto", "manual", -1.0)])
+def test_the_decision_costs_no_request(policy: str, like: str, bound: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", bound)
+
+    def requests(merge: str) -> int:
+        table = create(MemoryStorage(), merge, auto_merge_reads=0, compact_bytes=0, checkpoint_interval=100)
+        for number in range(3):
+            table.apply(rows(number), batch_id=("s", number))
+        before = table._open_table.storage.counts.snapshot()
+        table.apply(rows(4), batch_id=("s", 4))
+        return table._open_table.storage.counts.minus(before).requests
+
+    assert requests(policy) == requests(like)

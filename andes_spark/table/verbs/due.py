@@ -60,12 +60,13 @@ def decide_on(open_table: OpenTable, base: BaseSnapshot, versions: Sequence[Pend
         versions: pending versions, oldest first; the last one may not be committed yet.
     """
     shape, settings = open_table.shape(), open_table.settings
-    files, keys = base.state.files.values(), open_table.base_context().keys
+    files, keys = base.state.files, open_table.base_context().keys
+    records = [max(0, count) for count in files.records.tolist()]
     size = BaseCost(
-        rows=sum(file.num_records or 0 for file in files),
+        rows=sum(records),
         files=len(files),
         key_bytes=row_width(shape.arrow, shape.columns.narrow),
-        unread_rows=sum(file.num_records or 0 for path, file in base.state.files.items() if keys.layout(path) is None),
+        unread_rows=sum(count for path, count in zip(files, records, strict=True) if keys.layout(path) is None),
     )
     pending = [
         PendingCost(sum(file.rows for file in entries), sum(file.bytes for file in entries))

@@ -328,7 +328,9 @@ def _take_rows(
     data = pending.read(opened, entry, columns, table, groups.tolist())
     offset = np.cumsum([0, *(sizes[i] for i in groups)])[:-1]
     place = np.searchsorted(groups, group)
-    return take(data, rows - starts[group] + offset[place])
+    places = rows - starts[group] + offset[place]
+    # A slice would keep the whole row groups in memory, of as many files as there are.
+    return take(data, places) if 2 * len(rows) > data.num_rows else data.take(pa.array(places))
 
 
 def take(data: pa.Table, rows: Ints) -> pa.Table:

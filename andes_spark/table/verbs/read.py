@@ -15,7 +15,7 @@ from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, evaluation_input
 from andes_spark.base.files import NumberedFile, NumberedFiles, OpenFile, TableShape
 from andes_spark.base.merge.bucket import TruncateJob
-from andes_spark.base.merge.plan import BUCKET_BYTES, estimate, row_width
+from andes_spark.base.merge.plan import bucket_count, estimate, row_width
 from andes_spark.batch.condition import Condition, condition_of
 from andes_spark.delta.skipping import may_hold
 from andes_spark.delta.vectors import deserialize, from_positions, load_vector, to_positions
@@ -169,7 +169,7 @@ def _pending_ranges(storage: Storage, inputs: EvaluationInput, settings: Setting
     size = sizes.mods + sizes.narrow
     if size <= settings.byte_budget or inputs.pending.rows == 0:
         return [None]
-    shape, buckets = inputs.shape, -(-size // BUCKET_BYTES)
+    shape, buckets = inputs.shape, bucket_count(size, inputs.pending.rows, settings)
     return list(bucket_bounds(storage, inputs.pending, shape.columns, shape.arrow, buckets, table=shape.table))
 
 

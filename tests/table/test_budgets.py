@@ -1,0 +1,28 @@
+"""Memory follows the byte budget, not the size of a batch or of a table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.table.memory_use import BUDGET, MIB
+
+OPERATIONS = ("create", "apply", "to_batches", "merge", "apply partials", "to_batches", "fold", "to_batches", "verify")
+TIMES = 5
+"""Memory beyond that of small tables, in budgets: Arrow data, polars' frames of it, and what allocators keep."""
+
+
+@pytest.mark.slow
+def test_memory_follows_the_byte_budget(tmp_path: Path) -> None:
+    taken = {}
+    for number, operation in enumerate(OPERATIONS):
+        program = [sys.executable, "-m", "tests.table.memory_use", operation, str(tmp_path / "table")]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        taken[f"{number} {operation}"] = int(done.stdout)
+        for small in tmp_path.glob("table-small*"):
+            small.rename(tmp_path / f"small-{number}")
+    assert max(taken.values()) * MIB <= TIMES * BUDGET, taken

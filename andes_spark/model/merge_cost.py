@@ -4,7 +4,8 @@ Each mod is read, evaluated and written by one merge, sooner or later. Only the 
 versions share one: its rounds of requests, the scan of keys in the base, and the deletion vectors. Each read of pending
 mods reads and evaluates all of them, and scans keys. A merge is due when the reads since the last one have paid as much
 as a merge costs apart from its mods: with as many reads as expected, the sum is at most about twice that of the best
-number of versions for each merge. The number of reads is an assumption, see ``Settings``.
+number of versions for each merge. The number of reads is an assumption, see ``Settings``; if this process has read more
+often since the last merge, its own reads count.
 """
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ def decide_merge(
     store: StoreCost,
     *,
     reads_per_version: float,
+    reads: int = 0,
     waited_seconds: float,
     staleness_seconds: float,
     most_bytes: int,
@@ -145,6 +147,7 @@ def decide_merge(
         base: size of the base.
         store: cost of requests.
         reads_per_version: expected number of reads between two versions.
+        reads: number of reads of pending mods since the last merge that are known.
         waited_seconds: time since the oldest pending version.
         staleness_seconds: maximum of that time.
         most_bytes: size of pending files above which reads leave the memory of one process.
@@ -158,6 +161,10 @@ def decide_merge(
     read_seconds = reads_per_version * sum(
         read_work(base, store, mods=each.mods, size=each.bytes) + READ_ROUNDS * store.request_seconds for each in sums
     )
+    known_reads = reads * (
+        read_work(base, store, mods=total.mods, size=total.bytes) + READ_ROUNDS * store.request_seconds
+    )
+    read_seconds = max(read_seconds, known_reads)
     left = staleness_seconds - waited_seconds
     reason: Reason = "cheaper later"
     if work <= AT_ONCE_SECONDS:

@@ -366,6 +366,7 @@ class ModTable:
 
         def frame() -> DataFrame:
             snapshot = pin(open_table, pinned)
+            open_table.pending_reads += not snapshot.merged
             open_table.begin("read", snapshot.version)
             return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
 

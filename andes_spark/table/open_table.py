@@ -73,6 +73,7 @@ class OpenTable:
         ledger: lookup of batch ids.
         progress: function called with the name of each step as it begins.
         contended: whether another writer was first in the last apply or merge of this handle.
+        pending_reads: number of reads of pending mods by this handle since its last merge.
         merges_wait: whether the merge policy deferred the last merge of this handle for its cost.
     """
 
@@ -98,6 +99,7 @@ class OpenTable:
         self.clock = StoreClock(log)
         self.contended = False
         self.merges_wait = False
+        self.pending_reads = 0
         self._checked_log = False
         self._shape: tuple[Definition, TableShape] | None = None
         self._spark = spark

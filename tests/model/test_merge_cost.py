@@ -81,6 +81,12 @@ def test_more_reads_make_it_due_earlier() -> None:
     assert counts[-1] > 20
 
 
+def test_reads_that_are_known_count_if_they_are_more_than_expected() -> None:
+    assert [decide([BATCH] * 2, LARGE, reads=reads).due for reads in (0, 1, 2)] == [False, True, True]
+    expected = decide([BATCH] * 4, LARGE).read_seconds
+    assert decide([BATCH] * 4, LARGE, reads_per_version=0.0, reads=1).read_seconds != expected
+
+
 def test_without_reads_the_staleness_and_the_limits_decide() -> None:
     none: dict[str, Any] = {"reads_per_version": 0.0}
     waiting = decide([BATCH], LARGE, waited_seconds=300, **none)

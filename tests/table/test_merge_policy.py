@@ -102,6 +102,21 @@ def test_the_caller_decides_over_the_policy(monkeypatch: pytest.MonkeyPatch) -> 
     assert table.merge().status == "nothing"
 
 
+def test_reads_of_the_same_handle_count_if_they_are_more_than_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
+    table = create(MemoryStorage(), "auto", auto_merge_reads=0)
+    states = []
+    for number in range(9):
+        result = table.apply(rows(number))
+        assert result.merge is not None
+        states.append(result.merge.status)
+        table.to_arrow()
+    assert states == ["waiting", "waiting", "merged"] * 3
+    table.merge()
+    table.to_arrow()
+    assert table.apply(rows(100)).merge.status == "waiting"  # type: ignore[union-attr]
+
+
 def test_an_age_tells_how_long_versions_still_wait() -> None:
     table = create(MemoryStorage(), "15 minutes")
     result = table.apply(rows(1))

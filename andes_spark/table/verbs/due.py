@@ -77,6 +77,7 @@ def decide_on(open_table: OpenTable, base: BaseSnapshot, versions: Sequence[Pend
         size,
         REMOTE if open_table.table.startswith("s3") else LOCAL,
         reads_per_version=settings.auto_merge_reads,
+        reads=open_table.pending_reads,
         waited_seconds=_waited(open_table, base.applied),
         staleness_seconds=settings.auto_merge_seconds,
         most_bytes=max(1, settings.byte_budget // 4),

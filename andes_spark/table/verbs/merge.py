@@ -373,6 +373,7 @@ def _checkpoint(open_table: OpenTable, steps: Steps, advisory: Advisory, before:
 
 
 def _result(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> MergeResult:
+    open_table.pending_reads = 0
     if rounds.last is None:
         snapshot = open_table.base.snapshot()
         failures = advisory.report("nothing was left to merge")

@@ -90,6 +90,7 @@ def scan(open_table: OpenTable, options: ReadOptions) -> pa.RecordBatchReader:
     row group at a time.
     """
     snapshot = pin(open_table, options.version)
+    open_table.pending_reads += not snapshot.merged
     selection = _selection(snapshot.inputs.shape, options)
     schema = pa.schema([snapshot.inputs.shape.arrow.field(name) for name in selection.names])
     return pa.RecordBatchReader.from_batches(schema, _batches(open_table, snapshot.inputs, selection, schema))

@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from andes_spark.base import paged
+from andes_spark.base import paged, tombstones
 from andes_spark.base.merge import plan
 from andes_spark.batch.write import PartWriter
 from andes_spark.errors import BatchConflictError, OptionError
+from andes_spark.log import mod_files
 from andes_spark.model import merge_cost
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import MergeCounts
@@ -404,8 +405,12 @@ def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
     world = None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "BUCKET_BYTES", 4096)
+        patch.setattr(plan, "BUCKET_ROWS", 1)
         patch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
         if seed % 2:
+            # Row groups of mods and tombstones of two rows.
+            patch.setattr(mod_files, "GROUP_ROWS", 2)
+            patch.setattr(tombstones, "GROUP_ROWS", 2)
             # Look-ups by pages, of two rows, whatever the size of a file.
             patch.setattr(parquet, "PAGE_ROWS", 2)
             patch.setattr(paged, "WHOLE_BYTES", 0)

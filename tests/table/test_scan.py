@@ -128,7 +128,7 @@ def test_above_the_byte_budget_ranges_of_keys_are_read_one_after_the_other(table
     names = pa.array([None if number % 10 == 0 else "new" for number in ids], pa.string())
     mods = pa.table({"id": ids, "name": names, "seq": np.full(len(ids), 10**6), "op": names})
     table.apply(mods, apply_as_deletes="op IS NULL")
-    monkeypatch.setattr("andes_spark.table.verbs.read.BUCKET_BYTES", 50_000)
+    monkeypatch.setattr("andes_spark.base.merge.plan.BUCKET_ROWS", 500)
     batches = list(low.to_batches())
     assert max(batch.nbytes for batch in batches) <= 200_000
     order = [("id", "ascending")]

@@ -24,7 +24,8 @@ explore: setup ## Compare thousands of random interleavings with the oracle; mak
 	@scripts/run.sh pytest --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \
 		tests/table/test_law_interleavings.py tests/spark/test_interleavings.py $(ARGS)
 
-bench: setup ## Measure side by side with Delta's MERGE; ARGS goes to the benchmark
+bench: setup ## Measure side by side with Delta's MERGE and others; ARGS goes to the benchmark
+	@scripts/run.sh python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@scripts/run.sh python -m benchmarks $(ARGS)
 
 wheel: setup ## Build the wheel into dist/

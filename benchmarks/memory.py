@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from andes_spark.table.mod_table import ModTable
 from benchmarks import data
-from benchmarks.lab import ROOT, Lab, fingerprint, stopwatch
+from benchmarks.lab import Lab, fingerprint, stopwatch
+from benchmarks.processes import watched
 from benchmarks.report import Table, verdict
 
 _HEAP = "2g"
 _LIMIT = 1.5 * 2**30
 _PART = 500_000
 _ROWS, _QUICK_ROWS = 20_000_000, 2_000_000
-_EVERY = 0.05
 
 
 def run(lab: Lab) -> list[Table]:
@@ -35,7 +32,8 @@ def run(lab: Lab) -> list[Table]:
     for _ in range(rows // _PART):
         feed.batch(_PART, "random")
     lab.stop()
-    peaks, outcome = _watched([sys.executable, "-m", "benchmarks.memory", str(folder), str(rows)])
+    peaks, lines = watched([sys.executable, "-m", "benchmarks.memory", str(folder), str(rows)])
+    outcome: dict[str, float] = lines[-1]
     checker = Lab(folder, rows, quick=lab.quick)
     expected = _expected(checker, folder, rows)
     equal = fingerprint(checker.delta(folder / "table")) == expected
@@ -55,52 +53,6 @@ def run(lab: Lab) -> list[Table]:
         met = "" if name.startswith("java") else verdict(peak <= _LIMIT)
         table.add(name, f"{peak / 2**30:.2f} GiB", limit, met, process=name, peak=peak, **outcome)
     return [table]
-
-
-def _watched(command: list[str]) -> tuple[dict[str, int], dict[str, float]]:
-    """Run a command; the peaks of its processes by name and number, and what its last line says."""
-    peaks: dict[int, tuple[str, int]] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        while process.poll() is None:
-            for pid in _family(process.pid):
-                name, size = _resident(pid)
-                if size > peaks.get(pid, ("", 0))[1]:
-                    peaks[pid] = (name, size)
-            time.sleep(_EVERY)
-        said = process.stdout.read() if process.stdout is not None else ""
-    if process.returncode:
-        raise RuntimeError(f"the measured process ended with {process.returncode}")
-    outcome: dict[str, float] = json.loads(said.splitlines()[-1])
-    driver = "python (driver)"
-    named = {driver if pid == process.pid else f"{name} {pid}": size for pid, (name, size) in peaks.items()}
-    return named, outcome
-
-
-def _family(root: int) -> Iterator[int]:
-    """A process and all that descend from it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                after = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            children.setdefault(int(after[1]), []).append(int(entry.name))
-    waiting = [root]
-    while waiting:
-        pid = waiting.pop()
-        yield pid
-        waiting += children.get(pid, [])
-
-
-def _resident(pid: int) -> tuple[str, int]:
-    """Name of a process, and the most memory that it ever had resident."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return "", 0
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    return fields["Name"].strip(), int(fields.get("VmHWM", "0 kB").split()[0]) * 1024
 
 
 def _expected(lab: Lab, folder: Path, rows: int) -> tuple[int, str]:

@@ -63,7 +63,7 @@ def delta_jars(spark_version: str | None = None, *, cache_dir: str | Path | None
         FileDamagedError: a fetched jar is not the one that was pinned.
     """
     version = installed_spark() if spark_version is None else spark_version
-    return _present(pinned(_choose(_PAIRS, version, "Delta")), cache_dir)
+    return fetched_jars(pinned(_choose(_PAIRS, version, "Delta")), cache_dir)
 
 
 def s3a_jars(spark_version: str | None = None, *, cache_dir: str | Path | None = None) -> list[Path]:
@@ -72,7 +72,7 @@ def s3a_jars(spark_version: str | None = None, *, cache_dir: str | Path | None =
     The AWS SDK is taken by modules (18 MB) instead of as its bundle of several hundred.
     """
     version = installed_spark() if spark_version is None else spark_version
-    return _present(pinned(_choose(_S3A, version, "S3A")), cache_dir)
+    return fetched_jars(pinned(_choose(_S3A, version, "S3A")), cache_dir)
 
 
 def delta_coordinates(spark_version: str) -> str:
@@ -126,7 +126,8 @@ def _choose(table: Sequence[tuple[str, str]], spark_version: str, what: str) -> 
     )
 
 
-def _present(jars: list[Jar], cache_dir: str | Path | None) -> list[Path]:
+def fetched_jars(jars: Sequence[Jar], cache_dir: str | Path | None = None) -> list[Path]:
+    """Return the files of some jars, fetching those the cache lacks; arguments and errors as ``delta_jars``."""
     folder = Path(cache_dir).absolute() if cache_dir is not None else default_cache_dir()
     missing = [jar for jar in jars if not _is_whole(folder / jar.file_name, jar)]
     if missing:
@@ -164,7 +165,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(jars: list[Jar], work: Path) -> Path:
+def _fetch(jars: Sequence[Jar], work: Path) -> Path:
     (work / "ivy.xml").write_text(_ivy_module(jars), "utf-8")
     (work / "ivysettings.xml").write_text(
         (resources.files(__package__) / "ivysettings.xml").read_text("utf-8"), "utf-8"
@@ -194,7 +195,7 @@ def _fetch(jars: list[Jar], work: Path) -> Path:
     return work / "out"
 
 
-def _ivy_module(jars: list[Jar]) -> str:
+def _ivy_module(jars: Sequence[Jar]) -> str:
     rows = "\n".join(
         f"    <dependency org={quoteattr(jar.group)} name={quoteattr(jar.name)} rev={quoteattr(jar.version)}"
         ' conf="default->default" transitive="false"/>'

@@ -17,10 +17,15 @@ from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server, serve
 from benchmarks.lab import Lab
 from benchmarks.report import Table
+from benchmarks.s3_peers import iceberg_costs, spark_costs
 
 DELAY = 0.025
 _MODS = 100
 _TIMES = 7
+# Dollars a request, S3 Standard in us-east-1: https://aws.amazon.com/s3/pricing/ (LIST, a GET here, costs what a PUT
+# does and is rare).
+_PRICES = {"PUT": 0.005 / 1000, "POST": 0.005 / 1000, "GET": 0.0004 / 1000, "HEAD": 0.0004 / 1000, "DELETE": 0.0}
+_COMMITS = ("append", "merge", "MERGE", "upsert")
 _SCHEMA = pa.schema([pa.field("id", pa.int64(), False), ("seq", pa.int64()), ("name", pa.string())])
 
 
@@ -29,16 +34,20 @@ def run(lab: Lab) -> list[Table]:
     rows = 100_000 if lab.quick else 1_000_000
     table = Table(
         f"S3 with {1000 * DELAY:.0f} ms added to each request ({rows:,} rows, {_MODS} random mods a batch)",
-        ["operation", "requests", "rounds", "later", "seconds", "of delta-rs"],
+        ["operation", "requests", "rounds", "later", "seconds", "of delta-rs", "dollars a million mods"],
         notes=[
             "Rounds: the longest chain of requests of which each began after the one before it had ended. Later: "
             "requests after the caller had its answer. Medians; the server is MiniStack behind a loopback proxy "
             "without Nagle's algorithm. delta-rs: open the table and merge the same mods, deletion vectors off, as it "
-            "writes none."
+            "writes none. Later requests are priced as PUTs."
         ],
     )
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder, serve(Path(folder)) as server:
-        costs = _Verbs(server, rows).measure()
+        verbs = _Verbs(server, rows)
+        costs = verbs.measure()
+        base = _rows(np.arange(rows), 0)
+        costs |= spark_costs(server, base, verbs.mods, DELAY)
+        costs |= iceberg_costs(server, base, verbs.mods, DELAY, Path(folder))
     peer = statistics.median(cost.seconds for cost in costs["delta-rs: open, merge"])
     for operation, measured in costs.items():
         seconds = statistics.median(cost.seconds for cost in measured)
@@ -49,10 +58,21 @@ def run(lab: Lab) -> list[Table]:
             _middle(measured, lambda cost: cost.later),
             f"{seconds:.3f} ({min(c.seconds for c in measured):.3f}-{max(c.seconds for c in measured):.3f})",
             f"{seconds / peer:.2f}",
+            _dollars(measured) if any(word in operation for word in _COMMITS) else "",
             operation=operation,
             costs=[{"requests": c.requests, "rounds": c.rounds, "seconds": c.seconds} for c in measured],
         )
     return [table]
+
+
+def _dollars(costs: list[Cost]) -> str:
+    """Price of the requests of a million mods, in batches of this size."""
+    prices = [
+        sum(count * _PRICES.get(method, _PRICES["GET"]) for method, count in cost.kinds.items())
+        + cost.later * _PRICES["PUT"]
+        for cost in costs
+    ]
+    return f"{statistics.median(prices) * 1e6 / _MODS:.2f}"
 
 
 def _middle(costs: list[Cost], value: Callable[[Cost], int]) -> str:
@@ -120,19 +140,20 @@ class _Verbs:
     def _open(self) -> ModTable:
         return ModTable.open(self._url, storage_options=self._options)
 
-    def _mods(self) -> pa.Table:
+    def mods(self) -> pa.Table:
+        """The next batch."""
         self._sequence += 1
         return _rows(np.unique(self._random.integers(0, self._rows, _MODS)), self._sequence)
 
     def _apply(self, table: ModTable, **options: Any) -> None:
-        mods = self._mods()
+        mods = self.mods()
         result = table.apply(mods, batch_id=("bench", self._sequence), **options)
         assert result.upserts == mods.num_rows, result
         assert result.merge is None or result.merge.status == "merged", result
 
     def _merge_peer(self) -> None:
         table = DeltaTable(self._peer, storage_options=_writable(self._options))
-        merger = table.merge(self._mods(), "t.id = s.id", source_alias="s", target_alias="t")
+        merger = table.merge(self.mods(), "t.id = s.id", source_alias="s", target_alias="t")
         merger.when_matched_update_all().when_not_matched_insert_all().execute()
 
 

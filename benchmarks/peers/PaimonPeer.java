@@ -30,7 +30,8 @@ import org.apache.paimon.types.RowKind;
 /**
  * Applies batches to a primary key table by Paimon's own Java core, without Spark or Flink.
  *
- * Arguments: folder, mode (mor or dv), buckets, rows of the base, then files of batches. A file holds three
+ * Arguments: folder, mode (mor or dv), buckets, rows of the base, number of batches that are applied however long they
+ * take, seconds after which no further one is begun, then files of batches. A file holds three
  * big-endian longs for each mod: key, sequence, and 1 for a delete; the other columns follow from key and sequence,
  * with the types and the randomness of benchmarks/data.py. Prints one line of JSON for each step.
  */
@@ -142,7 +143,15 @@ public class PaimonPeer {
             }
         };
         System.out.printf("{\"load\": %.4f}%n", write(table, base, folder + "/spill"));
-        for (String path : List.of(arguments).subList(4, arguments.length)) {
+        int needed = Integer.parseInt(arguments[4]);
+        double end = Double.POSITIVE_INFINITY;
+        for (int number = 0; number < arguments.length - 6; number++) {
+            double now = System.nanoTime() / 1e9;
+            end = number == needed ? now + Double.parseDouble(arguments[5]) : end;
+            if (now > end) {
+                break;
+            }
+            String path = arguments[6 + number];
             Iterator<GenericRow> mods = batch(Path.of(path)).iterator();
             System.out.printf("{\"apply\": %.5f}%n", write(table, mods, folder + "/spill"));
         }

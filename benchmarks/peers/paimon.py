@@ -24,8 +24,8 @@ _HEAP = "-Xmx4g"
 
 
 def main() -> None:
-    """Run: folder, folder of the base, its number of rows, file with the paths of batches, mode."""
-    folder, _, rows, names, mode = sys.argv[1:6]
+    """Run; arguments as ``runner.main``, then the mode."""
+    folder, _, rows, names, needed, limit, mode = sys.argv[1:8]
     home = os.environ.get("JAVA_HOME")
     compiler = shutil.which("javac", path=f"{home}/bin" if home else None)
     if compiler is None:
@@ -39,7 +39,8 @@ def main() -> None:
         for number, path in enumerate(Path(names).read_text(encoding="utf-8").splitlines())
     ]
     java = str(Path(compiler).parent / "java")
-    os.execv(java, [java, _HEAP, "-cp", f"{folder}:{classes}", "PaimonPeer", folder, mode, _BUCKETS, rows, *batches])
+    program = [java, _HEAP, "-cp", f"{folder}:{classes}", "PaimonPeer"]
+    os.execv(java, [*program, folder, mode, _BUCKETS, rows, needed, limit, *batches])
 
 
 def _classpath() -> str:

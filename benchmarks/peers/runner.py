@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -49,20 +51,31 @@ class Contestant(ABC):
 
 
 def main(contestant: type[Contestant], arguments: Sequence[str] | None = None) -> None:
-    """Run a contestant: folder, folder of the base, its number of rows, file with the paths of batches."""
-    folder, base, _, names = sys.argv[1:5] if arguments is None else arguments
+    """Run a contestant.
+
+    Arguments: folder, folder of the base, its number of rows, file with the paths of batches, number of batches that
+    are applied however long they take, and seconds after which no further one is begun.
+    """
+    folder, base, _, names, needed, limit = sys.argv[1:7] if arguments is None else arguments
     for package in contestant.requires:
         if importlib.util.find_spec(package) is None:
             print(f"{package} is not installed", flush=True)
             sys.exit(MISSING)
     table = contestant(Path(folder) / "table")
     _timed("load", lambda: table.load(Path(base)))
+    end = math.inf
     for number, path in enumerate(Path(names).read_text(encoding="utf-8").splitlines()):
+        if number == int(needed):
+            end = time.monotonic() + float(limit)
+        if time.monotonic() > end:
+            break
         mods = table.read(Path(path))
         _timed("apply", lambda mods=mods, number=number: table.apply(mods, number))  # type: ignore[misc]
     rows = pl.from_arrow(table.rows())
     assert isinstance(rows, pl.DataFrame)
     print(json.dumps({"sums": [rows.height, int(rows["id"].sum()), int(rows[data.SEQUENCE].sum())]}), flush=True)
+    # Threads of delta-rs end the process with a signal if the interpreter shuts down while they live.
+    os._exit(0)
 
 
 def newest(mods: pa.Table) -> pa.Table:

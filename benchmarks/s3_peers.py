@@ -35,7 +35,10 @@ def spark_costs(server: S3Server, base: pa.Table, mods: Mods, delay: float) -> d
             proxy.delay = delay
             meter = Meter(proxy)
             table = ModTable.open(ours, storage_options=proxy.options, spark=spark)
-            works = (lambda: _apply(spark, table, mods()), lambda: _merge(spark, theirs, mods()))
+            works: tuple[Callable[[], object], ...] = (
+                lambda: _apply(spark, table, mods()),
+                lambda: _merge(spark, theirs, mods()),
+            )
             for number in range(_WARM + _TIMES):
                 for name, work in zip(costs, works, strict=True):
                     with meter.verb():

@@ -70,7 +70,7 @@ def main(contestant: type[Contestant], arguments: Sequence[str] | None = None) -
         if time.monotonic() > end:
             break
         mods = table.read(Path(path))
-        _timed("apply", lambda mods=mods, number=number: table.apply(mods, number))  # type: ignore[misc]
+        _timed("apply", lambda mods=mods, number=number: table.apply(mods, number))
     rows = pl.from_arrow(table.rows())
     assert isinstance(rows, pl.DataFrame)
     print(json.dumps({"sums": [rows.height, int(rows["id"].sum()), int(rows[data.SEQUENCE].sum())]}), flush=True)

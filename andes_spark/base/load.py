@@ -14,7 +14,6 @@ import pyarrow as pa
 from andes_spark.base.files import TableShape
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import ordered, sorted_pieces
-from andes_spark.base.spill import Run, Spill
 from andes_spark.delta import paths
 from andes_spark.delta.actions import Action
 from andes_spark.errors import BadModsError, DuplicateKeyError
@@ -22,6 +21,7 @@ from andes_spark.law.columns import KeyColumns
 from andes_spark.law.rows import NAMED_KEYS, bad_rows, same_place
 from andes_spark.model.folders import path_room
 from andes_spark.model.mod import OP, Op
+from andes_spark.run.spill import Run, Spill
 from andes_spark.schema.casts import CastRules
 from andes_spark.schema.conforming import conform
 from andes_spark.storage.interface import Storage

@@ -11,7 +11,7 @@ from typing import Self
 import pyarrow as pa
 
 from andes_spark.base.runs import ordered
-from andes_spark.base.spill import Spill
+from andes_spark.run.spill import Spill
 
 
 class SortedRows:

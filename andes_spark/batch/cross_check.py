@@ -6,9 +6,12 @@ alone, a range of keys at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -26,11 +29,12 @@ from andes_spark.law.keys.normalized import normalizer
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.rows import NAMED_KEYS, mod_hashes, tie_error
 from andes_spark.log.mod_files import read_entry, write_mods
-from andes_spark.log.pending import Pending, PendingFile, read_mods, read_narrow
+from andes_spark.log.pending import Pending, PendingFile, narrow_of_file, read_mods, read_narrow
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.run.executor import Executor
+from andes_spark.run.spill import Spill
 from andes_spark.storage.interface import Storage
 
 POSITION_BYTES = 32
@@ -55,14 +59,50 @@ class CrossCheck:
     plan: BatchPlan
     pending: Pending
 
-    def __call__(self, bounds: KeyRange) -> list[tuple[int, int]]:
+    def __call__(self, bounds: KeyRange | None) -> list[tuple[int, int]]:
         """Return file and row numbers of mods within bounds that repeat an earlier one.
 
         Raises:
             SequenceTieError: two of them differ.
         """
+        mods = read_narrow(self.storage, self.pending, self.plan.columns, table=self.plan.table, bounds=bounds)
+        return self.repeats(mods)
+
+    def one_by_one(self, piece_bytes: int) -> Iterator[tuple[int, int]]:
+        """Yield the same for all keys, within about ``piece_bytes``: each file is read once, into a local file.
+
+        Raises:
+            SequenceTieError: two mods differ.
+            StorageFullError: the local disk is full.
+        """
         columns = self.plan.columns
-        mods = read_narrow(self.storage, self.pending, columns, table=self.plan.table, bounds=bounds)
+        frames = (
+            narrow_of_file(self.storage, self.pending, number, columns, table=self.plan.table).to_arrow()
+            for number in range(len(self.pending.files))
+        )
+        first = next(frames)
+        with (
+            tempfile.TemporaryDirectory(prefix="andes-check-") as folder,
+            Spill(Path(folder), first.schema, tuple(columns.narrow), ()) as spill,
+        ):
+            for mods in itertools.chain([first], frames):
+                spill.add(mods)
+            spill.close()
+            for piece in spill.merged(spill.runs, piece_bytes):
+                mods_of_piece = pl.from_arrow(piece)
+                assert isinstance(mods_of_piece, pl.DataFrame)
+                yield from self.repeats(mods_of_piece)
+
+    def repeats(self, mods: pl.DataFrame) -> list[tuple[int, int]]:
+        """Return file and row numbers of those of some mods that repeat an earlier one of them.
+
+        Args:
+            mods: narrow frame of all mods of some keys.
+
+        Raises:
+            SequenceTieError: two of them differ.
+        """
+        columns = self.plan.columns
         twice = (
             _of_one_word(mods, columns.narrow)
             .filter(pl.struct(columns.narrow).is_duplicated())
@@ -164,15 +204,15 @@ def check_across(
         in_tasks = chosen.distributed and estimated_bytes > byte_budget
         by_bytes = BUCKETS_A_BUDGET * estimated_bytes // max(1, byte_budget)
         buckets = max(chosen.slots if in_tasks else 1, min(by_bytes, pending.rows // BUCKET_ROWS))
-        bounds = bucket_bounds(storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
         check = CrossCheck(storage, plan, pending)
         if in_tasks:
             # Tasks open the files through storage of their own.
             storage.scheduler.barrier()
-            buckets_repeats = chosen.map(check, bounds, step="check across parts")
+            bounds = bucket_bounds(storage, pending, plan.columns, plan.schema.to_arrow(), buckets, table=plan.table)
+            for bucket_repeats in chosen.map(check, bounds, step="check across parts"):
+                repeats += bucket_repeats
         else:
-            buckets_repeats = [check(bucket) for bucket in bounds]
-        repeats += [repeat for bucket_repeats in buckets_repeats for repeat in bucket_repeats]
+            repeats += check.one_by_one(max(1, estimated_bytes // buckets)) if buckets > 1 else check(None)
     return _without(storage, batch, plan, repeats, head=head)
 
 

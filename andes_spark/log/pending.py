@@ -209,6 +209,11 @@ def read_narrow(
     return _narrow(storage, pending, first, columns, table, bounds, in_memory or {}).clear()
 
 
+def narrow_of_file(storage: Storage, pending: Pending, number: int, columns: KeyColumns, *, table: str) -> pl.DataFrame:
+    """Read the same of one file, by its number."""
+    return _narrow(storage, pending, number, columns, table, None, {})
+
+
 def _meets(entry: Entry, bounds: KeyRange | None) -> bool:
     """Whether a file may have keys within bounds, by its description; it is not opened."""
     if bounds is None or entry.keys is None:

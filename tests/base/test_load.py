@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Settings
-from andes_spark.base import spill
 from andes_spark.errors import BadModsError, DuplicateKeyError, StorageFullError
+from andes_spark.run import spill
 from andes_spark.storage.memory import MemoryStorage
 
 SMALL = Settings(byte_budget=64 * 1024, target_file_bytes=1 << 20)

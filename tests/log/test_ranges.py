@@ -9,7 +9,10 @@ import pytest
 from andes_spark import ModTable, Settings
 from andes_spark.base.merge import plan
 from andes_spark.base.merge.plan import bucket_count
+from andes_spark.batch import cross_check
+from andes_spark.errors import SequenceTieError
 from andes_spark.log import mod_files
+from andes_spark.model.events import files_of
 from andes_spark.storage.memory import MemoryStorage
 
 
@@ -82,3 +85,48 @@ def test_row_groups_of_mods_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     table.merge()
     assert sum(read) <= 1_000_000, "not all rows for each of thirty ranges, twice"
     assert table.verify().ok
+
+
+@pytest.mark.parametrize("repeated", [0, 500])
+def test_a_check_across_parts_reads_each_file_once(repeated: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_check, "BUCKET_ROWS", 1_000)
+    storage = Opens()
+    table = ModTable.create(
+        storage,
+        "id BIGINT, seq BIGINT, a DOUBLE",
+        primary_key=["id"],
+        sequence_by=["seq"],
+        merge="manual",
+        settings=Settings(byte_budget=256 * 1024),
+    )
+    order = np.random.default_rng(1).permutation(40_000)
+    parts = [rows(part, 1) for part in np.split(order, 20)] + [rows(order[:repeated], 1)]
+    storage.mods = 0
+    result = table.apply(
+        pa.RecordBatchReader.from_batches(parts[0].schema, [b for part in parts for b in part.to_batches()])
+    )
+    assert (result.upserts, result.collapsed) == (40_000, repeated)
+    files = len(list(files_of(table.manifest(1).events)))
+    assert files > 10
+    assert storage.mods <= files if not repeated else storage.mods > files
+    table.merge()
+    assert table.to_arrow().num_rows == 40_000
+
+
+def test_a_tie_across_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_check, "BUCKET_ROWS", 1_000)
+    table = ModTable.create(
+        MemoryStorage(),
+        "id BIGINT, seq BIGINT, a DOUBLE",
+        primary_key=["id"],
+        sequence_by=["seq"],
+        merge="manual",
+        settings=Settings(byte_budget=256 * 1024),
+    )
+    ids = np.arange(40_000)
+    other = rows(ids[5_000:5_001], 1).set_column(2, "a", pa.array([-1.0]))
+    batches = [*rows(ids, 1).to_batches(max_chunksize=2_000), *other.to_batches()]
+    with pytest.raises(SequenceTieError) as caught:
+        table.apply(pa.RecordBatchReader.from_batches(other.schema, batches))
+    assert caught.value.keys == [{"id": 5_000}]
+    assert table.version == 0

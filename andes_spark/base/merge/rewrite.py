@@ -15,10 +15,10 @@ from pyroaring import BitMap64
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.runs import ordered
-from andes_spark.base.spill import Spill
 from andes_spark.delta.actions import Action
 from andes_spark.delta.vectors import from_positions, load_vector, to_positions
 from andes_spark.law.keys.ranges import KeyRange
+from andes_spark.run.spill import Spill
 from andes_spark.storage.interface import Storage
 
 _ROW = "_andes_row"

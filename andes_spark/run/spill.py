@@ -1,4 +1,4 @@
-"""External sort of an initial load above the byte budget: sorted runs in a local file, merged by ranges of keys.
+"""External sort: sorted runs in a local file, merged by ranges of keys.
 
 Each run contains rows of one partition, sorted by key, in small Arrow batches. The first key of every batch is kept in
 memory; ranges are bounded by these keys, and a merge reads each batch once.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from andes_spark.base.merge.plan import row_width
 from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.delta.files import Files
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.events import PendingVersion, files_of, mods_of
 from andes_spark.model.merge_cost import LOCAL, REMOTE, BaseCost, MergeDecision, PendingCost, decide_merge
+from andes_spark.model.values import unscaled
 from andes_spark.settings import MIB
 from andes_spark.table.open_table import OpenTable
 
@@ -60,13 +65,13 @@ def decide_on(open_table: OpenTable, base: BaseSnapshot, versions: Sequence[Pend
         versions: pending versions, oldest first; the last one may not be committed yet.
     """
     shape, settings = open_table.shape(), open_table.settings
-    files, keys = base.state.files, open_table.base_context().keys
-    records = [max(0, count) for count in files.records.tolist()]
+    files = base.state.files
+    records = np.maximum(files.records, 0)
     size = BaseCost(
-        rows=sum(records),
+        rows=int(records.sum()),
         files=len(files),
         key_bytes=row_width(shape.arrow, shape.columns.narrow),
-        unread_rows=sum(count for path, count in zip(files, records, strict=True) if keys.layout(path) is None),
+        unread_rows=int(records[_unread(open_table, files)].sum()),
     )
     pending = [
         PendingCost(sum(file.rows for file in entries), sum(file.bytes for file in entries))
@@ -103,8 +108,29 @@ def is_long(open_table: OpenTable, base: BaseSnapshot, versions: Iterable[Pendin
         base: state to merge into.
         versions: pending versions.
     """
-    keys = open_table.base_context().keys
+    pending = list(versions)
+    mods = sum(file.arrow_bytes for version in pending for file in files_of(version.events))
     files = base.state.files
-    unread = sum(size for path, size in zip(files, files.sizes.tolist(), strict=True) if keys.layout(path) is None)
-    mods = sum(file.arrow_bytes for version in versions for file in files_of(version.events))
-    return bool(unread + mods > LONG_BYTES)
+    if mods + int(files.sizes.sum()) <= LONG_BYTES:
+        return False
+    near = files.pick(np.flatnonzero(_near(open_table, files, pending)))
+    return bool(mods + int(near.sizes[_unread(open_table, near)].sum()) > LONG_BYTES)
+
+
+def _unread(open_table: OpenTable, files: Files) -> npt.NDArray[np.bool_]:
+    """Files whose keys are not in memory."""
+    keys = open_table.base_context().keys
+    return np.array([keys.layout(path) is None for path in files], np.bool_)
+
+
+def _near(open_table: OpenTable, files: Files, versions: Iterable[PendingVersion]) -> npt.NDArray[np.bool_]:
+    """Files whose range of the first key column overlaps that of any file of mods."""
+    shape, name = open_table.shape(), open_table.shape().columns.key[0]
+    ranges = files.ranges(name, shape.schema.field(name).type, partition=name in shape.partition_by)
+    flags = np.zeros(len(files), np.bool_)
+    for entry in (entry for version in versions for entry in mods_of(version.events)):
+        if ranges is None or entry.keys is None or entry.truncates:  # a truncate reads the sequences of all files
+            return np.ones(len(files), np.bool_)
+        kind = shape.arrow.field(name).type
+        flags |= ranges.overlap(unscaled(entry.keys.low[0], kind), unscaled(entry.keys.high[0], kind))
+    return flags

@@ -1,0 +1,114 @@
+"""Requests with 10 and with 10,000 files of the base: they follow the files that a verb needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable, Settings
+from andes_spark.delta import actions
+from andes_spark.delta.checkpoint_writer import write_checkpoint
+from andes_spark.delta.log import create_entry, load_state
+from andes_spark.storage.open import open_storage
+from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server
+
+pytestmark = pytest.mark.integration
+DELAY = 0.1
+ROWS = 20_000
+NEAR = 10
+FAR = 9_990
+SETTINGS = Settings(compact_bytes=0, checkpoint_interval=1_000, target_file_bytes=ROWS * 16 // (2 * NEAR))
+
+
+class Bench:
+    """A table behind the proxy, whose first files hold the keys of all batches."""
+
+    def __init__(self, server: S3Server, proxy: FaultProxy, *, far: int) -> None:
+        self.url, self.meter = f"s3://{server.make_bucket()}/t", Meter(proxy)
+        data = pa.table({"id": range(ROWS), "lsn": [0] * ROWS})
+        ModTable.create(
+            self.url, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], data=data,
+            storage_options=server.options, settings=SETTINGS,
+        )  # fmt: skip
+        self._add_files(server, far)
+        self.options = proxy.options
+        self.sequence = 0
+        for _ in range(2):
+            self.apply(self.open())
+
+    def _add_files(self, server: S3Server, count: int) -> None:
+        """Commit files of other keys, as OPTIMIZE does; they are never opened."""
+        storage = open_storage(self.url, options=server.options)
+        state = load_state(storage)
+        assert len(state.files) == NEAR
+        adds = []
+        for number in range(count):
+            low = {"id": 10**9 + 1000 * number, "lsn": 0}
+            statistics = {"numRecords": 1000, "minValues": low, "maxValues": {"id": low["id"] + 999, "lsn": 0}}
+            adds.append(
+                actions.add(
+                    f"part-far-{number}.parquet", size=10 << 20, modified_ms=1, data_change=False,
+                    statistics={**statistics, "nullCount": {"id": 0, "lsn": 0}},
+                )
+            )  # fmt: skip
+        info = actions.commit_info("OPTIMIZE", timestamp_ms=1, commit_id="far", previous=state.commit_id)
+        create_entry(storage, state.version + 1, [info, *adds])
+        assert write_checkpoint(storage, load_state(storage), now_ms=1)
+
+    def open(self) -> ModTable:
+        return ModTable.open(self.url, storage_options=self.options, settings=SETTINGS)
+
+    def apply(self, table: ModTable, **options: Any) -> Any:
+        self.sequence += 1
+        keys = sorted({(7 * self.sequence + 997 * number) % ROWS for number in range(20)})
+        mods = pa.table({"id": keys, "lsn": [self.sequence] * len(keys)})
+        return table.apply(mods, batch_id=("s", self.sequence), **options)
+
+    def cost(self, verb: Callable[[], object]) -> Cost:
+        """The cost of a verb; on a busy machine a request may seem to follow another: the fewest rounds count."""
+        costs = []
+        for _ in range(3):
+            with self.meter.verb():
+                verb()
+            costs.append(self.meter.cost)
+        return min(costs, key=lambda cost: (cost.rounds, cost.requests))
+
+
+@pytest.fixture(scope="module")
+def benches(s3_server: S3Server) -> Iterator[tuple[Bench, Bench]]:
+    with FaultProxy(s3_server, delay=DELAY) as proxy:
+        yield Bench(s3_server, proxy, far=0), Bench(s3_server, proxy, far=FAR)
+
+
+def merged(bench: Bench, table: ModTable) -> None:
+    result = bench.apply(table, merge=True)
+    assert result.merge is not None
+    assert result.merge.status == "merged", result.merge
+
+
+VERBS: dict[str, Callable[[Bench, ModTable], object]] = {
+    "open": lambda bench, _: bench.open(),
+    "open and append": lambda bench, _: bench.apply(bench.open(), merge=False),
+    "open and status": lambda bench, _: bench.open().status(),
+    "warm append": lambda bench, table: bench.apply(table, merge=False),
+    "warm status": lambda _, table: table.status(),
+    "warm apply with its merge": merged,
+    "open and apply with its merge": lambda bench, _: merged(bench, bench.open()),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_requests_do_not_follow_the_number_of_files(benches: tuple[Bench, Bench], verb: str) -> None:
+    costs = []
+    for bench in benches:
+        table = bench.open()
+        if verb.startswith("warm"):
+            merged(bench, table)
+        costs.append(bench.cost(lambda bench=bench, table=table: VERBS[verb](bench, table)))  # type: ignore[misc]
+    few, many = costs
+    assert many.rounds == few.rounds, (few, many)
+    assert many.requests <= 1.2 * few.requests, (few, many)
+    assert not any("part-far" in path for path in many.paths)

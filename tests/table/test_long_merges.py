@@ -1,0 +1,56 @@
+"""Whether a merge is long is decided by the files that it may read, not by all files of the base."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable, Settings
+from andes_spark.delta import actions
+from andes_spark.delta.log import create_entry, load_state
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.table.verbs.due import is_long
+
+FAR = 1_000
+
+
+def table_with_far_files() -> ModTable:
+    """A table of a small file, and of large ones with other keys that nothing reads."""
+    storage = MemoryStorage()
+    ids = np.arange(1_000)
+    ModTable.create(
+        storage, "id BIGINT, lsn BIGINT", primary_key=["id"], sequence_by=["lsn"], merge="manual",
+        data=pa.table({"id": ids, "lsn": ids}), settings=Settings(compact_bytes=0),
+    )  # fmt: skip
+    state = load_state(storage)
+    adds = []
+    for number in range(FAR):
+        low = {"id": 10**9 + 1000 * number, "lsn": 0}
+        statistics = {"numRecords": 1000, "minValues": low, "maxValues": {"id": low["id"] + 999, "lsn": 0}}
+        path = f"part-far-{number}.parquet"
+        adds.append(actions.add(path, size=10 << 20, modified_ms=1, data_change=False, statistics=statistics))
+    info = actions.commit_info("OPTIMIZE", timestamp_ms=1, commit_id="far", previous=state.commit_id)
+    create_entry(storage, state.version + 1, [info, *adds])
+    return ModTable.open(storage, settings=Settings(compact_bytes=0))
+
+
+def judged(table: ModTable) -> bool:
+    opened = table._open_table
+    base = opened.base.snapshot()
+    assert len(base.state.files) == FAR + 1
+    return is_long(opened, base, opened.log.pending(base.applied, opened.log.head))
+
+
+@pytest.mark.parametrize(("keys", "long"), [([1, 5, 999], False), ([1, 10**9 + 990_000], True)])
+def test_files_of_other_keys_do_not_make_a_merge_long(keys: list[int], long: bool) -> None:
+    table = table_with_far_files()
+    table.apply(pa.table({"id": keys, "lsn": [10**6] * len(keys)}))
+    assert judged(table) is long
+
+
+def test_a_truncate_reads_all_files() -> None:
+    table = table_with_far_files()
+    mods = pa.table({"id": pa.array([None], pa.int64()), "lsn": [5], "op": ["T"]})
+    table.apply(mods, apply_as_truncates="op = 'T'")
+    assert judged(table)

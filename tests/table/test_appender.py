@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -418,3 +420,49 @@ def test_a_group_costs_the_requests_of_one_append() -> None:
             return table._open_table.storage.counts.minus(before).requests
 
     assert requests(100) == requests(1)
+
+
+def send_batches(folder: str, ready: Any) -> None:
+    """Send batches by four threads until the process ends."""
+    table = ModTable.open(folder)
+
+    def send(source: int) -> None:
+        for number in range(500):
+            appender.apply(rows((source * 1000 + number, f"{number}", number)), batch_id=(f"s{source}", number))
+            time.sleep(0.001)
+
+    with table.appender(max_delay=0.01) as appender, ThreadPoolExecutor(4) as pool:
+        ready.set()
+        list(pool.map(send, range(4)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.5])
+def test_a_killed_process(delay: float, tmp_path: Path) -> None:
+    """Another process sends all batches again: what was committed is replayed, the rest is applied."""
+    folder = str(tmp_path / "t")
+    create(folder, merge="always")
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=send_batches, args=(folder, ready))
+    process.start()
+    assert ready.wait(60)
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    table = ModTable.open(folder)
+    committed = {(batch.source, batch.id) for entry in table.history() for batch in entry.batches}
+    with table.appender(max_delay=LONG) as appender:
+        futures = {
+            (source, number): appender.apply(
+                rows((source * 1000 + number, f"{number}", number)), batch_id=(f"s{source}", number)
+            )
+            for source in range(4)
+            for number in range(500)
+        }
+    for (source, number), future in futures.items():
+        assert future.result().replayed == ((f"s{source}", f"i:{number}") in committed)
+    ids = [(batch.source, batch.id) for entry in table.history() for batch in entry.batches]
+    assert len(ids) == len(set(ids)) == 2000
+    assert len(table.to_arrow()) == 2000
+    assert table.verify().ok

@@ -95,8 +95,8 @@ def base_rows(
     """
     numbers, rows = places[BASE_FILE].to_numpy(), places[BASE_ROW].to_numpy().astype(np.int64)
     picks = grouped(numbers)
-    wanted = [(files.numbered(number), rows[picked]) for number, picked in picks]
-    parts = rows_at(PageSource(storage, shape) if source is None else source, wanted, columns)
+    requested = [(files.numbered(number), rows[picked]) for number, picked in picks]
+    parts = rows_at(PageSource(storage, shape) if source is None else source, requested, columns)
     if not parts:
         return shape.arrow.empty_table().select(list(columns))
     order = np.concatenate([picked for _, picked in picks])

@@ -208,8 +208,8 @@ def _with_sequences(
             result[number] = frames[number].hstack(nulls)
         else:
             needed.append((number, ~lower))
-    wanted = [(files[number], frames[number][BASE_ROW].to_numpy()[above]) for number, above in needed]
-    for (number, above), table in zip(needed, rows_at(source, wanted, names), strict=True):
+    requested = [(files[number], frames[number][BASE_ROW].to_numpy()[above]) for number, above in needed]
+    for (number, above), table in zip(needed, rows_at(source, requested, names), strict=True):
         # A row number for each that is read, else NULL.
         at = pa.array(np.cumsum(above) - 1, mask=~above)
         values = pl.from_arrow(table.take(at))

@@ -183,7 +183,7 @@ class Changes:
 
 
 def _compacted(files: Files) -> Files:
-    """The same files with those in the segment that its columns can hold."""
+    """Move the files that columns can represent to the segment."""
     plain = {path: file for path, file in files.added.items() if set(file.add) <= _MEMBERS}
     try:
         more = Segment.of_actions([file.add for file in plain.values()])

@@ -115,9 +115,9 @@ class Segment:
             self._by_hash = np.argsort(hashes, kind="stable")
             self._hashes = hashes[self._by_hash]
         assert self._by_hash is not None
-        wanted = hash(location)
-        at = int(np.searchsorted(self._hashes, wanted))
-        while at < len(self._hashes) and self._hashes[at] == wanted:
+        hashed = hash(location)
+        at = int(np.searchsorted(self._hashes, hashed))
+        while at < len(self._hashes) and self._hashes[at] == hashed:
             row = int(self._by_hash[at])
             if self.location(row) == location:
                 return row

@@ -159,7 +159,8 @@ def decide_merge(
     work = merge_work(base, store, mods=total.mods)
     merge_seconds = work + MERGE_ROUNDS * store.request_seconds
     read_seconds = reads_per_version * sum(
-        read_work(base, store, mods=each.mods, size=each.bytes) + READ_ROUNDS * store.request_seconds for each in sums
+        read_work(base, store, mods=pending.mods, size=pending.bytes) + READ_ROUNDS * store.request_seconds
+        for pending in sums
     )
     known_reads = reads * (
         read_work(base, store, mods=total.mods, size=total.bytes) + READ_ROUNDS * store.request_seconds

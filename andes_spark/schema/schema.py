@@ -60,7 +60,7 @@ class Schema:
 
     @cached_property
     def nullable(self) -> Schema:
-        """The same columns, none of them NOT NULL."""
+        """Return the columns without NOT NULL."""
         return Schema(tuple(replace(field, nullable=True) for field in self.fields))
 
     def field(self, name: str) -> Field:

@@ -19,7 +19,7 @@ from andes_spark.table.maintenance.findings import Findings
 
 @dataclass
 class LogSummary:
-    """What the manifests up to a version say together, without the files that each names.
+    """Summary of the manifests up to a version, without their files.
 
     Attributes:
         complete: whether all manifests can be read.
@@ -50,7 +50,7 @@ class LogSummary:
             self.changes.append(pending)
 
     def changes_up_to(self, version: int) -> list[PendingVersion]:
-        """The same events of versions up to one."""
+        """Return the events of the versions up to one."""
         return [change for change in self.changes if change.version <= version]
 
     def set_aside(self, version: int) -> set[int]:

@@ -30,7 +30,7 @@ PlannedAhead = tuple[Planned, Asked[MergeRecord] | None]
 
 
 class MergeAhead:
-    """What the merge after an apply can use of the work before the commit.
+    """Work before the commit of an apply that its merge can use.
 
     Args:
         open_table: the table.

@@ -74,7 +74,7 @@ class RemoteRanges:
 
     def load(self, ranges: Iterable[Range]) -> None:
         """See ``ByteRanges.load``."""
-        missing = join_near([part for part in ranges if self._part(*part) is None])
+        missing = join_near([part for part in ranges if self._part(*part) is None], NEAR_BYTES)
         _check_ends(missing, self._size)
         if not missing:
             return
@@ -110,7 +110,7 @@ class RemoteRanges:
         return part[start - first : end - first] if end - first <= len(part) else None
 
 
-def join_near(ranges: Iterable[Range], near: int = NEAR_BYTES) -> list[Range]:
+def join_near(ranges: Iterable[Range], near: int) -> list[Range]:
     """Join ranges that overlap or are near each other; return them in ascending order."""
     joined: list[Range] = []
     for start, end in sorted(ranges):

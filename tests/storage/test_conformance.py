@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from andes_spark.errors import NotFoundError, OptionError
+from andes_spark.errors import NotFoundError, OptionError, StorageError
 from andes_spark.storage.interface import PutOutcome, Storage
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
@@ -316,6 +316,31 @@ def test_threads_share_an_input(storage: Storage) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(200)))
+
+
+def test_ranges_of_an_object(storage: Storage) -> None:
+    data = bytes(range(251)) * 12_000
+    storage.put("data", data)
+    ranges = storage.open_ranges("data", len(data))
+    spans = [(0, 5), (3, 2_000), (2_500_000, 2_500_100), (len(data) - 7, len(data))]
+    ranges.load(spans)
+    assert [bytes(ranges.view(*span)) for span in spans] == [data[start:end] for start, end in spans]
+    before = storage.counts.snapshot().requests
+    ranges.load([(4, 1_000), (2_500_001, 2_500_002)])
+    assert bytes(ranges.view(4, 1_000)) == data[4:1_000]
+    assert storage.counts.snapshot().requests == before, "they are in memory"
+    ranges.load([])
+
+
+def test_ranges_of_what_is_not_there(storage: Storage) -> None:
+    storage.put("data", bytes(100))
+    with pytest.raises(NotFoundError):
+        storage.open_ranges("absent", 100).load([(0, 10)])
+    for size, span in ((100, (90, 101)), (300, (200, 300))):
+        with pytest.raises((pa.ArrowInvalid, StorageError)):
+            storage.open_ranges("data", size).load([span])
+    with pytest.raises(OptionError):
+        storage.open_ranges("../data", 100).load([(0, 10)])
 
 
 def test_counts(storage: Storage) -> None:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from andes_spark.storage import page_index as module
 from andes_spark.storage.page_index import footer_of, page_index, read_page_bounds, read_page_places
+from andes_spark.storage.thrift import i32, i64, struct_list, write_struct
 
 VALUES = st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=60)
 
@@ -84,3 +86,39 @@ def test_other_bytes_are_an_error(read, data):
 def test_what_does_not_end_as_a_file_does_is_an_error(data):
     with pytest.raises(ValueError, match=r"footer|Parquet"):
         footer_of(data)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 2**20), st.integers(1, 2**40)), min_size=1, max_size=40), st.integers(0, 2**45)
+)
+def test_plain_places_are_those_of_the_general_reader(pages, start):
+    """As most writers encode them: both ways of reading agree, and other encodings go the general way."""
+    offsets = np.cumsum([start, *(size for size, _ in pages)])
+    firsts = np.cumsum([0, *(rows for _, rows in pages)])
+    structs = [
+        write_struct([i64(1, int(offset)), i32(2, size), i64(3, int(first))])
+        for offset, first, (size, _) in zip(offsets, firsts, pages, strict=False)
+    ]
+    data = write_struct([struct_list(1, structs)])
+    with pytest.MonkeyPatch.context() as patch:
+        fast = module._plain_places(data)
+        patch.setattr(module, "_plain_places", lambda data: None)
+        slow = read_page_places(data)
+    assert fast is not None
+    for one, two in zip(
+        (fast.offsets, fast.sizes, fast.first_rows), (slow.offsets, slow.sizes, slow.first_rows), strict=True
+    ):
+        assert one.tolist() == two.tolist()
+    other = write_struct([struct_list(1, [write_struct([i32(2, 5), i64(4, 1)])] * 3)])
+    assert module._plain_places(other) is None
+
+
+def test_pages_that_do_not_follow_each_other_are_an_error():
+    def places(*pages):
+        structs = [write_struct([i64(1, offset), i32(2, size), i64(3, first)]) for offset, size, first in pages]
+        return write_struct([struct_list(1, structs)])
+
+    assert len(read_page_places(places((4, 10, 0), (14, 3, 5)))) == 2
+    for wrong in (((4, 10, 0), (13, 3, 5)), ((4, 10, 5), (14, 3, 5))):
+        with pytest.raises(ValueError, match="follow"):
+            read_page_places(places(*wrong))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andes_spark.storage.thrift import read_struct
+from andes_spark.storage import thrift
+from andes_spark.storage.thrift import read_struct, write_struct
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 SCALARS = st.one_of(INTEGERS, st.binary(max_size=20), st.booleans())
@@ -97,3 +98,25 @@ def test_maps_doubles_bytes_and_uuids():
 def test_what_is_no_struct_is_an_error(data):
     with pytest.raises(ValueError, match="Thrift"):
         read_struct(data)
+
+
+@given(
+    INTEGERS, st.integers(-(2**31), 2**31 - 1), st.binary(max_size=300), st.lists(st.binary(max_size=3), max_size=40)
+)
+def test_what_is_written_is_read(long, short, data, texts):
+    inner = write_struct([thrift.i64(1, long), thrift.binary(16, data)])
+    fields = [
+        thrift.i32(1, short), thrift.i32_list(2, [short] * len(texts)), thrift.binary_list(3, texts),
+        thrift.struct(9, inner), thrift.struct_list(20, [inner] * len(texts)),
+    ]  # fmt: skip
+    expected = {1: long, 16: data}
+    written = write_struct(fields)
+    values = {1: short, 2: [short] * len(texts), 3: texts, 9: expected, 20: [expected] * len(texts)}
+    assert read_struct(written) == (values, len(written))
+    assert read_struct(written, encoded=(20,))[0][20] == [inner] * len(texts)
+
+
+@pytest.mark.parametrize("value", [b"x", 7, [1, 2], {1: 2}])
+def test_encoded_elements_of_what_is_no_list_of_structs(value):
+    with pytest.raises(ValueError, match="Thrift"):
+        read_struct(struct({1: value}), encoded=(1,))

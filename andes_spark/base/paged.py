@@ -28,6 +28,8 @@ SHARE = 4
 """A file is read by pages where fewer than one of this many pages are needed."""
 FEW_PAGES = 64
 """Number of pages that are faster to read than the key columns of a file are, whatever its size."""
+READ_PAGES = 2048
+"""Number of pages of all columns that are decoded at a time."""
 REQUEST_PAGES = 30
 """Number of pages whose transfer takes as long as a request of a remote store, where many requests run side by side."""
 _KEY_BYTES = 4
@@ -126,6 +128,10 @@ class PageSource:
         needed, all_pages = count_pages(paged, self.shape.columns.key[0], rows)
         return self.cache.note_pages(file.path, needed * weight) <= all_pages
 
+    def pages(self, file: NumberedFile, rows: Rows) -> int:
+        """Number of pages of a column of an open file that hold rows."""
+        return count_pages(self._files[file.path], self.shape.columns.key[0], rows)[0]
+
     def read(self, wanted: Sequence[Wanted], columns: Sequence[str]) -> list[pa.Table]:
         """Columns of rows of open files, in the table's types.
 
@@ -178,6 +184,23 @@ def rows_at(source: PageSource, wanted: Sequence[tuple[NumberedFile, Ints]], col
         if number not in set(paged)
     }
     tables: dict[int, pa.Table] = {}
-    for number, table in zip(paged, source.read([ranges[number] for number in paged], columns), strict=True):
-        tables[number] = take(table, np.searchsorted(single[number], wanted[number][1]))
+    for part in _within_memory(source, [(number, *ranges[number]) for number in paged], len(columns)):
+        for number, table in zip(part, source.read([ranges[number] for number in part], columns), strict=True):
+            tables[number] = take(table, np.searchsorted(single[number], wanted[number][1]))
     return [tables[number] if number in tables else whole[number].result() for number in range(len(wanted))]
+
+
+def _within_memory(
+    source: PageSource, wanted: Sequence[tuple[int, NumberedFile, Rows]], columns: int
+) -> list[list[int]]:
+    """Numbers of files in parts whose pages are decoded at once."""
+    parts: list[list[int]] = []
+    left = 0
+    for number, file, rows in wanted:
+        pages = columns * source.pages(file, rows)
+        if not parts or pages > left:
+            parts.append([])
+            left = READ_PAGES
+        parts[-1].append(number)
+        left -= pages
+    return parts

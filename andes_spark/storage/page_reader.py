@@ -99,30 +99,33 @@ def _ranges_of(file: PagedFile, rows: Rows, columns: Sequence[str]) -> list[Rang
 
 
 def _cover(file: PagedFile, name: str, rows: Rows) -> _Cover | None:
-    """Pages of a column with the rows; None if the file lacks the column."""
-    starts = file.index.group_rows
+    """Pages of a column with the rows; None if the file lacks the column. Found once for the same rows."""
+    known = file.covers.get(name)
+    if known is None or known[0] is not rows:
+        known = file.covers[name] = (rows, _find_cover(file, name, rows))
+    cover: _Cover | None = known[1]
+    return cover
+
+
+def _find_cover(file: PagedFile, name: str, rows: Rows) -> _Cover | None:
+    if name not in file.index.chunks:
+        return None
     groups: list[tuple[tuple[Pages, Ints], ...]] = []
     first: list[Ints] = [np.zeros(0, np.int64)]
     last: list[Ints] = [np.zeros(0, np.int64)]
-    for group, (low, high) in enumerate(itertools.pairwise(starts.tolist())):
+    for group, (low, high) in enumerate(itertools.pairwise(file.index.group_rows.tolist())):
         a, b = np.searchsorted(rows[1], low, side="right"), np.searchsorted(rows[0], high, side="left")
         if a >= b:
             continue
         leaves = file.column(name, group)
-        if leaves is None:
-            return None
         edges = leaves[0].rows
         begin = np.searchsorted(edges, np.maximum(rows[0][a:b] - low, 0), side="right") - 1
         end = np.searchsorted(edges, np.minimum(rows[1][a:b], high) - low, side="left")
-        steps = np.zeros(len(edges), np.int64)
-        np.add.at(steps, begin, 1)
-        np.add.at(steps, end, -1)
-        numbers = np.flatnonzero(np.cumsum(steps) > 0)
+        open_ranges = np.bincount(begin, minlength=len(edges)) - np.bincount(end, minlength=len(edges))
+        numbers = np.flatnonzero(np.cumsum(open_ranges) > 0)
         groups.append(tuple((leaf, numbers) for leaf in leaves))
         first.append(edges[numbers] + low)
         last.append(edges[numbers + 1] + low)
-    if name not in file.index.chunks:
-        return None
     return _Cover(tuple(groups), np.concatenate(first), np.concatenate(last))
 
 

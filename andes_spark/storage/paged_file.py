@@ -95,6 +95,9 @@ class PagedFile:
         mark: its footer mark.
         marked: columns whose page index is part of the mark.
         index: read before; None to read it.
+
+    Attributes:
+        covers: pages that hold the rows that were asked for last, by column.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class PagedFile:
         self._mark = mark
         self._marked = marked
         self._index = index
+        self.covers: dict[str, tuple[Rows, Any]] = {}
 
     def open(self) -> None:
         """Read footer and page index, unless they are known.
@@ -213,15 +217,12 @@ class PagedFile:
             return None
         return Pages(chunk, rows, edges, right)
 
-    def column(self, name: str, group: int) -> tuple[Pages, ...] | None:
-        """Pages of the leaves of a column, which have the same rows; None if the file lacks the column.
+    def column(self, name: str, group: int) -> tuple[Pages, ...]:
+        """Pages of the leaves of a column of the file, which have the same rows.
 
         Leaves whose pages have different rows are one page each.
         """
-        groups = self.index.chunks.get(name)
-        if groups is None:
-            return None
-        leaves = tuple(self.index.pages[group, chunk.path] for chunk in groups[group])
+        leaves = tuple(self.index.pages[group, chunk.path] for chunk in self.index.chunks[name][group])
         if all(np.array_equal(leaf.rows, leaves[0].rows) for leaf in leaves[1:]):
             return leaves
         return tuple(_whole(leaf.chunk) for leaf in leaves)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyroaring import BitMap64
 
-from andes_spark.base import locator, paged
+from andes_spark.base import locator, page_lookup, paged
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.locator import key_lookup, locate_files
@@ -91,6 +91,9 @@ def by_pages_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paged, "SHARE", 0)
     monkeypatch.setattr(paged, "WHOLE_BYTES", 0)
     monkeypatch.setattr(paged, "_KEY_BYTES", 10**9)
+    # A part for nearly every file.
+    monkeypatch.setattr(paged, "READ_PAGES", 30)
+    monkeypatch.setattr(page_lookup, "READ_BYTES", 500)
 
 
 def write(storage: MemoryStorage, shape: TableShape, rows: pa.Table, chance: random.Random) -> list[NumberedFile]:

@@ -73,7 +73,8 @@ class KeyFolder:
             with pa.memory_map(str(path)) as source:
                 data = source.read_buffer(source.size())
             image = _decode(data)
-            os.utime(path)
+            with suppress(OSError):  # the folder may be mounted for reading only
+                os.utime(path)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as error:

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from benchmarks import append, applies, data, growth, history, load, machine, memory, reads, s3, spark_in
+from benchmarks import append, applies, compaction, data, growth, history, load, machine, memory, reads, s3, spark_in
 from benchmarks.data import KeyType
 from benchmarks.lab import FULL_ROWS, QUICK_ROWS, Lab
 from benchmarks.peers import contest
 from benchmarks.report import Report, Table
 from benchmarks.series import Name, Series, run_series
 
-PARTS = ("append", "arrow", "spark", "bytes", "reads", "load", "history", "memory", "s3", "growth", "peers")
+PARTS = (
+    "append", "arrow", "spark", "bytes", "reads", "load", "history", "memory", "compaction", "s3", "growth", "peers"
+)  # fmt: skip
 _SERIES: dict[str, tuple[Name, ...]] = {
     "arrow": ("arrow",),
     "bytes": ("arrow",),
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _tables(lab: Lab, part: str, series: Runner, key_types: Sequence[KeyType]) -> Iterator[Table]:
     """The tables of a part."""
     simple = {"append": append.run, "load": load.run, "history": history.run, "memory": memory.run, "s3": s3.run}
-    simple |= {"growth": growth.run, "peers": contest.run}
+    simple |= {"compaction": compaction.run, "growth": growth.run, "peers": contest.run}
     if part in simple:
         yield from simple[part](lab)
         return

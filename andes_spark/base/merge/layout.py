@@ -18,7 +18,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -105,11 +105,13 @@ class Partition:
     """
 
     def __init__(self, files: Iterable[NumberedFile], shape: TableShape) -> None:
-        types = tuple(shape.arrow.field(name).type for name in shape.columns.key)
+        self._key = shape.columns.key
+        self._types = tuple(shape.arrow.field(name).type for name in shape.columns.key)
+        decimals = [pa.types.is_decimal(kind) for kind in self._types]
         known: list[tuple[Span, NumberedFile]] = []
         self.unknown: list[NumberedFile] = []
         for file in files:
-            span = _span(file.file, types)
+            span = _span(file.file, self._types, any(decimals))
             if span is None:
                 self.unknown.append(file)
             else:
@@ -117,7 +119,6 @@ class Partition:
         chosen = _run(known)
         self.run = [file for _, file in chosen]
         self._lows = [span.low for span, _ in chosen]
-        self._bounds = _bounds([file.file for _, file in chosen], shape.columns.key, types)
         numbers = {file.number for file in self.run}
         self.above = [self._above(span, file) for span, file in known if file.number not in numbers]
 
@@ -137,8 +138,18 @@ class Partition:
                 wear = max(wear, rows_above[position] / max(1, file.file.num_records or 0) / _ROWS_ABOVE)
             if wear >= settings.compact_dead_ratio:
                 sources = [above.file for above in self.above if above.first <= position <= above.last]
-                pulls.append((wear, Pull(file, self._bounds[position], tuple(sources))))
+                pulls.append((wear, Pull(file, self._bounds(position), tuple(sources))))
         return pulls
+
+    def _bounds(self, position: int) -> KeyRange:
+        """Range of keys of a file of the run: up to the next one, and from the first and to the last without limit."""
+        low = None if position == 0 else self._low(position)
+        high = None if position == len(self.run) - 1 else self._low(position + 1)
+        return KeyRange(self._key, self._types, low, high)
+
+    def _low(self, position: int) -> tuple[Any, ...]:
+        low = (_noted(self.run[position].file) or [[]])[0]
+        return tuple(from_json(value, kind).as_py() for value, kind in zip(low, self._types, strict=True))
 
     def _rows_above(self) -> list[float]:
         """Estimate the rows over each file of the run, spread evenly over the rows of the files that they span."""
@@ -169,7 +180,8 @@ def partitions(files: Iterable[NumberedFile], shape: TableShape) -> list[Partiti
     """Arrange the files of a base by partition."""
     by_values: dict[tuple[tuple[str, str | None], ...], list[NumberedFile]] = {}
     for file in files:
-        by_values.setdefault(tuple(sorted(file.file.partition_values.items())), []).append(file)
+        values = file.file.partition_values
+        by_values.setdefault(tuple(sorted(values.items())) if values else (), []).append(file)
     return [Partition(members, shape) for members in by_values.values()]
 
 
@@ -279,11 +291,13 @@ def _run(files: Iterable[tuple[Span, NumberedFile]]) -> list[tuple[Span, Numbere
     return run[::-1]
 
 
-def _span(file: DataFile, types: Sequence[pa.DataType]) -> Span | None:
+def _span(file: DataFile, types: Sequence[pa.DataType], decimals: bool) -> Span | None:
     """Read the range of keys that the writer of a file noted; None if it did not."""
     noted = _noted(file)
-    if noted is None or len(noted) != 2 or any(len(key) != len(types) for key in noted):
+    if noted is None or len(noted) != 2 or len(noted[0]) != len(types) or len(noted[1]) != len(types):
         return None
+    if not decimals:
+        return Span(tuple(noted[0]), tuple(noted[1]))
     low, high = (tuple(unscaled(value, kind) for value, kind in zip(key, types, strict=True)) for key in noted)
     return Span(low, high)
 
@@ -291,14 +305,6 @@ def _span(file: DataFile, types: Sequence[pa.DataType]) -> Span | None:
 def _noted(file: DataFile) -> list[list[Any]] | None:
     tag = file.tag(KEYS_TAG)
     return None if tag is None else msgspec.json.decode(tag, type=list[list[Any]])
-
-
-def _bounds(files: Sequence[DataFile], key: tuple[str, ...], types: tuple[pa.DataType, ...]) -> list[KeyRange]:
-    """Ranges of keys of the files of a run: each up to the next one, and all keys together."""
-    lows = [(_noted(file) or [[]])[0] for file in files[1:]]
-    cuts = [tuple(from_json(value, kind).as_py() for value, kind in zip(low, types, strict=True)) for low in lows]
-    edges = [None, *cuts, None] if files else []
-    return [KeyRange(key, types, low, high) for low, high in pairwise(edges)]
 
 
 def dead_ratio(file: NumberedFile, moved: int = 0) -> float:

@@ -7,11 +7,15 @@ roll-up names: Parquet, sorted by source and id. Files whose newest batch is old
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
-from andes_spark.log.mod_files import described, new_path, read_entry
+from andes_spark.log.mod_files import described, new_path, open_entry, read_columns, read_entry
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.files import LedgerFile
 from andes_spark.model.manifest import Manifest
@@ -30,27 +34,60 @@ LEDGER_SCHEMA = pa.schema(
     ]
 )
 _LISTED_SOURCES = 32
+_GROUP_ROWS = 16 * 1024
+"""Maximum number of ids in a row group, the unit that a look-up reads."""
+_KEPT_GROUPS = 4
+"""Number of row groups of each file that stay in memory."""
+
+
+_SOUGHT = ["source", "id", "version"]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A row group of a file: least and greatest source, least and greatest id; None where the footer lacks them."""
+
+    number: int
+    sources: tuple[str, str] | None
+    ids: tuple[str, str] | None
+
+    def may_hold(self, batch: BatchId) -> bool:
+        """Whether a batch may be named in it."""
+        return all(
+            limits is None or limits[0] <= value <= limits[1]
+            for limits, value in ((self.sources, batch.source), (self.ids, batch.tagged))
+        )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Row groups of a file, and the rows of those that were read."""
+
+    groups: tuple[_Group, ...]
+    rows: dict[int, pa.Table]
 
 
 class Ledger:
-    """Lookup of batch ids, with a cache of the ids that were read."""
+    """Lookup of batch ids. Of each file the row groups are read in which the id may be; few of them stay in memory."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._recent: dict[tuple[str, str], int] = {}
         self._seen = -1
-        self._old: dict[tuple[str, str], dict[str, int]] = {}
-        self._asked: dict[str, Asked[pa.Table]] = {}
+        self._files_read: dict[str, _Rows] = {}
+        self._asked: dict[str, Asked[_Rows]] = {}
 
     def ask(self, *batches: BatchId) -> None:
-        """Begin to read the ledger files that :meth:`find` needs for batches."""
-        self._asked = {
-            file.path: self._asked.get(file.path) or self._log.storage.scheduler.ask(self._read_file, file)
-            for batch in batches
-            if self._find_recent(batch) is None
-            for file in self._files_of(batch)
-            if (file.path, batch.source) not in self._old
-        }
+        """Begin to read what :meth:`find` needs of ledger files for batches."""
+        self._trim()
+        needed: dict[str, tuple[LedgerFile, list[BatchId]]] = {}
+        for batch in batches:
+            if self._find_recent(batch) is None:
+                for file in self._files_of(batch):
+                    if self._unread(file, batch):
+                        needed.setdefault(file.path, (file, []))[1].append(batch)
+        ask = self._log.storage.scheduler.ask
+        self._asked = {path: ask(self._read_for, file, sought) for path, (file, sought) in needed.items()}
 
     def find_recent(self, batch: BatchId) -> Manifest | None:
         """Manifest that applied a batch, if it is one of those after the last roll-up; sends no request."""
@@ -102,17 +139,46 @@ class Ledger:
 
     def _find_old(self, batch: BatchId) -> int | None:
         paths = {file.path for file in self._files()}
-        self._old = {place: ids for place, ids in self._old.items() if place[0] in paths}
+        self._files_read = {path: read for path, read in self._files_read.items() if path in paths}
         for file in reversed(self._files_of(batch)):
-            place = (file.path, batch.source)
-            if place not in self._old:
-                rows = self._read(file)
-                rows = rows.filter(pc.equal(rows["source"], batch.source))
-                self._old[place] = dict(zip(rows["id"].to_pylist(), rows["version"].to_pylist(), strict=True))
-            version = self._old[place].get(batch.tagged)
+            asked = self._asked.pop(file.path, None)
+            if asked is not None:
+                self._keep(file, asked.result())
+            if self._unread(file, batch):
+                self._keep(file, self._read_for(file, [batch]))
+            version = _version_in(self._files_read[file.path], batch)
             if version is not None:
                 return version
         return None
+
+    def _unread(self, file: LedgerFile, batch: BatchId) -> bool:
+        """Whether a row group that may name a batch is not in memory."""
+        read = self._files_read.get(file.path)
+        return read is None or any(group.may_hold(batch) and group.number not in read.rows for group in read.groups)
+
+    def _read_for(self, file: LedgerFile, batches: Sequence[BatchId]) -> _Rows:
+        """Read the row groups of a file that may name one of some batches."""
+        opened = open_entry(self._log.storage, file, table=self._log.table)
+        groups = tuple(_group(opened.metadata, number) for number in range(opened.num_row_groups))
+        needed = [group.number for group in groups if any(group.may_hold(batch) for batch in batches)]
+        return _Rows(
+            groups,
+            {
+                number: read_columns(opened, file, table=self._log.table, columns=_SOUGHT, row_groups=[number])
+                for number in needed
+            },
+        )
+
+    def _keep(self, file: LedgerFile, read: _Rows) -> None:
+        before = self._files_read.get(file.path)
+        older = {} if before is None else {n: rows for n, rows in before.rows.items() if n not in read.rows}
+        self._files_read[file.path] = _Rows(read.groups, {**older, **read.rows})
+
+    def _trim(self) -> None:
+        """Drop all but the row groups that were read last; between :meth:`ask` and :meth:`find` all are needed."""
+        for path, read in self._files_read.items():
+            kept = list(read.rows)[-_KEPT_GROUPS:]
+            self._files_read[path] = _Rows(read.groups, {number: read.rows[number] for number in kept})
 
     def _files(self) -> list[LedgerFile]:
         roll_up = self._log.manifest(self._log.last_roll_up).roll_up
@@ -123,16 +189,13 @@ class Ledger:
         return [file for file in self._files() if file.sources is None or batch.source in file.sources]
 
     def _read(self, file: LedgerFile) -> pa.Table:
-        asked = self._asked.pop(file.path, None)
-        return self._read_file(file) if asked is None else asked.result()
-
-    def _read_file(self, file: LedgerFile) -> pa.Table:
         return read_entry(self._log.storage, file, table=self._log.table)
 
     def _write(self, rows: pa.Table, first: int, last: int) -> LedgerFile:
         rows = rows.sort_by([("source", "ascending"), ("id", "ascending")])
         path = new_path("ledger", last)
-        written = write_parquet(self._log.storage, path, rows, numbered(LEDGER_SCHEMA), sorted_by=("source", "id"))
+        schema, order = numbered(LEDGER_SCHEMA), ("source", "id")
+        written = write_parquet(self._log.storage, path, rows, schema, sorted_by=order, group_rows=_GROUP_ROWS)
         sources = pc.unique(rows["source"]).to_pylist()
         return LedgerFile(
             **described(path, rows, written),
@@ -141,6 +204,25 @@ class Ledger:
             newest_time=pc.max(rows["time"]).as_py(),
             sources=sources if len(sources) <= _LISTED_SOURCES else None,
         )
+
+
+def _group(metadata: pq.FileMetaData, number: int) -> _Group:
+    limits = []
+    for column in (0, 1):
+        statistics = metadata.row_group(number).column(column).statistics
+        limits.append((statistics.min, statistics.max) if statistics is not None and statistics.has_min_max else None)
+    return _Group(number, *limits)
+
+
+def _version_in(read: _Rows, batch: BatchId) -> int | None:
+    for group in read.groups:
+        if group.may_hold(batch) and group.number in read.rows:
+            rows = read.rows[group.number]
+            named = pc.and_(pc.equal(rows["source"], batch.source), pc.equal(rows["id"], batch.tagged))
+            versions: list[int] = rows["version"].filter(named).to_pylist()
+            if versions:
+                return versions[-1]
+    return None
 
 
 def _batches(manifests: list[Manifest]) -> pa.Table:

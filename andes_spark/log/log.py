@@ -178,8 +178,15 @@ class Log:
                 return
             count = min(4 * count, _PROBES)
             answers = fetch(self.storage, range(self.head + 1, self.head + 1 + count))
-        for version in [known for known in self._known if known < self.head - _KEPT]:
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is known of old versions, so that a handle holds as much after many versions as after few."""
+        oldest = self.head - _KEPT
+        for version in [known for known in self._known if known < oldest]:
             del self._known[version]
+        for version in [known for known in self._definitions if known < oldest]:
+            del self._definitions[version]
 
     def _start_at(self, version: int) -> None:
         """Make a version the head, with all manifests since its roll-up; then look for newer ones.
@@ -280,6 +287,7 @@ class Log:
         """Add the manifest stored at ``head + 1``, just committed (and decoded) or just read."""
         self._learn(version, data, decoded)
         self.head = max(self.head, version)
+        self._forget()
         return self._known[version][0]
 
     def digest(self, version: int) -> str:

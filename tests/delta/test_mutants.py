@@ -76,6 +76,13 @@ def by_replays(_: Path) -> None:
         assert (again.version, again.replayed) == (number, True)
 
 
+def by_small_row_groups(_: Path) -> None:
+    """The same where each row group of the ledger holds few ids."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "_GROUP_ROWS", 4)
+        by_replays(Path())
+
+
 def by_microseconds(_: Path) -> None:
     """A file of one time of day is kept for that time."""
     for number in range(50):
@@ -261,6 +268,19 @@ def retention_of_no_time(patch: Patch) -> None:
     patch.setattr(ledger, "parse_duration", lambda *_, **__: datetime.timedelta(days=-1))
 
 
+def row_group_without_its_last_id(patch: Patch) -> None:
+    """A row group of the ledger is not read for the greatest id in it."""
+    true = ledger._Group.may_hold
+    patch.setattr(
+        ledger._Group, "may_hold", lambda self, batch: true(self, batch) and batch.tagged != (self.ids or ("", ""))[1]
+    )
+
+
+def forgotten_row_groups(patch: Patch) -> None:
+    """A row group of the ledger that was read counts as read for all ids."""
+    patch.setattr(ledger.Ledger, "_unread", lambda self, file, batch: file.path not in self._files_read)
+
+
 MUTANTS: dict[Callable[[Patch], None], Detector] = {
     integer_maximum_too_low: by_log_rules,
     cut_maximum_without_mark: lambda _: test_statistics.test_a_cut_maximum_is_never_below(),
@@ -285,6 +305,8 @@ MUTANTS: dict[Callable[[Patch], None], Detector] = {
     truncated_times: by_microseconds,
     forgotten_batch: by_replays,
     retention_of_no_time: by_replays,
+    row_group_without_its_last_id: by_replays,
+    forgotten_row_groups: by_small_row_groups,
 }
 
 

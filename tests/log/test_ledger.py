@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from andes_spark.errors import BatchConflictError
+from andes_spark.log import ledger, mod_files
 from andes_spark.log.ledger import LEDGER_SCHEMA
 from andes_spark.model.mod import BatchId
 from andes_spark.storage.memory import MemoryStorage
@@ -76,3 +80,74 @@ def test_old_files_are_left_out_after_the_retention(filled: MemoryStorage) -> No
     kept = table._open_table.ledger.roll_up(300, now + 31 * DAY_MS)
     assert sum(file.rows for file in kept) == 10  # those since the last roll-up
     assert table._open_table.ledger.find(BatchId("s", 57)) is not None  # until that roll-up is committed
+
+
+def test_a_look_up_reads_the_row_groups_where_the_id_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_GROUP_ROWS", 16)
+    storage = MemoryStorage()
+    fill(create(storage), 1, 299)
+    read: list[int] = []
+    true = mod_files.read_columns
+
+    def read_columns(*args: Any, row_groups: Any = None, **options: Any) -> Any:
+        rows = true(*args, row_groups=row_groups, **options)
+        read.append(rows.num_rows)
+        return rows
+
+    monkeypatch.setattr(ledger, "read_columns", read_columns)
+    for number in (1, 57, 140, 288):
+        opened = ModTable.open(storage)._open_table
+        found = opened.ledger.find(BatchId("s", number))
+        assert found is not None
+        assert found.version == number
+        assert sum(read) <= 2 * 16, "of 290 ids"
+        read.clear()
+        assert opened.ledger.find(BatchId("s", number)) is not None
+        assert read == [], "what was read is not read again"
+        assert opened.ledger.find(BatchId("s", 10**6)) is None
+        read.clear()
+
+
+def test_few_row_groups_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_GROUP_ROWS", 16)
+    storage = MemoryStorage()
+    fill(create(storage), 1, 299)
+    table = ModTable.open(storage)._open_table
+    for number in range(1, 299):
+        table.ledger.ask(BatchId("s", number))
+        assert table.ledger.find(BatchId("s", number)) is not None
+    table.ledger.ask(BatchId("s", 1))
+    assert all(len(read.rows) <= ledger._KEPT_GROUPS for read in table.ledger._files_read.values())
+
+
+def test_ids_of_many_groups_are_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More row groups than stay in memory, as for files without statistics, and for many batches of one commit."""
+    monkeypatch.setattr(ledger, "_GROUP_ROWS", 16)
+    storage = MemoryStorage()
+    fill(create(storage), 1, 299)
+    table = ModTable.open(storage)._open_table
+    batches = [BatchId("s", number) for number in range(1, 299, 9)]
+    table.ledger.ask(*batches)
+    for batch in batches:
+        found = table.ledger.find(batch)
+        assert found is not None
+        assert found.version == batch.id
+    true = ledger._group
+    monkeypatch.setattr(ledger, "_group", lambda *args: replace(true(*args), sources=None, ids=None))
+    table = ModTable.open(storage)._open_table
+    for batch in batches:
+        table.ledger.ask(batch)
+        assert table.ledger.find(batch) is not None
+    assert table.ledger.find(BatchId("s", 10**6)) is None
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_handle_holds_as_much_after_many_versions_as_after_few(idle: bool) -> None:
+    storage = MemoryStorage()
+    writer = create(storage)
+    sleeper = ModTable.open(storage)
+    fill(writer, 1, 320)
+    log = (sleeper if idle else writer)._open_table.log
+    assert log.refresh() == 320
+    assert len(log._known) <= 102
+    assert len(log._definitions) <= 12

@@ -1,0 +1,55 @@
+"""Requests with ten and with a thousand versions: they follow what is pending, not the history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from andes_spark import ModTable
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.testing.tables import create, fill, rows
+
+FEW, MANY = 13, 1_003
+
+
+class Bench:
+    """A table of some versions, all merged."""
+
+    def __init__(self, versions: int) -> None:
+        self.storage = MemoryStorage()
+        self.table = create(self.storage)
+        fill(self.table, 1, versions)
+        self.table.merge()
+        self.number = versions
+        self.append(self.table)
+
+    def append(self, table: ModTable) -> None:
+        self.number += 1
+        table.apply(rows((1, self.number, "x")), batch_id=("s", self.number))
+
+    def requests(self, verb: Callable[[Bench], object]) -> int:
+        before = self.storage.counts.snapshot()
+        verb(self)
+        return self.storage.counts.minus(before).requests
+
+
+VERBS: dict[str, Callable[[Bench], object]] = {
+    "open": lambda bench: ModTable.open(bench.storage),
+    "open and status": lambda bench: ModTable.open(bench.storage).status(),
+    "open and read": lambda bench: ModTable.open(bench.storage).to_arrow(),
+    "warm status": lambda bench: bench.table.status(),
+    "warm append": lambda bench: bench.append(bench.table),
+    "open and append": lambda bench: bench.append(ModTable.open(bench.storage)),
+}
+
+
+@pytest.fixture(scope="module")
+def benches() -> tuple[Bench, Bench]:
+    return Bench(FEW), Bench(MANY)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_requests_do_not_follow_the_number_of_versions(benches: tuple[Bench, Bench], verb: str) -> None:
+    few, many = (bench.requests(VERBS[verb]) for bench in benches)
+    assert many <= 1.2 * few

@@ -16,7 +16,7 @@ import pyarrow.types as pat
 from andes_spark.base.files import TableShape
 from andes_spark.base.keys import Ints, keys_of
 from andes_spark.base.match import KeyLookup, Matches, match
-from andes_spark.base.paged import PageSource, Wanted
+from andes_spark.base.paged import PageSource, RequestedRows
 from andes_spark.law.order import sorted_order
 from andes_spark.schema.arrow_types import as_integers, is_counted
 from andes_spark.storage.page_reader import byte_count
@@ -63,10 +63,12 @@ def rows_with(files: Sequence[PagedFile], keys: KeyLookup, shape: TableShape) ->
     return result
 
 
-def match_pages(source: PageSource, wanted: Sequence[Wanted], keys: KeyLookup, shape: TableShape) -> list[Matches]:
+def match_pages(
+    source: PageSource, requested: Sequence[RequestedRows], keys: KeyLookup, shape: TableShape
+) -> list[Matches]:
     """Find the rows with one of the keys among ranges of rows of open files."""
     matches: list[Matches] = []
-    for part in _within_memory(source, wanted, shape):
+    for part in _within_memory(source, requested, shape):
         tables = source.read(part, shape.columns.key)
         for (_, rows), table in zip(part, tables, strict=True):
             at, winners = match([(0, keys_of(table, shape))], keys)
@@ -102,11 +104,13 @@ def _units(values: pl.Series, kind: pa.DataType) -> npt.NDArray[Any]:
     return values.to_numpy()
 
 
-def _within_memory(source: PageSource, wanted: Sequence[Wanted], shape: TableShape) -> list[list[Wanted]]:
+def _within_memory(
+    source: PageSource, requested: Sequence[RequestedRows], shape: TableShape
+) -> list[list[RequestedRows]]:
     """Parts whose pages are in memory at once."""
-    parts: list[list[Wanted]] = []
+    parts: list[list[RequestedRows]] = []
     left = 0
-    for file, rows in wanted:
+    for file, rows in requested:
         paged = source.file(file)
         assert paged is not None
         size = len(shape.columns.key) * byte_count(paged, shape.columns.key[:1], rows)

@@ -21,7 +21,7 @@ from andes_spark.storage.parquet import PAGE_ROWS, index_ranges
 from andes_spark.storage.scheduler import InlineScheduler
 
 Ints = npt.NDArray[np.int64]
-Wanted: TypeAlias = tuple[NumberedFile, Rows]
+RequestedRows: TypeAlias = tuple[NumberedFile, Rows]
 """A file, and ranges of its rows."""
 
 SHARE = 4
@@ -132,26 +132,26 @@ class PageSource:
         """Number of pages of a column of an open file that hold rows."""
         return count_pages(self._files[file.path], self.shape.columns.key[0], rows)[0]
 
-    def read(self, wanted: Sequence[Wanted], columns: Sequence[str]) -> list[pa.Table]:
+    def read(self, requested: Sequence[RequestedRows], columns: Sequence[str]) -> list[pa.Table]:
         """Columns of rows of open files, in the table's types.
 
         Raises:
             FileDamagedError: a page or its index is not what was written.
         """
         try:
-            return self._read(wanted, columns)
+            return self._read(requested, columns)
         except _DAMAGE as error:
-            if len(wanted) == 1:
-                raise self.whole(wanted[0][0]).damage(error) from error
+            if len(requested) == 1:
+                raise self.whole(requested[0][0]).damage(error) from error
             # One by one: the error names the file.
-            return [table for single in wanted for table in self.read([single], columns)]
+            return [table for single in requested for table in self.read([single], columns)]
 
-    def _read(self, wanted: Sequence[Wanted], columns: Sequence[str]) -> list[pa.Table]:
-        paged = [(self._files[file.path], rows) for file, rows in wanted]
+    def _read(self, requested: Sequence[RequestedRows], columns: Sequence[str]) -> list[pa.Table]:
+        paged = [(self._files[file.path], rows) for file, rows in requested]
         load_rows(paged, columns, self.storage.scheduler)
         values = dict(read_rows(paged, columns))
         tables = []
-        for number, (_, rows) in enumerate(wanted):
+        for number, (_, rows) in enumerate(requested):
             count = int((rows[1] - rows[0]).sum())
             arrays = [self._typed(name, values[name][number], count) for name in columns]
             tables.append(pa.table(arrays, schema=pa.schema([self._field(name) for name in columns])))
@@ -167,36 +167,38 @@ class PageSource:
         return column if column.type == kind else column.cast(kind)
 
 
-def rows_at(source: PageSource, wanted: Sequence[tuple[NumberedFile, Ints]], columns: Sequence[str]) -> list[pa.Table]:
+def rows_at(
+    source: PageSource, requested: Sequence[tuple[NumberedFile, Ints]], columns: Sequence[str]
+) -> list[pa.Table]:
     """Read rows of files by number, in that order: by pages where few are needed, else whole row groups.
 
     Raises:
         FileDamagedError: a file is not what was written.
     """
-    source.open([file for file, _ in wanted])
-    single = [np.unique(rows) for _, rows in wanted]
-    ranges = [(file, (rows, rows + 1)) for (file, _), rows in zip(wanted, single, strict=True)]
+    source.open([file for file, _ in requested])
+    single = [np.unique(rows) for _, rows in requested]
+    ranges = [(file, (rows, rows + 1)) for (file, _), rows in zip(requested, single, strict=True)]
     paged = [number for number, (file, rows) in enumerate(ranges) if source.pays(file, rows)]
     ask = source.storage.scheduler.ask
     whole = {
         number: ask(source.whole(file).read_at, columns, rows)
-        for number, (file, rows) in enumerate(wanted)
+        for number, (file, rows) in enumerate(requested)
         if number not in set(paged)
     }
     tables: dict[int, pa.Table] = {}
     for part in _within_memory(source, [(number, *ranges[number]) for number in paged], len(columns)):
         for number, table in zip(part, source.read([ranges[number] for number in part], columns), strict=True):
-            tables[number] = take(table, np.searchsorted(single[number], wanted[number][1]))
-    return [tables[number] if number in tables else whole[number].result() for number in range(len(wanted))]
+            tables[number] = take(table, np.searchsorted(single[number], requested[number][1]))
+    return [tables[number] if number in tables else whole[number].result() for number in range(len(requested))]
 
 
 def _within_memory(
-    source: PageSource, wanted: Sequence[tuple[int, NumberedFile, Rows]], columns: int
+    source: PageSource, requested: Sequence[tuple[int, NumberedFile, Rows]], columns: int
 ) -> list[list[int]]:
     """Numbers of files in parts whose pages are decoded at once."""
     parts: list[list[int]] = []
     left = 0
-    for number, file, rows in wanted:
+    for number, file, rows in requested:
         pages = columns * source.pages(file, rows)
         if not parts or pages > left:
             parts.append([])

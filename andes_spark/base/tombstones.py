@@ -132,8 +132,8 @@ def _latest(
     frames = [_frame(_schema(shape).empty_table()).with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
     for age, file in enumerate(files):
         if keys is None or _may_hold(file, keys, shape):
-            wanted = _Wanted(bounds, None if keys is None else keys[shape.columns.key[0]].unique().sort())
-            frame = _read(storage, file, shape, wanted, cache)
+            selection = _Selection(bounds, None if keys is None else keys[shape.columns.key[0]].unique().sort())
+            frame = _read(storage, file, shape, selection, cache)
             frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
     rows = pl.concat(frames, rechunk=False)
     if keys is not None and keys.height < rows.height:
@@ -159,7 +159,7 @@ def _may_hold(file: SideFile, keys: pl.DataFrame, shape: TableShape) -> bool:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Selection:
     """The rows to read of a file: those within bounds, and those that may have one of the values.
 
     Attributes:
@@ -186,8 +186,10 @@ class _Wanted:
         return first < len(values) and bool(values[first] <= high)
 
 
-def _read(storage: Storage, file: SideFile, shape: TableShape, wanted: _Wanted, cache: KeyCache | None) -> pl.DataFrame:
-    """Read the row groups of one file that may hold wanted rows, and the rows within the bounds."""
+def _read(
+    storage: Storage, file: SideFile, shape: TableShape, selection: _Selection, cache: KeyCache | None
+) -> pl.DataFrame:
+    """Read the row groups of one file that may hold selected rows, and the rows within the bounds."""
     layout = cache.layout(file.path) if cache is not None else None
     opened = None
     if layout is None:
@@ -196,7 +198,7 @@ def _read(storage: Storage, file: SideFile, shape: TableShape, wanted: _Wanted, 
         layout = Layout(np.cumsum([0, *sizes]), group_ranges(opened.metadata, shape.columns.key[0]))
         if cache is not None:
             cache.put_layout(file.path, layout)
-    groups = wanted.groups(layout)
+    groups = selection.groups(layout)
     frames = {group: entry.frame for group in groups if cache is not None and (entry := cache.find(file.path, group))}
     missing = [group for group in groups if group not in frames]
     if missing:
@@ -211,8 +213,8 @@ def _read(storage: Storage, file: SideFile, shape: TableShape, wanted: _Wanted, 
             if cache is not None:
                 cache.put(file.path, group, Keys(None, frames[group]))
     parts = [frame for _, frame in sorted(frames.items()) if frame is not None]
-    found = pl.concat(parts, rechunk=False) if parts else _frame(_schema(shape).empty_table())
-    return found if wanted.bounds is None else found.filter(wanted.bounds.expression())
+    selected = pl.concat(parts, rechunk=False) if parts else _frame(_schema(shape).empty_table())
+    return selected if selection.bounds is None else selected.filter(selection.bounds.expression())
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -43,23 +43,23 @@ class _Cover:
                 yield from zip(leaf.edges[numbers].tolist(), leaf.edges[numbers + 1].tolist(), strict=True)
 
 
-Wanted: TypeAlias = Sequence[tuple[PagedFile, Rows]]
+RequestedRows: TypeAlias = Sequence[tuple[PagedFile, Rows]]
 """Open files, each with rows."""
 
 
-def load_rows(wanted: Wanted, columns: Sequence[str], scheduler: Scheduler) -> None:
+def load_rows(requested: RequestedRows, columns: Sequence[str], scheduler: Scheduler) -> None:
     """Read the pages of rows into memory, of all files side by side.
 
     Raises:
         NotFoundError, pa.ArrowInvalid: as ``PagedFile.open``.
     """
-    _together(scheduler, [(file, file.missing_index(columns)) for file, _ in wanted])
-    for file, _ in wanted:
+    _together(scheduler, [(file, file.missing_index(columns)) for file, _ in requested])
+    for file, _ in requested:
         file.take_index(columns)
-    _together(scheduler, [(file, _ranges_of(file, rows, columns)) for file, rows in wanted])
+    _together(scheduler, [(file, _ranges_of(file, rows, columns)) for file, rows in requested])
 
 
-def read_rows(wanted: Wanted, columns: Sequence[str]) -> Iterator[tuple[str, list[pa.ChunkedArray | None]]]:
+def read_rows(requested: RequestedRows, columns: Sequence[str]) -> Iterator[tuple[str, list[pa.ChunkedArray | None]]]:
     """Decode columns of rows that :func:`load_rows` has read.
 
     Yields:
@@ -68,8 +68,8 @@ def read_rows(wanted: Wanted, columns: Sequence[str]) -> Iterator[tuple[str, lis
     Raises:
         pa.ArrowInvalid, OSError: a page is damaged.
     """
-    for names, covers in _alike(wanted, columns):
-        tables = _decode(wanted, names, covers)
+    for names, covers in _alike(requested, columns):
+        tables = _decode(requested, names, covers)
         for name in names:
             yield name, [None if table is None else table[name] for table in tables]
 
@@ -129,11 +129,11 @@ def _find_cover(file: PagedFile, name: str, rows: Rows) -> _Cover | None:
     return _Cover(tuple(groups), np.concatenate(first), np.concatenate(last))
 
 
-def _alike(wanted: Wanted, columns: Sequence[str]) -> Iterator[tuple[list[str], list[_Cover | None]]]:
+def _alike(requested: RequestedRows, columns: Sequence[str]) -> Iterator[tuple[list[str], list[_Cover | None]]]:
     """Columns in sets whose pages hold the same rows of each file, with these pages."""
     sets: dict[tuple[bytes | None, ...], list[tuple[str, list[_Cover | None]]]] = {}
     for name in columns:
-        covers = [_cover(file, name, rows) for file, rows in wanted]
+        covers = [_cover(file, name, rows) for file, rows in requested]
         key = tuple(None if cover is None else cover.first.tobytes() + cover.last.tobytes() for cover in covers)
         sets.setdefault(key, []).append((name, covers))
     for members in sets.values():
@@ -151,25 +151,25 @@ def _joined(covers: Sequence[_Cover]) -> _Cover:
     return _Cover(groups, covers[0].first, covers[0].last)
 
 
-def _decode(wanted: Wanted, names: Sequence[str], covers: Sequence[_Cover | None]) -> list[pa.Table | None]:
-    """Decode columns with the same pages; of each file the rows that are wanted."""
+def _decode(requested: RequestedRows, names: Sequence[str], covers: Sequence[_Cover | None]) -> list[pa.Table | None]:
+    """Decode columns with the same pages; only the requested rows of each file."""
     sets: dict[tuple[tuple[bytes, ...], ...], list[int]] = {}
-    for number, ((file, _), cover) in enumerate(zip(wanted, covers, strict=True)):
+    for number, ((file, _), cover) in enumerate(zip(requested, covers, strict=True)):
         if cover is not None:
             elements = tuple(file.index.footer.columns[name] for name in names)
             sets.setdefault(elements, []).append(number)
-    tables: list[pa.Table | None] = [None] * len(wanted)
+    tables: list[pa.Table | None] = [None] * len(requested)
     for elements, numbers in sets.items():
         miniature = Miniature(elements)
         for number in numbers:
             cover = covers[number]
             assert cover is not None
-            _add(miniature, wanted[number][0], cover)
+            _add(miniature, requested[number][0], cover)
         table, at = miniature.read(), 0
         for number in numbers:
             cover = covers[number]
             assert cover is not None
-            tables[number] = _cut(table.slice(at, cover.rows), cover, wanted[number][1])
+            tables[number] = _cut(table.slice(at, cover.rows), cover, requested[number][1])
             at += cover.rows
     return tables
 
@@ -207,10 +207,10 @@ def _values(leaf: Pages, views: Sequence[memoryview], counts: Ints) -> int:
 
 
 def _cut(table: pa.Table, cover: _Cover, rows: Rows) -> pa.Table:
-    """The wanted rows among those that pages have."""
+    """Select the requested rows among the rows of pages."""
     if cover.rows == int((rows[1] - rows[0]).sum()):
         return table
     shift = np.cumsum(cover.last - cover.first) - cover.last
     lengths = rows[1] - rows[0]
-    wanted = np.repeat(rows[0] - np.r_[0, np.cumsum(lengths)[:-1]], lengths) + np.arange(int(lengths.sum()))
-    return table.take(pa.array(wanted + shift[np.searchsorted(cover.first, wanted, side="right") - 1]))
+    requested = np.repeat(rows[0] - np.r_[0, np.cumsum(lengths)[:-1]], lengths) + np.arange(int(lengths.sum()))
+    return table.take(pa.array(requested + shift[np.searchsorted(cover.first, requested, side="right") - 1]))

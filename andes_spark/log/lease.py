@@ -12,6 +12,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 
@@ -65,6 +66,9 @@ class MergeLease:
         lease_ms: time after which others may take a lease that was not renewed.
     """
 
+    _running: ClassVar[set[str]] = set()
+    """Owners in this process that hold a lease: the note of an owner that failed to release it counts for nothing."""
+
     def __init__(self, storage: Storage, clock: Callable[[], int], *, lease_ms: int = LEASE_MS) -> None:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4()}"
         self._storage = storage
@@ -81,20 +85,37 @@ class MergeLease:
     def is_held_elsewhere(self) -> bool:
         """Whether another merge is running: its lease has not ended, and its process, if on this host, is alive."""
         asked, self._asked = self._asked, None
-        note = read_note(self._storage) if asked is None else asked.result()
+        return self._is_held(read_note(self._storage) if asked is None else asked.result())
+
+    def _is_held(self, note: MergeNote) -> bool:
         if note.owner is None or note.until is None or note.until < self._clock():
             return False
         host, _, rest = note.owner.partition(":")
         process = rest.partition(":")[0]
         if host != socket.gethostname() or not process.isdigit():
             return True
-        return int(process) != os.getpid() and _is_alive(int(process))
+        if int(process) == os.getpid():
+            return note.owner != self.owner and note.owner in self._running
+        return _is_alive(int(process))
 
-    def acquire(self) -> None:
-        """Take the lease, and renew it in a background thread until it is released."""
-        self._put(read_note(self._storage))
+    def acquire(self) -> bool:
+        """Take the lease, and renew it in a background thread until it is released.
+
+        Returns:
+            False if another merge is running, as far as its note can be seen: the lease is not taken.
+        """
+        note = read_note(self._storage)
+        if self._is_held(note):
+            return False
+        self._running.add(self.owner)
+        self._put(note)
+        # Two that read the same note have both written theirs: the last one counts.
+        if read_note(self._storage).owner != self.owner:
+            self._running.discard(self.owner)
+            return False
         self._thread = threading.Thread(target=self._keep, name="andes-merge-lease", daemon=True)
         self._thread.start()
+        return True
 
     def renew(self) -> bool:
         """Extend the lease; False if another merge has taken it, whose note is not changed."""
@@ -111,6 +132,7 @@ class MergeLease:
             merged: end of this merge; None if it committed nothing.
         """
         self._stop.set()
+        self._running.discard(self.owner)
         if self._thread is not None:
             self._thread.join()
             self._thread = None

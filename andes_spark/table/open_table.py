@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from andes_spark.spark.tasks import SparkExecutor
 
 
+_ALONE = 8
+"""Number of applies and merges after a lost race until a handle counts as the only writer again."""
+
+
 @dataclass(frozen=True)
 class BeforeCommit:
     """Requests whose answers are needed before a version is committed.
@@ -72,7 +76,6 @@ class OpenTable:
         base: the base, with a cache.
         ledger: lookup of batch ids.
         progress: function called with the name of each step as it begins.
-        contended: whether another writer was first in the last apply or merge of this handle.
         pending_reads: number of reads of pending mods by this handle since its last merge.
         merges_wait: whether the merge policy deferred the last merge of this handle for its cost.
     """
@@ -97,7 +100,7 @@ class OpenTable:
         self.progress = progress
         self._keys = ((-1, -1), KeyCache(0))
         self.clock = StoreClock(log)
-        self.contended = False
+        self._alone_since = _ALONE
         self.merges_wait = False
         self.pending_reads = 0
         self._checked_log = False
@@ -111,6 +114,15 @@ class OpenTable:
         copy = OpenTable(self.storage, self.settings, self.log.copy(), spark=self._spark)
         copy._checked_log, copy._keys = self._checked_log, self._keys
         return copy
+
+    @property
+    def contended(self) -> bool:
+        """Whether another writer was first in one of the last applies or merges of this handle."""
+        return self._alone_since < _ALONE
+
+    def met_writer(self, met: bool) -> None:
+        """Note whether another writer was first in an apply or a merge."""
+        self._alone_since = 0 if met else self._alone_since + 1
 
     @classmethod
     def open(cls, storage: Storage, settings: Settings, *, spark: Any, progress: Progress | None) -> OpenTable:

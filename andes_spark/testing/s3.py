@@ -140,12 +140,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """A request received by the proxy; times are seconds of ``time.monotonic``."""
+    """A request received by the proxy; times are seconds of ``time.monotonic``, ``size`` is that of its body."""
 
     begin: float
     end: float
     method: str
     path: str
+    size: int = 0
 
 
 def rounds(requests: Sequence[Request]) -> int:
@@ -223,7 +224,7 @@ class FaultProxy:
         return None
 
     @contextmanager
-    def timed(self, method: str, path: str) -> Iterator[None]:
+    def timed(self, method: str, path: str, size: int = 0) -> Iterator[None]:
         """Delay a request and record it."""
         begin = time.monotonic()
         with self._lock:
@@ -235,7 +236,7 @@ class FaultProxy:
         finally:
             with self._lock:
                 self._under_way -= 1
-                self.trace.append(Request(begin, time.monotonic(), method, path))
+                self.trace.append(Request(begin, time.monotonic(), method, path, size))
 
     def settle(self) -> None:
         """Wait until no request has been running for a while."""
@@ -261,7 +262,7 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
             self.owner.copies.append(self.path)
         fault = self.owner.fault_for(self.command, self.path)
         # Recorded before the answer is sent, since the client continues at once.
-        with self.owner.timed(self.command, self.path):
+        with self.owner.timed(self.command, self.path, len(body)):
             answer = self._forward(body) if fault is None or fault.forward else (200, [], b"")
         if fault is None:
             self._send(*answer)

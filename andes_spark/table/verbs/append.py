@@ -226,7 +226,7 @@ class _Group:
             self._delete(written)
             raise
         ahead.committed(manifest)
-        open_table.contended = self.conflicts > 0 or ahead.overtaken
+        open_table.met_writer(self.conflicts > 0 or ahead.overtaken)
         for number in numbers:
             self.outcomes[number] = _Applied(manifest, self.batches[number], replayed=False)
 

@@ -57,7 +57,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     manifest, replayed = attempt.commit(asked, head, begun, steps)
     # While the files of a repeated batch exist: their digest tells it from others of its id.
     counts = attempt.counts_in(manifest)
-    open_table.contended = attempt.overtaken or ahead.overtaken
+    open_table.met_writer(attempt.overtaken or ahead.overtaken)
     if replayed:
         advisory.run(
             "deleting files of the repeated batch",

@@ -129,8 +129,8 @@ def run_merge(
         start = _start(open_table, before, ahead, advisory, at_head=at_head)
     if isinstance(start, MergeResult):
         return replace(start, steps=steps.done)
-    if start.long:
-        advisory.run("taking the merge lease", lease.acquire, consequence=_SAME_WORK)
+    if start.long and advisory.run("taking the merge lease", lease.acquire, consequence=_SAME_WORK) is False:
+        return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1, steps=steps.done)
     try:
         rounds = _run_rounds(open_table, start, steps, advisory, in_memory)
     except BaseException:
@@ -174,7 +174,8 @@ def _start(
     if base.applied >= head:
         return MergeResult("nothing", base.applied, base.version)
     planned = None if ahead is None else ahead.take()
-    return _Start(base, planned, long=planned is None and is_long(open_table, base, versions))
+    long = planned is None and (open_table.contended or is_long(open_table, base, versions))
+    return _Start(base, planned, long)
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,9 @@ def _run_rounds(
 
     A merge with the lease also merges versions that other writers committed meanwhile, since they skipped their merges.
     """
-    merged = _merge_once(open_table, steps, in_memory, start.base, start.planned)
+    # Among other writers the lease was waited for: what was read before it is old.
+    newest = None if start.long and open_table.contended else start.base
+    merged = _merge_once(open_table, steps, in_memory, newest, start.planned)
     if merged is None:
         return _Rounds()
     rounds = _compacted(open_table, _Rounds(merged, merged.counts, written=merged.written), steps, advisory)
@@ -311,7 +314,7 @@ def _merge_to(
             open_table.log.applied = version
             open_table.base.advance(merged.entry, merged.record)
             return merged
-        open_table.contended = True
+        open_table.met_writer(True)
         newest = planned = None
     raise CommitConflictError(
         f"{open_table.table}: other merges were first {open_table.settings.commit_attempts} times; merge again",

@@ -1,0 +1,164 @@
+"""Requests of each verb at 10 and at 1,000 versions: the same rounds, and hardly more requests.
+
+Both tables hold the same rows in the same number of files; each version was merged when it was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable, Settings
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.s3 import S3Storage
+from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server
+
+pytestmark = pytest.mark.integration
+DELAY = 0.05
+ROWS = 1_000
+YOUNG, OLD = 12, 1_002
+SETTINGS = Settings(compact_bytes=0)
+
+
+@dataclass
+class Aged:
+    """A table on S3 behind the proxy; ``versions`` is its newest version."""
+
+    url: str
+    server: S3Server
+    options: dict[str, str]
+    meter: Meter
+    versions: int
+
+    def advance(self) -> None:
+        """Merge what is pending, and apply batches up to the second version after a roll-up."""
+        table = ModTable.open(self.url, storage_options=self.server.options, settings=SETTINGS)
+        table.merge()
+        while self.versions % 10 != 2:
+            self.apply(table)
+
+    def open(self) -> ModTable:
+        return ModTable.open(self.url, storage_options=self.options, settings=SETTINGS)
+
+    def mods(self) -> pa.Table:
+        self.versions += 1
+        return batch(self.versions)
+
+    def append(self, table: ModTable) -> None:
+        table.apply(self.mods(), batch_id=("s", self.versions), merge=False)
+
+    def append_elsewhere(self) -> None:
+        self.append(ModTable.open(self.url, storage_options=self.server.options, settings=SETTINGS))
+
+    def set_aside(self, table: ModTable) -> None:
+        """Set the newest version aside."""
+        table.set_aside(version=self.versions)
+        self.versions += 1
+
+    def apply(self, table: ModTable) -> None:
+        table.apply(self.mods(), batch_id=("s", self.versions))
+
+
+def batch(number: int) -> pa.Table:
+    """Mods of the same keys each time, so that the rows of one merge replace those of the last."""
+    return pa.table({"id": range(20), "lsn": [number] * 20})
+
+
+def aged(server: S3Server, proxy: FaultProxy, versions: int) -> Aged:
+    memory = MemoryStorage()
+    table = ModTable.create(
+        memory, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], merge="always", settings=SETTINGS,
+        data=pa.table({"id": range(ROWS), "lsn": [0] * ROWS}),
+    )  # fmt: skip
+    for number in range(1, versions + 1):
+        table.apply(batch(number), batch_id=("s", number))
+    url = f"s3://{server.make_bucket()}/t"
+    stored = S3Storage(url, server.options)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda info: stored.put(info.path, memory.get(info.path)), memory.list()))
+    return Aged(url, server, proxy.options, Meter(proxy), versions)
+
+
+@pytest.fixture
+def tables(s3_server: S3Server) -> Iterator[list[Aged]]:
+    with FaultProxy(s3_server, delay=DELAY) as proxy:
+        yield [aged(s3_server, proxy, versions) for versions in (YOUNG, OLD)]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Requests of a verb on the young table.
+
+    Attributes:
+        verb: the verb.
+        kinds: number of requests by method.
+        rounds: length of the longest chain of requests.
+        warm: whether the handle did the same before.
+        before: what another handle does before it.
+        growth: allowed quotient of the requests on the old table.
+        pages: requests of the old table alone: a listing of the log has a page for each thousand objects.
+    """
+
+    verb: Callable[[Aged, ModTable], object]
+    kinds: dict[str, int]
+    rounds: int
+    warm: bool = False
+    before: Callable[[Aged], object] = lambda aged: None
+    growth: float = 1.2
+    pages: int = 0
+
+
+BUDGETS = {
+    "append": Budget(lambda aged, table: aged.append(table), {"GET": 2, "PUT": 2}, 2, warm=True),
+    # The rows of the merge before are all replaced, so that there is no vector.
+    "apply with its merge": Budget(lambda aged, table: aged.apply(table), {"GET": 4, "PUT": 5}, 3, warm=True),
+    "status": Budget(lambda aged, table: table.status(), {"GET": 3}, 1, warm=True, pages=3),
+    "get": Budget(lambda aged, table: table.get(7), {"GET": 4}, 2, warm=True),
+    "open": Budget(lambda aged, table: None, {"GET": 8}, 2),
+    # Of the ledger files, one for each power of two, those that may name the batch.
+    "open and append": Budget(lambda aged, table: aged.append(table), {"GET": 12, "PUT": 2, "HEAD": 1}, 5, growth=1.4),
+    "open, apply with its merge": Budget(lambda aged, table: aged.apply(table), {"GET": 27, "PUT": 5, "HEAD": 1}, 9),
+    "open and to_arrow": Budget(lambda aged, table: table.to_arrow(), {"GET": 24}, 4),
+    "open and status": Budget(lambda aged, table: table.status(), {"GET": 22}, 3, pages=3),
+    "open and get": Budget(lambda aged, table: table.get(7), {"GET": 24}, 5),
+    "open and history": Budget(lambda aged, table: table.history(limit=3), {"GET": 9}, 3),
+    "set aside": Budget(
+        lambda aged, table: aged.set_aside(table),
+        {"GET": 9, "PUT": 2, "HEAD": 1},
+        8,
+        warm=True,
+        before=Aged.append_elsewhere,
+    ),
+}
+
+
+def cost_of(aged: Aged, budget: Budget) -> Cost:
+    """The cost of a verb; the fewest rounds of two calls, since a busy machine delays requests."""
+    costs = []
+    for _ in range(2):
+        aged.advance()
+        table = aged.open()
+        for _ in range(2 if budget.warm else 0):
+            budget.before(aged)
+            budget.verb(aged, table)
+        budget.before(aged)
+        with aged.meter.verb():
+            budget.verb(aged, table if budget.warm else aged.open())
+        costs.append(aged.meter.cost)
+    return min(costs, key=lambda cost: cost.rounds)
+
+
+def test_the_age_of_a_table_costs_nothing(tables: list[Aged]) -> None:
+    """Verbs in a fixed order, so that both tables are equally far from their last roll-up and checkpoint."""
+    costs = {name: [cost_of(aged, budget) for aged in tables] for name, budget in BUDGETS.items()}
+    assert {name: (young.kinds, young.rounds) for name, (young, _) in costs.items()} == {
+        name: (budget.kinds, budget.rounds) for name, budget in BUDGETS.items()
+    }
+    for name, (young, old) in costs.items():
+        budget = BUDGETS[name]
+        assert old.rounds <= young.rounds + budget.pages, (name, old.paths)
+        assert old.requests <= budget.growth * young.requests + budget.pages, (name, old.paths)

@@ -18,7 +18,7 @@ ARROW_TAG = "andes.arrow_bytes"
 """Tag of an ``add`` of this library: size of the file's rows in Arrow's memory format."""
 KEYS_TAG = "andes.keys"
 """Tag of an ``add`` of this library: least and greatest key of the file, as JSON."""
-_EXPANSION = 4
+EXPANSION = 4
 """Estimated Arrow bytes per byte of a Parquet file."""
 _SENT = ("stats", "tags")
 """Members of the action that tasks read."""
@@ -115,7 +115,7 @@ class DataFile:
     def arrow_bytes(self) -> int:
         """Size of the rows in Arrow's memory format; estimated from the size of a file of another writer."""
         tag = self.tag(ARROW_TAG) or ""
-        return int(tag) if tag.isascii() and tag.isdigit() else self.size * _EXPANSION
+        return int(tag) if tag.isascii() and tag.isdigit() else self.size * EXPANSION
 
     @property
     def live_records(self) -> int | None:

@@ -100,6 +100,11 @@ class Files(Mapping[str, DataFile]):
         return self._joined(self.segment.sizes, [file.size for file in self._list])
 
     @property
+    def arrow_bytes(self) -> Ints:
+        """Size of the rows of each file in Arrow's memory format."""
+        return self._joined(self.segment.arrow_bytes, [file.arrow_bytes for file in self._list])
+
+    @property
     def records(self) -> Ints:
         """Number of records of each file, deleted ones included; ``ranges.UNKNOWN`` where it is not known."""
         added = [UNKNOWN if file.num_records is None else file.num_records for file in self._list]

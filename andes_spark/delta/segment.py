@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from andes_spark.delta.action_columns import ADD, ActionRow, as_kind, plain, to_columns, union
-from andes_spark.delta.data_file import DataFile
+from andes_spark.delta.data_file import ARROW_TAG, EXPANSION, DataFile
 from andes_spark.delta.paths import decode_path
 from andes_spark.delta.ranges import Ranges, partition_ranges, range_type, read_statistics
 from andes_spark.delta.vectors import VectorDescriptor
@@ -79,6 +79,18 @@ class Segment:
         if self._records is None:
             self._records, _ = read_statistics(self._texts(), {})
         return self._records
+
+    @property
+    def arrow_bytes(self) -> Ints:
+        """Size of the rows of each file in Arrow's memory format, estimated for files of other writers."""
+        estimates = self.sizes * EXPANSION
+        if not self._has("tags") or not len(self):
+            return estimates
+        texts = pc.map_lookup(self.adds.field("tags"), pa.scalar(ARROW_TAG), "last")
+        digits = pc.fill_null(pc.match_substring_regex(texts, "^[0-9]{1,18}$"), False)
+        known = pc.if_else(digits, texts, None).cast(pa.int64())
+        values: Ints = pc.coalesce(known, pa.array(estimates)).to_numpy(zero_copy_only=False)
+        return values
 
     def ranges(self, name: str, type_: DataType, *, partition: bool) -> Ranges | None:
         """Ranges of a column; None for a type without ranges."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from andes_spark.errors import FileDamagedError, OptionError
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
+from andes_spark.testing.memory import arrow_memory
 
 ROWS = 20_000
 EPOCH = datetime.date(1970, 1, 1)
@@ -264,3 +266,31 @@ def test_the_filters_of_that_test_skip_files(typed):
     files = typed.status().files
     for condition in (pl.col("day") > EPOCH, pl.col("price") < 0, pl.col("part") == "p3", pl.col("small") == 3):
         assert 0 < opened_by(typed, filter=condition)[1] < files
+
+
+def large() -> MemoryStorage:
+    """A table of one file of 90 MiB in memory, with a deletion vector."""
+    ids, text = np.arange(400_000), "x" * 200
+    data = pa.table({"id": ids, "name": pa.array([f"{text}{number}" for number in ids]), "seq": ids})
+    storage = MemoryStorage()
+    made = ModTable.create(
+        storage, "id BIGINT, name STRING, seq BIGINT", primary_key=["id"], sequence_by=["seq"], data=data,
+        settings=Settings(compact_bytes=0),
+    )  # fmt: skip
+    made.apply(pa.table({"id": ids[::1000], "name": ["new"] * 400, "seq": ids[::1000] + 10**9}))
+    assert made.status().deleted_rows == 400
+    return storage
+
+
+@pytest.mark.parametrize(("limit", "most"), [(None, 16 * 2**20), (20, 4 * 2**20)])
+def test_a_stream_holds_part_of_a_row_group(limit: int | None, most: int) -> None:
+    storage = large()
+    with arrow_memory() as pool:
+        made = ModTable.open(storage, settings=Settings(byte_budget=16 * 2**20, key_cache_bytes=0))
+        rows = keys = 0
+        for batch in made.to_batches(limit=limit):
+            rows += batch.num_rows
+            keys += pc.sum(batch["id"]).as_py()
+    assert rows == (limit or 400_000)
+    assert limit is not None or keys == sum(range(400_000))
+    assert pool.max_memory() <= most

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from andes_spark.base.evaluate import evaluate, local_locator
 from andes_spark.base.evaluation import Evaluation, EvaluationInput, Snapshot, evaluation_input
 from andes_spark.base.files import NumberedFile, NumberedFiles, OpenFile, TableShape
 from andes_spark.base.merge.bucket import TruncateJob
-from andes_spark.base.merge.plan import bucket_count, estimate, row_width
+from andes_spark.base.merge.plan import bucket_count, estimate
 from andes_spark.batch.condition import Condition, condition_of
 from andes_spark.delta.skipping import may_hold
 from andes_spark.delta.vectors import deserialize, from_positions, load_vector, to_positions
@@ -35,6 +34,10 @@ from andes_spark.table.history.travel import with_files
 from andes_spark.table.open_table import OpenTable
 
 _BATCH_BYTES = 16 * MIB
+SHARE = 8
+"""Part of the byte budget that rows of a file above the budget take as they are read: a filter copies them."""
+_LIMITED_BYTES = MIB
+"""Arrow bytes of the rows that a read with a limit takes at a time."""
 
 
 def pin(open_table: OpenTable, version: int | None) -> Snapshot:
@@ -182,8 +185,8 @@ def _base_parts(
     gone: Mapping[int, BitMap64],
 ) -> Iterator[pa.Table]:
     files = inputs.files.pick([]) if inputs.erased else _files_for(inputs, selection.condition)
-    width = row_width(inputs.shape.arrow, selection.used)
-    largest = int(np.maximum(files.files.sizes, files.files.records * width).max(initial=0))
+    largest = int(files.files.arrow_bytes.max(initial=0))
+    share = settings.byte_budget // SHARE
 
     def alive(file: NumberedFile) -> pa.Table:
         return alive_rows(storage, file, inputs.shape, selection.used, gone.get(file.number))
@@ -193,7 +196,8 @@ def _base_parts(
         yield from ahead(alive, files, slots=slots, step="read base")
         return
     for file in files:
-        yield from alive_groups(storage, file, inputs.shape, selection.used, gone.get(file.number))
+        size = share if selection.limit is None else min(share, _LIMITED_BYTES)
+        yield from alive_batches(storage, file, inputs.shape, selection.used, gone.get(file.number), size)
 
 
 def _files_for(inputs: EvaluationInput, condition: Condition | None) -> NumberedFiles:
@@ -264,17 +268,23 @@ def alive_rows(
     return _without(data, _dead_rows(vector, gone))
 
 
-def alive_groups(
-    storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
+def alive_batches(
+    storage: Storage,
+    file: NumberedFile,
+    shape: TableShape,
+    columns: Sequence[str],
+    gone: BitMap64 | None,
+    batch_bytes: int,
 ) -> Iterator[pa.Table]:
-    """Yield the rows of :func:`alive_rows` by row group."""
+    """As :func:`alive_rows`, in tables of about ``batch_bytes``, however large the row groups of the file are."""
     vector = _ask_vector(storage, file)
-    opened = OpenFile(storage, file.path, file.file, shape)
-    starts = opened.starts
-    dead = _dead_rows(vector, gone)
-    for group, (first, last) in enumerate(itertools.pairwise(starts)):
-        inside = dead[np.searchsorted(dead, first) : np.searchsorted(dead, last)]
-        yield _without(opened.read(columns, [group]), inside - first)
+    dead: npt.NDArray[np.int64] | None = None
+    first = 0
+    for data in OpenFile(storage, file.path, file.file, shape).batches(columns, batch_bytes):
+        dead = _dead_rows(vector, gone) if dead is None else dead
+        last = first + data.num_rows
+        yield _without(data, dead[np.searchsorted(dead, first) : np.searchsorted(dead, last)] - first)
+        first = last
 
 
 def _ask_vector(storage: Storage, file: NumberedFile) -> Asked[BitMap64] | None:

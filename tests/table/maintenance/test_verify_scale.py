@@ -12,6 +12,7 @@ import pytest
 
 from andes_spark import ModTable, Settings
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.testing.memory import arrow_memory
 
 MIB = 1024 * 1024
 OPENS = 2
@@ -93,13 +94,8 @@ def test_memory_is_bounded_by_the_budget() -> None:
     table.apply(data.slice(0, 200_000).set_column(2, "s", pa.array(ids[:200_000] + 10**6)))
     assert data.nbytes > 80 * MIB
     del data, table
-    pool = pa.proxy_memory_pool(pa.default_memory_pool())
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pool)
-    try:
+    with arrow_memory() as pool:
         result = verified(storage, 16 * MIB)
-    finally:
-        pa.set_memory_pool(before)
     assert (result.problems, result.rows) == ((), 400_000)
     assert pool.max_memory() <= 16 * MIB
 

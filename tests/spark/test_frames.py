@@ -45,8 +45,8 @@ def test_a_batch_is_one_batch_whatever_it_comes_as(spark, tmp_path):
         assert (result.received, result.upserts, result.deletes) == (12, 9, 3), name
         assert shown(table) == expected, name
         manifest = table.manifest(1)
-        (batch,) = manifest.batches
-        results[name] = (batch.digest, manifest.counts)
+        (entry,) = manifest.batches
+        results[name] = (entry.digest, manifest.counts)
         assert table.merge().counts.mods == 12
         assert shown(table) == expected, name
         assert table.verify().ok, name

@@ -42,6 +42,8 @@ from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify_log import LogSummary, stored_manifests
 
+LEAST_BYTES = 64 * 1024
+"""Bytes of the rows that are compared at a time at least, however small the budget."""
 SHARE = 16
 """Part of the byte budget that is read, sorted or compared at a time; each has several forms in memory at once."""
 _KIND = "_andes_kind"
@@ -90,7 +92,7 @@ class RowCheck:
         self._shape = shape
         self._base = base
         self._findings = findings
-        self._bytes = max(1, byte_budget // SHARE)
+        self._bytes = max(LEAST_BYTES, byte_budget // SHARE)
         self._set_aside = summary.set_aside(base.applied)
         changes = pending_of(summary.changes_up_to(base.applied), shape.versions, shape.columns)
         self._truncates: tuple[TruncateEvent, ...] = changes.truncates

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ READ_BYTES = 64 * 1024 * 1024
 _BOOLEAN, _INT32, _INT64, _BYTES, _FIXED = 0, 1, 2, 6, 7
 _WIDTHS: dict[int, np.dtype[Any]] = {_INT32: np.dtype("<i4"), _INT64: np.dtype("<i8")}
 _IS_KEY = "_andes_is_key"
+# Python's default context rounds to 28 digits.
+_DIGITS = Context(prec=100)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def rows_below(file: PagedFile, rows: Ints, column: str, lowest: Any, kind: pa.D
 def _units(values: pl.Series, kind: pa.DataType) -> npt.NDArray[Any]:
     """Values in the units of ``bounds.column_range``."""
     if pat.is_decimal(kind):
-        return np.array([int(value.scaleb(kind.scale)) for value in values.to_list()], object)
+        return np.array([int(value.scaleb(kind.scale, _DIGITS)) for value in values.to_list()], object)
     return values.to_numpy()
 
 
@@ -179,7 +181,8 @@ def _extremes(file: PagedFile, group: int, name: str, greatest: bool, kind: pa.D
     if pat.is_decimal(kind) and (width is not None or stored in (_BYTES, _FIXED)):
         order = "little" if width is not None else "big"
         numbers = [int.from_bytes(value, order, signed=True) for value in values]  # type: ignore[arg-type]
-        return pl.Series(name, [Decimal(number).scaleb(-kind.scale) for number in numbers], pl.Decimal(38, kind.scale))
+        values = [Decimal(number).scaleb(-kind.scale, _DIGITS) for number in numbers]
+        return pl.Series(name, values, pl.Decimal(38, kind.scale))
     return None
 
 

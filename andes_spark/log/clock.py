@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from andes_spark.errors import ClockError
 from andes_spark.log.log import Log
-from andes_spark.log.probing import HINT
+from andes_spark.log.probing import HINT, write_hint
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import ObjectInfo, Storage
 
@@ -108,7 +106,7 @@ def _probe(log: Log) -> ObjectInfo | None:
     """Object put for the check: the hint of an existing log; the head's manifest if the hint is not visible."""
     if log.head < 0:
         return _probe_new(log.storage)
-    log.storage.put(HINT, msgspec.json.encode({"version": log.head}), sync=False)
+    write_hint(log.storage, log.head)
     return log.storage.info(HINT) or log.storage.info(manifest_path(log.head))
 
 

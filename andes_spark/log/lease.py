@@ -17,6 +17,7 @@ from typing import ClassVar
 import msgspec
 
 from andes_spark.errors import AndesError
+from andes_spark.model.documents import is_sealed, seal
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked
 
@@ -28,8 +29,8 @@ RENEWALS = 4
 _LOGGER = logging.getLogger(__name__)
 
 
-class MergeNote(msgspec.Struct, omit_defaults=True, frozen=True):
-    """Content of the lease's file.
+class MergeNote(msgspec.Struct, frozen=True):
+    """Content of the lease's file; its last member is a checksum, since readers act on it.
 
     Attributes:
         owner: host, process and random id of the running merge; None if none is running.
@@ -47,9 +48,9 @@ class MergeNote(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 def read_note(storage: Storage) -> MergeNote:
-    """The stored note; an empty one if it is missing or cannot be decoded."""
+    """The stored note; an empty one if it is missing or not as it was written."""
     data = storage.find(LEASE_PATH)
-    if data is None:
+    if data is None or not is_sealed(data):
         return MergeNote()
     try:
         return msgspec.json.decode(data, type=MergeNote)
@@ -155,7 +156,7 @@ class MergeLease:
         self._write(msgspec.structs.replace(note, owner=self.owner, until=self._clock() + self._lease_ms))
 
     def _write(self, note: MergeNote) -> None:
-        self._storage.put(LEASE_PATH, msgspec.json.encode(note), sync=False)
+        self._storage.put(LEASE_PATH, seal(msgspec.json.encode(note)), sync=False)
 
     def _keep(self) -> None:
         """Renew until released, or until another merge has taken the lease."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from andes_spark.errors import LogDamagedError, NoSuchTableError
+from andes_spark.model.documents import is_sealed, seal
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import Storage
 
@@ -45,20 +46,14 @@ def consecutive(
 
 
 def read_hint(storage: Storage) -> int | None:
-    """Version in the hint; None if the hint is missing or cannot be decoded."""
+    """Version in the hint; None if the hint is missing or not as it was written."""
     data = storage.find(HINT)
-    if data is None:
-        return None
-    try:
-        version = int(msgspec.json.decode(data)["version"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
-        return None
-    return version if version >= 0 else None
+    return None if data is None or not is_sealed(data) else int(msgspec.json.decode(data)["version"])
 
 
 def write_hint(storage: Storage, version: int) -> None:
     """Write the newest version for the next reader; without it, opening takes more requests."""
-    storage.put(HINT, msgspec.json.encode({"version": version}), sync=False)
+    storage.put(HINT, seal(msgspec.json.encode({"version": version})), sync=False)
 
 
 def gallop(storage: Storage) -> int:

@@ -50,6 +50,12 @@ def seal(body: bytes) -> bytes:
     return b'%b,"checksum":"%b"}' % (body[:-1], digest_of(body).encode())
 
 
+def is_sealed(data: bytes) -> bool:
+    """Whether a JSON object ends with the checksum of its other members."""
+    match = _SEAL.search(data, max(0, len(data) - _SEAL_BYTES))
+    return match is not None and digest_of(data[: match.start()] + b"}").encode() == match[1]
+
+
 def digest_of(data: bytes) -> str:
     """Return the SHA-256 of a document's bytes in hex, the form of ``previous`` in the next manifest."""
     return hashlib.sha256(data).hexdigest()
@@ -106,8 +112,7 @@ class _Head(msgspec.Struct):
 
 
 def _check_seal(data: bytes, **fields: Any) -> None:
-    match = _SEAL.search(data, max(0, len(data) - _SEAL_BYTES))
-    if match is None or digest_of(data[: match.start()] + b"}").encode() != match[1]:
+    if not is_sealed(data):
         raise LogDamagedError(
             f"{fields['table']}: {fields['path']} is not as it was written: its checksum differs; it was edited or "
             "damaged: restore it from a backup",

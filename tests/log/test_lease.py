@@ -12,6 +12,7 @@ import pytest
 from andes_spark import ModTable
 from andes_spark.log.lease import LEASE_PATH, MergeLease, MergeNote, read_note
 from andes_spark.log.log import system_clock
+from andes_spark.model.documents import seal
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.verbs import merge as merging
 
@@ -19,7 +20,7 @@ OTHER = MergeNote(owner="other-host:1:x", until=system_clock() + 100_000, delta_
 
 
 def put(storage: MemoryStorage, note: MergeNote) -> None:
-    storage.put(LEASE_PATH, msgspec.json.encode(note))
+    storage.put(LEASE_PATH, seal(msgspec.json.encode(note)))
 
 
 def test_a_lease_is_taken_and_given_back_with_where_the_merge_ended():

@@ -11,7 +11,7 @@ import pytest
 from andes_spark.errors import LogDamagedError, NoSuchTableError, NoSuchVersionError, UnsupportedTableError
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.probing import HINT
-from andes_spark.model.documents import FORMAT, digest_of
+from andes_spark.model.documents import FORMAT, digest_of, seal
 from andes_spark.model.manifest import manifest_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
@@ -65,7 +65,9 @@ def test_time_never_runs_backwards() -> None:
     assert early.manifest(result.version).time == log.manifest(0).time
 
 
-@pytest.mark.parametrize("hint", [b"", b"x", b"{}", b"[]", b'{"version": "x"}', b'{"version": -1}', b'{"version": 3}'])
+@pytest.mark.parametrize(
+    "hint", [b"", b"x", b"{}", b"[]", b'{"version": "x"}', b'{"version": -1}', b'{"version":3}', seal(b'{"version":3}')]
+)
 def test_a_hint_may_be_old_or_nonsense(storage: MemoryStorage, hint: bytes) -> None:
     storage.put(HINT, hint)
     assert Log.open(storage, Settings()).head == LAST

@@ -137,7 +137,7 @@ def test_a_path_is_text() -> None:
 
 
 def test_a_merge_policy_names_all_that_there_are() -> None:
-    with pytest.raises(OptionError, match='"sometimes" is not "always", "manual" or a duration'):
+    with pytest.raises(OptionError, match='"sometimes" is not "always", "auto", "manual" or a duration'):
         ModTable.create(MemoryStorage(), "k bigint", primary_key=["k"], merge="sometimes")
 
 

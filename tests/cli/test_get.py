@@ -24,7 +24,7 @@ def get(*arguments: str) -> tuple[list[Any], str]:
 def refused(*arguments: str) -> str:
     done = CliRunner().invoke(andes, ["table", "get", *arguments])
     assert done.exit_code == 2, done.output
-    return done.stderr
+    return " ".join(done.stderr.split())
 
 
 def table_of(ddl: str, key: str, rows: list[dict[str, Any]]) -> None:

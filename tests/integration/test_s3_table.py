@@ -84,7 +84,6 @@ def test_the_life_of_a_table(s3a, s3_server, watch):
     expected = [*expected[:28], *simple_rows(30, 5, 1001), *expected[33:]]
     assert shown(table) == expected
     assert rows_of(s3a.read.format("delta").load(url).toArrow(), table) == expected
-    assert rows_of(delta_rs(url, s3_server.options), table) == expected
     keys = list_keys(s3_server, url)
     assert any(key.endswith("_delta_log/_last_checkpoint") for key in keys)
     assert spark_rows(before, table) == simple_rows(0, 60, 0)
@@ -151,7 +150,7 @@ def test_two_processes_append_and_two_merge_at_once(s3_server):
 
 def test_a_killed_writer_leaves_nothing_that_a_reader_could_see(s3_server):
     spawn = multiprocessing.get_context("spawn")
-    steps = {"write mods": 0, "commit": 0, "merge rows": 1, "write merge record": 1, "commit to Delta": 1}
+    steps = {"write mods": 0, "commit": 0, "merge rows": 0, "write merge record": 1, "commit to Delta": 1}
     tables = {}
     for step in steps:
         url = f"s3://{s3_server.make_bucket()}/t"

@@ -16,6 +16,7 @@ from andes_spark.errors import AndesError, LogDamagedError
 from andes_spark.log.lease import LEASE_PATH, MergeNote
 from andes_spark.log.log import ROLL_UP_INTERVAL
 from andes_spark.log.probing import HINT
+from andes_spark.model.documents import seal
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import Tally
 from andes_spark.storage.memory import MemoryStorage
@@ -199,7 +200,7 @@ def test_a_roll_up_that_assumed_a_wrong_version_is_read_rightly(merged: int, tol
         if version == merged:
             table.merge()
     note = MergeNote(applied=told)
-    storage.put(LEASE_PATH, msgspec.json.encode(note))
+    storage.put(LEASE_PATH, seal(msgspec.json.encode(note)))
     fill_by = ModTable.open(storage)
     for version in range(20, 33):
         fill_by.apply(rows((version, version, f"v{version}")))

@@ -25,6 +25,7 @@ from andes_spark.errors import (
     TableExistsError,
 )
 from andes_spark.log.lease import LEASE_PATH
+from andes_spark.model.documents import seal
 from andes_spark.model.manifest import manifest_path
 from andes_spark.model.merge_record import merge_record_path
 from andes_spark.settings import Settings
@@ -444,9 +445,9 @@ def test_a_lease_saves_work_and_blocks_nobody_for_long() -> None:
     send(table, (1, 1, "x"))
     now = table._open_table.log.clock()
     alive = {"owner": "another-host:1:x", "until": now + 60_000}
-    storage.put(LEASE_PATH, msgspec.json.encode(alive))
+    storage.put(LEASE_PATH, seal(msgspec.json.encode(alive)))
     assert ModTable.open(storage).merge().status == "skipped"
-    storage.put(LEASE_PATH, msgspec.json.encode({**alive, "until": now - 1}))
+    storage.put(LEASE_PATH, seal(msgspec.json.encode({**alive, "until": now - 1})))
     assert ModTable.open(storage).merge().status == "merged"
     for nonsense in (b"", b"{}", b"[1]", b'{"owner": 5}'):
         send(table, (1, datetime.datetime.now(datetime.UTC).microsecond + 2, "x"))

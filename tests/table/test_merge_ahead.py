@@ -22,6 +22,7 @@ from andes_spark.errors import (
 )
 from andes_spark.log.lease import LEASE_PATH, MergeNote
 from andes_spark.log.probing import HINT
+from andes_spark.model.documents import seal
 from andes_spark.model.events import SetAside
 from andes_spark.model.manifest import manifest_path
 from andes_spark.model.merge_record import MERGES, decode_merge_record
@@ -331,7 +332,7 @@ def test_after_a_lost_race_a_handle_plans_no_merge_until_it_is_alone_again() -> 
 def test_a_merge_of_another_process_is_left_to_it() -> None:
     storage, _, table = opened()
     note = MergeNote(owner="elsewhere:1:x", until=2**60)
-    storage.put(LEASE_PATH, msgspec.json.encode(note))
+    storage.put(LEASE_PATH, seal(msgspec.json.encode(note)))
     result = send(table)
     assert (result.version, result.merge.status) == (2, "skipped")
     assert unused(storage) == set()

@@ -181,8 +181,8 @@ def _extremes(file: PagedFile, group: int, name: str, greatest: bool, kind: pa.D
     if pat.is_decimal(kind) and (width is not None or stored in (_BYTES, _FIXED)):
         order = "little" if width is not None else "big"
         numbers = [int.from_bytes(value, order, signed=True) for value in values]  # type: ignore[arg-type]
-        values = [Decimal(number).scaleb(-kind.scale, _DIGITS) for number in numbers]
-        return pl.Series(name, values, pl.Decimal(38, kind.scale))
+        decimals = [Decimal(number).scaleb(-kind.scale, _DIGITS) for number in numbers]
+        return pl.Series(name, decimals, pl.Decimal(38, kind.scale))
     return None
 
 

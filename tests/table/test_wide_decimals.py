@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -30,10 +31,10 @@ def test_keys_of_38_digits_are_found_by_pages(name, tmp_path):
     chosen = [keys[0], keys[7], keys[4095], keys[4096], keys[ROWS // 2 + 1], keys[-1]]
     got = ModTable.open(path).get(pa.table({"id": pa.array(chosen, kind)}))
     assert sorted(got["id"].to_pylist()) == sorted(chosen)
-    merged = ModTable.open(path).apply(rows(kind, chosen, 2)).merge
+    merged: Any = ModTable.open(path).apply(rows(kind, chosen, 2)).merge
     assert (merged.updated, merged.inserted) == (len(chosen), 0)
     table = ModTable.open(path)
     assert table.to_arrow().num_rows == ROWS
-    late = table.apply(rows(kind, chosen, 0)).merge
+    late: Any = table.apply(rows(kind, chosen, 0)).merge
     assert (late.updated, late.inserted) == (0, 0)
     assert table.verify().ok

@@ -17,7 +17,7 @@ from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server, serve
 from benchmarks.lab import Lab
 from benchmarks.report import Table
-from benchmarks.s3_peers import iceberg_costs, spark_costs
+from benchmarks.s3_spark import spark_costs
 
 DELAY = 0.025
 _MODS = 100
@@ -47,7 +47,6 @@ def run(lab: Lab) -> list[Table]:
         costs = verbs.measure()
         base = _rows(np.arange(rows), 0)
         costs |= spark_costs(server, base, verbs.mods, DELAY)
-        costs |= iceberg_costs(server, base, verbs.mods, DELAY, Path(folder))
     peer = statistics.median(cost.seconds for cost in costs["delta-rs: open, merge"])
     for operation, measured in costs.items():
         seconds = statistics.median(cost.seconds for cost in measured)

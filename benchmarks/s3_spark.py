@@ -1,10 +1,8 @@
-"""Spark DataFrames in, Delta's MERGE by S3A, and PyIceberg's upsert, on S3 with a delay on each request."""
+"""Spark DataFrames in, and Delta's MERGE by S3A, on S3 with a delay on each request."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -48,38 +46,6 @@ def spark_costs(server: S3Server, base: pa.Table, mods: Mods, delay: float) -> d
         finally:
             spark.stop()
     return costs
-
-
-def iceberg_costs(server: S3Server, base: pa.Table, mods: Mods, delay: float, folder: Path) -> dict[str, list[Cost]]:
-    """Costs of PyIceberg's upsert with a catalog in SQLite; empty where it is not installed."""
-    if importlib.util.find_spec("pyiceberg") is None:
-        return {}
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    costs = []
-    with FaultProxy(server) as proxy:
-        catalog = SqlCatalog(
-            "lake",
-            **{
-                "uri": f"sqlite:///{folder}/catalog.db",
-                "warehouse": f"s3://{server.make_bucket()}/lake",
-                "s3.endpoint": proxy.endpoint,
-                "s3.region": "us-east-1",
-                "s3.access-key-id": "test",
-                "s3.secret-access-key": "test",
-            },
-        )
-        catalog.create_namespace("lake")
-        catalog.create_table("lake.orders", base.schema).append(base)
-        proxy.delay = delay
-        meter = Meter(proxy)
-        for number in range(_WARM + _TIMES):
-            batch = mods()
-            with meter.verb():
-                catalog.load_table("lake.orders").upsert(batch, join_cols=["id"])
-            if number >= _WARM:
-                costs.append(meter.cost)
-    return {"PyIceberg: load, upsert": costs}
 
 
 def _session(proxy: FaultProxy) -> SparkSession:

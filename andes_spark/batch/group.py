@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import msgspec
 import pyarrow as pa
 
-from andes_spark.batch.parts import truncate_event, write_files
+from andes_spark.batch.parts import events_of, truncate_event, write_files
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.prepare import Prepared
 from andes_spark.law.rows import sort_mods
 from andes_spark.log.mod_files import write_quarantine
-from andes_spark.model.events import Event, Mods, Quarantine, Truncate
+from andes_spark.model.events import Event, Truncate
 from andes_spark.model.files import Entry
 from andes_spark.model.manifest import COUNTED, Counts
 from andes_spark.model.mod import BATCH, OP, PRESENT
@@ -44,12 +44,7 @@ class WrittenGroup:
     @property
     def events(self) -> tuple[Event, ...]:
         """Events of the version that commits the batches."""
-        events: list[Event] = []
-        if self.mods:
-            events.append(Mods(files=list(self.mods)))
-        if self.refused:
-            events.append(Quarantine(files=list(self.refused)))
-        return (*events, *self.truncates)
+        return events_of(self.mods, self.refused, self.truncates)
 
 
 def write_group(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -71,14 +71,17 @@ class Part:
     @property
     def events(self) -> tuple[Event, ...]:
         """Events of a version that commits this part."""
-        events: list[Event] = []
-        if self.mods:
-            events.append(Mods(files=list(self.mods)))
-        if self.refused:
-            events.append(Quarantine(files=list(self.refused)))
-        if self.truncate is not None:
-            events.append(self.truncate)
-        return tuple(events)
+        return events_of(self.mods, self.refused, () if self.truncate is None else (self.truncate,))
+
+
+def events_of(mods: Sequence[Entry], refused: Sequence[Entry], truncates: Sequence[Truncate]) -> tuple[Event, ...]:
+    """Events of a version with these files and truncates."""
+    events: list[Event] = []
+    if mods:
+        events.append(Mods(files=list(mods)))
+    if refused:
+        events.append(Quarantine(files=list(refused)))
+    return (*events, *truncates)
 
 
 def write_part(

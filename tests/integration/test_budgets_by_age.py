@@ -21,6 +21,7 @@ pytestmark = pytest.mark.integration
 DELAY = 0.05
 ROWS = 1_000
 YOUNG, OLD = 12, 1_002
+CALLS, MOST_CALLS = 2, 6
 SETTINGS = Settings(compact_bytes=0)
 
 
@@ -136,10 +137,14 @@ BUDGETS = {
 }
 
 
-def cost_of(aged: Aged, budget: Budget) -> Cost:
-    """The cost of a verb; the fewest rounds of two calls, since a busy machine delays requests."""
-    costs = []
-    for _ in range(2):
+def cost_of(aged: Aged, budget: Budget, rounds: int) -> Cost:
+    """The cost of a verb; the fewest rounds of two calls, and of up to six while the rounds exceed what is allowed.
+
+    On a busy machine a request may begin so late that it seems to follow another; a chain of requests that the verb
+    needs is there in every call.
+    """
+    costs: list[Cost] = []
+    while len(costs) < CALLS or (len(costs) < MOST_CALLS and all(cost.rounds > rounds for cost in costs)):
         aged.advance()
         table = aged.open()
         for _ in range(2 if budget.warm else 0):
@@ -154,7 +159,11 @@ def cost_of(aged: Aged, budget: Budget) -> Cost:
 
 def test_the_age_of_a_table_costs_nothing(tables: list[Aged]) -> None:
     """Verbs in a fixed order, so that both tables are equally far from their last roll-up and checkpoint."""
-    costs = {name: [cost_of(aged, budget) for aged in tables] for name, budget in BUDGETS.items()}
+    young_table, old_table = tables
+    costs = {
+        name: (cost_of(young_table, budget, budget.rounds), cost_of(old_table, budget, budget.rounds + budget.pages))
+        for name, budget in BUDGETS.items()
+    }
     assert {name: (young.kinds, young.rounds) for name, (young, _) in costs.items()} == {
         name: (budget.kinds, budget.rounds) for name, budget in BUDGETS.items()
     }

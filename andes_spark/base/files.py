@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,6 +27,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import open_parquet
 
 Ints = npt.NDArray[np.int64]
+SortedValues: TypeAlias = "npt.NDArray[np.integer[Any]] | pl.Series"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,18 @@ def group_ranges(metadata: pq.FileMetaData, column: str) -> list[tuple[int, Any,
         else:
             ranges.append((group, None, None))
     return ranges
+
+
+def holds(ordered: SortedValues, low: Any, high: Any) -> bool:
+    """Whether one of the sorted values lies between two values, which may be of another type than these."""
+    if isinstance(ordered, np.ndarray):
+        start = int(np.searchsorted(ordered, low))
+        return start < len(ordered) and bool(ordered[start] <= high)
+    example = ordered[0] if len(ordered) else low
+    if type(example) is not type(low):
+        return True
+    start = int(ordered.search_sorted(low, side="left"))
+    return start < len(ordered) and bool(ordered[start] <= high)
 
 
 class OpenFile:

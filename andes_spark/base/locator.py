@@ -16,8 +16,17 @@ import polars as pl
 import pyarrow as pa
 from pyroaring import BitMap64
 
-from andes_spark.base.files import NumberedFile, TableShape
-from andes_spark.base.keys import Ints, KeyCache, Layout, MarkedFile, is_integral, read_keys, read_layout, read_vector
+from andes_spark.base.files import NumberedFile, TableShape, holds
+from andes_spark.base.keys import (
+    Ints,
+    KeyCache,
+    Layout,
+    MarkedFile,
+    is_integral,
+    read_keys,
+    read_layout,
+    read_vector,
+)
 from andes_spark.base.match import KeyLookup, Matches, match
 from andes_spark.base.page_lookup import match_pages, rows_below, rows_with
 from andes_spark.base.paged import PageSource, rows_at
@@ -254,18 +263,7 @@ def _groups(layout: Layout, keys: KeyLookup, shape: TableShape) -> list[int]:
     first = keys.keys[shape.columns.key[0]]
     # Numbers are searched without a call into polars for each group of each file.
     ordered = keys.integers if keys.integers is not None and first.dtype.is_integer() else first
-    return [group for group, low, high in layout.ranges if low is None or _holds(ordered, low, high)]
-
-
-def _holds(ordered: Ints | pl.Series, low: Any, high: Any) -> bool:
-    if isinstance(ordered, np.ndarray):
-        start = int(np.searchsorted(ordered, low))
-        return start < len(ordered) and bool(ordered[start] <= high)
-    example = ordered[0] if len(ordered) else low
-    if type(example) is not type(low):
-        return True
-    start = int(ordered.search_sorted(low, side="left"))
-    return start < len(ordered) and bool(ordered[start] <= high)
+    return [group for group, low, high in layout.ranges if low is None or holds(ordered, low, high)]
 
 
 def _among(rows: Ints, ascending: Ints) -> npt.NDArray[np.bool_]:

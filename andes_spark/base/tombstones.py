@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.files import TableShape, group_ranges
+from andes_spark.base.files import SortedValues, TableShape, group_ranges, holds
 from andes_spark.base.keys import KeyCache, Keys, Layout
 from andes_spark.law.keys.ranges import KeyRange, literals
 from andes_spark.law.order import above
@@ -35,7 +34,6 @@ from andes_spark.storage.parquet import write_parquet
 
 MOST_FILES = 16
 _LARGE_ROWS = 4_000_000
-_AGE = "_andes_age"
 GROUP_ROWS = 32 * 1024
 """Rows of a row group: the least that a small merge reads of a file in which some of its keys may be."""
 
@@ -129,80 +127,90 @@ def _latest(
     cache: KeyCache | None = None,
 ) -> pl.DataFrame:
     """Return the newest row of each key in ``keys``, and maybe of others."""
-    frames = [_frame(_schema(shape).empty_table()).with_columns(pl.lit(0, pl.Int32).alias(_AGE))]
-    for age, file in enumerate(files):
-        if keys is None or _may_hold(file, keys, shape):
-            selection = _Selection(bounds, None if keys is None else keys[shape.columns.key[0]].unique().sort())
-            frame = _read(storage, file, shape, selection, cache)
-            frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias(_AGE)))
+    # To look for more keys than there are rows costs more than to read all rows.
+    few = keys is not None and keys.height < sum(file.rows for file in files)
+    selection = _Selection.of(bounds, keys if few else None, shape)
+    frames = [_frame(_schema(shape).empty_table())]
+    for file in files:
+        frames += _read(storage, file, shape, selection, cache)
     rows = pl.concat(frames, rechunk=False)
+    if bounds is not None:
+        rows = rows.filter(bounds.expression())
     if keys is not None and keys.height < rows.height:
-        # Before the sort by age, so that a small merge does not sort every deleted key.
-        rows = rows.join(keys, on=shape.columns.key, how="semi")
-    if len(files) > 1:
-        rows = rows.sort(_AGE, maintain_order=True).unique(subset=shape.columns.key, keep="last", maintain_order=True)
-    return rows.drop(_AGE)
-
-
-def _may_hold(file: SideFile, keys: pl.DataFrame, shape: TableShape) -> bool:
-    """Whether one of the keys is within the range of a file."""
-    if file.keys is None:
-        return True
-    types = [shape.arrow.field(name).type for name in shape.columns.key]
-    low, high = (
-        literals([from_json(value, kind).as_py() for value, kind in zip(key, types, strict=True)], types)
-        for key in (file.keys.low, file.keys.high)
-    )
-    columns = [pl.col(name) for name in shape.columns.key]
-    outside = keys.select((above(low, columns) | above(columns, high)).alias("outside"))["outside"]
-    return not outside.all()
+        rows = rows.join(keys, on=shape.columns.key, how="semi", maintain_order="left")
+    # Files follow each other by age.
+    return rows.unique(subset=shape.columns.key, keep="last", maintain_order=True) if len(files) > 1 else rows
 
 
 @dataclass(frozen=True)
 class _Selection:
-    """The rows to read of a file: those within bounds, and those that may have one of the values.
+    """The rows to read of a file: those within bounds, and those that may have one of the keys.
 
     Attributes:
         bounds: range of keys; None for all.
+        keys: key columns; None for all.
         values: sorted values of the first key column; None for all.
     """
 
     bounds: KeyRange | None
-    values: pl.Series | None
+    keys: pl.DataFrame | None
+    values: SortedValues | None
+
+    @classmethod
+    def of(cls, bounds: KeyRange | None, keys: pl.DataFrame | None, shape: TableShape) -> _Selection:
+        """Select keys within bounds."""
+        if keys is None:
+            return cls(bounds, None, None)
+        values = keys[shape.columns.key[0]].unique().sort()
+        return cls(bounds, keys, values.to_numpy() if values.dtype.is_integer() else values)
 
     def groups(self, layout: Layout) -> list[int]:
         """Row groups to read, by the statistics of the first key column."""
         return [
             group
             for group, low, high in layout.ranges
-            if (self.bounds is None or self.bounds.meets(low, high)) and self._holds(low, high)
+            if (self.bounds is None or self.bounds.meets(low, high))
+            and (self.values is None or low is None or holds(self.values, low, high))
         ]
 
-    def _holds(self, low: Any, high: Any) -> bool:
-        values = self.values
-        if values is None or low is None or not len(values) or type(values[0]) is not type(low):
-            return True
-        first = int(values.search_sorted(low, side="left"))
-        return first < len(values) and bool(values[first] <= high)
+    def misses(self, file: SideFile, shape: TableShape) -> bool:
+        """Whether none of the keys is within the range of a file."""
+        if file.keys is None or self.keys is None:
+            return False
+        types = [shape.arrow.field(name).type for name in shape.columns.key]
+        low, high = (
+            literals([from_json(value, kind).as_py() for value, kind in zip(key, types, strict=True)], types)
+            for key in (file.keys.low, file.keys.high)
+        )
+        columns = [pl.col(name) for name in shape.columns.key]
+        outside = self.keys.select((above(low, columns) | above(columns, high)).alias("outside"))["outside"]
+        return outside.all()
 
 
 def _read(
     storage: Storage, file: SideFile, shape: TableShape, selection: _Selection, cache: KeyCache | None
-) -> pl.DataFrame:
-    """Read the row groups of one file that may hold selected rows, and the rows within the bounds."""
+) -> list[pl.DataFrame]:
+    """Read the row groups of one file that may hold selected rows."""
     layout = cache.layout(file.path) if cache is not None else None
-    opened = None
+    frames: dict[int, pl.DataFrame] = {}
+    if layout is not None and cache is not None:
+        groups = selection.groups(layout)
+        for group in groups:
+            entry = cache.find(file.path, group)
+            if entry is not None and entry.frame is not None:
+                frames[group] = entry.frame
+        if len(frames) == len(groups):
+            return list(frames.values())
+    if selection.misses(file, shape):
+        return []
+    opened = open_entry(storage, file, table=shape.table)
     if layout is None:
-        opened = open_entry(storage, file, table=shape.table)
         sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
         layout = Layout(np.cumsum([0, *sizes]), group_ranges(opened.metadata, shape.columns.key[0]))
         if cache is not None:
             cache.put_layout(file.path, layout)
-    groups = selection.groups(layout)
-    frames = {group: entry.frame for group in groups if cache is not None and (entry := cache.find(file.path, group))}
-    missing = [group for group in groups if group not in frames]
+    missing = [group for group in selection.groups(layout) if group not in frames]
     if missing:
-        opened = opened or open_entry(storage, file, table=shape.table)
         columns = [*shape.columns.narrow, OP]
         data = read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns, row_groups=missing)
         at = 0
@@ -212,9 +220,7 @@ def _read(
             at += rows
             if cache is not None:
                 cache.put(file.path, group, Keys(None, frames[group]))
-    parts = [frame for _, frame in sorted(frames.items()) if frame is not None]
-    selected = pl.concat(parts, rechunk=False) if parts else _frame(_schema(shape).empty_table())
-    return selected if selection.bounds is None else selected.filter(selection.bounds.expression())
+    return [frame for _, frame in sorted(frames.items())]
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -6,7 +6,8 @@ sort order in the footer; zstd; timestamps as int64.
 Page checksums cover neither the footer, whose statistics decide which row groups are read and whose schema decides
 what the values mean, nor the page index, in which one wrong bit hides a key. So the log entry of a file holds its
 *footer mark*: the length of the file's end (footer, length word and magic) and the CRC-32 of those bytes, then offset,
-length and CRC-32 of each run of bytes that holds the index of key and sequence: ``1130-9f2c01ab/98120-512-0be1f3a2``.
+length and CRC-32 of the whole page index, or, where it is large, of each run of bytes that holds the index of key and
+sequence: ``1130-9f2c01ab/98120-512-0be1f3a2``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ GROUP_BYTES = 128 * 1024 * 1024
 """Arrow bytes of a row group, the unit that a writer keeps in memory and that Spark reads in one task."""
 PAGE_ROWS = 4096
 """Rows per page. Shorter pages make look-ups of single keys faster and scans of whole columns slower."""
+_INDEX_BYTES = 1024 * 1024
+"""Size up to which one checksum covers the whole page index, whose parts need not be found then."""
 _INTEGER_DIGITS = 18
 _SAMPLE = 16 * 1024
 _BUFFER_BYTES = 1024 * 1024
@@ -76,7 +79,7 @@ def write_parquet(
         table: its rows.
         schema: schema of the table, with field ids.
         sorted_by: columns that the rows are sorted by, ascending, NULLs first.
-        marked: columns whose page index is part of the footer mark.
+        marked: columns whose page index is part of the footer mark; others may be too.
         statistics: columns that get statistics in the footer and in the page index.
         encodings: Parquet encodings by column; others get a dictionary where they are strings.
         group_rows: maximum rows of a row group.
@@ -281,8 +284,15 @@ def _mark(ending: _Ending, marked: Collection[str]) -> str:
     data, start = ending.bytes(), ending.start or 0
     footer = footer_of(data)
     end = bytes(data[-len(footer) - 8 :])
+    index = Span(start, len(data) - len(end))
+    if not marked or not index.length:
+        spans = []
+    elif index.length <= _INDEX_BYTES:
+        spans = [index]
+    else:
+        spans = list(_runs(_index_spans(footer, marked)))
     parts = [f"{len(end)}-{_crc(end)}"]
-    for span in _runs(_index_spans(footer, marked)) if marked else ():
+    for span in spans:
         checksum = _crc(data[span.offset - start : span.end - start])
         parts.append(f"{span.offset}-{span.length}-{checksum}")
     return "/".join(parts)

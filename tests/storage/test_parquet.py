@@ -14,7 +14,14 @@ from andes_spark.schema.versions import numbered
 from andes_spark.storage import parquet
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.page_index import ChunkIndex, footer_of, page_index, read_page_bounds, read_page_places
-from andes_spark.storage.parquet import Written, check_page_index, index_ranges, open_parquet, write_parquet
+from andes_spark.storage.parquet import (
+    Written,
+    check_page_index,
+    footer_length,
+    index_ranges,
+    open_parquet,
+    write_parquet,
+)
 
 TABLE = pa.table(
     {
@@ -85,6 +92,7 @@ def test_the_footer_tells_the_order_of_the_rows():
 @pytest.mark.parametrize("marked", [("id",), ("id", "seq"), ("seq", "at")])
 def test_the_mark_covers_the_index_of_the_marked_columns(monkeypatch, marked):
     monkeypatch.setattr(parquet, "GROUP_ROWS", 2000)
+    monkeypatch.setattr(parquet, "_INDEX_BYTES", 0)
     storage, file = written(marked=marked)
     parts = [
         (span.offset, span.end)
@@ -99,6 +107,17 @@ def test_the_mark_covers_the_index_of_the_marked_columns(monkeypatch, marked):
     assert all(any(begin <= one and two <= end for begin, end in covered) for one, two in parts)
     check_page_index(storage, "f", footer=file.footer)
     assert open_parquet(storage, "f", footer=file.footer).read() == TABLE
+
+
+def test_the_mark_of_a_small_index_covers_all_of_it():
+    storage, file = written(marked=("id",))
+    ((span, _),) = index_ranges(file.footer)
+    footer = footer_of(storage.get("f"))
+    parts = [part for chunk in page_index(footer) for part in (chunk.column_index, chunk.offset_index) if part]
+    assert len(parts) >= 2 * len(TABLE.column_names)
+    assert (span.offset, span.end) == (min(part.offset for part in parts), max(part.end for part in parts))
+    assert span.end == file.bytes - footer_length(file.footer)
+    check_page_index(storage, "f", footer=file.footer)
 
 
 def test_one_wrong_bit_in_the_index_is_noticed():
@@ -134,5 +153,5 @@ def test_what_is_no_mark_is_an_error(mark):
 
 
 def test_the_mark_as_text():
-    assert re.fullmatch(r"\d+-[0-9a-f]{8}(/\d+-\d+-[0-9a-f]{8}){2}", written(marked=("id",))[1].footer)
+    assert re.fullmatch(r"\d+-[0-9a-f]{8}/\d+-\d+-[0-9a-f]{8}", written(marked=("id",))[1].footer)
     assert re.fullmatch(r"\d+-[0-9a-f]{8}", written()[1].footer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,8 +42,8 @@ from andes_spark.testing.tapped import TappedStorage
 class World:
     """One table, its handles, and what the oracle knows.
 
-    ``at`` is the path whose request others interrupt. ``folder``: on disk there, where Spark can read it too, and
-    within the byte budget; else in memory.
+    ``at`` is the path whose request others interrupt, with ``interruptions`` (names of operations; random ones if
+    empty). ``folder``: on disk there, where Spark can read it too, and within the byte budget; else in memory.
     """
 
     seed: int
@@ -54,6 +54,9 @@ class World:
     nested: float = 0.5
     reads: float = 0.0
     asides: float = 0.1
+    vectors: bool | None = None
+    compacts: bool | None = None
+    interruptions: Sequence[str] = ()
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -73,7 +76,8 @@ class World:
                 self.partition = ()
             # An empty string is no partition value: such mods are refused.
             self.key = replace(self.key, values=tuple(key for key in self.key.values if key[0] != ""))
-        self.vectors = rnd.random() < 0.6
+        vectors = rnd.random() < 0.6
+        self.vectors = vectors if self.vectors is None else self.vectors
         partials = rnd.random() < 0.5 if self.partials is None else self.partials
         truncates = rnd.random() < 0.4 if self.truncates is None else self.truncates
         self.storage: Any = MemoryStorage() if self.folder is None else open_storage(self.folder)
@@ -117,7 +121,7 @@ class World:
             checkpoint_interval=rnd.choice((1, 3, 10)),
             compact_files=rnd.choice((2, 4)),
             compact_dead_ratio=rnd.choice((0.1, 0.9)),
-            compact_bytes=rnd.choice((0, 512 * MIB)),
+            compact_bytes=rnd.choice((0, 512 * MIB)) if self.compacts is None else self.compacts * 512 * MIB,
         )
 
     def apply(self, number: int) -> None:
@@ -308,6 +312,8 @@ class World:
         )
         if rnd.random() < self.asides:
             actions = (*actions, self.set_aside)
+        if self.interruptions:
+            actions = tuple(getattr(self, name) for name in self.interruptions)
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
         kind = rnd.choice((None, None, "put_if_absent"))
 
@@ -350,13 +356,17 @@ class World:
         return found
 
     def check(self, number: int) -> None:
-        """Newest rows and those of a random version, by one handle."""
-        self.read(number)
-        self.read_version(number)
-        self.get(number)
+        """Compare newest rows, those of a random version, or rows by key, by one handle."""
+        random.Random(f"{self.seed} {self.steps}").choice(self._comparisons)(number)
+
+    @property
+    def _comparisons(self) -> tuple[Callable[[int], None], ...]:
+        return self.read, self.read_version, self.get
 
     def finish(self) -> None:
-        """Merge what is left, and check all that must hold in the end."""
+        """Compare all by one handle, merge what is left, and check all that must hold in the end."""
+        for compare in self._comparisons:
+            compare(self.steps % len(self.tables))
         table = ModTable.open(self.storage)
         before = table.to_arrow()
         self._count(table.merge())

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from andes_spark import ModTable, Settings
 from andes_spark.cli import app
 from andes_spark.errors import AccessDeniedError, AndesError, CommitUnknownError
+from andes_spark.storage import open as storages
 from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
 
 pytestmark = pytest.mark.integration
@@ -159,11 +160,18 @@ def test_a_handle_that_cannot_be_opened(case: Case) -> None:
 def test_the_exit_code(case: Case, answer: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"id": 1, "lsn": 5}\n')
-    true = ModTable.open
-    monkeypatch.setattr(ModTable, "open", lambda path, **options: true(path, **{**options, "settings": SHORT}))
+    true_table, true_storage = ModTable.open, storages.open_storage
+    monkeypatch.setattr(ModTable, "open", lambda path, **options: true_table(path, **{**options, "settings": SHORT}))
+    monkeypatch.setattr(
+        storages,
+        "open_storage",
+        lambda url, *, options: true_storage(url, options=options, seconds=SHORT.store_seconds),
+    )
     case.fail(answer, "_andes/mods", forward=False)
     options = [f"--storage-option={name}={value}" for name, value in case.proxy.options.items()]
+    begin = time.monotonic()
     result = CliRunner().invoke(app.andes, ["table", "apply", case.url, str(rows), *options])
+    assert time.monotonic() - begin < LATEST
     assert result.exit_code == code, result.output
     assert case.url in result.output
     assert "_andes/mods" in result.output

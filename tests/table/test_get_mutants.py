@@ -13,6 +13,7 @@ import pytest
 from andes_spark.base import locator, page_lookup
 from andes_spark.table.verbs import get
 from tests.interleave import explore
+from tests.table.test_mutants import ORDERED
 
 Patch = pytest.MonkeyPatch
 
@@ -71,16 +72,18 @@ def deleted_rows_of_pages_are_found(patch: Patch) -> None:
     patch.setattr(locator, "_ask_vector", lambda source, file: None)
 
 
-MUTANTS = (
-    pending_mods_are_not_looked_at,
-    replaced_rows_stay,
-    a_truncate_removes_nothing,
-    files_of_mods_that_begin_with_the_key_are_left_out,
-    the_last_page_is_left_out,
-    keys_at_the_end_of_a_page_are_left_out,
-    sequences_of_pages_count_as_lower,
-    deleted_rows_of_pages_are_found,
-)
+MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
+    pending_mods_are_not_looked_at: {},
+    replaced_rows_stay: {"steps": 10},
+    a_truncate_removes_nothing: {
+        "sequences": ORDERED, "truncates": True, "partials": False, "compacts": False, "steps": 10,
+    },
+    files_of_mods_that_begin_with_the_key_are_left_out: {},
+    the_last_page_is_left_out: {},
+    keys_at_the_end_of_a_page_are_left_out: {},
+    sequences_of_pages_count_as_lower: {},
+    deleted_rows_of_pages_are_found: {"vectors": True, "compacts": False, "steps": 10},
+}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -90,7 +93,7 @@ def test_every_mutant_is_found(mutant: Callable[[Patch], None], monkeypatch: Pat
     # Odd seeds read by pages.
     for seed in range(500_001, 500_401, 2):
         try:
-            explore(seed, steps=5, truncates=mutant is a_truncate_removes_nothing or None)
+            explore(seed, **MUTANTS[mutant])
         except AssertionError:
             return
     pytest.fail("not found")

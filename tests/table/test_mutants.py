@@ -19,7 +19,6 @@ from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit, pending
 from andes_spark.log.log import Log
-from andes_spark.log.probing import HINT
 from andes_spark.model.documents import encode
 from andes_spark.model.events import PendingVersion, SetAside
 from andes_spark.model.manifest import Manifest
@@ -32,6 +31,9 @@ from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
 
 Patch = pytest.MonkeyPatch
+IN_BETWEEN = "_andes/in-between"
+"""Path of no file, which a planted mistake asks for at the moment when others step in."""
+
 ORDERED = ("int", "two", "decimal", "timestamp", "string")
 
 
@@ -125,7 +127,7 @@ def unpinned_read(patch: Patch) -> None:
         snapshot = true(context, version)
         if version is not None:
             return snapshot
-        context.storage.find(HINT)  # the moment in between
+        context.storage.find(IN_BETWEEN)
         files = context.base.snapshot().state.files
         return replace(snapshot, inputs=replace(snapshot.inputs, files=numbered_files(files)))
 
@@ -217,20 +219,26 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     holds_at_equal_tombstone: {"sequences": ORDERED},
     no_tombstone_for_absent_keys: {"sequences": ORDERED, "partials": False},
     tombstones_of_another_version: {"sequences": ORDERED},
-    record_after_the_commit: {"sequences": ORDERED, "nested": 1.0},
-    merge_that_rebases: {"nested": 1.0},
+    record_after_the_commit: {"sequences": ORDERED, "nested": 1.0, "interruptions": ("merge",)},
+    merge_that_rebases: {"nested": 1.0, "interruptions": ("merge",)},
     plan_that_outlives_its_version: {"nested": 1.0},
-    unpinned_read: {"nested": 1.0, "reads": 0.6, "at": HINT},
+    unpinned_read: {
+        "nested": 1.0,
+        "reads": 0.6,
+        "at": IN_BETWEEN,
+        "sequences": ("none",),
+        "interruptions": ("apply", "merge"),
+    },
     newest_base_for_old_versions: {},
     upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},
     operation_before_version: {"sequences": ("none",)},
     one_winner_among_partials: {"partials": True},
     exists_is_taken_for_won: {"nested": 1.0},
-    set_aside_that_a_merge_forgets: {"nested": 1.0, "asides": 0.5},
+    set_aside_that_a_merge_forgets: {"nested": 1.0, "interruptions": ("set_aside",)},
     set_aside_for_ever: {"asides": 0.5},
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
-    batches_of_a_version_in_any_order: {},
-    truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True},
+    batches_of_a_version_in_any_order: {"steps": 12},
+    truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True, "steps": 12},
 }
 SEEDS = 300
 

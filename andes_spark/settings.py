@@ -45,7 +45,8 @@ class Settings:
         store_seconds: time for which any other request is repeated while the store throttles, fails or does not
             answer, before ``ThrottledError`` or ``StoreUnavailableError``; not for a store that is passed as an object.
         merge_rounds: maximum number of rounds of a merge.
-        checkpoint_interval: Delta commits between two checkpoints of the base.
+        checkpoint_interval: Delta commits between two checkpoints of the base. None: 5 on a remote store, where each
+            commit after the checkpoint costs its readers a request, else 10.
         compact_files: small files of about one size that are packed together.
         compact_dead_ratio: share of deleted rows at which a file of the base is written anew, with the newer rows of
             its range of keys.
@@ -68,7 +69,7 @@ class Settings:
     commit_seconds: float = 30.0
     store_seconds: float = STORE_SECONDS
     merge_rounds: int = 3
-    checkpoint_interval: int = 10
+    checkpoint_interval: int | None = None
     compact_files: int = 4
     compact_dead_ratio: float = 0.2
     auto_merge_reads: float = 0.1
@@ -92,6 +93,8 @@ class Settings:
                 f"Settings: key_folder is the path of a folder, and {self.key_folder!r} was given", option="key_folder"
             )
         for field in (each for each in fields(self) if each.name not in ("metrics", "key_folder")):
+            if field.name == "checkpoint_interval" and self.checkpoint_interval is None:
+                continue
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
             kinds = (int, float) if field.type == "float" else (int,)
             if not isinstance(value, kinds) or isinstance(value, bool) or not value >= least:

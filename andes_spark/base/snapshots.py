@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from andes_spark.base.foreign import ForeignChange, find_foreign
+from andes_spark.base.hints import BaseHints, ask_hints
 from andes_spark.base.recent import RecentEntries
-from andes_spark.delta.checkpoints import HINT_PATH
 from andes_spark.delta.features import obstacles, refusal
 from andes_spark.delta.hinted import HintedState
 from andes_spark.delta.log import load_state, read_commit
@@ -24,7 +24,7 @@ from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.log.log import Log
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path, no_record
 from andes_spark.storage.interface import Storage
-from andes_spark.storage.scheduler import Asked
+from andes_spark.storage.scheduler import Asked, Lazy
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,11 @@ class BaseSnapshot:
 
 
 @dataclass(frozen=True)
-class BaseHints:
-    """Requests for the objects that lead to the newest state; old answers cost requests, and change no result.
+class _Begun:
+    """A first read of the state under way, and the note that led to it."""
 
-    Attributes:
-        note: end of the last merge.
-        checkpoint: ``_last_checkpoint``.
-        begun: time of the requests by ``time.monotonic``.
-    """
-
-    note: Asked[MergeNote]
-    checkpoint: Asked[bytes | None]
-    begun: float
-
-
-def ask_hints(storage: Storage) -> BaseHints:
-    """Request what leads to the newest state of the base, without waiting."""
-    ask = storage.scheduler.ask
-    return BaseHints(ask(read_note, storage), ask(storage.find, HINT_PATH), time.monotonic())
+    note: MergeNote
+    state: HintedState
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ class _NewerAnswers:
     unread: Asked[Commit | None] | None
 
 
-_Answers = BaseHints | _NewerAnswers
+_Answers = BaseHints | _Begun | _NewerAnswers
 
 _HINT_SECONDS = 2.0
 """Age of hints beyond which a handle asks for them again."""
@@ -92,6 +79,7 @@ class Base:
 
     Attributes:
         recent: newest entries of the Delta log.
+        checkpoint: version of the newest checkpoint in one file that was read or written, as in ``MergeNote``.
     """
 
     def __init__(self, storage: Storage, table_id: str, log: Log, hints: BaseHints | None = None) -> None:
@@ -108,13 +96,14 @@ class Base:
         self._asked_record: tuple[str, Asked[MergeRecord]] | None = None
         self._asked: _Answers | None = None
         self._unread: Commit | None = None
+        self.checkpoint: int | None = None
         self.recent = RecentEntries(storage, self.is_merge)
 
     def ask(self) -> None:
         """Start the requests of the next :meth:`snapshot`, beside others; older answers are not used."""
         ask, storage = self._storage.scheduler.ask, self._storage
         if self._state is None:
-            self._asked = self._take_hints()
+            self._asked = self._begun() or ask_hints(self._storage)
         else:
             version = self._state.version
             unread = None if self._unread is None else ask(read_commit, storage, version)
@@ -123,17 +112,23 @@ class Base:
     def ask_with_note(self) -> Asked[MergeNote]:
         """As :meth:`ask`; return the note of the last merge, which may be among these requests."""
         self.ask()
-        return self._asked.note if isinstance(self._asked, BaseHints) else self._ask_note()
-
-    def _ask_note(self) -> Asked[MergeNote]:
+        asked = self._asked
+        if isinstance(asked, BaseHints):
+            return asked.note
+        if isinstance(asked, _Begun):
+            return Lazy(lambda: asked.note)
         return self._storage.scheduler.ask(read_note, self._storage)
 
-    def _take_hints(self) -> BaseHints:
-        """The hints that were asked for when the table was opened, if that was just now; else new ones."""
+    def _begun(self) -> BaseHints | _Begun | None:
+        """A read that follows the hints of the open, if that was just now: their answers came with the log."""
         hints, self._hints = self._hints, None
-        if hints is not None and time.monotonic() - hints.begun < _HINT_SECONDS:
+        if hints is None or time.monotonic() - hints.begun >= _HINT_SECONDS:
+            return None
+        try:
+            return self._begin(hints.note.result())
+        except AndesError:
+            # Raised again by the snapshot: an append does without the base.
             return hints
-        return ask_hints(self._storage)
 
     def snapshot(self) -> BaseSnapshot:
         """Newest state of the base with the rows of the log alone; one round of requests from a state in memory.
@@ -146,7 +141,7 @@ class Base:
         if self._asked is None:
             self.ask()
         asked, self._asked = self._asked, None
-        if isinstance(asked, BaseHints) and self._state is None:
+        if isinstance(asked, BaseHints | _Begun) and self._state is None:
             state, commit = self._load(asked)
         else:
             state, commit = self._refreshed(asked), partial(read_commit, self._storage)
@@ -221,15 +216,24 @@ class Base:
         self.recent.forget()
         raise overwritten(self._storage.url, written.version)
 
-    def _load(self, asked: BaseHints) -> tuple[DeltaState, Callable[[int], Commit | None]]:
-        """The newest state where none was read before, and what reads entries of it."""
-        note = asked.note.result()
-        hinted = HintedState(self._storage, asked.checkpoint.result(), note.delta_version or 0)
+    def _begin(self, note: MergeNote) -> _Begun:
+        """Request the state that a note leads to, without waiting."""
+        known = note.delta_version or 0
+        # Behind an exact hint of the log, the note is seldom old: it is written first.
+        beyond = 1 if self._log.hint_was_exact else 2
+        hinted = HintedState(self._storage, note.checkpoint, known, note.newest or 0, beyond=beyond)
         self._ask_record(note)
+        return _Begun(note, hinted)
+
+    def _load(self, asked: BaseHints | _Begun) -> tuple[DeltaState, Callable[[int], Commit | None]]:
+        """The newest state where none was read before, and what reads entries of it."""
+        begun = asked if isinstance(asked, _Begun) else self._begin(asked.note.result())
+        hinted = begun.state
         state = hinted.state()
         for entry in hinted.entries:
             self.recent.remember(entry)
-        self._check_last_merge(note, hinted.commit, state.version)
+        self._check_last_merge(begun.note, hinted.commit, state.version)
+        self.checkpoint = state.checkpoint
         return state, hinted.commit
 
     def _ask_record(self, note: MergeNote) -> None:

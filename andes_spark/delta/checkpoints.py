@@ -40,6 +40,11 @@ class Checkpoint:
     version: int
     paths: tuple[str, ...]
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one file, with the name that its version tells."""
+        return self.paths == (checkpoint_path(self.version),)
+
 
 @dataclass(frozen=True)
 class Contents:

@@ -1,8 +1,8 @@
 """The newest state by one round of requests: checkpoint and entries are requested at once, by hints.
 
-``load_state`` lists the log and reads the listed files, which takes several rounds. If the checkpoint of
-``_last_checkpoint`` is a single file, and an existing version is known, all files can be requested at once;
-``load_state`` is the fallback for inconsistent answers.
+``load_state`` lists the log and reads the listed files, which takes several rounds. If a checkpoint in a single file
+and an existing version are known, all files can be requested at once; ``load_state`` is the fallback for inconsistent
+answers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from andes_spark.storage.scheduler import Asked
 
 _BEYOND = 2
+"""Number of versions beyond the newest known one that are requested."""
 
 
 class HintedState:
@@ -28,25 +29,28 @@ class HintedState:
 
     Args:
         storage: the table's folder.
-        hint: bytes of ``_last_checkpoint``.
+        start: version of a checkpoint in a single file; -1 or None to read the entries alone.
         known: a version known to exist; 0 if none is known.
+        newest: the newest version that may be known to exist.
+        beyond: number of versions beyond it that are requested.
 
     Attributes:
         entries: entries that were read with the state, oldest first.
     """
 
-    def __init__(self, storage: Storage, hint: bytes | None, known: int) -> None:
+    def __init__(
+        self, storage: Storage, start: int | None, known: int, newest: int = 0, *, beyond: int = _BEYOND
+    ) -> None:
         self._storage = storage
         self.entries: list[Commit] = []
-        start = checkpoints.hinted_version(hint)
         self._start = -1 if start is None else start
         self._commits: dict[int, Asked[Commit | None]] = {}
         self._contents: Asked[checkpoints.Contents] | None = None
-        last = max(known, self._start) + _BEYOND
+        last = max(known, newest, self._start) + beyond
         if last - self._start > PROBES:
             return
         ask = storage.scheduler.ask
-        if start is not None:
+        if self._start >= 0:
             self._contents = ask(checkpoints.read, storage, self._checkpoint)
         # The known version may lie below the checkpoint; ``commit`` then needs no further request.
         first = min(known, self._start + 1)

@@ -69,14 +69,9 @@ def load_state(storage: Storage, *, version: int | None = None, previous: DeltaS
 def _refresh(storage: Storage, previous: DeltaState, version: int | None) -> DeltaState:
     if version == previous.version:
         return previous
-    commits: list[Commit] = []
-    while version is None or previous.version + len(commits) < version:
-        commit = read_commit(storage, previous.version + len(commits) + 1)
-        if commit is None:
-            break
-        commits.append(commit)
-        if len(commits) > PROBES:
-            return _load(storage, version)
+    commits = _following(storage, previous.version, version)
+    if len(commits) > PROBES:
+        return _load(storage, version)
     if version is not None and previous.version + len(commits) < version:
         raise _no_version(storage, version, previous.version + len(commits))
     if not commits:
@@ -85,6 +80,25 @@ def _refresh(storage: Storage, previous: DeltaState, version: int | None) -> Del
     for commit in commits:
         replay.apply(commit)
     return replay.state()
+
+
+def _following(storage: Storage, version: int, last: int | None) -> list[Commit]:
+    """Entries after a version, up to a version or the first missing one, in growing groups; stops above ``PROBES``."""
+    commits: list[Commit] = []
+    while len(commits) <= PROBES:
+        first = version + len(commits) + 1
+        end = min(first + max(1, len(commits)), version + PROBES + 2)
+        if last is not None:
+            end = min(end, last + 1)
+        asked = [storage.scheduler.ask(read_commit, storage, number) for number in range(first, end)]
+        if not asked:
+            break
+        for answer in asked:
+            commit = answer.result()
+            if commit is None:
+                return commits
+            commits.append(commit)
+    return commits
 
 
 def log_files(storage: Storage, version: int) -> list[str]:

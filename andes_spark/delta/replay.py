@@ -46,12 +46,14 @@ class Replay:
         self.recent = dict(removed.recent)
         self.unwritten_actions = previous is not None and previous.unwritten_actions
         self.commit_id = None if previous is None else previous.commit_id
+        self.checkpoint = -1 if previous is None else previous.checkpoint
 
     @classmethod
     def from_checkpoint(cls, checkpoint: checkpoints.Checkpoint, contents: checkpoints.Contents) -> Replay:
         """Begin a replay with the contents of a checkpoint."""
         replay = cls()
         replay.version = checkpoint.version
+        replay.checkpoint = checkpoint.version if checkpoint.is_single else None
         replay.txns = dict(contents.txns)
         replay.domains = dict(contents.domains)
         replay.parts = contents.parts
@@ -127,6 +129,7 @@ class Replay:
             removed=RemovedFiles(self.parts, self.recent),
             unwritten_actions=self.unwritten_actions,
             commit_id=self.commit_id,
+            checkpoint=self.checkpoint,
         )
 
 

@@ -90,6 +90,8 @@ class DeltaState:
         removed: files that left the table.
         unwritten_actions: whether the log holds actions of a kind that this library's checkpoints lack.
         commit_id: of the entry of the version; None if a checkpoint was read instead, or the entry has none.
+        checkpoint: version of the checkpoint in one file that it was read from; -1 if it was read from entries alone;
+            None if from a checkpoint in parts.
     """
 
     version: int
@@ -101,6 +103,7 @@ class DeltaState:
     removed: RemovedFiles = field(default_factory=RemovedFiles, repr=False, compare=False)
     unwritten_actions: bool = field(default=False, repr=False, compare=False)
     commit_id: str | None = field(default=None, compare=False)
+    checkpoint: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

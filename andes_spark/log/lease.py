@@ -38,6 +38,9 @@ class MergeNote(msgspec.Struct, frozen=True):
         delta_version: Delta version of the last completed merge.
         commit_id: commit id of that merge's Delta entry.
         applied: newest version of the log that it merged.
+        newest: newest Delta version known to its writer.
+        checkpoint: version of a Delta checkpoint in one file; -1 if there was none, and the entries suffice; None if
+            neither is known.
     """
 
     owner: str | None = None
@@ -45,6 +48,8 @@ class MergeNote(msgspec.Struct, frozen=True):
     delta_version: int | None = None
     commit_id: str | None = None
     applied: int | None = None
+    newest: int | None = None
+    checkpoint: int | None = None
 
 
 def read_note(storage: Storage) -> MergeNote:
@@ -143,13 +148,7 @@ class MergeLease:
             return
         last = note if merged is None or (note.delta_version or -1) > (merged.delta_version or -1) else merged
         self._write(
-            MergeNote(
-                owner=None if ours else note.owner,
-                until=None if ours else note.until,
-                delta_version=last.delta_version,
-                commit_id=last.commit_id,
-                applied=last.applied,
-            )
+            msgspec.structs.replace(last, owner=None if ours else note.owner, until=None if ours else note.until)
         )
 
     def _put(self, note: MergeNote) -> None:

@@ -34,6 +34,7 @@ LEDGER_SCHEMA = pa.schema(
     ]
 )
 _LISTED_SOURCES = 32
+_LISTED_LENGTH = 256
 _GROUP_ROWS = 16 * 1024
 """Maximum number of ids in a row group, the unit that a look-up reads."""
 _KEPT_GROUPS = 4
@@ -186,7 +187,7 @@ class Ledger:
 
     def _files_of(self, batch: BatchId) -> list[LedgerFile]:
         """Files that may name a batch, oldest first."""
-        return [file for file in self._files() if file.sources is None or batch.source in file.sources]
+        return [file for file in self._files() if file.may_name(batch)]
 
     def _read(self, file: LedgerFile) -> pa.Table:
         return read_entry(self._log.storage, file, table=self._log.table)
@@ -196,14 +197,32 @@ class Ledger:
         path = new_path("ledger", last)
         schema, order = numbered(LEDGER_SCHEMA), ("source", "id")
         written = write_parquet(self._log.storage, path, rows, schema, sorted_by=order, group_rows=_GROUP_ROWS)
-        sources = pc.unique(rows["source"]).to_pylist()
         return LedgerFile(
             **described(path, rows, written),
             from_version=first,
             to_version=last,
             newest_time=pc.max(rows["time"]).as_py(),
-            sources=sources if len(sources) <= _LISTED_SOURCES else None,
+            ids=_limits(rows),
         )
+
+
+def _limits(rows: pa.Table) -> dict[str, list[str]] | None:
+    """Least and greatest id of each source; None if there are too many sources, or their ids are long."""
+    if (
+        pc.count_distinct(rows["source"]).as_py() > _LISTED_SOURCES
+        or pc.max(pc.utf8_length(rows["id"])).as_py() > _LISTED_LENGTH
+    ):
+        return None
+    limits: dict[str, tuple[BatchId, BatchId]] = {}
+    for source, tagged in zip(rows["source"].to_pylist(), rows["id"].to_pylist(), strict=True):
+        batch = BatchId.from_tagged(source, tagged)
+        low, high = limits.get(source, (batch, batch))
+        limits[source] = (min(low, batch, key=_place), max(high, batch, key=_place))
+    return {source: [low.tagged, high.tagged] for source, (low, high) in limits.items()}
+
+
+def _place(batch: BatchId) -> tuple[bool, int | str]:
+    return batch.place
 
 
 def _group(metadata: pq.FileMetaData, number: int) -> _Group:

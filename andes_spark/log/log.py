@@ -14,7 +14,7 @@ from andes_spark.errors import LogDamagedError, NoSuchVersionError, VersionExpir
 from andes_spark.log.probing import consecutive, fetch, gallop, hinted_is_gone, hole, read_hint
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
-from andes_spark.model.events import PendingVersion, files_of
+from andes_spark.model.events import PendingVersion
 from andes_spark.model.features import check_writable
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MERGES
@@ -31,30 +31,11 @@ _PROBES = 64
 """Maximum number of versions requested in parallel."""
 _JUMP = 16
 """Distance of the hint from the head beyond which a handle continues from the hint."""
-_ROLLED_ENTRIES = 1_000
-"""Maximum number of entries and versions in a roll-up; older ones are in the roll-ups before it."""
 
 
 def system_clock() -> int:
     """Milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
-
-
-def first_rolled(applied: int, last: int) -> int:
-    """Version after which a roll-up collects pending versions; older ones would exceed its limit."""
-    return max(min(applied, last), last - _ROLLED_ENTRIES)
-
-
-def newest(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
-    """The newest versions, up to the limit of a roll-up."""
-    room = _ROLLED_ENTRIES
-    kept: list[PendingVersion] = []
-    for version in reversed(versions):
-        room -= len(list(files_of(version.events))) + 1
-        if room < 0:
-            break
-        kept.append(version)
-    return kept[::-1]
 
 
 @dataclass(frozen=True)
@@ -85,6 +66,7 @@ class Log:
         table: the table's URL, for messages.
         head: newest version seen.
         applied: newest version that the base is known to contain; set by the table.
+        hint_was_exact: whether the hint named the head when the log was opened.
     """
 
     def __init__(self, storage: Storage, settings: Settings, *, clock: Callable[[], int] = system_clock) -> None:
@@ -94,6 +76,7 @@ class Log:
         self.table = storage.url
         self.head = -1
         self.applied = 0
+        self.hint_was_exact = False
         self._known: dict[int, tuple[Manifest, str]] = {}
         self._definitions: dict[int, Definition] = {}
 
@@ -131,6 +114,7 @@ class Log:
         if self.head < 0:
             hinted = read_hint(self.storage)
             self._start_at(gallop(self.storage) if hinted is None else hinted)
+            self.hint_was_exact = hinted == self.head
         else:
             self._take_following(1, fetch(self.storage, [self.head + 1]))
         return self.head
@@ -240,13 +224,13 @@ class Log:
         return self.storage.scheduler.ask(_newest_merged, self.storage, self.head)
 
     def check_not_lost(self, newest_merged: int, contained: Callable[[], int]) -> None:
-        """Compare the head with the newest merge record.
+        """Compare the head with the newest merge record, or with the base.
 
         A record is written beside the manifest of its version. One above the head is in use only if the base contains
         its version; else the manifest is on its way, or its writer ended before it.
 
         Args:
-            newest_merged: newest version with a merge record.
+            newest_merged: newest version with a merge record, or that the base contains.
             contained: function that reads the newest version that the base contains; called only in doubt.
 
         Raises:

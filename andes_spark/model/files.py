@@ -7,7 +7,7 @@ from typing import Any
 
 from andes_spark.errors import LogDamagedError
 from andes_spark.model.documents import Document
-from andes_spark.model.mod import BATCH, PRESENT
+from andes_spark.model.mod import BATCH, PRESENT, BatchId
 
 _PATH = re.compile(r"_andes/(mods|quarantine|tombstones|ledger)/[0-9A-Za-z][0-9A-Za-z._-]{0,120}\.parquet")
 
@@ -67,12 +67,25 @@ class Entry(LogFile, frozen=True):
 
 
 class LedgerFile(LogFile, frozen=True):
-    """A file of batch ids, sorted by source and id. ``sources`` lists the sources if there are few."""
+    """A file of batch ids, sorted by source and id.
+
+    Attributes:
+        from_version, to_version: versions of the batches.
+        newest_time: time of the newest of them.
+        ids: least and greatest id of each source, if there are few sources; integers are less than strings.
+    """
 
     from_version: int
     to_version: int
     newest_time: int
-    sources: list[str] | None = None
+    ids: dict[str, list[str]] | None = None
+
+    def may_name(self, batch: BatchId) -> bool:
+        """Whether the file may name a batch."""
+        if self.ids is None:
+            return True
+        limits = [BatchId.from_tagged(batch.source, tagged) for tagged in self.ids.get(batch.source, [])]
+        return bool(limits) and limits[0].place <= batch.place <= limits[-1].place
 
 
 class SideFile(LogFile, frozen=True):

@@ -51,6 +51,11 @@ class BatchId:
         """The id with its type, as the ledger stores it: ``i:42`` or ``s:42``."""
         return f"{'i' if isinstance(self.id, int) else 's'}:{self.id}"
 
+    @property
+    def place(self) -> tuple[bool, int | str]:
+        """Place of the id among those of its source: integers before strings."""
+        return isinstance(self.id, str), self.id
+
     @classmethod
     def from_tagged(cls, source: str, tagged: str) -> BatchId:
         """Return the id of a text made by ``tagged``."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.base.files import TableShape
+from andes_spark.base.hints import BaseHints, ask_hints
 from andes_spark.base.key_folder import KeyFolder
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.merge import BaseContext
-from andes_spark.base.snapshots import Base, BaseHints, BaseSnapshot, ask_hints
+from andes_spark.base.snapshots import Base, BaseSnapshot
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.clock import StoreClock
 from andes_spark.log.lease import MergeLease, read_note
 from andes_spark.log.ledger import Ledger
-from andes_spark.log.log import Log, NewerVersions, first_rolled, newest
+from andes_spark.log.log import Log, NewerVersions
 from andes_spark.log.pending import newest_base
+from andes_spark.log.rolled import first_rolled, newest
 from andes_spark.model.definition import Definition
 from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import RollUp
@@ -44,7 +47,8 @@ class BeforeCommit:
 
     Attributes:
         newer: versions of other writers.
-        newest_merged: newest version above the head with a merge record; None if that was checked before.
+        newest_merged: newest version above the head with a merge record; None if that was checked before, or the base
+            will be read.
     """
 
     newer: NewerVersions
@@ -142,6 +146,11 @@ class OpenTable:
         return self.storage.url
 
     @property
+    def is_remote(self) -> bool:
+        """Whether each request costs a round trip."""
+        return self.table.startswith("s3")
+
+    @property
     def definition(self) -> Definition:
         """Definition of the table, as of the newest version seen."""
         return self.log.definition
@@ -226,14 +235,17 @@ class OpenTable:
         """
         self.take_before_commit(self.ask_before_commit(None))
 
-    def ask_before_commit(self, *batches: BatchId | None, look_ahead: bool = True) -> BeforeCommit:
+    def ask_before_commit(
+        self, *batches: BatchId | None, look_ahead: bool = True, reads_base: bool = False
+    ) -> BeforeCommit:
         """Start the requests that are needed before batches are committed, without waiting.
 
         Args:
             batches: ids of the batches; None for one without an id.
             look_ahead: see ``Log.ask_newer``.
+            reads_base: whether the base will be read before the commit: it tells what it contains.
         """
-        newest_merged = None if self._checked_log else self.log.ask_newest_merged()
+        newest_merged = None if self._checked_log or reads_base else self.log.ask_newest_merged()
         newer = self.log.ask_newer(look_ahead=look_ahead)
         self.ledger.ask(*(batch for batch in batches if batch is not None))
         return BeforeCommit(newer, newest_merged)
@@ -244,17 +256,30 @@ class OpenTable:
         lease.expect(self.base.ask_with_note())
         return BeforeMerge(lease, Lazy(lease.is_held_elsewhere), Lazy(self.base.snapshot))
 
-    def take_before_commit(self, asked: BeforeCommit) -> int:
+    def take_before_commit(self, asked: BeforeCommit, base: Callable[[], BaseSnapshot | None] = lambda: None) -> int:
         """Read the answers to :meth:`ask_before_commit`; return the head.
+
+        Args:
+            asked: the requests.
+            base: function that reads the base; None if it cannot be read.
 
         Raises:
             LogDamagedError: see :meth:`check_log`, or another manifest is stored at the head.
         """
         head = self.log.take_newer(asked.newer)
-        if asked.newest_merged is not None:
-            self.log.check_not_lost(asked.newest_merged.result(), lambda: self.base.snapshot().applied)
+        if not self._checked_log:
+            self._check_not_lost(asked.newest_merged, base)
             self._checked_log = True
         return head
+
+    def _check_not_lost(self, newest_merged: Asked[int] | None, read_base: Callable[[], BaseSnapshot | None]) -> None:
+        base = read_base() if newest_merged is None else None
+        if base is not None:
+            self.log.check_not_lost(base.applied, lambda: base.applied)
+            return
+        # A base that cannot be read does not keep batches from being appended.
+        listed = self.log.ask_newest_merged() if newest_merged is None else newest_merged
+        self.log.check_not_lost(listed.result(), lambda: self.base.snapshot().applied)
 
     def assumed_applied(self) -> int:
         """Estimate of the version that the base contains, without a read of the base.

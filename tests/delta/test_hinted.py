@@ -34,7 +34,7 @@ def table(versions: int, checkpointed: tuple[int, ...] = ()) -> MemoryStorage:
 
 
 def hinted(storage: MemoryStorage, known: int) -> HintedState:
-    return HintedState(storage, storage.find(checkpoints.HINT_PATH), known)
+    return HintedState(storage, checkpoints.read_hint(storage), known)
 
 
 @pytest.mark.parametrize("checkpointed", [(), (2,), (7,), (3, 10), (12,)])
@@ -51,7 +51,7 @@ def test_it_equals_the_state_by_the_list(checkpointed: tuple[int, ...], known: i
 def test_a_hint_that_is_wrong_costs_requests_only(hint: bytes) -> None:
     storage = table(12, (3, 10))
     storage.put(checkpoints.HINT_PATH, hint)
-    assert HintedState(storage, hint, 4).state() == load_state(storage)
+    assert HintedState(storage, checkpoints.hinted_version(hint), 4).state() == load_state(storage)
 
 
 def test_a_known_version_that_is_not_there() -> None:
@@ -69,12 +69,42 @@ def test_a_hole_is_an_error_and_a_missing_checkpoint_is_none() -> None:
         hinted(storage, 12).state()
 
 
+@pytest.mark.parametrize("beyond", [1, 2])
+@pytest.mark.parametrize("newest", [0, 5, 11, 12, 13, 40])
+@pytest.mark.parametrize("start", [None, -1, 0, 3, 4, 10, 99])
+def test_whatever_checkpoint_and_newest_version_are_named(start: int | None, newest: int, beyond: int) -> None:
+    storage = table(12, (3, 10))
+    assert HintedState(storage, start, 4, newest, beyond=beyond).state() == load_state(storage)
+
+
+def test_a_state_tells_its_checkpoint() -> None:
+    storage = table(12, (3, 10))
+    assert load_state(storage).checkpoint == 10
+    assert load_state(storage, previous=load_state(storage, version=5)).checkpoint == 3
+    assert load_state(storage, version=2).checkpoint == -1
+    storage.put(
+        paths.LOG_FOLDER + f"/{12:020d}.checkpoint.{1:010d}.{1:010d}.parquet",
+        storage.get(checkpoints.checkpoint_path(10)),
+    )
+    assert load_state(storage).checkpoint is None, "one in parts has another name"
+
+
+@pytest.mark.parametrize("behind", [0, 1, 2, 3, 7, 11])
+def test_a_state_is_refreshed_by_few_requests(behind: int) -> None:
+    storage = table(12)
+    previous = load_state(storage, version=12 - behind)
+    before = storage.counts.snapshot()
+    assert load_state(storage, previous=previous) == load_state(storage, version=12)
+    storage_requests = storage.counts.minus(before).get - 13 - 1
+    assert storage_requests == behind + 1
+
+
 def test_a_warm_hint_asks_for_what_it_needs_and_two_more() -> None:
     storage = table(12, (10,))
     hint = storage.get(checkpoints.HINT_PATH)
     assert json.loads(hint)["version"] == 10
     before = storage.counts.snapshot()
-    HintedState(storage, hint, 12).state()
+    HintedState(storage, checkpoints.hinted_version(hint), 12).state()
     # The checkpoint, entries 11 and 12, and two that may have come since.
     assert storage.counts.minus(before).requests == 5
 

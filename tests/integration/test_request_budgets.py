@@ -114,7 +114,7 @@ def test_warm_apply_with_its_merge(bench: Bench) -> None:
 def test_cold_open(bench: Bench) -> None:
     cost = bench.cost(bench.open, 2)
     # The hints of log and base, then all manifests since the roll-up and two beyond.
-    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 8}, 2, 0), cost.paths
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 7}, 2, 0), cost.paths
 
 
 def test_cold_open_and_append(bench: Bench) -> None:
@@ -122,21 +122,25 @@ def test_cold_open_and_append(bench: Bench) -> None:
         bench.apply(bench.open(), merge=False)
     cost = bench.meter.cost
     # Beside the mods: head, next version, list of merge records; then the time that the mods got, and the manifest.
-    assert (cost.kinds, cost.later) == ({"GET": 11, "PUT": 2, "HEAD": 1}, 1), cost.paths
+    assert (cost.kinds, cost.later) == ({"GET": 10, "PUT": 2, "HEAD": 1}, 1), cost.paths
     assert bench.cost(lambda: bench.apply(bench.open(), merge=False), 5).rounds == 5
 
 
 def test_cold_open_and_apply_with_its_merge(bench: Bench) -> None:
-    cost = bench.cost(lambda: bench.apply(bench.open()), 9)
-    assert cost.rounds <= 9, cost.paths
-    assert cost.requests <= 30, cost.paths
+    with bench.meter.verb():
+        bench.apply(bench.open())
+    cost = bench.meter.cost
+    # Hints; manifests since the roll-up and two beyond; the head again, the state of the base, and the mods; files of
+    # the base and vectors with the keys; the time that the mods got, rows and vector; manifest and record; Delta entry.
+    assert (cost.kinds, cost.later) == ({"GET": 17, "PUT": 6, "HEAD": 1}, 3), cost.paths
+    assert bench.cost(lambda: bench.apply(bench.open()), 8).rounds == 8
 
 
-@pytest.mark.parametrize(("verb", "rounds"), [("to_arrow", 5), ("status", 3)])
-def test_cold_reads(bench: Bench, verb: str, rounds: int) -> None:
+@pytest.mark.parametrize(("verb", "rounds", "requests"), [("to_arrow", 4, 17), ("status", 3, 14)])
+def test_cold_reads(bench: Bench, verb: str, rounds: int, requests: int) -> None:
     cost = bench.cost(lambda: getattr(bench.open(), verb)(), rounds)
     assert cost.rounds <= rounds, cost.paths
-    assert cost.kinds.get("PUT", 0) == 0
+    assert cost.kinds == {"GET": requests}, cost.paths
 
 
 def test_a_handle_that_was_idle_goes_on_from_the_hint(bench: Bench) -> None:
@@ -145,10 +149,10 @@ def test_a_handle_that_was_idle_goes_on_from_the_hint(bench: Bench) -> None:
     for _ in range(60):
         bench.apply(busy, merge=False)
     versions = []
-    cost = bench.cost(lambda: versions.append(idle.pop().version), 4, times=1)
+    cost = bench.cost(lambda: versions.append(idle.pop().version), 3, times=1)
     assert set(versions) == {busy.version}
-    assert cost.rounds <= 4, cost.paths
-    assert cost.requests <= 20, cost.paths
+    assert cost.rounds <= 3, cost.paths
+    assert cost.requests <= 7, cost.paths
 
 
 @pytest.fixture
@@ -175,10 +179,10 @@ def test_cold_open_and_get_of_one_key(hundred: Bench) -> None:
         # In the first file, and within the range of the ten files of the merges.
         assert hundred.open().get(1002)["text"].to_pylist() == ["x"]
 
-    cost = hundred.cost(get, 5)
-    # Open, two rounds of Delta entries, the files of the base whole, which are small.
-    assert cost.rounds <= 5, cost.paths
-    assert cost.requests <= 32, cost.paths
+    cost = hundred.cost(get, 4)
+    # Open, two rounds; Delta entries; the files of the base whole, which are small.
+    assert cost.rounds <= 4, cost.paths
+    assert cost.requests <= 30, cost.paths
 
 
 def test_warm_get_of_one_key(hundred: Bench) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from andes_spark.errors import BatchConflictError
@@ -67,7 +69,9 @@ def test_files_are_folded_so_that_they_stay_few(filled: MemoryStorage) -> None:
     ranges = [(file.from_version, file.to_version) for file in files]
     assert ranges[0][0] == 0
     assert ranges[-1][1] == 299
-    assert all(file.sources == ["s"] for file in files)
+    assert [file.ids for file in files] == [
+        {"s": [f"i:{max(1, file.from_version)}", f"i:{file.to_version}"]} for file in files
+    ]
     assert table._open_table.ledger._read(files[0]).schema.names == LEDGER_SCHEMA.names
 
 
@@ -151,3 +155,51 @@ def test_a_handle_holds_as_much_after_many_versions_as_after_few(idle: bool) -> 
     assert log.refresh() == 320
     assert len(log._known) <= 102
     assert len(log._definitions) <= 12
+
+
+def test_no_file_is_read_for_an_id_that_none_may_name(filled: MemoryStorage) -> None:
+    table = ModTable.open(copy_of(filled))._open_table
+    before = table.storage.counts.snapshot()
+    for batch in (BatchId("s", 1_000), BatchId("s", 0), BatchId("t", 7), BatchId("s", "57")):
+        table.ledger.ask(batch)
+        assert table.ledger.find(batch) is None
+    assert table.storage.counts.minus(before).requests == 0
+    assert table.ledger.find(BatchId("s", 57)) is not None
+
+
+def test_each_file_may_name_the_ids_that_it_holds() -> None:
+    random = Random(5)
+    storage = MemoryStorage()
+    table = create(storage)
+    ids = [
+        random.choice(
+            (
+                random.randrange(-(10**30), 10**30),
+                random.randrange(-9, 120),
+                f"{random.randrange(99)}x",
+                "",
+                "ß",
+                "\U0001f600",
+            )
+        )
+        for _ in range(70)
+    ]
+    sent: dict[tuple[str, int | str], int] = {}
+    for version, identity in enumerate(dict.fromkeys((random.choice("st"), identity) for identity in ids), start=1):
+        table.apply(rows((1, version, "x")), batch_id=identity)
+        sent[identity] = version
+    ledger_of = ModTable.open(storage)._open_table.ledger
+    assert ledger_of._files()
+    for (source, number), version in sent.items():
+        found = ledger_of.find(BatchId(source, number))
+        assert found is not None
+        assert found.version == version
+
+
+def test_limits_of_ids_are_left_out_where_they_are_many_or_long() -> None:
+    many = [{"source": f"s{number}", "id": "i:1"} for number in range(33)]
+    long = [{"source": "s", "id": "s:" + "x" * 300}]
+    for batches in (many, long):
+        assert ledger._limits(pa.Table.from_pylist(batches)) is None
+    few = [{"source": "s", "id": tagged} for tagged in ("i:9", "i:10", "s:b", "s:a", "i:-3")]
+    assert ledger._limits(pa.Table.from_pylist(few)) == {"s": ["i:-3", "s:b"]}

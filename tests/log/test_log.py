@@ -155,7 +155,7 @@ def use_all(storage: MemoryStorage) -> None:
 
 
 def test_pending_reads_a_roll_up_for_each_thousand_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("andes_spark.log.log._ROLLED_ENTRIES", 100)
+    monkeypatch.setattr("andes_spark.log.rolled._ROLLED_ENTRIES", 100)
     storage = MemoryStorage()
     fill(create(storage), 1, LAST)
     log = Log.open(storage, Settings())
@@ -242,7 +242,7 @@ def test_a_log_that_ends_below_the_base(short: MemoryStorage) -> None:
 
 def test_a_roll_up_reads_no_more_than_it_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many versions are pending: an append must not pay for all of them, every tenth time."""
-    monkeypatch.setattr("andes_spark.log.log._ROLLED_ENTRIES", 20)
+    monkeypatch.setattr("andes_spark.log.rolled._ROLLED_ENTRIES", 20)
     storage = MemoryStorage()
     table = create(storage)
     spent = []

@@ -118,7 +118,7 @@ FULL = Manifest(
                 footer="512-00c0ffee",
                 arrow_bytes=1200,
                 newest_time=1_699_999_999_999,
-                sources=["orders-cdc"],
+                ids={"orders-cdc": ["i:1", "s:a"]},
             )
         ],
     ),

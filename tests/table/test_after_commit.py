@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from andes_spark.log.lease import LEASE_PATH
 from andes_spark.log.probing import HINT
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable as Table
-from andes_spark.table.verbs import due
+from andes_spark.table.verbs import after_merge, due
 from andes_spark.table.verbs import merge as merging
 from andes_spark.testing.tapped import TappedStorage
 
@@ -67,9 +68,9 @@ def failing_request(kind: str, path: str, *, after_merge: bool = False) -> Fail:
     return arrange
 
 
-def failing_function(name: str, *, on_call: int = 1) -> Fail:
+def failing_function(name: str, *, on_call: int = 1, module: ModuleType = merging) -> Fail:
     def arrange(tapped: TappedStorage, table: Table, patch: pytest.MonkeyPatch, error: BaseException) -> None:
-        true: Any = vars(merging)[name]
+        true: Any = vars(module)[name]
         calls = [0]
 
         def function(*args: Any, **options: Any) -> Any:
@@ -78,7 +79,7 @@ def failing_function(name: str, *, on_call: int = 1) -> Fail:
                 raise error
             return true(*args, **options)
 
-        patch.setattr(merging, name, function)
+        patch.setattr(module, name, function)
 
     return arrange
 
@@ -113,7 +114,7 @@ STEPS: dict[str, tuple[Fail, str]] = {
     "lease release": (failing_request("put", LEASE_PATH, after_merge=True), "releasing the merge lease"),
     "compaction": (failing_function("compact"), "compacting"),
     "progress of compaction": (failing_progress("compact files"), "compacting"),
-    "checkpoint": (failing_function("write_checkpoint"), "writing a checkpoint"),
+    "checkpoint": (failing_function("write_checkpoint", module=after_merge), "writing a checkpoint"),
     "progress of checkpoint": (failing_progress("checkpoint"), "writing a checkpoint"),
     "newer versions": (newer_version_fails, "merging newer versions"),
 }

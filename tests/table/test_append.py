@@ -190,6 +190,38 @@ def test_a_log_that_lost_versions_takes_none_though_the_base_is_not_read() -> No
     assert (caught.value.version, caught.value.applied) == (3, 5)
 
 
+@pytest.mark.parametrize("merge", [True, None])
+def test_a_log_that_lost_versions_takes_none_where_the_base_is_read(merge: bool | None) -> None:
+    storage = MemoryStorage()
+    table = create(storage, merge="always")
+    fill(table, 1, 5)
+    storage.delete([HINT, manifest_path(4), manifest_path(5), LEASE_PATH])
+    before = {info.path for info in storage.list()}
+    with pytest.raises(LogDamagedError, match="contains version 5, but the log ends at 3") as caught:
+        ModTable.open(storage).apply(rows((1, 9, "x")), merge=merge)
+    assert (caught.value.version, caught.value.applied) == (3, 5)
+    assert {info.path for info in storage.list()} == before
+
+
+def test_a_merge_that_reads_the_base_needs_no_list_of_merges() -> None:
+    storage = MemoryStorage()
+    fill(create(storage, merge="always"), 1, 5)
+    before = storage.counts.snapshot()
+    assert ModTable.open(storage).apply(rows((1, 9, "x"))).merge is not None
+    assert storage.counts.minus(before).list == 0
+
+
+def test_a_broken_base_does_not_keep_a_batch_from_being_applied() -> None:
+    storage = MemoryStorage()
+    fill(create(storage, merge="always"), 1, 5)
+    no_log_of_delta(storage)
+    before = storage.counts.snapshot()
+    result = ModTable.open(storage).apply(rows((1, 9, "x")))
+    assert result.merge is not None
+    assert (result.version, result.merge.status) == (6, "failed")
+    assert storage.counts.minus(before).list >= 1, "the log is compared with the records of merges"
+
+
 @pytest.mark.parametrize("told", [None, 0, 5, 12, 17, 19, 20, 25, 10**6, -3])
 @pytest.mark.parametrize("merged", [0, 5, 12, 19])
 def test_a_roll_up_that_assumed_a_wrong_version_is_read_rightly(merged: int, told: int | None) -> None:

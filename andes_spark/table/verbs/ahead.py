@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from andes_spark.base.merge.finish import drop_record, start_record
 from andes_spark.base.merge.merge import Planned, drop_changes, drop_planned, plan_merge
+from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.pending import ModsInMemory, newest_base, pending_of
 from andes_spark.model.events import PendingVersion, mods_of
@@ -91,6 +92,10 @@ class MergeAhead:
         pending = pending_of(versions, context.shape.versions, context.shape.columns)
         return plan_merge(context, base, pending, version.version, steps=self.steps, in_memory=in_memory)
 
+    def base(self) -> BaseSnapshot | None:
+        """The newest state of the base; None if it is not asked for, or cannot be read."""
+        return None if self.before is None else self._attempted("reading the base", self.before.base.result)
+
     def is_overtaken(self) -> bool:
         """Whether another writer changed the base since the merge was planned on it.
 
@@ -99,7 +104,7 @@ class MergeAhead:
         planned, before = self._planned, self.before
         if planned is None or before is None:
             return False
-        newest = self._attempted("reading the base", before.base.result)
+        newest = self.base()
         base = planned.base.state
         moved = newest is None or (newest.version, newest.state.commit_id) != (base.version, base.commit_id)
         self.overtaken = newest is not None and moved

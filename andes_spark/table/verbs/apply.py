@@ -36,8 +36,8 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         # These requests run while the batch is written; their answers are read before the commit.
         due = may_merge(open_table, options.merge)
         # Where the base is asked for, it tells of other writers as well.
-        look_ahead = open_table.contended or not due
-        asked = open_table.ask_before_commit(options.batch_id, look_ahead=look_ahead)
+        alone = due and not open_table.contended
+        asked = open_table.ask_before_commit(options.batch_id, look_ahead=not alone, reads_base=alone)
         advisory = Advisory(open_table.table)
         ahead = MergeAhead(open_table, advisory, requested=options.merge)
     settings, in_memory = open_table.settings, dict[str, pa.Table]()
@@ -147,7 +147,7 @@ class _Attempt:
         open_table = self._open_table
         try:
             with steps.step("read the log"):
-                stored_head = open_table.take_before_commit(asked)
+                stored_head = open_table.take_before_commit(asked, self._ahead.base)
                 if self._ahead.is_overtaken():
                     stored_head = open_table.log.refresh()
                 self.overtaken = stored_head > planned

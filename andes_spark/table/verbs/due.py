@@ -80,7 +80,7 @@ def decide_on(open_table: OpenTable, base: BaseSnapshot, versions: Sequence[Pend
     return decide_merge(
         pending,
         size,
-        REMOTE if open_table.table.startswith("s3") else LOCAL,
+        REMOTE if open_table.is_remote else LOCAL,
         reads_per_version=settings.auto_merge_reads,
         reads=open_table.pending_reads,
         waited_seconds=_waited(open_table, base.applied),

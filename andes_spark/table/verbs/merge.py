@@ -14,7 +14,6 @@ from andes_spark.base.merge.compact import compact
 from andes_spark.base.merge.finish import Merged, Upto, finish_merge, merge_pending
 from andes_spark.base.merge.merge import rehearse
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.errors import (
     ClockError,
     CommitConflictError,
@@ -35,6 +34,7 @@ from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult, WrittenBytes
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import BeforeMerge, OpenTable
+from andes_spark.table.verbs.after_merge import checkpoint, release
 from andes_spark.table.verbs.ahead import MergeAhead, PlannedAhead
 from andes_spark.table.verbs.due import is_long, merge_decision
 
@@ -138,8 +138,8 @@ def run_merge(
             advisory.run("releasing the merge lease", partial(lease.release, None), consequence=_SAME_WORK)
         raise
     if start.long or rounds.note is not None:
-        release, scheduler = partial(lease.release, rounds.note), open_table.storage.scheduler
-        advisory.later(scheduler, "releasing the merge lease", release, consequence=_SAME_WORK)
+        leave_note, scheduler = partial(release, open_table, lease, rounds.note), open_table.storage.scheduler
+        advisory.later(scheduler, "releasing the merge lease", leave_note, consequence=_SAME_WORK)
     return _result(open_table, rounds, steps, advisory)
 
 
@@ -180,12 +180,18 @@ def _start(
 
 @dataclass(frozen=True)
 class _Rounds:
-    """The committed rounds of one merge; ``last`` is None if another merge left nothing to do."""
+    """The committed rounds of one merge.
+
+    Attributes:
+        last: the last round; None if another merge left nothing to do.
+        newest: Delta version after it and its compaction.
+    """
 
     last: Merged | None = None
     counts: MergeCounts = field(default_factory=MergeCounts)
     compaction: CompactResult = field(default_factory=CompactResult)
     written: WrittenBytes = field(default_factory=WrittenBytes)
+    newest: int | None = None
 
     @property
     def note(self) -> MergeNote | None:
@@ -193,7 +199,10 @@ class _Rounds:
         if self.last is None:
             return None
         return MergeNote(
-            delta_version=self.last.entry.version, commit_id=self.last.entry.commit_id, applied=self.last.applied
+            delta_version=self.last.entry.version,
+            commit_id=self.last.entry.commit_id,
+            applied=self.last.applied,
+            newest=self.newest,
         )
 
 
@@ -229,8 +238,8 @@ def _run_rounds(
             written=rounds.written.plus(newer.written),
         )
         rounds = _compacted(open_table, rounds, steps, advisory)
-    _checkpoint(open_table, steps, advisory, start.base.version)
-    return rounds
+    checkpoint(open_table, steps, advisory, start.base.version)
+    return replace(rounds, newest=open_table.base.in_memory().version)
 
 
 def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> _Rounds:
@@ -356,23 +365,6 @@ def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
         table=open_table.table,
         version=version,
     )
-
-
-def _checkpoint(open_table: OpenTable, steps: Steps, advisory: Advisory, before: int) -> None:
-    """Write a checkpoint if one has become due since Delta version ``before``."""
-    interval = open_table.settings.checkpoint_interval
-    state = open_table.base.in_memory().state
-    if state.version // interval > before // interval:
-        consequence = "the next merge that is due for one tries again"
-
-        def write() -> None:
-            write_checkpoint(open_table.storage, state, now_ms=open_table.log.clock())
-
-        def begin() -> None:
-            with steps.step("checkpoint"):
-                advisory.later(open_table.storage.scheduler, "writing a checkpoint", write, consequence=consequence)
-
-        advisory.run("writing a checkpoint", begin, consequence=consequence)
 
 
 def _result(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> MergeResult:

@@ -6,7 +6,7 @@ import re
 from dataclasses import MISSING
 from pathlib import Path
 
-from andes_spark.model import options
+from andes_spark.model import options, read_options
 from andes_spark.model.options import Declared, Options, declared_options, defaults, flag_of
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -35,9 +35,14 @@ def shown(default: object) -> str:
     return "" if default is MISSING else f"`{default!r}`"
 
 
+def _class(name: str) -> type[Options]:
+    kind: type[Options] = getattr(read_options, name, None) or getattr(options, name)
+    return kind
+
+
 def written(text: str) -> str:
     """The text of a guide with its tables as they should be."""
-    return TABLE.sub(lambda found: found[1] + table(getattr(options, found[2])) + found[3], text)
+    return TABLE.sub(lambda found: found[1] + table(_class(found[2])) + found[3], text)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from andes_spark.cli.help import Group
-from andes_spark.cli.options import flags, pairs
+from andes_spark.cli.options import flags, pairs, values
 from andes_spark.cli.output import Form, Output
 from andes_spark.model.display import Listing
 from andes_spark.model.manifest import COUNTED, Counts
-from andes_spark.model.options import GetOptions, ModsOptions, ReadOptions, VersionOptions
+from andes_spark.model.read_options import GetOptions, ModsOptions, ReadOptions, SnapshotOptions, VersionOptions
 from andes_spark.model.results import MergeCounts
 
 if TYPE_CHECKING:
@@ -116,13 +116,14 @@ def _limit(function: Command) -> Command:
 
 @table.command()
 @table_command
-@flags(VersionOptions)
+@flags(SnapshotOptions)
 @_limit
 def quarantined(
-    path: str, output: Output, storage_options: dict[str, str] | None, version: int | None, limit: int | None
+    path: str, output: Output, storage_options: dict[str, str] | None, limit: int | None, **options: Any
 ) -> None:
     """Show the mods that were set aside, with the reason."""
-    show_rows(output, opened(path, storage_options).quarantined(version=version).to_reader(), limit)
+    chosen = values(SnapshotOptions, options)
+    show_rows(output, opened(path, storage_options).quarantined(**chosen).to_reader(), limit)
 
 
 @table.command()
@@ -164,14 +165,12 @@ def read(
     path: str,
     output: Output,
     storage_options: dict[str, str] | None,
-    columns: tuple[str, ...] | None,
-    filter: str | None,
-    version: int | None,
     limit: int | None,
     spark: bool,
+    **flags_: Any,
 ) -> None:
     """Show rows: the base and all pending mods together, in no order."""
-    options = ReadOptions(columns=columns, filter=filter, version=version, limit=_asked(output, limit))
+    options = ReadOptions.checked(**values(ReadOptions, flags_), limit=_asked(output, limit))
     if spark:
         rows = _by_spark(path, storage_options, options).to_reader()
     else:
@@ -188,8 +187,7 @@ def get(
     output: Output,
     storage_options: dict[str, str] | None,
     keys: tuple[str, ...],
-    columns: tuple[str, ...] | None,
-    version: int | None,
+    **options: Any,
 ) -> None:
     """Show the rows of some keys: the base and all pending mods together, in the order of the keys.
 
@@ -200,7 +198,7 @@ def get(
 
     chosen = opened(path, storage_options)
     sought = keys_of_texts(keys, chosen.schema.select(chosen.primary_key))
-    rows = chosen.get(sought, columns=columns, version=version)
+    rows = chosen.get(sought, **values(GetOptions, options))
     show_rows(output, rows.to_reader(), rows.num_rows)
     if not rows.num_rows:
         output.note("no row has such a key")
@@ -267,7 +265,7 @@ def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOp
 
     s3 = path.startswith(("s3://", "s3a://"))
     session = spark_session("andes table read", s3=s3, config=s3a_settings(storage_options or {}))
-    frame = opened(path, storage_options, spark=session).read(version=options.version)
+    frame = opened(path, storage_options, spark=session).read(version=options.version, timestamp=options.timestamp)
     if options.filter is not None:
         frame = frame.where(options.filter)
     if options.columns is not None:

@@ -8,14 +8,11 @@ from andes_spark.model.options import (
     ApplyOptions,
     CreateOptions,
     Declared,
-    HistoryOptions,
-    ModsOptions,
     Options,
-    ReadOptions,
-    VersionOptions,
     declared_options,
     flag_of,
 )
+from andes_spark.model.read_options import HistoryOptions, ModsOptions, ReadOptions, VersionOptions
 
 _CLASSES: tuple[type[Options], ...] = (
     CreateOptions,

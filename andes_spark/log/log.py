@@ -296,12 +296,20 @@ class Log:
                 table=self.table,
                 version=first if first < 0 else last,
             )
-        unread = [version for version in range(first, last + 1) if version not in self._known]
+        return self.some(range(first, last + 1))
+
+    def some(self, versions: Sequence[int]) -> list[Manifest]:
+        """Manifests of existing versions, in any order; those not in memory are read in parallel."""
+        unread = [version for version in versions if version not in self._known]
         for version, data in zip(unread, fetch(self.storage, unread), strict=True):
             if data is None:
                 raise hole(self.table, version)
             self._learn(version, data)
-        return [self._known[version][0] for version in range(first, last + 1)]
+        return [self._known[version][0] for version in versions]
+
+    def in_memory(self) -> list[Manifest]:
+        """Manifests in memory, in no order."""
+        return [manifest for manifest, _ in self._known.values()]
 
     def definition_at(self, version: int) -> Definition:
         """Definition of the table at a version."""
@@ -350,7 +358,7 @@ class Log:
         while last > applied:
             start = last - last % ROLL_UP_INTERVAL
             roll_up = None
-            if applied + 1 < start and applied + 1 not in self._known:
+            if not all(version in self._known for version in range(applied + 1, start)):
                 roll_up = self.manifest(start).roll_up
             first = applied + 1 if roll_up is None else start
             since = [entry.pending for entry in self.manifests(first, last)]

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 from andes_spark.errors import OptionError
 from andes_spark.model.mod import LARGEST_ID, BatchId, OnNull
 
-Form = Literal["flag", "count", "text", "choice", "names", "pairs", "condition", "batch"]
+Form = Literal["flag", "count", "text", "choice", "names", "pairs", "condition", "batch", "moment"]
 """Form of an option on the command line."""
 
 
@@ -356,43 +356,3 @@ class AppenderOptions(Options):
     max_bytes: int = option(COUNT, 64 * 1024 * 1024, help="Bytes in memory of the batches of one version.")
     merge: bool | None = option(FLAG.or_none(), None, help="Merge after each version or not; by default the policy.")
     job: str | None = option(TEXT.or_none(), None, help="Name of the job, kept in the manifests.")
-
-
-@dataclass(frozen=True)
-class ReadOptions(Options):
-    """Options of ``read``, ``to_arrow`` and other reads."""
-
-    columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
-    filter: Any = option(CONDITION, None, help="Condition on the rows, such as \"status = 'open' AND total > 10\".")
-    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")
-    limit: int | None = option(COUNT.or_none(), None, help="Rows at most.")
-
-
-@dataclass(frozen=True)
-class GetOptions(Options):
-    """Options of ``get``."""
-
-    columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
-    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")
-
-
-@dataclass(frozen=True)
-class ModsOptions(Options):
-    """Options of ``mods``."""
-
-    from_version: int = option(INTEGER, 0, help="First version.")
-    to_version: int | None = option(INTEGER.or_none(), None, help="Last version; by default the newest.")
-
-
-@dataclass(frozen=True)
-class HistoryOptions(Options):
-    """Options of ``history`` and ``merges``."""
-
-    limit: int | None = option(COUNT.or_none(), None, help="Newest versions to show; by default all.")
-
-
-@dataclass(frozen=True)
-class VersionOptions(Options):
-    """Options of verbs on one version: ``manifest``, ``quarantined``."""
-
-    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")

@@ -6,25 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
-import pyarrow as pa
-
 from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.model.display import Listing, fields_html
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import (
     INTEGER,
-    NAME,
     AppenderOptions,
     ApplyOptions,
     CreateOptions,
-    GetOptions,
-    HistoryOptions,
-    ModsOptions,
-    ReadOptions,
-    VersionOptions,
     require,
 )
+from andes_spark.model.read_options import HistoryOptions
 from andes_spark.model.results import ApplyResult, HistoryEntry, MergeEntry, MergeResult
 from andes_spark.run.steps import Progress
 from andes_spark.schema.schema import Schema
@@ -33,35 +26,28 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.about import about
 from andes_spark.table.appender import Appender
-from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
+from andes_spark.table.reads import TableReads
 from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.create import create_or_open
-from andes_spark.table.verbs.get import get_rows
 from andes_spark.table.verbs.merge import run_merge
-from andes_spark.table.verbs.read import pin, scan
 
 if TYPE_CHECKING:
-    import pandas
-    import polars as pl
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 
-class ModTable:
+class ModTable(TableReads):
     """A table with a primary key, in one folder on S3 or disk.
 
     ``apply`` appends mods to the table's log, ``merge`` folds them into its base, which is a Delta table, and ``read``
     returns both together. Create an instance by ``create`` or ``open``. An instance is not thread-safe; any number of
     instances, in any number of processes, may work on one table.
     """
-
-    def __init__(self, open_table: OpenTable) -> None:
-        self._open_table = open_table
 
     def __repr__(self) -> str:
         return f"ModTable({self.url!r}, version={self._open_table.log.head})"
@@ -181,11 +167,6 @@ class ModTable:
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark, chosen)
         return cls(OpenTable.open(storage, chosen, spark=spark, progress=progress))
-
-    @property
-    def url(self) -> str:
-        """URL or path of the table's folder."""
-        return self._open_table.table
 
     @property
     def schema(self) -> Schema:
@@ -346,173 +327,6 @@ class ModTable:
             OptionError: the version is merged, or contains no mods.
         """
         return observe(self._open_table, "set aside", lambda: set_aside(self._open_table, version))
-
-    def read(self, *, version: int | None = None) -> DataFrame:
-        """Return the rows of a version as a Spark DataFrame, pinned at the call.
-
-        Without pending mods it is the DataFrame of the base. Runs no Spark job while pending mods fit the byte budget.
-
-        Args:
-            version: version of the log; by default the newest.
-
-        Raises:
-            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
-            MissingPackageError: pyspark is not installed.
-        """
-        from andes_spark.spark.reads import read_snapshot
-
-        open_table = self._open_table
-        pinned = ReadOptions.checked(version=version).version
-
-        def frame() -> DataFrame:
-            snapshot = pin(open_table, pinned)
-            open_table.pending_reads += not snapshot.merged
-            open_table.begin("read", snapshot.version)
-            return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
-
-        return observe(open_table, "read", frame)
-
-    def create_view(self, name: str, *, version: int | None = None) -> None:
-        """Register ``read(version=version)`` as a temporary view of the Spark session, pinned at the call.
-
-        Args:
-            name: any name; SQL requires backticks around names that are no identifiers.
-            version: version of the log; by default the newest.
-
-        Raises:
-            OptionError: ``name`` is empty or not text.
-        """
-        from andes_spark.spark.columns import escaped
-
-        require("name", name, NAME)
-        self.read(version=version).createOrReplaceTempView(escaped(name))
-
-    def to_arrow(
-        self,
-        *,
-        columns: str | Sequence[str] | None = None,
-        filter: Any = None,
-        version: int | None = None,
-        limit: int | None = None,
-    ) -> pa.Table:
-        """Return the rows of a version as one Arrow table, in no order. Runs no Spark job.
-
-        The whole result is in memory; ``to_batches`` streams it.
-
-        Args:
-            columns: names of columns; by default all.
-            filter: condition on the rows: a SQL or polars expression. Files without such rows, by the statistics of the
-                base, are not read.
-            version: version of the log; by default the newest.
-            limit: maximum number of rows; reading stops at that number.
-
-        Returns:
-            Table with the table's column types.
-
-        Raises:
-            OptionError: unknown columns, or a filter that cannot be evaluated.
-            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
-        """
-        batches = self.to_batches(columns=columns, filter=filter, version=version, limit=limit)
-        return observe(self._open_table, "read", batches.read_all)
-
-    def to_batches(
-        self,
-        *,
-        columns: str | Sequence[str] | None = None,
-        filter: Any = None,
-        version: int | None = None,
-        limit: int | None = None,
-    ) -> pa.RecordBatchReader:
-        """Return the rows as a stream of Arrow record batches, within the byte budget; arguments as for ``to_arrow``.
-
-        The version is pinned at the call, and files are read during the iteration. ``apply``, ``create(data=...)``,
-        polars and DuckDB accept the reader.
-        """
-        options = ReadOptions.checked(columns=columns, filter=filter, version=version, limit=limit)
-        return scan(self._open_table, options)
-
-    def to_polars(
-        self,
-        *,
-        columns: str | Sequence[str] | None = None,
-        filter: Any = None,
-        version: int | None = None,
-        limit: int | None = None,
-    ) -> pl.DataFrame:
-        """Return the rows as a polars DataFrame; arguments and errors as for ``to_arrow``."""
-        return polars_frame(self.to_arrow(columns=columns, filter=filter, version=version, limit=limit))
-
-    def to_pandas(
-        self,
-        *,
-        columns: str | Sequence[str] | None = None,
-        filter: Any = None,
-        version: int | None = None,
-        limit: int | None = None,
-    ) -> pandas.DataFrame:
-        """Return the rows as a pandas DataFrame; arguments and errors as for ``to_arrow``.
-
-        Integers and booleans with NULLs have pandas' nullable types.
-
-        Raises:
-            MissingPackageError: pandas is not installed.
-        """
-        return pandas_frame(self.to_arrow(columns=columns, filter=filter, version=version, limit=limit))
-
-    def get(self, keys: Any, *, columns: str | Sequence[str] | None = None, version: int | None = None) -> pa.Table:
-        """Read the rows of some keys, as :meth:`read` shows them: the base and pending mods by the law.
-
-        Reads the pages of the base's files that hold the keys, not the table. Runs no Spark job.
-
-        Args:
-            keys: a value, or a tuple or dict for a key of several columns; a list of these; an Arrow table, a
-                DataFrame or another object with the key columns and no others.
-            columns: names of columns; all by default.
-            version: version to read; the newest by default.
-
-        Returns:
-            The rows that exist, each once, in the order in which their keys are first mentioned; no rows if there are
-            none.
-
-        Raises:
-            OptionError: keys of the wrong number of values, NULL keys, or unknown columns.
-            SchemaMismatchError: keys of another type than the table's, or of other columns.
-            NoSuchVersionError, VersionExpiredError: as ``read``.
-        """
-        options = GetOptions.checked(columns=columns, version=version)
-        with about(self.url):
-            return get_rows(self._open_table, keys, options)
-
-    def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
-        """Return the raw log of a range of versions: every mod as committed, in memory. Runs no Spark job.
-
-        Mods without effect, such as late ones, are included: it is not a feed of row changes.
-
-        Args:
-            from_version: first version.
-            to_version: last version; by default the newest.
-
-        Returns:
-            Columns ``_andes_version`` (int64), ``_andes_operation`` (string), ``_andes_columns`` (list of the columns
-            that a partial mod sets; NULL for a full mod), then the table's columns.
-
-        Raises:
-            NoSuchVersionError, VersionExpiredError: a version does not exist, or is not kept any more.
-        """
-        options = ModsOptions.checked(from_version=from_version, to_version=to_version)
-        return reports.mods(self._open_table, options.from_version, options.to_version)
-
-    def quarantined(self, *, version: int | None = None) -> pa.Table:
-        """Return the quarantined mods up to a version: bad mods of batches, and mods refused by the law.
-
-        Args:
-            version: version of the log; by default the newest.
-
-        Returns:
-            Columns version (int64), reason, column, row_number (int64) and row (JSON text).
-        """
-        return reports.quarantined(self._open_table, VersionOptions.checked(version=version).version)
 
     def status(self) -> reports.Status:
         """Return versions, pending mods, rows, files and sizes, from the logs; reads no data file."""

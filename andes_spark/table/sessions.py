@@ -24,6 +24,11 @@ def is_session(value: Any) -> bool:
     )
 
 
+def session_zone(session: Any) -> str:
+    """Time zone of a session: a name or an offset."""
+    return str(session.conf.get("spark.sql.session.timeZone"))
+
+
 def input_options(storage: Storage) -> Mapping[str, str] | None:
     """Storage options for input files on S3: those of the table if it is on S3, else those of the active session."""
     if storage.url.startswith("s3://"):

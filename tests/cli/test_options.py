@@ -8,14 +8,12 @@ from andes_spark.cli.options import flags
 from andes_spark.model.options import (
     ApplyOptions,
     CreateOptions,
-    ModsOptions,
     Options,
-    ReadOptions,
-    VersionOptions,
     declared_options,
     defaults,
     flag_of,
 )
+from andes_spark.model.read_options import GetOptions, ModsOptions, ReadOptions, SnapshotOptions, VersionOptions
 
 
 def commands(group=andes, path=()):
@@ -31,9 +29,10 @@ DERIVED = {
     "table create": CreateOptions,
     "table apply": ApplyOptions,
     "table read": ReadOptions,
+    "table get": GetOptions,
     "table mods": ModsOptions,
     "table manifest": VersionOptions,
-    "table quarantined": VersionOptions,
+    "table quarantined": SnapshotOptions,
 }
 LISTS = [
     (command, parameter)

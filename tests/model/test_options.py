@@ -13,18 +13,34 @@ from andes_spark.model.mod import BatchId
 from andes_spark.model.options import (
     ApplyOptions,
     CreateOptions,
-    HistoryOptions,
-    ModsOptions,
     Options,
-    ReadOptions,
-    VersionOptions,
     declared_options,
     defaults,
+)
+from andes_spark.model.read_options import (
+    GetOptions,
+    HistoryOptions,
+    ModsOptions,
+    ReadOptions,
+    SnapshotOptions,
+    VersionOptions,
 )
 from andes_spark.table.mod_table import ModTable
 
 # What a verb takes beside its options.
-NOT_OPTIONS = {"self", "cls", "path", "schema", "data", "mods", "storage_options", "settings", "spark", "progress"}
+NOT_OPTIONS = {
+    "self",
+    "cls",
+    "path",
+    "schema",
+    "data",
+    "mods",
+    "keys",
+    "storage_options",
+    "settings",
+    "spark",
+    "progress",
+}
 VERBS = {
     "create": CreateOptions,
     "apply": ApplyOptions,
@@ -32,15 +48,25 @@ VERBS = {
     "to_batches": ReadOptions,
     "to_pandas": ReadOptions,
     "to_polars": ReadOptions,
+    "get": GetOptions,
     "mods": ModsOptions,
-    "quarantined": VersionOptions,
+    "quarantined": SnapshotOptions,
     "history": HistoryOptions,
     "merges": HistoryOptions,
 }
-CLASSES: list[Any] = [CreateOptions, ApplyOptions, ReadOptions, ModsOptions, HistoryOptions, VersionOptions]
+CLASSES: list[Any] = [
+    CreateOptions,
+    ApplyOptions,
+    SnapshotOptions,
+    ReadOptions,
+    GetOptions,
+    ModsOptions,
+    HistoryOptions,
+    VersionOptions,
+]
 FITTING = {
     "flag": True, "count": 3, "text": "a", "names": ["a", "b"], "pairs": {"a": "b"}, "condition": "a = 1",
-    "batch": ("s", 1),
+    "batch": ("s", 1), "moment": "2026-11-01",
 }  # fmt: skip
 
 
@@ -124,4 +150,4 @@ def test_unknown_keys_of_a_document_are_refused_by_name():
 
 
 def test_all_classes_are_tested():
-    assert set(Options.__subclasses__()) >= set(CLASSES)
+    assert {*Options.__subclasses__(), *SnapshotOptions.__subclasses__()} >= set(CLASSES)

@@ -21,9 +21,10 @@ from andes_spark.inputs.keys import key_table
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.order import sorted_order
 from andes_spark.log.pending import Pending, PendingFile
-from andes_spark.model.options import GetOptions
+from andes_spark.model.read_options import GetOptions
 from andes_spark.model.values import to_json, unscaled
 from andes_spark.storage.interface import Storage
+from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import pin, resolved
 
@@ -35,7 +36,7 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     """Read the rows of some keys; see ``ModTable.get``."""
     shape = open_table.shape()
     asked = key_table(keys, shape.schema.select(shape.columns.key))
-    snapshot = pin(open_table, options.version)
+    snapshot = pin(open_table, chosen_version(open_table, options))
     inputs = snapshot.inputs
     names = resolved(inputs.shape, options.columns)
     sought = _Sought.of(asked, inputs.shape)

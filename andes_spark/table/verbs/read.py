@@ -24,13 +24,14 @@ from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
 from andes_spark.log.pending import pending_of
 from andes_spark.log.sampling import bucket_bounds
-from andes_spark.model.options import ReadOptions
+from andes_spark.model.read_options import ReadOptions
 from andes_spark.run.executor import LocalExecutor, ahead
 from andes_spark.schema.names import resolve_all
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked
 from andes_spark.table.history.travel import with_files
+from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 
 _BATCH_BYTES = 16 * MIB
@@ -92,7 +93,7 @@ def scan(open_table: OpenTable, options: ReadOptions) -> pa.RecordBatchReader:
     Files of the base are read when their rows are asked for: those that the filter may match, and with a limit a
     row group at a time.
     """
-    snapshot = pin(open_table, options.version)
+    snapshot = pin(open_table, chosen_version(open_table, options))
     open_table.pending_reads += not snapshot.merged
     selection = _selection(snapshot.inputs.shape, options)
     schema = pa.schema([snapshot.inputs.shape.arrow.field(name) for name in selection.names])

@@ -1,0 +1,75 @@
+"""Options of the verbs that read, declared as those of the verbs that write are in ``model.options``."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from andes_spark.errors import OptionError
+from andes_spark.model.moments import MOMENT
+from andes_spark.model.options import CONDITION, COUNT, INTEGER, NAMES, Options, declared_options, option
+
+
+@dataclass(frozen=True)
+class SnapshotOptions(Options):
+    """Options of verbs that read a snapshot: which one.
+
+    Raises:
+        OptionError: more than one of them is given; ``option``.
+    """
+
+    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")
+    timestamp: datetime.datetime | None = option(
+        MOMENT.or_none(),
+        None,
+        help='The newest version of this time or before it, such as "2026-11-01T00:00:00Z".',
+        metavar="TIME",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen = [name for name in declared_options(SnapshotOptions) if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            raise OptionError(
+                f"{' and '.join(chosen)} are given, and each of them says which version; leave out all but one",
+                option=chosen[1],
+            )
+
+
+@dataclass(frozen=True)
+class ReadOptions(SnapshotOptions):
+    """Options of ``to_arrow`` and other reads without Spark."""
+
+    columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
+    filter: Any = option(CONDITION, None, help="Condition on the rows, such as \"status = 'open' AND total > 10\".")
+    limit: int | None = option(COUNT.or_none(), None, help="Rows at most.")
+
+
+@dataclass(frozen=True)
+class GetOptions(SnapshotOptions):
+    """Options of ``get``."""
+
+    columns: tuple[str, ...] | None = option(NAMES.or_none(), None, help="Columns to show; by default all.")
+
+
+@dataclass(frozen=True)
+class ModsOptions(Options):
+    """Options of ``mods``."""
+
+    from_version: int = option(INTEGER, 0, help="First version.")
+    to_version: int | None = option(INTEGER.or_none(), None, help="Last version; by default the newest.")
+
+
+@dataclass(frozen=True)
+class HistoryOptions(Options):
+    """Options of ``history`` and ``merges``."""
+
+    limit: int | None = option(COUNT.or_none(), None, help="Newest versions to show; by default all.")
+
+
+@dataclass(frozen=True)
+class VersionOptions(Options):
+    """Options of ``manifest``."""
+
+    version: int | None = option(INTEGER.or_none(), None, help="Version; by default the newest.")

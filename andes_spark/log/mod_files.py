@@ -7,7 +7,8 @@ rows are sorted by key, then sequence. Every read verifies checksums, see ``stor
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,16 @@ from andes_spark.model.values import quote
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions, adapted, numbered, sources, with_field_ids
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import Written, compact_encodings, open_parquet, write_parquet
+from andes_spark.storage.scheduler import Asked
 
 QUARANTINE_SCHEMA = pa.schema(
     [("reason", pa.string()), ("column", pa.string()), ("row_number", pa.int64()), ("row", pa.string())]
 )
 GROUP_ROWS = 128 * 1024
 """Rows of a row group of mods: the least that the evaluation of a range of keys reads of a file."""
+_TAIL_BYTES = 1024 * 1024
+"""Maximum number of bytes that the opening of a file fetches."""
+_BYTES_AHEAD = 32 * _TAIL_BYTES
 NO_QUARANTINE = pa.Table.from_batches([], QUARANTINE_SCHEMA)
 
 
@@ -121,14 +126,21 @@ def described(path: str, rows: pa.Table, written: Written) -> dict[str, Any]:
     }
 
 
-def open_entry(storage: Storage, entry: LogFile, *, table: str, streamed: bool = False) -> pq.ParquetFile:
+def open_entry(
+    storage: Storage,
+    entry: LogFile,
+    *,
+    table: str,
+    streamed: bool = False,
+    source: Asked[pa.NativeFile] | None = None,
+) -> pq.ParquetFile:
     """Open a file of the log for reading; verify its footer now and its pages during reads. See ``open_parquet``.
 
     Raises:
         FileDamagedError: the file is missing, is not Parquet, or its footer differs from the committed one.
     """
     try:
-        file = open_parquet(storage, entry.path, footer=entry.footer, streamed=streamed)
+        file = open_parquet(storage, entry.path, footer=entry.footer, streamed=streamed, source=source)
     except NotFoundError as error:
         raise FileDamagedError(
             f"{table}: {entry.path} is missing; restore it from a backup", table=table, path=entry.path
@@ -138,6 +150,24 @@ def open_entry(storage: Storage, entry: LogFile, *, table: str, streamed: bool =
     if file.metadata.num_rows != entry.rows:
         raise _damaged(table, entry, f"it has {file.metadata.num_rows} rows, {entry.rows} were committed")
     return file
+
+
+def open_entries(storage: Storage, entries: Iterable[LogFile], *, table: str) -> Iterator[pq.ParquetFile]:
+    """Open files of the log one after the other; the next ones are requested beside, as far as memory allows.
+
+    Errors are those of :func:`open_entry`.
+    """
+    asked: deque[tuple[LogFile, Asked[pa.NativeFile]]] = deque()
+    size = 0
+    for entry in entries:
+        while asked and size + min(entry.bytes, _TAIL_BYTES) > _BYTES_AHEAD:
+            first, source = asked.popleft()
+            size -= min(first.bytes, _TAIL_BYTES)
+            yield open_entry(storage, first, table=table, source=source)
+        asked.append((entry, storage.scheduler.ask(storage.open_input, entry.path)))
+        size += min(entry.bytes, _TAIL_BYTES)
+    for first, source in asked:
+        yield open_entry(storage, first, table=table, source=source)
 
 
 def read_entry(storage: Storage, entry: LogFile, *, table: str, columns: Sequence[str] | None = None) -> pa.Table:

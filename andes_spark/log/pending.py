@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +16,18 @@ from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, KeyColumns, arr
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
 from andes_spark.law.winners import TruncateEvent
-from andes_spark.log.mod_files import adapt_rows, open_entry, read_as, read_columns, schema_of
+from andes_spark.log.mod_files import adapt_rows, open_entries, read_as, read_columns, schema_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, Truncate
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import BATCH, OP, PRESENT, Op
 from andes_spark.model.values import from_json
 from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.kept import KeptInputs
 
 Ints = npt.NDArray[np.int64]
+KEPT_SHARE = 8
+"""Share of the byte budget, as a divisor, for files of mods that stay open during an evaluation."""
 ModsInMemory = Mapping[str, pa.Table]
 """Rows of mod files that this process has just written, by path, in the schema of the file."""
 
@@ -86,6 +89,11 @@ class Pending:
     def arrow_bytes(self) -> int:
         """Size of the mods in memory."""
         return sum(file.entry.arrow_bytes for file in self.files)
+
+
+def kept_mods(storage: Storage, pending: Pending, limit: int) -> Storage:
+    """Return a storage that keeps the files of mods which an evaluation opens, up to a limit: it reads them twice."""
+    return KeptInputs(storage, {file.entry.path: file.entry.bytes for file in pending.files}, limit)
 
 
 def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, columns: KeyColumns) -> Pending:
@@ -196,22 +204,27 @@ def read_narrow(
     Raises:
         FileDamagedError: a file is not what was committed.
     """
-    frames = []
-    for number, file in enumerate(pending.files):
-        if file.entry.upserts + file.entry.deletes and _meets(file.entry, bounds):
-            frames.append(_narrow(storage, pending, number, columns, table, bounds, in_memory or {}))
-    if frames:
-        return pl.concat(frames)
-    if bounds is None:
+    in_memory = in_memory or {}
+    numbers = [number for number, file in enumerate(pending.files) if file.entry.upserts + file.entry.deletes]
+    meeting = [number for number in numbers if _meets(pending.files[number].entry, bounds)]
+    if not numbers:
         raise ValueError("no mods to read")
-    # No file has keys within.
-    first = next(number for number, file in enumerate(pending.files) if file.entry.upserts + file.entry.deletes)
-    return _narrow(storage, pending, first, columns, table, bounds, in_memory or {}).clear()
+    # If no file has keys within, the first one has the columns.
+    used = meeting or numbers[:1]
+    opened = open_entries(storage, _stored(pending, used, in_memory), table=table)
+    frames = [_narrow(opened, pending, number, columns, table, bounds, in_memory) for number in used]
+    return pl.concat(frames) if meeting else frames[0].clear()
+
+
+def _stored(pending: Pending, numbers: Iterable[int], in_memory: ModsInMemory) -> Iterator[Entry]:
+    """Files that are not in memory."""
+    return (pending.files[number].entry for number in numbers if pending.files[number].entry.path not in in_memory)
 
 
 def narrow_of_file(storage: Storage, pending: Pending, number: int, columns: KeyColumns, *, table: str) -> pl.DataFrame:
     """Read the same of one file, by its number."""
-    return _narrow(storage, pending, number, columns, table, None, {})
+    opened = open_entries(storage, [pending.files[number].entry], table=table)
+    return _narrow(opened, pending, number, columns, table, None, {})
 
 
 def _meets(entry: Entry, bounds: KeyRange | None) -> bool:
@@ -223,7 +236,7 @@ def _meets(entry: Entry, bounds: KeyRange | None) -> bool:
 
 
 def _narrow(
-    storage: Storage,
+    opened_files: Iterator[pq.ParquetFile],
     pending: Pending,
     number: int,
     columns: KeyColumns,
@@ -238,7 +251,7 @@ def _narrow(
     if rows_in_memory is not None:
         data, rows = pending.adapt(entry, rows_in_memory, names, table), np.arange(rows_in_memory.num_rows)
     else:
-        opened = open_entry(storage, entry, table=table)
+        opened = next(opened_files)
         groups = list(range(opened.num_row_groups)) if bounds is None else bounds.row_groups(opened)
         data = pending.read(opened, entry, names, table, groups)
         rows = group_rows(opened.metadata, groups)
@@ -286,20 +299,38 @@ def read_rows(
     Raises:
         FileDamagedError: a file is not what was committed.
     """
-    files, rows = picks[FILE].to_numpy(), picks[ROW].to_numpy()
-    parts, order = [], []
-    for number, places in grouped(files) or [(0, np.zeros(0, np.int64))]:
+    parts = list(_picked(storage, pending, picks, table, lambda entry: columns, in_memory or {}))
+    return parts[0][1] if len(parts) == 1 else _in_order(parts)
+
+
+_Parts = Sequence[tuple[Ints, pa.Table]]
+"""Rows of files with their places in the result."""
+
+
+def _in_order(parts: _Parts) -> pa.Table:
+    order = np.concatenate([places for places, _ in parts])
+    return pa.concat_tables([part for _, part in parts]).take(pa.array(np.argsort(order, kind="stable")))
+
+
+def _picked(
+    storage: Storage,
+    pending: Pending,
+    picks: pl.DataFrame,
+    table: str,
+    columns_of: Callable[[Entry], Sequence[str]],
+    in_memory: ModsInMemory,
+) -> Iterator[tuple[Ints, pa.Table]]:
+    """Yield the picked rows of each file; no rows of file 0 if there are no picks."""
+    rows = picks[ROW].to_numpy()
+    groups = grouped(picks[FILE].to_numpy()) or [(0, np.zeros(0, np.int64))]
+    opened = open_entries(storage, _stored(pending, (number for number, _ in groups), in_memory), table=table)
+    for number, places in groups:
         entry = pending.files[number].entry
-        rows_in_memory = (in_memory or {}).get(entry.path)
+        columns, rows_in_memory = columns_of(entry), in_memory.get(entry.path)
         if rows_in_memory is not None:
-            parts.append(take(pending.adapt(entry, rows_in_memory, columns, table), rows[places]))
+            yield places, take(pending.adapt(entry, rows_in_memory, columns, table), rows[places])
         else:
-            opened = open_entry(storage, entry, table=table)
-            parts.append(_take_rows(opened, pending, entry, rows[places], table, columns))
-        order.append(places)
-    if len(parts) == 1:
-        return parts[0]
-    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+            yield places, _take_rows(next(opened), pending, entry, rows[places], table, columns)
 
 
 def read_mods(
@@ -312,15 +343,16 @@ def read_mods(
     in_memory: ModsInMemory | None = None,
 ) -> pa.Table:
     """As :func:`read_rows`, with ``_andes_present`` behind the columns, NULL where files have none."""
-    parts, order = [], []
-    for number, places in grouped(picks[FILE].to_numpy()):
-        names = [*columns, *([PRESENT] if pending.files[number].entry.partial else [])]
-        part = read_rows(storage, pending, picks[places], table=table, columns=names, in_memory=in_memory)
+
+    def columns_of(entry: Entry) -> list[str]:
+        return [*columns, *([PRESENT] if entry.partial else [])]
+
+    parts = []
+    for places, part in _picked(storage, pending, picks, table, columns_of, in_memory or {}):
         if PRESENT not in part.column_names:
             part = part.append_column(PRESENT, pa.nulls(part.num_rows, pa.binary()))
-        parts.append(part)
-        order.append(places)
-    return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+        parts.append((places, part))
+    return _in_order(parts)
 
 
 def _take_rows(

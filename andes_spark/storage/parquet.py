@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from andes_spark.schema.arrow_types import leaf_paths
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.page_index import Span, footer_of, page_index
+from andes_spark.storage.scheduler import Asked
 
 GROUP_ROWS = 1024 * 1024
 GROUP_BYTES = 128 * 1024 * 1024
@@ -191,7 +192,14 @@ def _repeats(column: pa.ChunkedArray) -> bool:
     return bool(4 * pc.count_distinct(sample, mode="all").as_py() <= 3 * len(sample))
 
 
-def open_parquet(storage: Storage, path: str, *, footer: str | None, streamed: bool = False) -> pq.ParquetFile:
+def open_parquet(
+    storage: Storage,
+    path: str,
+    *,
+    footer: str | None,
+    streamed: bool = False,
+    source: Asked[pa.NativeFile] | None = None,
+) -> pq.ParquetFile:
     """Open a file: its footer is compared with the mark now, its pages are checked as they are read.
 
     Args:
@@ -200,16 +208,17 @@ def open_parquet(storage: Storage, path: str, *, footer: str | None, streamed: b
         footer: its footer mark; None for a file of another writer, whose footer is not checked.
         streamed: whether it will be read in batches, with a small buffer for each column; else the bytes of all
             requested row groups are fetched at once.
+        source: the file, whose opening was requested before; None to open it here.
 
     Raises:
         NotFoundError: there is no such file.
         pa.ArrowInvalid: it is no Parquet file, or its footer is not the one that was written.
         OSError, UnicodeDecodeError: as pyarrow does for damaged files.
     """
-    source = storage.open_input(path)
-    metadata = None if footer is None else _checked_footer(source, footer)
+    opened = storage.open_input(path) if source is None else source.result()
+    metadata = None if footer is None else _checked_footer(opened, footer)
     return pq.ParquetFile(
-        source,
+        opened,
         metadata=metadata,
         page_checksum_verification=True,
         coerce_int96_timestamp_unit="us",

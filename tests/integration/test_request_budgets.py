@@ -29,6 +29,7 @@ class Bench:
     url: str
     options: dict[str, str]
     meter: Meter
+    server_options: dict[str, str]
     sequence: int = 0
 
     def open(self) -> ModTable:
@@ -40,7 +41,19 @@ class Bench:
         mods = pa.table({"id": sorted(set(keys)), "lsn": [self.sequence] * len(set(keys))})
         table.apply(mods, batch_id=("s", self.sequence), **options)
 
-    def cost(self, verb: Callable[[], object], rounds: int, *, times: int = 3) -> Cost:
+    def append_elsewhere(self, count: int) -> None:
+        table = ModTable.open(self.url, storage_options=self.server_options, settings=SETTINGS)
+        for _ in range(count):
+            self.apply(table, merge=False)
+
+    def cost(
+        self,
+        verb: Callable[[], object],
+        rounds: int,
+        *,
+        times: int = 3,
+        before: Callable[[], object] = lambda: None,
+    ) -> Cost:
         """The cost of a verb that costs the same each time, and may take so many rounds.
 
         On a busy machine a request may begin so late that it seems to follow another: the fewest rounds count, of more
@@ -48,6 +61,7 @@ class Bench:
         """
         costs: list[Cost] = []
         while len(costs) < times or (len(costs) < MOST_CALLS and all(cost.rounds > rounds for cost in costs)):
+            before()
             with self.meter.verb():
                 verb()
             costs.append(self.meter.cost)
@@ -69,7 +83,7 @@ def bench(s3_server: S3Server, proxy: FaultProxy) -> Bench:
         url, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], data=data,
         storage_options=s3_server.options, settings=SETTINGS,
     )  # fmt: skip
-    made = Bench(url, s3_server.options, Meter(proxy))
+    made = Bench(url, s3_server.options, Meter(proxy), s3_server.options)
     table = made.open()
     made.apply(table)
     made.apply(table)
@@ -143,6 +157,33 @@ def test_cold_reads(bench: Bench, verb: str, rounds: int, requests: int) -> None
     assert cost.kinds == {"GET": requests}, cost.paths
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_cold_open_and_merge_of_pending_appends(bench: Bench, count: int) -> None:
+    def merge() -> None:
+        assert bench.open().merge().status == "merged"
+
+    def append() -> None:
+        bench.append_elsewhere(count)
+
+    cost = bench.cost(merge, 9, times=1, before=append)
+    # Open; the state of the base; all files of mods, once each; files of the base and vectors with the keys; rows and
+    # vector; record; Delta entry.
+    assert cost.rounds <= 9, cost.paths
+    assert cost.requests <= 25 + count, cost.paths
+    reads = [path for path in cost.paths if "/_andes/mods/" in path]
+    assert len(reads) == len(set(reads)) == count
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_cold_open_and_read_of_pending_appends(bench: Bench, count: int) -> None:
+    bench.append_elsewhere(count)
+    cost = bench.cost(lambda: bench.open().to_arrow(), 7)
+    assert cost.rounds <= 7, cost.paths
+    assert cost.requests <= 24 + count, cost.paths
+    reads = [path for path in cost.paths if "/_andes/mods/" in path]
+    assert len(reads) == len(set(reads)) == count
+
+
 def test_a_handle_that_was_idle_goes_on_from_the_hint(bench: Bench) -> None:
     busy = bench.open()
     idle = [bench.open() for _ in range(MOST_CALLS)]
@@ -164,7 +205,7 @@ def hundred(s3_server: S3Server, proxy: FaultProxy) -> Bench:
         url, "id bigint, lsn bigint, text string", primary_key=["id"], sequence_by=["lsn"], data=data,
         storage_options=s3_server.options, settings=replace(SETTINGS, target_file_bytes=data.nbytes // 2 // 90),
     )  # fmt: skip
-    made = Bench(url, s3_server.options, Meter(proxy))
+    made = Bench(url, s3_server.options, Meter(proxy), s3_server.options)
     table = made.open()
     for number in range(10):
         mods = pa.table({"id": [4 * number, 20 * ROWS - 2], "lsn": [number + 1] * 2, "text": ["y"] * 2})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.match import KeyLookup
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, LocateJob
-from andes_spark.log.pending import ModsInMemory
+from andes_spark.log.pending import KEPT_SHARE, ModsInMemory, kept_mods
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.run.executor import Executor
 from andes_spark.settings import MIB, Settings
@@ -81,13 +81,14 @@ def run_buckets(
         return []
     cache.retain({*inputs.files.files, *(file.path for file in inputs.tombstones)})
     sizes = estimate(inputs)
+    kept = replace(job, storage=kept_mods(job.storage, inputs.pending, settings.byte_budget // KEPT_SHARE))
     if sizes.mods + sizes.narrow <= settings.byte_budget:
-        targets = find_targets(job.storage, inputs, in_memory=in_memory)
+        targets = find_targets(kept.storage, inputs, in_memory=in_memory)
         scan = scan_bytes(targets, inputs.shape, cache)
         if not executor.distributed or sizes.mods + sizes.narrow + scan <= settings.byte_budget:
-            return [job.run(None, _here(job, targets.files, settings, cache), in_memory, cache, targets)]
+            return [kept.run(None, _here(job, targets.files, settings, cache), in_memory, cache, targets)]
         if sizes.mods <= settings.byte_budget // 4 and sizes.narrow <= settings.broadcast_bytes:
-            return [job.run(None, _DistributedScan(job.storage, inputs.shape, executor), in_memory, None, targets)]
+            return [kept.run(None, _DistributedScan(job.storage, inputs.shape, executor), in_memory, None, targets)]
     count = bucket_count(sizes.mods + sizes.narrow, inputs.pending.rows, settings)
     buckets = max(executor.slots, count) if executor.distributed else count
     shape = inputs.shape
@@ -95,7 +96,7 @@ def run_buckets(
     if executor.distributed:
         return executor.map(job, bounds, step="merge buckets")
     here = _here(job, inputs.files, settings, cache)
-    return [job.run(keys, here, in_memory, cache) for keys in bounds]
+    return [kept.run(keys, here, in_memory, cache) for keys in bounds]
 
 
 def bucket_count(size: int, rows: int, settings: Settings) -> int:

@@ -20,9 +20,10 @@ from andes_spark.base.paged import PageSource
 from andes_spark.inputs.keys import key_table
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.order import sorted_order
-from andes_spark.log.pending import Pending, PendingFile
+from andes_spark.log.pending import KEPT_SHARE, Pending, PendingFile, kept_mods
 from andes_spark.model.read_options import GetOptions
 from andes_spark.model.values import to_json, unscaled
+from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
@@ -44,7 +45,7 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     cache = open_table.key_cache() if inputs.shape == open_table.shape() else None
     if not sought.keys.height:
         return inputs.shape.arrow.empty_table().select(names)
-    return _Get(open_table.storage, inputs, sought, names, open_table.settings.threads, cache).rows()
+    return _Get(open_table.storage, inputs, sought, names, open_table.settings, cache).rows()
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class _Get:
     inputs: EvaluationInput
     sought: _Sought
     names: Sequence[str]
-    threads: int
+    settings: Settings
     cache: KeyCache | None
 
     def rows(self) -> pa.Table:
@@ -116,7 +117,7 @@ class _Get:
         keys = without_sequences(self.sought.keys, inputs.shape)
         lookup = row_lookup(keys, inputs.shape, sequences=bool(pending.rows or pending.truncates))
         files = [] if inputs.erased else files_with(inputs, keys)
-        frames = locate_files(source, files, lookup, threads=self.threads)
+        frames = locate_files(source, files, lookup, threads=self.settings.threads)
         return concat_located(frames, inputs.shape, keys)
 
     def _evaluated(self, located: pl.DataFrame) -> Evaluation | None:
@@ -125,7 +126,8 @@ class _Get:
         inputs = replace(inputs, pending=pending_of_keys(inputs.pending, keys, inputs.shape))
         if not inputs.pending.rows:
             return None
-        targets = find_targets(self.storage, inputs, keys=keys)
+        storage = kept_mods(self.storage, inputs.pending, self.settings.byte_budget // KEPT_SHARE)
+        targets = find_targets(storage, inputs, keys=keys)
         if not targets.mods.height:
             return None
 
@@ -137,7 +139,7 @@ class _Get:
             return [rows.select(located.columns)]
 
         columns = list(dict.fromkeys([*inputs.shape.columns.key, *self.names]))
-        return evaluate(self.storage, inputs, locate=known, columns=columns, cache=self.cache, targets=targets)
+        return evaluate(storage, inputs, locate=known, columns=columns, cache=self.cache, targets=targets)
 
     def _kept(self, located: pl.DataFrame, done: Evaluation | None) -> pl.DataFrame:
         """Located rows that pending mods neither replace nor remove."""

@@ -22,7 +22,7 @@ from andes_spark.errors import OptionError
 from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
-from andes_spark.log.pending import pending_of
+from andes_spark.log.pending import KEPT_SHARE, kept_mods, pending_of
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.read_options import ReadOptions
 from andes_spark.run.executor import LocalExecutor, ahead
@@ -226,6 +226,7 @@ def evaluated(
     if inputs.pending.rows == 0:
         return None
     locate = local_locator(storage, inputs.shape, settings.threads)
+    storage = kept_mods(storage, inputs.pending, settings.byte_budget // KEPT_SHARE)
     return evaluate(storage, inputs, locate=locate, columns=columns, bounds=bounds)
 
 

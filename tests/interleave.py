@@ -19,7 +19,7 @@ import pytest
 from andes_spark.base import paged, tombstones
 from andes_spark.base.merge import plan
 from andes_spark.batch.write import PartWriter
-from andes_spark.errors import BatchConflictError, OptionError
+from andes_spark.errors import BatchConflictError, CommitConflictError, OptionError
 from andes_spark.log import mod_files
 from andes_spark.model import merge_cost
 from andes_spark.model.options import ApplyOptions
@@ -33,7 +33,7 @@ from andes_spark.table.verbs.append import PreparedBatch, append_batches
 from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
 from andes_spark.testing import oracle
 from andes_spark.testing.kinds import KEYS, SEQUENCES
-from andes_spark.testing.oracle import Mod
+from andes_spark.testing.oracle import Mod, State
 from andes_spark.testing.random_batches import VALUE_NAMES, VALUES, Author, Batch
 from andes_spark.testing.tapped import TappedStorage
 
@@ -57,12 +57,14 @@ class World:
     vectors: bool | None = None
     compacts: bool | None = None
     interruptions: Sequence[str] = ()
+    restores: float = 0.1
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
     sent: dict[int, Batch] = field(default_factory=dict)
     groups: dict[int, list[Batch]] = field(default_factory=dict)
     aside: dict[int, int] = field(default_factory=dict)
+    restored: dict[int, int] = field(default_factory=dict)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
 
@@ -230,7 +232,7 @@ class World:
         try:
             result = self.tables[number].set_aside(version)
         except OptionError:
-            return  # it is merged
+            return  # it is merged, or a restore left it out
         assert result.mods == len(self.versions[version])
         if result.repeated:
             # By the handle that stepped in meanwhile, or before.
@@ -241,6 +243,23 @@ class World:
         assert self.versions[result.committed] is UNKNOWN
         self.versions[result.committed] = []
         self.aside[result.committed] = version
+
+    def restore(self, number: int) -> None:
+        """Restore a version by a handle, unless another one commits meanwhile."""
+        if len(self.versions) < 2:
+            return
+        version = self.random.randrange(len(self.versions) - 1)
+        merge = self.random.choice((None, False, True))
+        try:
+            result = self.tables[number].restore(version, merge=merge)
+        except CommitConflictError:
+            return
+        while len(self.versions) <= result.committed:
+            self.versions.append(UNKNOWN)
+        assert self.versions[result.committed] is UNKNOWN
+        self.versions[result.committed] = []
+        self.restored[result.committed] = version
+        self._count(result.merge)
 
     def _count(self, result: Any) -> None:
         if result is None:
@@ -290,6 +309,8 @@ class World:
         action = rnd.choice((*applies, self.merge, self.merge, self.read, self.read_version))
         if rnd.random() < self.asides:
             action = self.set_aside
+        if rnd.random() < self.restores:
+            action = self.restore
         if rnd.random() < self.reads:
             action = self.read
         try:
@@ -312,6 +333,8 @@ class World:
         )
         if rnd.random() < self.asides:
             actions = (*actions, self.set_aside)
+        if rnd.random() < self.restores:
+            actions = (*actions, self.restore)
         if self.interruptions:
             actions = tuple(getattr(self, name) for name in self.interruptions)
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
@@ -338,11 +361,15 @@ class World:
     # What is compared
 
     def expected(self, version: int) -> dict[Any, Any]:
-        state = oracle.snapshot(self.versions[: version + 1], VALUE_NAMES, ["must"], self.aside)
+        state = self.state(version)
         return {
             key: (sequence if self.sequence.names else (), tuple(values[name] for name in VALUE_NAMES))
             for key, (sequence, values) in state.rows.items()
         }
+
+    def state(self, version: int) -> State:
+        """State of a version by the oracle."""
+        return oracle.snapshot(self.versions[: version + 1], VALUE_NAMES, ["must"], self.aside, self.restored)
 
     def rows_of(self, table: pa.Table) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
@@ -377,10 +404,11 @@ class World:
         # The base of a plain reader is the table: nothing is pending any more.
         assert table.status().pending_versions == 0
         committed = sum(len(mods) for mods in self.versions[1:])
-        state = oracle.snapshot(self.versions, VALUE_NAMES, ["must"], self.aside)
+        state = self.state(len(self.versions) - 1)
         if not self._rewound(table):
             assert self.counts.mods == committed, f"{self.counts} of {committed} mods"
-            assert self.counts.discarded == sum(len(self.versions[version]) for version in self.aside.values())
+            if not self.restored:
+                assert self.counts.discarded == sum(len(self.versions[version]) for version in self.aside.values())
             assert self.counts.quarantined == len(state.quarantined), f"{self.counts}: {state.quarantined}"
         set_aside = sorted(
             (version, mod.sequence or (), mod.key) for version, mod in state.quarantined if mod.key is not None

@@ -14,7 +14,7 @@ import click
 from andes_spark.cli.help import Group
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import table
-from andes_spark.cli.table_writes import apply, create, merge, set_aside
+from andes_spark.cli.table_writes import apply, create, merge, restore, set_aside
 from andes_spark.errors import AndesError, OptionError
 
 OK, FAILURE, USAGE, RETRYABLE = 0, 1, 2, 75
@@ -55,7 +55,7 @@ def andes() -> None:
 
 
 andes.add_command(table)
-for command in (create, apply, merge, set_aside):
+for command in (create, apply, merge, restore, set_aside):
     table.add_command(command)
 
 

@@ -9,6 +9,7 @@ from andes_spark.cli.plain import plain
 from andes_spark.model.display import size_text
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.results import ApplyResult, HistoryEntry
+from andes_spark.table.history.restore import RestoreResult
 from andes_spark.table.maintenance.set_aside import SetAsideResult
 
 
@@ -23,6 +24,11 @@ def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
         return f"nothing to do: version {result.version} was set aside by version {result.committed}"
     mood = "would be" if dry_run else "is"
     return f"version {result.version} {mood} set aside by version {result.committed}: {result.mods} mods"
+
+
+def restore_summary(result: RestoreResult) -> str:
+    """Describe the effect of a restore in a dry run."""
+    return f"would become: {result.summary()}"
 
 
 def _event_name(event: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``andes table create``, ``apply``, ``merge`` and ``set-aside``: the commands that write, each with a dry run."""
+"""The commands of ``andes table`` that write, each with a dry run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from andes_spark.cli.options import FORMATS, flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import counts_of, table_command
 from andes_spark.errors import OptionError
+from andes_spark.model.history_options import RestoreOptions
 from andes_spark.model.options import ApplyOptions, CreateOptions, declared_options, defaults, flag_of
 
 if TYPE_CHECKING:
@@ -264,3 +265,30 @@ def set_aside(path: str, output: Output, storage_options: Options, version: int,
         opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
         result = opened.set_aside(version)
         output.document(plain(result) | {"dry_run": dry_run}, text=set_aside_summary(result, dry_run=dry_run))
+
+
+@click.command(cls=Command)
+@table_command
+@click.argument("version", type=int)
+@flags(RestoreOptions, without=("version",))
+@dry_run
+def restore(
+    path: str, output: Output, storage_options: Options, version: int, merge: bool | None, dry_run: bool
+) -> None:
+    """Give the table the rows of an earlier version again, as a new version."""
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.cli.plain import plain
+    from andes_spark.cli.summaries import restore_summary
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+
+    storage = open_storage(path, options=storage_options)
+    with output.progress("restore") as step:
+        opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        # A dry run does not merge: the result is not shown.
+        result = opened.restore(version, merge=False if dry_run else merge)
+        content = plain(result) | {"dry_run": dry_run}
+        if dry_run:
+            output.document(content, text=restore_summary(result))
+        else:
+            output.result(result, content)

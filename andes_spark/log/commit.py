@@ -44,6 +44,7 @@ class Draft:
     definition: Definition | None = None
     origin: Origin | None = None
     job: str | None = None
+    new_epoch: bool = False
     commit_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -168,7 +169,7 @@ def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int,
         definition=draft.definition,
         origin=draft.origin,
         roll_up=roll_up(version, time) if due and roll_up is not None else None,
-        epoch=before.epoch if before else 0,
+        epoch=before.epoch + draft.new_epoch if before else 0,
         floor=before.floor if before else 0,
     )
 

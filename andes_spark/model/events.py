@@ -1,7 +1,7 @@
 """Events: the parts of a version that determine its rows, a union tagged by ``type``.
 
 Readers refuse unknown events by name, since they cannot determine the rows. Reserved for
-later releases: ``restore``, ``expire``, ``take_in``, ``schema``, ``tag``, ``vacuum``. The
+later releases: ``expire``, ``take_in``, ``schema``, ``tag``, ``vacuum``. The
 effect of each event on rows is implemented in ``log.pending``.
 """
 
@@ -16,7 +16,7 @@ from andes_spark.errors import UnsupportedTableError
 from andes_spark.model.documents import Document
 from andes_spark.model.files import Entry
 
-RESERVED = frozenset({"restore", "expire", "take_in", "schema", "tag", "vacuum"})
+RESERVED = frozenset({"expire", "take_in", "schema", "tag", "vacuum"})
 
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
@@ -49,7 +49,13 @@ class SetAside(Document, frozen=True, tag_field="type", tag="set_aside"):
     version: int
 
 
-Event = Mods | Quarantine | Truncate | SetAside
+class Restore(Document, frozen=True, tag_field="type", tag="restore"):
+    """The table as of an earlier version: the versions after it, up to this one, take no part from this one on."""
+
+    version: int
+
+
+Event = Mods | Quarantine | Truncate | SetAside | Restore
 
 
 class PendingVersion(Document, frozen=True):
@@ -83,7 +89,7 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    known = {event.__struct_config__.tag for event in (Mods, Quarantine, Truncate, SetAside)}
+    known = {event.__struct_config__.tag for event in (Mods, Quarantine, Truncate, SetAside, Restore)}
     for event in _events(data):
         if event.type not in known:
             raise UnsupportedTableError(

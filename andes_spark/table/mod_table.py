@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.model.display import Listing, fields_html
+from andes_spark.model.history_options import RestoreOptions
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import (
@@ -26,6 +27,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.about import about
 from andes_spark.table.appender import Appender
+from andes_spark.table.history.restore import RestoreResult, restore
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
 from andes_spark.table.observed import observe
@@ -327,6 +329,28 @@ class ModTable(TableReads):
             OptionError: the version is merged, or contains no mods.
         """
         return observe(self._open_table, "set aside", lambda: set_aside(self._open_table, version))
+
+    def restore(self, version: int, *, merge: bool | None = None) -> RestoreResult:
+        """Give the table the rows of an earlier version again, as a new version from which it goes on.
+
+        The versions between take no part any more: neither their mods and truncates nor what they set aside. Reads of
+        these versions are as before, and any of them can be restored later. Their batch ids stay known: a batch that is
+        to be applied again needs a new one. Runs Spark jobs only for the merge, as ``merge`` does.
+
+        Args:
+            version: version below the newest.
+            merge: merge now or not; by default unless merges are manual. Until then each read starts from an older
+                state of the base.
+
+        Raises:
+            OptionError: the version is the newest.
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
+            CommitConflictError: another writer committed a version meanwhile, which would be left out unseen.
+        """
+        options = RestoreOptions.checked(version=version, merge=merge)
+        return observe(
+            self._open_table, "restore", lambda: restore(self._open_table, options.version, merge=options.merge)
+        )
 
     def status(self) -> reports.Status:
         """Return versions, pending mods, rows, files and sizes, from the logs; reads no data file."""

@@ -49,6 +49,7 @@ def snapshot(
     columns: Sequence[str],
     required: Sequence[str] = (),
     set_aside: Mapping[int, int] | None = None,
+    restores: Mapping[int, int] | None = None,
 ) -> State:
     """Return the state after the last of ``versions``.
 
@@ -57,11 +58,17 @@ def snapshot(
         columns: names of the columns other than key and sequence.
         required: names of the NOT NULL columns among them.
         set_aside: version whose mods are ignored, by the version from which they are ignored.
+        restores: version that is restored, by the version that restores it.
     """
     state = State()
-    gone = {version for event, version in (set_aside or {}).items() if event < len(versions)}
+    line: set[int] = set()
+    number = len(versions) - 1
+    while number >= 0:
+        line.add(number)
+        number = (restores or {}).get(number, number - 1)
+    gone = {version for event, version in (set_aside or {}).items() if event in line}
     for number, mods in enumerate(versions):
-        if number in gone:
+        if number in gone or number not in line:
             continue
         places = [(mod.sequence if mod.sequence is not None else (number, mod.batch), mod) for mod in mods]
         # By version and batch, then sequence; truncates first at equal sequences, and first of all without sequences.

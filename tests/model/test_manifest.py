@@ -17,7 +17,7 @@ from andes_spark.errors import AndesError, LogDamagedError, UnsupportedTableErro
 from andes_spark.model import events, features
 from andes_spark.model.definition import Definition, TableSchema
 from andes_spark.model.documents import Document, encode, json_schema, seal
-from andes_spark.model.events import Mods, PendingVersion, Quarantine, SetAside, Truncate
+from andes_spark.model.events import Mods, PendingVersion, Quarantine, Restore, SetAside, Truncate
 from andes_spark.model.files import Entry, FileKeyRange, LedgerFile, SideFile
 from andes_spark.model.manifest import Batch, Counts, Manifest, Origin, RollUp, decode_manifest
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path
@@ -83,6 +83,7 @@ FULL = Manifest(
         Quarantine(files=[REFUSED]),
         Truncate(sequences=[[15], [16]], batch=1),
         SetAside(version=97),
+        Restore(version=96),
     ],
     batches=[
         Batch(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -20,7 +21,7 @@ from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit, pending
 from andes_spark.log.log import Log
 from andes_spark.model.documents import encode
-from andes_spark.model.events import PendingVersion, SetAside
+from andes_spark.model.events import PendingVersion, Restore, SetAside
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
@@ -190,6 +191,34 @@ def set_aside_that_a_merge_forgets(patch: Patch) -> None:
     patch.setattr(open_table, "newest_base", lambda versions, applied: None)
 
 
+def restore_that_leaves_nothing_out(patch: Patch) -> None:
+    """Versions between a restore and what it restores still take part."""
+    patch.setattr(pending, "line", list)
+
+
+def restore_within_what_is_pending(patch: Patch) -> None:
+    """A restore of a version that is merged starts from the newest state of the base."""
+    true = pending.newest_base
+
+    def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
+        without = [
+            msgspec.structs.replace(
+                version, events=[event for event in version.events if not isinstance(event, Restore)]
+            )
+            for version in versions
+        ]
+        return true(without, applied)
+
+    patch.setattr(open_table, "newest_base", newest_base)
+    patch.setattr(ahead, "newest_base", newest_base)
+
+
+def restore_of_the_version_below(patch: Patch) -> None:
+    """The version that is restored is left out as well."""
+    true = pending.restored
+    patch.setattr(pending, "restored", lambda version: None if (at := true(version)) is None else max(0, at - 1))
+
+
 def set_aside_for_ever(patch: Patch) -> None:
     """A version that was set aside is gone from earlier snapshots too."""
     true = Log.pending
@@ -236,6 +265,9 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     exists_is_taken_for_won: {"nested": 1.0},
     set_aside_that_a_merge_forgets: {"nested": 1.0, "interruptions": ("set_aside",)},
     set_aside_for_ever: {"asides": 0.5},
+    restore_that_leaves_nothing_out: {"restores": 0.5},
+    restore_within_what_is_pending: {"restores": 0.5},
+    restore_of_the_version_below: {"restores": 0.5},
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
     batches_of_a_version_in_any_order: {"steps": 12},
     truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True, "steps": 12},

@@ -10,11 +10,33 @@ from collections.abc import Iterable
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.state import DeltaState
 from andes_spark.errors import VersionExpiredError
+from andes_spark.model.events import PendingVersion
 from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable
 
 MOST_STATES = 32
 """Maximum number of states of the base that are checked before its origin."""
+
+
+def evaluable(open_table: OpenTable, base: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
+    """Find the state of the base to evaluate a version on, whose files exist, and the versions that it lacks.
+
+    Args:
+        open_table: the table.
+        base: newest state, or the newest one that contains no version above ``version``.
+        version: to evaluate.
+
+    Raises:
+        VersionExpiredError: files of all such states are missing.
+    """
+    while True:
+        base, versions = open_table.evaluable(base, version)
+        if base.foreign is None and open_table.base.newest is base.state:
+            return base, versions
+        state = with_files(open_table, base, version)
+        if state is base:
+            return base, versions
+        base = state
 
 
 def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseSnapshot:

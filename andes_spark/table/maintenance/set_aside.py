@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from andes_spark.errors import OptionError
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
+from andes_spark.log.pending import line
 from andes_spark.model.display import Displayed, count_text
-from andes_spark.model.events import SetAside, mods_of
+from andes_spark.model.events import PendingVersion, SetAside, mods_of
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.options import INTEGER, require
 from andes_spark.table.open_table import OpenTable
@@ -51,7 +52,7 @@ def set_aside(open_table: OpenTable, version: int) -> SetAsideResult:
         mods = _mods(open_table, version)
         before = _event(open_table, version)
     if before is not None:
-        return SetAsideResult(version, before.version, mods, repeated=True)
+        return SetAsideResult(version, before, mods, repeated=True)
     with steps.step("read the base"):
         _refuse_merged(open_table, version)
     with steps.step("check the clock"):
@@ -71,7 +72,7 @@ def _mods(open_table: OpenTable, version: int) -> int:
 
     Raises:
         NoSuchVersionError: the version does not exist.
-        OptionError: the version holds no mods.
+        OptionError: the version holds no mods, or a restore left it out.
     """
     entries = mods_of(open_table.log.manifest(version).events)
     if not entries:
@@ -81,13 +82,26 @@ def _mods(open_table: OpenTable, version: int) -> int:
             option="version",
             value=version,
         )
+    if all(later.version != version for later in _later(open_table, version)):
+        raise OptionError(
+            f"{open_table.table}: version {version} takes no part any more, since a restore left it out",
+            table=open_table.table,
+            option="version",
+            value=version,
+        )
     return sum(entry.rows for entry in entries)
 
 
-def _event(open_table: OpenTable, version: int) -> Manifest | None:
-    """Manifest that set a version aside, or None."""
-    later = open_table.log.manifests(version, open_table.log.head)
-    return next((manifest for manifest in later if SetAside(version=version) in manifest.events), None)
+def _later(open_table: OpenTable, version: int) -> list[PendingVersion]:
+    """A version and later ones, without those that a restore left out."""
+    log = open_table.log
+    return line([manifest.pending for manifest in log.manifests(version, log.head)])
+
+
+def _event(open_table: OpenTable, version: int) -> int | None:
+    """Version that set a version aside, or None."""
+    events = (later.version for later in _later(open_table, version) if SetAside(version=version) in later.events)
+    return next(events, None)
 
 
 def _refuse_merged(open_table: OpenTable, version: int) -> None:

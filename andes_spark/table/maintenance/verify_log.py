@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from andes_spark.errors import LogDamagedError
+from andes_spark.log.pending import line, restored
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, files_of, mods_of
@@ -53,10 +54,16 @@ class LogSummary:
         """Return the events of the versions up to one."""
         return [change for change in self.changes if change.version <= version]
 
-    def set_aside(self, version: int) -> set[int]:
-        """Versions that versions up to one set aside."""
-        events = [event for change in self.changes_up_to(version) for event in change.events]
-        return {event.version for event in events if isinstance(event, SetAside)}
+    def takes_part(self, version: int) -> Callable[[int], bool]:
+        """Return whether an earlier version takes part in one: not set aside, nor left out by a restore."""
+        changes = line(self.changes_up_to(version))
+        aside = {event.version for change in changes for event in change.events if isinstance(event, SetAside)}
+        gaps = [(target, change.version) for change in changes if (target := restored(change)) is not None]
+
+        def takes_part(earlier: int) -> bool:
+            return earlier not in aside and not any(target < earlier < restore for target, restore in gaps)
+
+        return takes_part
 
 
 def check_log(storage: Storage, versions: Iterable[int], findings: Findings) -> LogSummary:

@@ -93,7 +93,7 @@ class RowCheck:
         self._base = base
         self._findings = findings
         self._bytes = max(LEAST_BYTES, byte_budget // SHARE)
-        self._set_aside = summary.set_aside(base.applied)
+        self._takes_part = summary.takes_part(base.applied)
         changes = pending_of(summary.changes_up_to(base.applied), shape.versions, shape.columns)
         self._truncates: tuple[TruncateEvent, ...] = changes.truncates
         erased = bool(self._truncates) and not shape.columns.sequence
@@ -161,7 +161,7 @@ class RowCheck:
         for version, _, manifest in stored_manifests(self._storage, versions, self._findings):
             if manifest is None:
                 self._law_known = False
-            elif version not in self._set_aside:
+            elif self._takes_part(version):
                 for file in pending_of([manifest.pending], self._shape.versions, self._shape.columns).files:
                     if self._findings.get(partial(self._add_file, rows, file)) is None:
                         self._law_known = False

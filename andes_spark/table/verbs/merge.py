@@ -28,11 +28,12 @@ from andes_spark.errors import (
 )
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeNote
-from andes_spark.log.pending import ModsInMemory, pending_of, up_to, whole_versions
+from andes_spark.log.pending import ModsInMemory, line, pending_of, up_to, whole_versions
 from andes_spark.model.events import mods_of
 from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult, WrittenBytes
 from andes_spark.run.steps import Steps
+from andes_spark.table.history.travel import evaluable
 from andes_spark.table.open_table import BeforeMerge, OpenTable
 from andes_spark.table.verbs.after_merge import checkpoint, release
 from andes_spark.table.verbs.ahead import MergeAhead, PlannedAhead
@@ -316,7 +317,7 @@ def _merge_to(
             assert plan.version == version
             merged = finish_merge(base_context, plan, upto, steps=steps, record=record)
         else:
-            base, versions = open_table.evaluable(newest, version)
+            base, versions = evaluable(open_table, newest, version)
             pending = pending_of(versions, base_context.shape.versions, base_context.shape.columns)
             merged = merge_pending(base_context, base, pending, upto, steps=steps, in_memory=in_memory)
         if merged is not None:
@@ -338,8 +339,8 @@ def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
     """
     head = open_table.log.head
     context, newest = open_table.base_context(), open_table.base.snapshot()
-    base, versions = open_table.evaluable(newest, head)
-    candidates = [version.version for version in versions if mods_of(version.events)]
+    base, versions = evaluable(open_table, newest, head)
+    candidates = [version.version for version in line(versions) if mods_of(version.events)]
 
     def fails(last: int) -> Exception | None:
         pending = pending_of(up_to(versions, last), context.shape.versions, context.shape.columns)

@@ -30,7 +30,7 @@ from andes_spark.schema.names import resolve_all
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked
-from andes_spark.table.history.travel import with_files
+from andes_spark.table.history.travel import evaluable
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 
@@ -63,9 +63,7 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
         open_table.log.check_readable(version)
         base = open_table.base.snapshot_at(version)
     shape = open_table.shape_at(version)
-    base, versions = open_table.evaluable(base, version)
-    if base.foreign is not None or open_table.base.newest is not base.state:
-        base, versions = open_table.evaluable(with_files(open_table, base, version), version)
+    base, versions = evaluable(open_table, base, version)
     pending = pending_of(versions, shape.versions, shape.columns)
     return Snapshot(version, base, evaluation_input(base, pending, shape))
 

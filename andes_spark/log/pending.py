@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, KeyColumns, arr
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
 from andes_spark.law.winners import TruncateEvent
+from andes_spark.log.line import line
 from andes_spark.log.mod_files import adapt_rows, open_entries, read_as, read_columns, schema_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, Restore, SetAside, Truncate, mods_of
 from andes_spark.model.files import Entry
@@ -97,28 +97,6 @@ def kept_mods(storage: Storage, pending: Pending, limit: int) -> Storage:
     return KeptInputs(storage, {file.entry.path: file.entry.bytes for file in pending.files}, limit)
 
 
-def restored(version: PendingVersion) -> int | None:
-    """Version that a version restores; None if it restores none."""
-    return next((event.version for event in version.events if isinstance(event, Restore)), None)
-
-
-def line(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
-    """Select the versions that determine the rows of the last one: not those between a restore and what it restores.
-
-    Args:
-        versions: oldest first.
-    """
-    selected: list[PendingVersion] = []
-    at = len(versions)
-    while at:
-        at -= 1
-        selected.append(versions[at])
-        target = restored(versions[at])
-        if target is not None:
-            at = bisect.bisect_right(versions, target, 0, at, key=lambda version: version.version)
-    return selected[::-1]
-
-
 def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, columns: KeyColumns) -> Pending:
     """Interpret the events of versions; no other code defines their meaning for the rows.
 
@@ -138,45 +116,6 @@ def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, colu
 
 def _mods_in(entries: Sequence[Entry]) -> int:
     return sum(entry.upserts + entry.deletes + entry.truncates for entry in entries)
-
-
-def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
-    """Newest version that a base may contain to evaluate these versions on it; None for no limit.
-
-    The base may contain versions that were set aside, or left out by a restore; later snapshots do not contain them.
-
-    Args:
-        versions: those after ``applied``, oldest first.
-        applied: version that the base contains.
-    """
-    bounds = []
-    for version in line(versions):
-        for event in version.events:
-            if isinstance(event, SetAside) and event.version <= applied:
-                bounds.append(event.version - 1)
-            if isinstance(event, Restore) and event.version < applied:
-                bounds.append(event.version)
-    return min(bounds, default=None)
-
-
-def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:
-    """Possible last versions of a merge: all of the line but those from a version set aside to its event."""
-    selected = line(versions)
-    gone = [
-        (event.version, version.version)
-        for version in selected
-        for event in version.events
-        if isinstance(event, SetAside)
-    ]
-    numbers = (version.version for version in selected)
-    return [number for number in numbers if not any(first <= number < end for first, end in gone)]
-
-
-def up_to(versions: Sequence[PendingVersion], last: int) -> list[PendingVersion]:
-    """Versions of the line up to ``last``, without those that any of them sets aside."""
-    selected = line(versions)
-    gone = {event.version for version in selected for event in version.events if isinstance(event, SetAside)}
-    return [version for version in selected if version.version <= last and version.version not in gone]
 
 
 class _Interpreter:
@@ -204,7 +143,7 @@ class _Interpreter:
             case Quarantine():
                 pass  # quarantined rows are not part of the law's input
             case Restore():
-                pass  # see ``line`` and ``newest_base``
+                pass  # see ``log.line``
 
     def _set_aside(self, version: int) -> None:
         self._discarded += _mods_in([file.entry for file in self._files if file.version == version])

@@ -2,7 +2,7 @@
 
 Readers refuse unknown events by name, since they cannot determine the rows. Reserved for
 later releases: ``expire``, ``take_in``, ``schema``, ``tag``, ``vacuum``. The
-effect of each event on rows is implemented in ``log.pending``.
+effect of each event on rows is implemented in ``log.pending``, that of restores in ``log.line``.
 """
 
 from __future__ import annotations

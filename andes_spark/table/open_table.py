@@ -16,8 +16,8 @@ from andes_spark.law.columns import KeyColumns
 from andes_spark.log.clock import StoreClock
 from andes_spark.log.lease import MergeLease, read_note
 from andes_spark.log.ledger import Ledger
+from andes_spark.log.line import newest_base
 from andes_spark.log.log import Log, NewerVersions
-from andes_spark.log.pending import newest_base
 from andes_spark.log.rolled import first_rolled, newest
 from andes_spark.model.definition import Definition
 from andes_spark.model.events import PendingVersion

@@ -18,7 +18,7 @@ from andes_spark.base.merge import bucket, finish, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
-from andes_spark.log import commit, pending
+from andes_spark.log import commit, line, pending
 from andes_spark.log.log import Log
 from andes_spark.model.documents import encode
 from andes_spark.model.events import PendingVersion, Restore, SetAside
@@ -198,7 +198,7 @@ def restore_that_leaves_nothing_out(patch: Patch) -> None:
 
 def restore_within_what_is_pending(patch: Patch) -> None:
     """A restore of a version that is merged starts from the newest state of the base."""
-    true = pending.newest_base
+    true = line.newest_base
 
     def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
         without = [
@@ -215,8 +215,8 @@ def restore_within_what_is_pending(patch: Patch) -> None:
 
 def restore_of_the_version_below(patch: Patch) -> None:
     """The version that is restored is left out as well."""
-    true = pending.restored
-    patch.setattr(pending, "restored", lambda version: None if (at := true(version)) is None else max(0, at - 1))
+    true = line.restored
+    patch.setattr(line, "restored", lambda version: None if (at := true(version)) is None else max(0, at - 1))
 
 
 def set_aside_for_ever(patch: Patch) -> None:

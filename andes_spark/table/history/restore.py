@@ -8,7 +8,7 @@ from andes_spark.errors import CommitConflictError, OptionError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
-from andes_spark.log.pending import line
+from andes_spark.log.line import line
 from andes_spark.model.display import Displayed, counts_text
 from andes_spark.model.events import Restore, mods_of
 from andes_spark.model.manifest import Manifest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from andes_spark.errors import OptionError
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
-from andes_spark.log.pending import line
+from andes_spark.log.line import line
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.events import PendingVersion, SetAside, mods_of
 from andes_spark.model.manifest import Manifest

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from andes_spark.errors import LogDamagedError
-from andes_spark.log.pending import line, restored
+from andes_spark.log.line import line, restored
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, files_of, mods_of

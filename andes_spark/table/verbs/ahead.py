@@ -16,7 +16,8 @@ from andes_spark.base.merge.finish import drop_record, start_record
 from andes_spark.base.merge.merge import Planned, drop_changes, drop_planned, plan_merge
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.log.advisory import Advisory
-from andes_spark.log.pending import ModsInMemory, newest_base, pending_of
+from andes_spark.log.line import newest_base
+from andes_spark.log.pending import ModsInMemory, pending_of
 from andes_spark.model.events import PendingVersion, mods_of
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.merge_record import MergeRecord

@@ -28,7 +28,8 @@ from andes_spark.errors import (
 )
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.lease import MergeNote
-from andes_spark.log.pending import ModsInMemory, line, pending_of, up_to, whole_versions
+from andes_spark.log.line import line, up_to, whole_versions
+from andes_spark.log.pending import ModsInMemory, pending_of
 from andes_spark.model.events import mods_of
 from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.results import CompactResult, MergeCounts, MergeResult, WrittenBytes

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from andes_spark.schema.arrow_values import array_of
+
 TEXTS = pa.map_(pa.string(), pa.string())
 VECTOR = pa.struct(
     [
@@ -58,15 +60,12 @@ def to_columns(actions: Iterable[Mapping[str, Any]], kind: pa.StructType) -> pa.
     """
     rows = list(actions)
     if not rows:
-        return pa.array([], kind)
+        return array_of([], kind)
     return pa.StructArray.from_arrays([_member(rows, field) for field in kind], fields=list(kind))
 
 
 def _member(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> pa.Array:
-    values = [row.get(field.name) for row in rows]
-    if pa.types.is_map(field.type):
-        return pa.array([None if value is None else list(value.items()) for value in values], field.type)
-    return pa.array(values, field.type)
+    return array_of([row.get(field.name) for row in rows], field.type)
 
 
 def as_kind(rows: pa.StructArray, kind: pa.StructType) -> pa.StructArray:
@@ -77,7 +76,7 @@ def as_kind(rows: pa.StructArray, kind: pa.StructType) -> pa.StructArray:
     members = [
         _cast(flat[field.name], field.type) if field.name in flat else pa.nulls(len(rows), field.type) for field in kind
     ]
-    return pa.StructArray.from_arrays(members, fields=list(kind)) if len(rows) else pa.array([], kind)
+    return pa.StructArray.from_arrays(members, fields=list(kind)) if len(rows) else array_of([], kind)
 
 
 def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:

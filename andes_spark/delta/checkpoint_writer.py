@@ -22,6 +22,7 @@ from andes_spark.delta.files import Files
 from andes_spark.delta.paths import decode_path
 from andes_spark.delta.state import DeltaState
 from andes_spark.delta.vectors import unique_id
+from andes_spark.schema.arrow_values import indices_of
 
 if TYPE_CHECKING:
     from andes_spark.storage.interface import Storage
@@ -136,7 +137,7 @@ def _metadata(state: DeltaState) -> dict[str, Any]:
 
 def _adds(files: Files) -> pa.StructArray:
     """``add`` actions of live files; those in columns are not made objects."""
-    segment = as_kind(files.segment.adds.take(pa.array(files.rows)), ADD)
+    segment = as_kind(files.segment.adds.take(indices_of(files.rows)), ADD)
     return _unchanging(pa.concat_arrays([segment, to_columns((file.add for file in files.added.values()), ADD)]))
 
 

@@ -21,6 +21,7 @@ from andes_spark.delta import statistics as stats
 from andes_spark.delta.action_columns import ADD, as_kind, union
 from andes_spark.delta.paths import LOG_FOLDER
 from andes_spark.errors import FileDamagedError, UnsupportedTableError
+from andes_spark.schema.arrow_values import array_of
 
 if TYPE_CHECKING:
     from andes_spark.storage.interface import Storage
@@ -63,7 +64,7 @@ class Contents:
     metadata: dict[str, Any] = field(default_factory=dict)
     txns: dict[str, int] = field(default_factory=dict)
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)
-    adds: pa.StructArray = field(default_factory=lambda: pa.array([], ADD))
+    adds: pa.StructArray = field(default_factory=lambda: array_of([], ADD))
     parts: tuple[bytes, ...] = ()
     other_actions: bool = False
 

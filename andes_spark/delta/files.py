@@ -18,6 +18,7 @@ from andes_spark.delta.action_columns import ADD
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.ranges import UNKNOWN, Ranges, partition_ranges, range_type, read_statistics
 from andes_spark.delta.segment import Segment
+from andes_spark.schema.arrow_values import indices_of
 from andes_spark.schema.schema import DataType
 
 Ints = npt.NDArray[np.int64]
@@ -57,7 +58,7 @@ class Files(Mapping[str, DataFile]):
         return len(self.rows) + len(self._list)
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.segment.locations.take(pa.array(self.rows)).to_pylist()
+        yield from self.segment.locations.take(indices_of(self.rows)).to_pylist()
         yield from self.added
 
     def __contains__(self, location: object) -> bool:

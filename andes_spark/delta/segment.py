@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +20,7 @@ from andes_spark.delta.paths import decode_path
 from andes_spark.delta.ranges import Ranges, partition_ranges, range_type, read_statistics
 from andes_spark.delta.vectors import VectorDescriptor
 from andes_spark.errors import LogDamagedError
+from andes_spark.schema.arrow_values import array_of, indices_of, numpy_of, scalar_of
 from andes_spark.schema.schema import DataType
 
 Ints = npt.NDArray[np.int64]
@@ -43,7 +45,7 @@ class Segment:
         if paths.null_count or sizes.null_count:
             raise LogDamagedError("an add action without a path or a size")
         self.locations = _decoded(paths)
-        self.sizes: Ints = sizes.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+        self.sizes: Ints = numpy_of(sizes).astype(np.int64, copy=False)
         self.deleted: Ints = np.zeros(len(adds), np.int64)
         self._vectors = self._read_vectors()
         self._records: Ints | None = None
@@ -62,7 +64,7 @@ class Segment:
     def extended(self, rows: Ints, more: Segment) -> Segment:
         """Build a segment of some rows of this one and all of another; typed columns that both have are kept."""
         kind = union(self.adds.type, more.adds.type)
-        parts = [as_kind(self.adds.take(pa.array(rows)), kind), as_kind(more.adds, kind)]
+        parts = [as_kind(self.adds.take(indices_of(rows)), kind), as_kind(more.adds, kind)]
         joined = Segment(pa.concat_arrays(parts))
         if self._records is not None:
             joined._records = np.concatenate([self._records[rows], more.records])
@@ -86,10 +88,10 @@ class Segment:
         estimates = self.sizes * EXPANSION
         if not self._has("tags") or not len(self):
             return estimates
-        texts = pc.map_lookup(self.adds.field("tags"), pa.scalar(ARROW_TAG), "last")
-        digits = pc.fill_null(pc.match_substring_regex(texts, "^[0-9]{1,18}$"), False)
-        known = pc.if_else(digits, texts, None).cast(pa.int64())
-        values: Ints = pc.coalesce(known, pa.array(estimates)).to_numpy(zero_copy_only=False)
+        texts = pl.from_arrow(pc.map_lookup(self.adds.field("tags"), scalar_of(ARROW_TAG, pa.string()), "last"))
+        assert isinstance(texts, pl.Series)
+        known = texts.str.extract("^([0-9]{1,18})$").cast(pl.Int64)
+        values: Ints = np.where(known.is_null().to_numpy(), estimates, known.fill_null(0).to_numpy())
         return values
 
     def ranges(self, name: str, type_: DataType, *, partition: bool) -> Ranges | None:
@@ -145,7 +147,7 @@ class Segment:
             return {}
         column = self.adds.field("deletionVector")
         vectors = {}
-        for row in np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)).tolist():
+        for row in np.flatnonzero(numpy_of(column.is_valid())).tolist():
             vectors[row] = VectorDescriptor.from_json(plain(column[row]))
             self.deleted[row] = vectors[row].cardinality
         return vectors
@@ -157,7 +159,8 @@ class Segment:
     def _partition_texts(self, name: str) -> list[str | None]:
         if not self._has("partitionValues"):
             return [None] * len(self)
-        texts: list[str | None] = pc.map_lookup(self.adds.field("partitionValues"), pa.scalar(name), "last").to_pylist()
+        values = pc.map_lookup(self.adds.field("partitionValues"), scalar_of(name, pa.string()), "last")
+        texts: list[str | None] = values.to_pylist()
         return texts
 
     def _partition_values(self, row: int) -> Mapping[str, str | None]:
@@ -170,10 +173,10 @@ class Segment:
 
 def _decoded(paths: pa.Array) -> pa.Array:
     """Paths in the table's folder from those of the log."""
-    special = np.flatnonzero(pc.match_substring_regex(paths, _SPECIAL).to_numpy(zero_copy_only=False))
+    special = np.flatnonzero(numpy_of(pc.match_substring_regex(paths, _SPECIAL)))
     if not len(special):
         if any(text == "" for text in pc.unique(pc.utf8_slice_codeunits(paths, 0, 1)).to_pylist()):
             decode_path("")
         return paths
     texts = paths.to_pylist()
-    return pa.array([decode_path(text) for text in texts], pa.string())
+    return array_of([decode_path(text) for text in texts], pa.string())

@@ -205,8 +205,7 @@ def test_a_wrong_option_loads_nothing_heavy():
 
 def test_status_loads_no_engine_that_it_does_not_need(orders):
     modules, _ = loaded_by("table", "status", str(Path(orders).absolute()))
-    # Not pandas, which pyarrow's own conversions of Python values import where it is installed.
-    assert not modules & {"deltalake", "obstore", "rich", "boto3", "pyspark", "sqlglot"}
+    assert not modules & {"deltalake", "obstore", "rich", "boto3", "pyspark", "sqlglot", "pandas"}
 
 
 def test_formats_of_files_are_those_of_the_library():

@@ -6,7 +6,7 @@ import re
 from dataclasses import MISSING
 from pathlib import Path
 
-from andes_spark.model import options, read_options
+from andes_spark.model import history_options, options, read_options
 from andes_spark.model.options import Declared, Options, declared_options, defaults, flag_of
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -36,7 +36,8 @@ def shown(default: object) -> str:
 
 
 def _class(name: str) -> type[Options]:
-    kind: type[Options] = getattr(read_options, name, None) or getattr(options, name)
+    modules = (options, read_options, history_options)
+    kind: type[Options] = next(getattr(module, name) for module in modules if hasattr(module, name))
     return kind
 
 

@@ -36,6 +36,7 @@ from andes_spark.testing.kinds import KEYS, SEQUENCES
 from andes_spark.testing.oracle import Mod, State
 from andes_spark.testing.random_batches import VALUE_NAMES, VALUES, Author, Batch
 from andes_spark.testing.tapped import TappedStorage
+from tests.interleave_tags import Tags
 
 
 @dataclass
@@ -58,6 +59,7 @@ class World:
     compacts: bool | None = None
     interruptions: Sequence[str] = ()
     restores: float = 0.1
+    tagging: float = 0.15
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -65,6 +67,7 @@ class World:
     groups: dict[int, list[Batch]] = field(default_factory=dict)
     aside: dict[int, int] = field(default_factory=dict)
     restored: dict[int, int] = field(default_factory=dict)
+    tags: Tags = field(default_factory=Tags)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
 
@@ -238,10 +241,7 @@ class World:
             # By the handle that stepped in meanwhile, or before.
             assert self.aside.get(result.committed) == version
             return
-        while len(self.versions) <= result.committed:
-            self.versions.append(UNKNOWN)
-        assert self.versions[result.committed] is UNKNOWN
-        self.versions[result.committed] = []
+        self.learn_quiet(result.committed)
         self.aside[result.committed] = version
 
     def restore(self, number: int) -> None:
@@ -254,12 +254,28 @@ class World:
             result = self.tables[number].restore(version, merge=merge)
         except CommitConflictError:
             return
-        while len(self.versions) <= result.committed:
-            self.versions.append(UNKNOWN)
-        assert self.versions[result.committed] is UNKNOWN
-        self.versions[result.committed] = []
+        self.learn_quiet(result.committed)
         self.restored[result.committed] = version
         self._count(result.merge)
+
+    def tag(self, number: int) -> None:
+        """Set, move or remove a tag by a handle."""
+        self.tags.change(self, number)
+
+    def read_tag(self, number: int) -> None:
+        """Compare the rows of a tag."""
+        self.tags.read(self, number)
+
+    def read_time(self, number: int) -> None:
+        """Compare the rows of a point in time."""
+        self.tags.read_time(self, number)
+
+    def learn_quiet(self, version: int) -> None:
+        """Learn of a version without mods."""
+        while len(self.versions) <= version:
+            self.versions.append(UNKNOWN)
+        assert self.versions[version] is UNKNOWN, "a version was given twice"
+        self.versions[version] = []
 
     def _count(self, result: Any) -> None:
         if result is None:
@@ -311,6 +327,8 @@ class World:
             action = self.set_aside
         if rnd.random() < self.restores:
             action = self.restore
+        if rnd.random() < self.tagging:
+            action = rnd.choice((self.tag, self.tag, self.read_tag, self.read_time))
         if rnd.random() < self.reads:
             action = self.read
         try:
@@ -335,6 +353,8 @@ class World:
             actions = (*actions, self.set_aside)
         if rnd.random() < self.restores:
             actions = (*actions, self.restore)
+        if rnd.random() < self.tagging:
+            actions = (*actions, self.tag)
         if self.interruptions:
             actions = tuple(getattr(self, name) for name in self.interruptions)
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
@@ -383,12 +403,14 @@ class World:
         return found
 
     def check(self, number: int) -> None:
-        """Compare newest rows, those of a random version, and rows by key, by one handle."""
-        for compare in (self.read, self.read_version, self.get):
+        """Compare newest rows, those of a random version, of a tag or a time, and rows by key, by one handle."""
+        other = random.Random(f"{self.seed} {self.steps}").choice((self.read_tag, self.read_time))
+        for compare in (self.read, self.read_version, self.get, other):
             compare(number)
 
     def finish(self) -> None:
         """Merge what is left, and check all that must hold in the end."""
+        self.tags.check(self, self.steps % len(self.tables))
         table = ModTable.open(self.storage)
         before = table.to_arrow()
         self._count(table.merge())

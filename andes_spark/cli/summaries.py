@@ -7,9 +7,11 @@ from typing import Any
 from andes_spark.cli.output import Output
 from andes_spark.cli.plain import plain
 from andes_spark.model.display import size_text
+from andes_spark.model.history import HistoryEntry
 from andes_spark.model.manifest import Manifest
-from andes_spark.model.results import ApplyResult, HistoryEntry
+from andes_spark.model.results import ApplyResult
 from andes_spark.table.history.restore import RestoreResult
+from andes_spark.table.history.tags import TagResult
 from andes_spark.table.maintenance.set_aside import SetAsideResult
 
 
@@ -29,6 +31,13 @@ def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
 def restore_summary(result: RestoreResult) -> str:
     """Describe the effect of a restore in a dry run."""
     return f"would become: {result.summary()}"
+
+
+def tag_summary(result: TagResult, *, dry_run: bool = False) -> str:
+    """Describe the change of a tag, in a dry run or done."""
+    if result.repeated:
+        return f"nothing to do: {result.summary()}"
+    return result.summary().replace(" was ", " would be ", 1) if dry_run else result.summary()
 
 
 def _event_name(event: dict[str, Any]) -> str:

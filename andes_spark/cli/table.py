@@ -265,7 +265,9 @@ def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOp
 
     s3 = path.startswith(("s3://", "s3a://"))
     session = spark_session("andes table read", s3=s3, config=s3a_settings(storage_options or {}))
-    frame = opened(path, storage_options, spark=session).read(version=options.version, timestamp=options.timestamp)
+    frame = opened(path, storage_options, spark=session).read(
+        version=options.version, timestamp=options.timestamp, tag=options.tag
+    )
     if options.filter is not None:
         frame = frame.where(options.filter)
     if options.columns is not None:

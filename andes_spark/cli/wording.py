@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from andes_spark.model.history_options import TagOptions
 from andes_spark.model.options import (
     ApplyOptions,
     CreateOptions,
@@ -21,8 +22,11 @@ _CLASSES: tuple[type[Options], ...] = (
     ModsOptions,
     HistoryOptions,
     VersionOptions,
+    TagOptions,
 )
-_VERBS = re.compile(r"(?<![\w.])(?:ModTable\.)?(apply|create|history|manifest|merge|mods|read|status|verify)\(\)")
+_VERBS = re.compile(
+    r"(?<![\w.])(?:ModTable\.)?(apply|create|history|manifest|merge|mods|read|status|tag|tags|untag|verify)\(\)"
+)
 
 
 _PYTHON_ONLY = re.compile(r"[,;]? or give (?:it as )?a (?:Spark Column|polars expression)[^;.]*")

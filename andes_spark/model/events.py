@@ -1,7 +1,7 @@
 """Events: the parts of a version that determine its rows, a union tagged by ``type``.
 
 Readers refuse unknown events by name, since they cannot determine the rows. Reserved for
-later releases: ``expire``, ``take_in``, ``schema``, ``tag``, ``vacuum``. The
+later releases: ``expire``, ``take_in``, ``schema``, ``vacuum``. The
 effect of each event on rows is implemented in ``log.pending``, that of restores in ``log.line``.
 """
 
@@ -16,7 +16,7 @@ from andes_spark.errors import UnsupportedTableError
 from andes_spark.model.documents import Document
 from andes_spark.model.files import Entry
 
-RESERVED = frozenset({"expire", "take_in", "schema", "tag", "vacuum"})
+RESERVED = frozenset({"expire", "take_in", "schema", "vacuum"})
 
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
@@ -55,7 +55,35 @@ class Restore(Document, frozen=True, tag_field="type", tag="restore"):
     version: int
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore
+class Tag(Document, frozen=True, tag_field="type", tag="tag"):
+    """A name for a version from this version on, or the removal of a name; no rows change.
+
+    Attributes:
+        name: see ``model.history_options``.
+        version: version that the name stands for; None if the name is removed.
+        expires: time from which on the tag keeps no file, in milliseconds since 1970 UTC; None for never.
+        duration: milliseconds from the tagging to ``expires``, if it was given as a duration.
+    """
+
+    name: str
+    version: int | None = None
+    expires: int | None = None
+    duration: int | None = None
+
+
+Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag
+
+
+class CurrentTag(Document, frozen=True):
+    """A tag that is neither moved nor removed, as repeated in a roll-up.
+
+    Attributes:
+        committed: version with the event.
+        event: the event.
+    """
+
+    committed: int
+    event: Tag
 
 
 class PendingVersion(Document, frozen=True):
@@ -89,7 +117,7 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    known = {event.__struct_config__.tag for event in (Mods, Quarantine, Truncate, SetAside, Restore)}
+    known = {event.__struct_config__.tag for event in (Mods, Quarantine, Truncate, SetAside, Restore, Tag)}
     for event in _events(data):
         if event.type not in known:
             raise UnsupportedTableError(

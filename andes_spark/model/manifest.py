@@ -11,7 +11,7 @@ from andes_spark.model import documents, events, features, files
 from andes_spark.model.definition import Definition, check_definition
 from andes_spark.model.display import moment, time_text
 from andes_spark.model.documents import Document
-from andes_spark.model.events import Event, PendingVersion
+from andes_spark.model.events import CurrentTag, Event, PendingVersion
 from andes_spark.model.files import LedgerFile
 
 MANIFESTS = "_andes/manifests"
@@ -66,6 +66,7 @@ class RollUp(Document, frozen=True):
         pending: versions after ``applied``, up to the version before this manifest.
         definition: the table's definition as of this manifest.
         ledger: files of batch ids, without the batches of this manifest.
+        tags: current tags, without those of this manifest.
     """
 
     applied: int
@@ -73,6 +74,7 @@ class RollUp(Document, frozen=True):
     pending: list[PendingVersion]
     definition: Definition
     ledger: list[LedgerFile] = []
+    tags: list[CurrentTag] = []
 
 
 class Origin(Document, frozen=True):

@@ -1,13 +1,15 @@
-"""Points in time as options: datetimes, dates and texts in ISO 8601, with or without a zone."""
+"""Points in time as options: datetimes, dates and texts in ISO 8601, with or without a zone; durations."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from andes_spark.errors import OptionError
+from andes_spark.model.durations import parse_duration
 from andes_spark.model.options import Kind, is_text
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -30,6 +32,23 @@ MOMENT = Kind(
     'a datetime, a date, or a text of ISO 8601 such as "2026-11-01T00:00:00Z"',
     lambda value: _read(value) is not None,
     _read,
+    "moment",
+)
+
+
+def _read_expiry(value: Any) -> datetime.timedelta | datetime.datetime | None:
+    if isinstance(value, datetime.timedelta):
+        return value
+    if is_text(value):
+        with contextlib.suppress(OptionError, OverflowError):
+            return parse_duration(value, option="expires")
+    return _read(value)
+
+
+EXPIRY = Kind(
+    'a duration such as "90 days", a datetime, or a text of ISO 8601 such as "2027-11-01T00:00:00Z"',
+    lambda value: _read_expiry(value) is not None,
+    _read_expiry,
     "moment",
 )
 

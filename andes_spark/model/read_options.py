@@ -8,7 +8,7 @@ from typing import Any
 
 from andes_spark.errors import OptionError
 from andes_spark.model.moments import MOMENT
-from andes_spark.model.options import CONDITION, COUNT, INTEGER, NAMES, Options, declared_options, option
+from andes_spark.model.options import CONDITION, COUNT, INTEGER, NAME, NAMES, Options, declared_options, option
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class SnapshotOptions(Options):
         help='The newest version of this time or before it, such as "2026-11-01T00:00:00Z".',
         metavar="TIME",
     )
+    tag: str | None = option(NAME.or_none(), None, help="The version that this tag stands for.", metavar="NAME")
 
     def __post_init__(self) -> None:
         super().__post_init__()

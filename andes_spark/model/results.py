@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from andes_spark.model.display import Displayed, count_text, counts_text, moment, size_text, time_text
-from andes_spark.model.manifest import COUNTED, Batch, Counts, Manifest
+from andes_spark.model.display import Displayed, count_text, counts_text, size_text
+from andes_spark.model.manifest import COUNTED, Counts
 from andes_spark.model.merge_cost import MergeDecision
 
 
@@ -274,106 +273,6 @@ class ApplyResult(Displayed):
     def quarantined(self) -> int:
         """Number of quarantined rows."""
         return self.counts.quarantined
-
-
-@dataclass(frozen=True, repr=False)
-class HistoryEntry(Displayed):
-    """A version of the log.
-
-    Attributes:
-        version: number of the version.
-        time: commit time, UTC.
-        operation: verb that made the version.
-        counts: number of rows of all batches.
-        batches: source, id, digest and counts of the batches with an id.
-        job: name of the job that made the version, if any.
-        commit_id: UUID of the commit.
-    """
-
-    version: int
-    time: datetime.datetime
-    operation: str
-    counts: Counts
-    batches: tuple[Batch, ...]
-    job: str | None
-    commit_id: str
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> HistoryEntry:
-        """Create the entry from a manifest."""
-        time = moment(manifest.time)
-        assert time is not None
-        return cls(
-            manifest.version,
-            time,
-            manifest.operation,
-            manifest.counts,
-            tuple(manifest.batches),
-            manifest.writer.get("job"),
-            manifest.commit_id,
-        )
-
-    def summary(self) -> str:
-        """See ``Displayed``."""
-        return f"version {self.version}, {self.operation}, {time_text(self.time)}: {self._counts()}"
-
-    def details(self) -> dict[str, str]:
-        """See ``Displayed``."""
-        batch = {"batch": "\n".join(map(_batch_text, self.batches))} if self.batches else {}
-        job = {} if self.job is None else {"job": self.job}
-        return {
-            "version": str(self.version),
-            "time": time_text(self.time),
-            "operation": self.operation,
-            "rows": self._counts(),
-            **batch,
-            **job,
-        }
-
-    def _counts(self) -> str:
-        return counts_text({name: getattr(self.counts, name) for name in COUNTED}, none="none")
-
-
-@dataclass(frozen=True, repr=False)
-class MergeEntry(Displayed):
-    """A merge of the log into the base.
-
-    Attributes:
-        delta_version: version of the base's Delta table made by the merge.
-        time: commit time, UTC; None if unknown.
-        from_version, to_version: first and last merged version of the log.
-        counts: number of mods by outcome; its fields are also attributes of the entry.
-    """
-
-    delta_version: int
-    time: datetime.datetime | None
-    from_version: int
-    to_version: int
-    counts: MergeCounts
-
-    def __getattr__(self, name: str) -> Any:
-        # Only asked for names that the dataclass does not have.
-        if name in MergeCounts.__dataclass_fields__:
-            return getattr(self.counts, name)
-        raise AttributeError(name)
-
-    def summary(self) -> str:
-        """See ``Displayed``."""
-        versions = f"versions {self.from_version} to {self.to_version}"
-        return f"{versions}, {time_text(self.time)}: {counts_text(vars(self.counts), none='no mods')}"
-
-    def details(self) -> dict[str, str]:
-        """See ``Displayed``."""
-        return {
-            "delta_version": str(self.delta_version),
-            "time": time_text(self.time),
-            "versions": f"{self.from_version} to {self.to_version}",
-            "mods": counts_text(vars(self.counts), none="none"),
-        }
-
-
-def _batch_text(batch: Batch) -> str:
-    return f"{batch.source} {batch.id.partition(':')[2]}"
 
 
 def spent_text(steps: Iterable[Step]) -> str:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.model.display import Listing, fields_html
-from andes_spark.model.history_options import RestoreOptions
+from andes_spark.model.history import HistoryEntry, MergeEntry
+from andes_spark.model.history_options import TAG_NAME, RestoreOptions, TagOptions, UntagOptions
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import (
     INTEGER,
+    NAME,
     AppenderOptions,
     ApplyOptions,
     CreateOptions,
     require,
 )
 from andes_spark.model.read_options import HistoryOptions
-from andes_spark.model.results import ApplyResult, HistoryEntry, MergeEntry, MergeResult
+from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.run.steps import Progress
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import MIB, Settings
@@ -28,6 +31,7 @@ from andes_spark.storage.open import open_storage
 from andes_spark.table.about import about
 from andes_spark.table.appender import Appender
 from andes_spark.table.history.restore import RestoreResult, restore
+from andes_spark.table.history.tags import TableTag, TagResult, tag_version, tags, untag
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
 from andes_spark.table.observed import observe
@@ -351,6 +355,55 @@ class ModTable(TableReads):
         return observe(
             self._open_table, "restore", lambda: restore(self._open_table, options.version, merge=options.merge)
         )
+
+    def tag(
+        self,
+        name: str,
+        version: int | None = None,
+        expires: datetime.timedelta | datetime.date | str | None = None,
+        *,
+        replace: bool = False,
+    ) -> TagResult:
+        """Give a version a name, as a new version that changes no rows. Runs no Spark job.
+
+        A call that repeats what is stored commits nothing. Of writers that set a tag at the same time, one succeeds.
+
+        Args:
+            name: 1 to 100 ASCII letters, digits, dots, dashes and underscores; it begins with a letter or digit, and is
+                no number.
+            version: version to tag; by default the newest, without versions after it that only change tags.
+            expires: duration such as ``"90 days"``, or time, after which the tag keeps no file; by default never. The
+                tag can be read until a vacuum removes what it needs.
+            replace: move a tag that exists, or change its expiry: a duration counts from now again.
+
+        Raises:
+            OptionError: the name is not allowed, or taken without ``replace``; an expiry in the past.
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
+            CommitConflictError: another writer changed the tag at the same time.
+        """
+        options = TagOptions.checked(version=version, expires=expires, replace=replace)
+        with about(self.url):
+            require("name", name, TAG_NAME)
+            return observe(self._open_table, "tag", lambda: tag_version(self._open_table, name, options))
+
+    def untag(self, name: str, *, if_exists: bool = False) -> TagResult:
+        """Remove a tag, as a new version. Runs no Spark job.
+
+        Args:
+            name: name of the tag.
+            if_exists: do nothing if there is no such tag.
+
+        Raises:
+            OptionError: there is no such tag.
+            CommitConflictError: another writer moved the tag at the same time.
+        """
+        options = UntagOptions.checked(if_exists=if_exists)
+        require("name", name, NAME)
+        return observe(self._open_table, "untag", lambda: untag(self._open_table, name, if_exists=options.if_exists))
+
+    def tags(self) -> Listing[TableTag]:
+        """Return the tags, in the order of their names; one request or more."""
+        return tags(self._open_table)
 
     def status(self) -> reports.Status:
         """Return versions, pending mods, rows, files and sizes, from the logs; reads no data file."""

@@ -19,6 +19,7 @@ from andes_spark.log.ledger import Ledger
 from andes_spark.log.line import newest_base
 from andes_spark.log.log import Log, NewerVersions
 from andes_spark.log.rolled import first_rolled, newest
+from andes_spark.log.tags import current_tags
 from andes_spark.model.definition import Definition
 from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import RollUp
@@ -301,6 +302,7 @@ class OpenTable:
             pending=pending,
             definition=self.log.definition_at(version - 1),
             ledger=self.ledger.roll_up(version, time),
+            tags=list(current_tags(self.log).values()),
         )
 
     def evaluable(self, base: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:

@@ -40,7 +40,7 @@ class TableReads:
         """URL or path of the table's folder."""
         return self._open_table.table
 
-    def read(self, *, version: int | None = None, timestamp: Moment | None = None) -> DataFrame:
+    def read(self, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None) -> DataFrame:
         """Return the rows of a version as a Spark DataFrame, pinned at the call.
 
         Without pending mods it is the DataFrame of the base. Runs no Spark job while pending mods fit the byte budget.
@@ -49,16 +49,17 @@ class TableReads:
             version: version of the log; by default the newest.
             timestamp: point in time, for the newest version that was committed then or before: a datetime, a date, or
                 a text of ISO 8601 such as ``"2026-11-01T00:00:00Z"``; without a zone, in the zone of the session.
+            tag: name of a tag, for the version that it stands for now.
 
         Raises:
-            OptionError: several of these are given, or a timestamp after the newest version.
+            OptionError: several of these are given, an unknown tag, or a timestamp after the newest version.
             NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
             MissingPackageError: pyspark is not installed.
         """
         from andes_spark.spark.reads import read_snapshot
 
         open_table = self._open_table
-        options = SnapshotOptions.checked(version=version, timestamp=timestamp)
+        options = SnapshotOptions.checked(version=version, timestamp=timestamp, tag=tag)
 
         def frame() -> DataFrame:
             zone = None if options.timestamp is None else session_zone(open_table.spark_executor().spark)
@@ -69,13 +70,16 @@ class TableReads:
 
         return observe(open_table, "read", frame)
 
-    def create_view(self, name: str, *, version: int | None = None, timestamp: Moment | None = None) -> None:
+    def create_view(
+        self, name: str, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None
+    ) -> None:
         """Register the DataFrame of ``read`` as a temporary view of the Spark session, pinned at the call.
 
         Args:
             name: any name; SQL requires backticks around names that are no identifiers.
             version: as for ``read``.
             timestamp: as for ``read``.
+            tag: as for ``read``.
 
         Raises:
             OptionError: ``name`` is empty or not text.
@@ -83,7 +87,7 @@ class TableReads:
         from andes_spark.spark.columns import escaped
 
         require("name", name, NAME)
-        self.read(version=version, timestamp=timestamp).createOrReplaceTempView(escaped(name))
+        self.read(version=version, timestamp=timestamp, tag=tag).createOrReplaceTempView(escaped(name))
 
     def to_arrow(
         self,
@@ -92,6 +96,7 @@ class TableReads:
         filter: Any = None,
         version: int | None = None,
         timestamp: Moment | None = None,
+        tag: str | None = None,
         limit: int | None = None,
     ) -> pa.Table:
         """Return the rows of a version as one Arrow table, in no order. Runs no Spark job.
@@ -105,17 +110,20 @@ class TableReads:
             version: version of the log; by default the newest.
             timestamp: point in time, for the newest version that was committed then or before: a datetime, a date, or
                 a text of ISO 8601 such as ``"2026-11-01T00:00:00Z"``, always with its zone.
+            tag: name of a tag, for the version that it stands for now.
             limit: maximum number of rows; reading stops at that number.
 
         Returns:
             Table with the table's column types.
 
         Raises:
-            OptionError: unknown columns, a filter that cannot be evaluated, a timestamp without a zone or after the
-                newest version, or several of version and timestamp.
+            OptionError: unknown columns, a filter that cannot be evaluated, an unknown tag, a timestamp without a zone
+                or after the newest version, or several of version, timestamp and tag.
             NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
         """
-        batches = self.to_batches(columns=columns, filter=filter, version=version, timestamp=timestamp, limit=limit)
+        batches = self.to_batches(
+            columns=columns, filter=filter, version=version, timestamp=timestamp, tag=tag, limit=limit
+        )
         return observe(self._open_table, "read", batches.read_all)
 
     def to_batches(
@@ -125,6 +133,7 @@ class TableReads:
         filter: Any = None,
         version: int | None = None,
         timestamp: Moment | None = None,
+        tag: str | None = None,
         limit: int | None = None,
     ) -> pa.RecordBatchReader:
         """Return the rows as a stream of Arrow record batches, within the byte budget; arguments as for ``to_arrow``.
@@ -132,7 +141,9 @@ class TableReads:
         The version is pinned at the call, and files are read during the iteration. ``apply``, ``create(data=...)``,
         polars and DuckDB accept the reader.
         """
-        options = ReadOptions.checked(columns=columns, filter=filter, version=version, timestamp=timestamp, limit=limit)
+        options = ReadOptions.checked(
+            columns=columns, filter=filter, version=version, timestamp=timestamp, tag=tag, limit=limit
+        )
         with about(self.url):
             return scan(self._open_table, options)
 
@@ -143,10 +154,11 @@ class TableReads:
         filter: Any = None,
         version: int | None = None,
         timestamp: Moment | None = None,
+        tag: str | None = None,
         limit: int | None = None,
     ) -> pl.DataFrame:
         """Return the rows as a polars DataFrame; arguments and errors as for ``to_arrow``."""
-        rows = self.to_arrow(columns=columns, filter=filter, version=version, timestamp=timestamp, limit=limit)
+        rows = self.to_arrow(columns=columns, filter=filter, version=version, timestamp=timestamp, tag=tag, limit=limit)
         return polars_frame(rows)
 
     def to_pandas(
@@ -156,6 +168,7 @@ class TableReads:
         filter: Any = None,
         version: int | None = None,
         timestamp: Moment | None = None,
+        tag: str | None = None,
         limit: int | None = None,
     ) -> pandas.DataFrame:
         """Return the rows as a pandas DataFrame; arguments and errors as for ``to_arrow``.
@@ -165,7 +178,7 @@ class TableReads:
         Raises:
             MissingPackageError: pandas is not installed.
         """
-        rows = self.to_arrow(columns=columns, filter=filter, version=version, timestamp=timestamp, limit=limit)
+        rows = self.to_arrow(columns=columns, filter=filter, version=version, timestamp=timestamp, tag=tag, limit=limit)
         return pandas_frame(rows)
 
     def get(
@@ -175,6 +188,7 @@ class TableReads:
         columns: str | Sequence[str] | None = None,
         version: int | None = None,
         timestamp: Moment | None = None,
+        tag: str | None = None,
     ) -> pa.Table:
         """Read the rows of some keys, as :meth:`read` shows them: the base and pending mods by the law.
 
@@ -186,6 +200,7 @@ class TableReads:
             columns: names of columns; all by default.
             version: as for ``to_arrow``.
             timestamp: as for ``to_arrow``.
+            tag: as for ``to_arrow``.
 
         Returns:
             The rows that exist, each once, in the order in which their keys are first mentioned; no rows if there are
@@ -196,7 +211,7 @@ class TableReads:
             SchemaMismatchError: keys of another type than the table's, or of other columns.
             NoSuchVersionError, VersionExpiredError: as ``read``.
         """
-        options = GetOptions.checked(columns=columns, version=version, timestamp=timestamp)
+        options = GetOptions.checked(columns=columns, version=version, timestamp=timestamp, tag=tag)
         with about(self.url):
             return get_rows(self._open_table, keys, options)
 
@@ -219,16 +234,19 @@ class TableReads:
         options = ModsOptions.checked(from_version=from_version, to_version=to_version)
         return reports.mods(self._open_table, options.from_version, options.to_version)
 
-    def quarantined(self, *, version: int | None = None, timestamp: Moment | None = None) -> pa.Table:
+    def quarantined(
+        self, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None
+    ) -> pa.Table:
         """Return the quarantined mods up to a version: bad mods of batches, and mods refused by the law.
 
         Args:
             version: as for ``to_arrow``.
             timestamp: as for ``to_arrow``.
+            tag: as for ``to_arrow``.
 
         Returns:
             Columns version (int64), reason, column, row_number (int64) and row (JSON text).
         """
-        options = SnapshotOptions.checked(version=version, timestamp=timestamp)
+        options = SnapshotOptions.checked(version=version, timestamp=timestamp, tag=tag)
         with about(self.url):
             return reports.quarantined(self._open_table, chosen_version(self._open_table, options))

@@ -5,6 +5,7 @@ import pytest
 
 from andes_spark.cli.app import andes
 from andes_spark.cli.options import flags
+from andes_spark.model.history_options import TagOptions, UntagOptions
 from andes_spark.model.options import (
     ApplyOptions,
     CreateOptions,
@@ -32,6 +33,8 @@ DERIVED = {
     "table get": GetOptions,
     "table mods": ModsOptions,
     "table manifest": VersionOptions,
+    "table tag": TagOptions,
+    "table untag": UntagOptions,
     "table quarantined": SnapshotOptions,
 }
 LISTS = [

@@ -233,3 +233,23 @@ def test_warm_get_of_one_key(hundred: Bench) -> None:
     # The next manifest and the next Delta entry; files of the base and vectors.
     assert cost.rounds <= 2, cost.paths
     assert cost.requests <= 16, cost.paths
+
+
+def test_tag_and_read_by_it(bench: Bench) -> None:
+    names = iter(f"t{number}" for number in range(100))
+    table = bench.open()
+    table.tag(next(names), 1)
+    cost = bench.cost(lambda: table.tag(next(names), 1), 2)
+    # The head and the version after it, then the manifest; the hint follows the answer.
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 2, "PUT": 1}, 2, 1), cost.paths
+    # Open; head, next version and list of merge records; the time of the store; the manifest.
+    assert bench.cost(lambda: bench.open().tag(next(names), 1), 6).rounds <= 6
+    # A tag that is known costs the look for a newer version, a time of the newest versions nothing.
+    table.to_arrow()
+    by_version = bench.cost(lambda: table.to_arrow(version=1), 8)
+    by_tag = bench.cost(lambda: table.to_arrow(tag="t0"), by_version.rounds + 1)
+    assert by_tag.rounds <= by_version.rounds + 1, by_tag.paths
+    assert by_tag.requests <= by_version.requests + 1, by_tag.paths
+    time = table.history(limit=2)[1].time
+    assert bench.cost(lambda: table.to_arrow(timestamp=time), 2).rounds <= 2
+    assert bench.cost(lambda: bench.open().tags(), 3).rounds <= 3

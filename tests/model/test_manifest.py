@@ -17,7 +17,7 @@ from andes_spark.errors import AndesError, LogDamagedError, UnsupportedTableErro
 from andes_spark.model import events, features
 from andes_spark.model.definition import Definition, TableSchema
 from andes_spark.model.documents import Document, encode, json_schema, seal
-from andes_spark.model.events import Mods, PendingVersion, Quarantine, Restore, SetAside, Truncate
+from andes_spark.model.events import CurrentTag, Mods, PendingVersion, Quarantine, Restore, SetAside, Tag, Truncate
 from andes_spark.model.files import Entry, FileKeyRange, LedgerFile, SideFile
 from andes_spark.model.manifest import Batch, Counts, Manifest, Origin, RollUp, decode_manifest
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path
@@ -84,6 +84,8 @@ FULL = Manifest(
         Truncate(sequences=[[15], [16]], batch=1),
         SetAside(version=97),
         Restore(version=96),
+        Tag(name="month-end", version=99, expires=1_707_776_000_000, duration=7_776_000_000),
+        Tag(name="old"),
     ],
     batches=[
         Batch(
@@ -122,6 +124,7 @@ FULL = Manifest(
                 ids={"orders-cdc": ["i:1", "s:a"]},
             )
         ],
+        tags=[CurrentTag(committed=98, event=Tag(name="old", version=96))],
     ),
 )
 COMMIT_ID = "6f1c2f4e-0000-4000-8000-000000000007"
@@ -290,6 +293,8 @@ def later_release() -> dict[str, Any]:
         document["roll_up"]["pending"][0]["events"][0]["files"][0],
         document["roll_up"]["pending"][0]["events"][0]["files"][0]["keys"],
         document["roll_up"]["ledger"][0],
+        document["roll_up"]["tags"][0],
+        document["roll_up"]["tags"][0]["event"],
     ):
         part["later"] = {"number": big, "text": "ß", "list": [1.50, None, {"__unknown__": {}}]}
     return document
@@ -316,12 +321,14 @@ def test_optional_members_of_a_later_release_change_nothing_and_are_kept() -> No
             pending=[read.pending],
             definition=read.definition,
             ledger=read.roll_up.ledger,
+            tags=read.roll_up.tags,
         ),
     )
     rolled = json.loads(encode(copied))["roll_up"]
     wanted = later_release()
     assert rolled["definition"] == wanted["definition"]
     assert rolled["ledger"] == wanted["roll_up"]["ledger"]
+    assert rolled["tags"] == wanted["roll_up"]["tags"]
     assert rolled["pending"][0]["events"] == wanted["events"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from andes_spark.errors import OptionError
+from andes_spark.model.history_options import TagOptions, UntagOptions
 from andes_spark.model.mod import BatchId
 from andes_spark.model.options import (
     ApplyOptions,
@@ -40,6 +41,7 @@ NOT_OPTIONS = {
     "settings",
     "spark",
     "progress",
+    "name",
 }
 VERBS = {
     "create": CreateOptions,
@@ -52,6 +54,8 @@ VERBS = {
     "mods": ModsOptions,
     "quarantined": SnapshotOptions,
     "history": HistoryOptions,
+    "tag": TagOptions,
+    "untag": UntagOptions,
     "merges": HistoryOptions,
 }
 CLASSES: list[Any] = [
@@ -63,6 +67,8 @@ CLASSES: list[Any] = [
     ModsOptions,
     HistoryOptions,
     VersionOptions,
+    TagOptions,
+    UntagOptions,
 ]
 FITTING = {
     "flag": True, "count": 3, "text": "a", "names": ["a", "b"], "pairs": {"a": "b"}, "condition": "a = 1",

@@ -18,7 +18,7 @@ from andes_spark.base.merge import bucket, finish, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
-from andes_spark.log import commit, line, pending
+from andes_spark.log import commit, line, pending, times
 from andes_spark.log.log import Log
 from andes_spark.model.documents import encode
 from andes_spark.model.events import PendingVersion, Restore, SetAside
@@ -27,6 +27,7 @@ from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.table import open_table
+from andes_spark.table.history import tags, versions
 from andes_spark.table.verbs import ahead, read
 from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
@@ -243,6 +244,23 @@ def truncates_before_their_whole_version(patch: Patch) -> None:
     patch.setattr(winners.TruncateEvent, "arrival", arrival)
 
 
+def tags_that_a_roll_up_forgets(patch: Patch) -> None:
+    """A roll-up does not repeat the tags."""
+    patch.setattr(open_table, "current_tags", lambda log: {})
+
+
+def taggers_that_both_win(patch: Patch) -> None:
+    """A tag that another writer set meanwhile is overwritten."""
+    true = commit.commit
+    patch.setattr(tags, "commit", lambda log, draft, **given: true(log, draft, **{**given, "admit": lambda _: None}))
+
+
+def first_version_after_the_time(patch: Patch) -> None:
+    """A read by time shows the version after the one of that time."""
+    true = times.version_at
+    patch.setattr(versions, "version_at", lambda log, *given: min(log.head, true(log, *given) + 1))
+
+
 MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     late_at_equal_base_row: {"sequences": ORDERED},
     holds_at_equal_tombstone: {"sequences": ORDERED},
@@ -268,6 +286,9 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     restore_that_leaves_nothing_out: {"restores": 0.5},
     restore_within_what_is_pending: {"restores": 0.5},
     restore_of_the_version_below: {"restores": 0.5},
+    tags_that_a_roll_up_forgets: {"tagging": 0.5, "steps": 16},
+    taggers_that_both_win: {"tagging": 1.0, "nested": 1.0, "interruptions": ("tag",)},
+    first_version_after_the_time: {"tagging": 0.5},
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
     batches_of_a_version_in_any_order: {"steps": 12},
     truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True, "steps": 12},

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from andes_spark.errors import LogDamagedError
 from andes_spark.log.line import line, restored
+from andes_spark.log.tags import with_events
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
-from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, SetAside, files_of, mods_of
+from andes_spark.model.events import CurrentTag, Event, Mods, PendingVersion, Quarantine, SetAside, files_of, mods_of
 from andes_spark.model.manifest import Manifest, Origin, decode_manifest, manifest_path
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
@@ -29,6 +30,7 @@ class LogSummary:
         origin: base snapshot at the start of the log.
         changes: events of the versions that are neither mods nor quarantine.
         partial: whether there are partial mods.
+        tags: current tags.
     """
 
     complete: bool = True
@@ -37,6 +39,7 @@ class LogSummary:
     origin: Origin | None = None
     changes: list[PendingVersion] = field(default_factory=list)
     partial: bool = False
+    tags: dict[str, CurrentTag] = field(default_factory=dict)
 
     def take(self, manifest: Manifest) -> None:
         """Add the manifest of the next version."""
@@ -45,6 +48,7 @@ class LogSummary:
         self.definition = manifest.definition or rolled or self.definition
         self.origin = self.origin or manifest.origin
         self.partial = self.partial or any(entry.partial for entry in mods_of(manifest.events))
+        self.tags = with_events(self.tags, [manifest])
         others: list[Event] = [event for event in manifest.events if not isinstance(event, Mods | Quarantine)]
         if others:
             pending = PendingVersion(version=manifest.version, commit_id=manifest.commit_id, events=others)
@@ -79,6 +83,8 @@ def check_log(storage: Storage, versions: Iterable[int], findings: Findings) -> 
         else:
             if before is not None and manifest.previous != before:
                 findings.check(partial(_refuse_chain, storage.url, version))
+            if summary.complete:
+                findings.check(partial(_refuse_tags, storage.url, manifest, summary.tags))
             summary.take(manifest)
             _check_files(storage, manifest, findings)
         last, before = version, None if data is None else digest_of(data)
@@ -116,6 +122,17 @@ def _refuse_chain(table: str, version: int) -> None:
         table=table,
         path=path,
         version=version - 1,
+    )
+
+
+def _refuse_tags(table: str, manifest: Manifest, tags: Mapping[str, CurrentTag]) -> None:
+    if manifest.roll_up is None or {tag.event.name: tag for tag in manifest.roll_up.tags} == tags:
+        return
+    raise LogDamagedError(
+        f"{table}: the roll-up of version {manifest.version} has other tags than the versions before it; restore it",
+        table=table,
+        path=manifest_path(manifest.version),
+        version=manifest.version,
     )
 
 

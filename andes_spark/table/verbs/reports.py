@@ -17,6 +17,7 @@ from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.presence import present_matrix
 from andes_spark.log.mod_files import open_entry, read_as, read_entry
+from andes_spark.log.tags import current_tags
 from andes_spark.model.display import (
     Displayed,
     Listing,
@@ -29,9 +30,10 @@ from andes_spark.model.display import (
 )
 from andes_spark.model.events import SetAside, files_of, mods_of, quarantine_of
 from andes_spark.model.files import Entry, SideFile
+from andes_spark.model.history import HistoryEntry, MergeEntry
 from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS
-from andes_spark.model.results import HistoryEntry, MergeCounts, MergeEntry
+from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
@@ -221,7 +223,13 @@ def history(open_table: OpenTable, *, limit: int | None = None) -> Listing[Histo
     """Versions, newest first."""
     head = open_table.log.refresh()
     first = 0 if limit is None else max(0, head - limit + 1)
-    return Listing(HistoryEntry.of(manifest) for manifest in reversed(open_table.log.manifests(first, head)))
+    names: dict[int | None, list[str]] = {}
+    for name, tag in current_tags(open_table.log).items():
+        names.setdefault(tag.event.version, []).append(name)
+    return Listing(
+        HistoryEntry.of(manifest, names.get(manifest.version, ()))
+        for manifest in reversed(open_table.log.manifests(first, head))
+    )
 
 
 def merges(open_table: OpenTable, *, limit: int | None = None) -> Listing[MergeEntry]:

@@ -21,7 +21,7 @@ test-fast: setup ## Run the tests that need no JVM and no server, but the slow o
 		$(ARGS)
 
 explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
-	@scripts/run.sh pytest --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \
+	@scripts/run.sh pytest -n 2 --dist loadgroup --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \
 		tests/table/test_law_interleavings.py tests/spark/test_interleavings.py $(ARGS)
 
 bench: setup ## Measure side by side with Delta's MERGE and others; ARGS goes to the benchmark

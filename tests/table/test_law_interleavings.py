@@ -39,12 +39,8 @@ def explore_range(first: int, last: int, steps: int) -> tuple[int, str | None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "share", "steps"), [(0, 1, 4), (100_000, 10, 16)], ids=["many", "long"])
-def test_interleavings_equal_the_oracle(
-    first: int, share: int, steps: int, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
-) -> None:
+def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pytestconfig: pytest.Config) -> None:
     count = max(1, pytestconfig.getoption("--interleavings") // share)
-    # Frames of a few rows: to hand them to other threads takes a quarter of the whole time.
-    monkeypatch.setenv("POLARS_MAX_THREADS", "1")
     starts = range(first, first + count, PART)
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(WORKERS, mp_context=context) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,13 @@ def test_memory_follows_the_byte_budget(tmp_path: Path) -> None:
     taken = {}
     for number, operation in enumerate(OPERATIONS):
         program = [sys.executable, "-m", "tests.table.memory_use", operation, str(tmp_path / "table")]
-        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            program,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "POLARS_MAX_THREADS": str(os.cpu_count())},
+        )
         assert done.returncode == 0, done.stderr
         taken[f"{number} {operation}"] = int(done.stdout)
         for small in tmp_path.glob("table-small*"):

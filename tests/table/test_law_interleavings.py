@@ -65,11 +65,10 @@ def test_merge_points_change_no_row(seed: int) -> None:
             world._learn(result.version, batch)
             if rnd.random() < 0.5:
                 world.merge(rnd.randrange(3))
+    # Each compares every version with the oracle, which has the same mods.
     for world in worlds:
         world.finish()
-    for version in range(7):
-        first, second = (world.rows_of(world.tables[1].to_arrow(version=version)) for world in worlds)
-        assert first == second
+    assert worlds[0].versions == worlds[1].versions
 
 
 @pytest.mark.parametrize("seed", range(30))

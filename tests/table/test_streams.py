@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_a_stream_many_times_the_byte_budget_is_never_whole_in_memory(form, verb
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "POLARS_MAX_THREADS": str(os.cpu_count())},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]

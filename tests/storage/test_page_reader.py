@@ -124,6 +124,7 @@ def test_a_cached_index_is_not_read_again() -> None:
     assert index.bytes > 1_000
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_is_noticed_or_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "PAGE_ROWS", 16)
     storage = MemoryStorage()

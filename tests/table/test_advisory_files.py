@@ -36,6 +36,7 @@ def rows_of(table: ModTable) -> list[Any]:
     return table.to_arrow().sort_by("id").to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["_andes/merging.json", "_andes/hint", "_delta_log/_last_checkpoint"])
 def test_a_changed_byte_is_noticed_or_harmless(path, tmp_path):
     folder = tmp_path / "orders"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from andes_spark.settings import Settings
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
+from andes_spark.testing.tables import copy_of
 
 SETTINGS = Settings(threads=1, compact_files=2, checkpoint_interval=2)
 FIRST = [(1, 1, "a", "U"), (2, 1, "b", "U"), (3, 1, "c", "U")]
@@ -73,6 +75,18 @@ def begin(path: Any, *, vectors: bool = True) -> None:
     send(table, FIRST, 1)
 
 
+@cache
+def _begun(vectors: bool) -> MemoryStorage:
+    storage = MemoryStorage()
+    begin(storage, vectors=vectors)
+    return storage
+
+
+def begun(vectors: bool) -> MemoryStorage:
+    """The same in memory."""
+    return copy_of(_begun(vectors))
+
+
 def send(table: ModTable, rows: list[Any], number: int, *, merge: bool | None = None) -> Any:
     return table.apply(batch(rows), apply_as_deletes="op = 'D'", batch_id=("feed", number), merge=merge)
 
@@ -106,8 +120,7 @@ def recover(path: Any) -> None:
 
 def steps_of_both(vectors: bool) -> list[str]:
     seen: list[str] = []
-    storage = MemoryStorage()
-    begin(storage, vectors=vectors)
+    storage = begun(vectors)
     work(ModTable.open(storage, settings=SETTINGS, progress=seen.append))
     return seen
 
@@ -129,8 +142,7 @@ def test_an_error_at_any_step(vectors: bool) -> None:
             if left[0] < 0:
                 raise StopError(name)
 
-        storage = MemoryStorage()
-        begin(storage, vectors=vectors)
+        storage = begun(vectors)
         table = ModTable.open(storage, settings=SETTINGS, progress=stop)
         if "commit to Delta" in names[:number]:
             # Whatever follows is advisory.
@@ -147,8 +159,7 @@ def test_an_error_at_any_step(vectors: bool) -> None:
 def test_the_store_gone_at_any_write(happens: bool, vectors: bool, caplog: pytest.LogCaptureFixture) -> None:
     failed = 0
     for left in range(1, 100):
-        storage = MemoryStorage()
-        begin(storage, vectors=vectors)
+        storage = begun(vectors)
         failing = FailingStorage(storage, left=left, happens=happens)
         table = ModTable.open(failing, settings=SETTINGS)
         caplog.clear()

@@ -53,7 +53,7 @@ def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pyte
     assert operations == count * steps
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 40))])
 def test_merge_points_change_no_row(seed: int) -> None:
     """The same manifests, merged at other points with other settings: the same rows at every version."""
     worlds = [World(200_000 + seed, nested=0.0) for _ in range(2)]

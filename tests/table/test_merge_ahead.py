@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ from andes_spark.model.manifest import manifest_path
 from andes_spark.model.merge_record import MERGES, decode_merge_record
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.verbs import ahead as planning
-from andes_spark.testing.tables import create, fill, rows
+from andes_spark.testing.tables import copy_of, create, fill, rows
 from andes_spark.testing.tapped import TappedStorage
 from tests.table.test_overwritten_entries import overwrite
 
@@ -39,10 +40,17 @@ BATCH += [{"id": 4, "lsn": 5, "a": "b", "op": "U"}]
 AFTER = {1: "b", 3: "a", 4: "b"}
 
 
-def opened(**options: Any) -> tuple[MemoryStorage, TappedStorage, ModTable]:
-    """A table with one merged batch; the handle has read its base."""
+@cache
+def one_batch(**options: Any) -> MemoryStorage:
+    """A table with one merged batch."""
     storage = MemoryStorage()
     create(storage, merge="always", **options).apply(FIRST, batch_id=("s", 1))
+    return storage
+
+
+def opened(**options: Any) -> tuple[MemoryStorage, TappedStorage, ModTable]:
+    """A table with one merged batch; the handle has read its base."""
+    storage = copy_of(one_batch(**options))
     tapped = TappedStorage(storage)
     table = ModTable.open(tapped, settings=SETTINGS)
     table.status()
@@ -234,6 +242,7 @@ OTHERS: dict[Callable[[ModTable], None], dict[int, str]] = {
 CASES = [(other, pending) for other in OTHERS for pending in (False, True) if pending or other is not set_aside]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "pending"), CASES)
 def test_another_writer_at_any_request(other: Callable[[ModTable], None], pending: bool) -> None:
     def arranged() -> tuple[MemoryStorage, TappedStorage, ModTable]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def greatest(mods: list[Mod]) -> set[tuple[int, int, int]]:
     return {(mod["id"], mod["lsn"], mod["n"]) for mod in alive}
 
 
+@pytest.mark.slow
 @given(histories())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_order_batching_split_and_replay_make_no_difference(

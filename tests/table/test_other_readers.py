@@ -10,7 +10,9 @@ from tests.other_readers import READERS, random_table
 
 
 @pytest.mark.parametrize("checkpoint", [False, True], ids=["entries", "checkpoint"])
-@pytest.mark.parametrize("partitioned", [False, True], ids=["plain", "partitioned"])
+@pytest.mark.parametrize(
+    "partitioned", [pytest.param(False, id="plain"), pytest.param(True, id="partitioned", marks=pytest.mark.slow)]
+)
 def test_other_readers_find_the_same_rows(tmp_path, partitioned, checkpoint):
     for seed in range(8):
         table = random_table(tmp_path / str(seed), seed, partitioned=partitioned, checkpoint=checkpoint)

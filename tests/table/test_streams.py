@@ -80,6 +80,7 @@ if verb == "create":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "verb"),
     [("reader", "create"), ("dataset", "create"), ("lazy", "apply"), ("parquet", "apply")],

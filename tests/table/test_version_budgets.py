@@ -49,6 +49,7 @@ def benches() -> tuple[Bench, Bench]:
     return Bench(FEW), Bench(MANY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_requests_do_not_follow_the_number_of_versions(benches: tuple[Bench, Bench], verb: str) -> None:
     few, many = (bench.requests(VERBS[verb]) for bench in benches)

@@ -137,9 +137,11 @@ def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
     stored = put_once(log.storage, path, data, seconds=log.settings.commit_seconds)
     if stored is not None:
         return stored
+    remedy = "make the same call again"
+    if manifest.operation == "apply":
+        remedy = "send the same batch again with its batch_id, which applies it once either way"
     raise CommitUnknownError(
-        f"{log.table}: the store does not say whether version {manifest.version} was committed; "
-        "send the same batch again with its batch_id, which applies it once either way",
+        f"{log.table}: the store does not say whether version {manifest.version} was committed; {remedy}",
         table=log.table,
         version=manifest.version,
         commit_id=manifest.commit_id,

@@ -68,7 +68,8 @@ class TableReads:
             open_table.begin("read", snapshot.version)
             return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
 
-        return observe(open_table, "read", frame)
+        with about(self.url):
+            return observe(open_table, "read", frame)
 
     def create_view(
         self, name: str, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None

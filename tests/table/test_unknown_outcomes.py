@@ -101,6 +101,20 @@ def test_a_store_that_answers_503_for_a_while_costs_time_only(folder: str, throt
     check(storage, replayed=True)
 
 
+@pytest.mark.parametrize("happens", [True, False])
+def test_a_tag_whose_outcome_is_unknown_may_be_set_again(happens: bool) -> None:
+    storage, table = opened(SHORT)
+    storage.folder, storage.happens, storage.times = FOLDERS[0], happens, 10_000
+    if happens:
+        assert not table.tag("x", 1).repeated
+    else:
+        with pytest.raises(CommitUnknownError, match=r"version 2 was committed; make the same call again$"):
+            table.tag("x", 1)
+    storage.times = 0
+    again = ModTable.open(storage).tag("x", 1)
+    assert (again.committed, again.repeated) == (2, happens)
+
+
 def test_a_create_whose_outcome_is_unknown_may_be_sent_again() -> None:
     for folder in (FOLDERS[0], FOLDERS[2]):
         storage = Odd()

@@ -41,6 +41,10 @@ VERBS: dict[str, Callable[[Bench], object]] = {
     "warm status": lambda bench: bench.table.status(),
     "warm append": lambda bench: bench.append(bench.table),
     "open and append": lambda bench: bench.append(ModTable.open(bench.storage)),
+    "warm tag": lambda bench: bench.table.tag("warm", 1),
+    "open and tag": lambda bench: ModTable.open(bench.storage).tag("cold", 2),
+    "open and list tags": lambda bench: ModTable.open(bench.storage).tags(),
+    "warm read by tag": lambda bench: bench.table.to_arrow(tag="warm"),
 }
 
 

@@ -439,6 +439,28 @@ def test_tags_beside_versions_that_are_set_aside() -> None:
     assert table.verify().ok
 
 
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_restore_changes_no_tag(merge: bool) -> None:
+    storage, table = three()
+    table.tag("left-out", 3)
+    table.tag("moved", 3)
+    table.tag("moved", 2, replace=True)
+    assert table.restore(1, merge=merge).committed == 7
+    assert table.tag("restored").version == 7
+    table.untag("moved")
+    for handle in (table, ModTable.open(storage)):
+        assert named(handle) == {"left-out": 3, "restored": 7}
+        assert handle.to_arrow(tag="left-out").num_rows == 3
+        assert handle.to_arrow(tag="restored").num_rows == handle.to_arrow().num_rows == 1
+    assert table.restore(3, merge=merge).committed == 10
+    assert table.to_arrow().num_rows == 3
+    fill(table, 11, 22)
+    cold = ModTable.open(storage)
+    assert named(cold) == {"left-out": 3, "restored": 7}
+    assert cold.history()[-8].notes == ("version 1 restored",)
+    assert cold.verify().ok
+
+
 def test_tags_beside_versions_of_an_appender() -> None:
     storage = MemoryStorage()
     table = create(storage, merge="always")

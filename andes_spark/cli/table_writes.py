@@ -269,12 +269,10 @@ def set_aside(path: str, output: Output, storage_options: Options, version: int,
 
 @click.command(cls=Command)
 @table_command
-@click.argument("version", type=int)
+@click.argument("version", type=int, required=False)
 @flags(RestoreOptions, without=("version",))
 @dry_run
-def restore(
-    path: str, output: Output, storage_options: Options, version: int, merge: bool | None, dry_run: bool
-) -> None:
+def restore(path: str, output: Output, storage_options: Options, dry_run: bool, **options: Any) -> None:
     """Give the table the rows of an earlier version again, as a new version."""
     from andes_spark.cli.dry_run import DryRun
     from andes_spark.cli.plain import plain
@@ -286,7 +284,8 @@ def restore(
     with output.progress("restore") as step:
         opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
         # A dry run does not merge: the result is not shown.
-        result = opened.restore(version, merge=False if dry_run else merge)
+        chosen = {**values(RestoreOptions, options), "merge": False} if dry_run else values(RestoreOptions, options)
+        result = opened.restore(**chosen)
         content = plain(result) | {"dry_run": dry_run}
         if dry_run:
             output.document(content, text=restore_summary(result))

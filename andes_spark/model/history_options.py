@@ -6,8 +6,10 @@ import datetime
 import re
 from dataclasses import dataclass
 
+from andes_spark.errors import OptionError
 from andes_spark.model.moments import EXPIRY
 from andes_spark.model.options import FLAG, INTEGER, Kind, Options, option
+from andes_spark.model.read_options import SnapshotOptions
 
 _NAME = re.compile(r"(?!\d+\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -20,11 +22,19 @@ TAG_NAME = Kind(
 
 
 @dataclass(frozen=True)
-class RestoreOptions(Options):
-    """Options of ``restore``."""
+class RestoreOptions(SnapshotOptions):
+    """Options of ``restore``.
 
-    version: int = option(INTEGER, help="Version to restore.")
+    Raises:
+        OptionError: no version is said, or more than one; ``option``.
+    """
+
     merge: bool | None = option(FLAG.or_none(), None, help="Merge now or not; by default unless merges are manual.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.version is None and self.timestamp is None and self.tag is None:
+            raise OptionError("say which version to restore: by version, timestamp or tag", option="version")
 
 
 @dataclass(frozen=True)

@@ -334,7 +334,14 @@ class ModTable(TableReads):
         """
         return observe(self._open_table, "set aside", lambda: set_aside(self._open_table, version))
 
-    def restore(self, version: int, *, merge: bool | None = None) -> RestoreResult:
+    def restore(
+        self,
+        version: int | None = None,
+        *,
+        timestamp: str | datetime.date | None = None,
+        tag: str | None = None,
+        merge: bool | None = None,
+    ) -> RestoreResult:
         """Give the table the rows of an earlier version again, as a new version from which it goes on.
 
         The versions between take no part any more: neither their mods and truncates nor what they set aside. Reads of
@@ -342,19 +349,19 @@ class ModTable(TableReads):
         to be applied again needs a new one. Runs Spark jobs only for the merge, as ``merge`` does.
 
         Args:
-            version: version below the newest.
+            version: version below the newest; or by ``timestamp`` or ``tag``, as for ``to_arrow``.
+            timestamp: the newest version of this time or before it.
+            tag: the version that this tag stands for.
             merge: merge now or not; by default unless merges are manual. Until then each read starts from an older
                 state of the base.
 
         Raises:
-            OptionError: the version is the newest.
+            OptionError: the version is the newest; none or several of version, timestamp and tag.
             NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
             CommitConflictError: another writer committed a version meanwhile, which would be left out unseen.
         """
-        options = RestoreOptions.checked(version=version, merge=merge)
-        return observe(
-            self._open_table, "restore", lambda: restore(self._open_table, options.version, merge=options.merge)
-        )
+        options = RestoreOptions.checked(version=version, timestamp=timestamp, tag=tag, merge=merge)
+        return observe(self._open_table, "restore", lambda: restore(self._open_table, options))
 
     def tag(
         self,

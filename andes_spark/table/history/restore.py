@@ -11,8 +11,10 @@ from andes_spark.log.commit import Draft, commit
 from andes_spark.log.line import line
 from andes_spark.model.display import Displayed, counts_text
 from andes_spark.model.events import Restore, mods_of
+from andes_spark.model.history_options import RestoreOptions
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.results import AdvisoryFailure, MergeResult
+from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.merge import merge_after_apply
 from andes_spark.table.verbs.read import pin
@@ -49,12 +51,14 @@ class RestoreResult(Displayed):
         return details if self.merge is None else {**details, "merge": self.merge.summary()}
 
 
-def restore(open_table: OpenTable, version: int, *, merge: bool | None) -> RestoreResult:
+def restore(open_table: OpenTable, options: RestoreOptions) -> RestoreResult:
     """Restore a version; see ``ModTable.restore``."""
     steps = open_table.begin("restore", open_table.log.head + 1)
     log = open_table.log
     with steps.step("read the log"):
         open_table.check_log()
+        version = chosen_version(open_table, options)
+        assert version is not None
         _refuse_newest(open_table, version)
         log.check_readable(version)
         left_out, mods = _left_out(open_table, version)
@@ -78,7 +82,8 @@ def restore(open_table: OpenTable, version: int, *, merge: bool | None) -> Resto
     with steps.step("commit"):
         manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up, advisory=advisory)
     # Until it is merged, each read evaluates the mods since an older state of the base.
-    requested = True if merge is None and open_table.definition.merge != "manual" else merge
+    by_default = options.merge is None and open_table.definition.merge != "manual"
+    requested = True if by_default else options.merge
     merged = merge_after_apply(open_table, None, requested=requested, in_memory={}, advisory=advisory)
     failures = advisory.report("the version is restored")
     return RestoreResult(version, manifest.version, left_out, mods, merged, failures)

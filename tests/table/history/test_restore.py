@@ -142,11 +142,26 @@ def test_what_cannot_be_restored_changes_nothing() -> None:
             table.restore(version)
     with pytest.raises(OptionError, match="is the newest"):
         table.restore(5)
-    for wrong in ("2", True, 1.5, None):
+    for wrong in ("2", True, 1.5):
         with pytest.raises(OptionError):
             table.restore(wrong)  # type: ignore[arg-type]
     assert table.version == 5
     assert shown(table) == before[5]
+
+
+def test_a_version_by_tag_and_by_time() -> None:
+    storage = MemoryStorage()
+    table, before = filled(storage, merge="always")
+    table.tag("good", version=2)
+    assert table.restore(tag="good").version == 2
+    assert shown(table) == before[2]
+    assert table.restore(timestamp=table.history()[1].time).version in (6, 7)
+    with pytest.raises(OptionError, match="say which version"):
+        table.restore()
+    with pytest.raises(OptionError, match="leave out all but one"):
+        table.restore(1, tag="good")
+    with pytest.raises(OptionError, match="good"):
+        table.restore(tag="goo")
 
 
 def test_a_commit_of_another_writer_meanwhile_is_not_left_out_unseen() -> None:
@@ -295,5 +310,9 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (done["version"], done["committed"], done["left_out"], done["dry_run"]) == (2, 6, 3, False)
     assert done["merge"]["status"] == "merged"
     assert shown(ModTable.open("orders")) == before[2]
-    assert "is the newest" in run("6", code=2)
+    ModTable.open("orders").tag("before", version=5)
+    assert json.loads(run("--tag", "before", "--output", "json"))["version"] == 5
+    assert shown(ModTable.open("orders")) == before[5]
+    assert "say which version" in run(code=2)
+    assert "is the newest" in run("8", code=2)
     assert "does not exist" in run("9", code=1)

@@ -22,7 +22,7 @@ from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import BatchId
 from andes_spark.schema.versions import numbered
 from andes_spark.storage.parquet import write_parquet
-from andes_spark.storage.scheduler import Asked
+from andes_spark.storage.scheduler import Asked, Lazy
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -77,6 +77,8 @@ class Ledger:
         self._seen = -1
         self._files_read: dict[str, _Rows] = {}
         self._asked: dict[str, Asked[_Rows]] = {}
+        self._written: dict[str, pa.Table] = {}
+        """Rows of files that this handle wrote, which are folded into larger ones."""
 
     def ask(self, *batches: BatchId) -> None:
         """Begin to read what :meth:`find` needs of ledger files for batches."""
@@ -109,6 +111,10 @@ class Ledger:
             version: version of the manifest that carries the roll-up.
             time: time of that manifest; files older than the retention at that time are left out.
         """
+        return self.begin_roll_up(version, time).result()
+
+    def begin_roll_up(self, version: int, time: int) -> Asked[list[LedgerFile]]:
+        """Start to write the new file of :meth:`roll_up`, without waiting."""
         start = self._log.last_roll_up
         manifest = self._log.manifest(start)
         definition = self._log.definition_at(version - 1)
@@ -117,14 +123,26 @@ class Ledger:
         files = [file for file in (manifest.roll_up.ledger if manifest.roll_up else []) if file.newest_time >= oldest]
         fresh = _batches(self._log.manifests(start, version - 1))
         if fresh.num_rows == 0:
-            return files
-        tables, first = [fresh], start
+            return Lazy(lambda: files)
+        folded: list[LedgerFile] = []
         # Each file is at least twice as large as the next one: there are few files, and rows are seldom rewritten.
-        while files and files[-1].rows < 2 * sum(table.num_rows for table in tables):
-            last = files.pop()
-            tables.append(self._read(last))
-            first = last.from_version
-        return [*files, self._write(pa.concat_tables(tables), first, version - 1)]
+        while files and files[-1].rows < 2 * (fresh.num_rows + sum(file.rows for file in folded)):
+            folded.append(files.pop())
+        first = folded[-1].from_version if folded else start
+        return self._log.storage.scheduler.start(self._folded, files, folded, fresh, first, version - 1)
+
+    def _folded(
+        self, kept: list[LedgerFile], folded: list[LedgerFile], fresh: pa.Table, first: int, last: int
+    ) -> list[LedgerFile]:
+        rows = pa.concat_tables([fresh, *(self._rows_of(file) for file in folded)])
+        written = self._write(rows, first, last)
+        self._written = {file.path: self._written[file.path] for file in kept if file.path in self._written}
+        if rows.num_rows <= _GROUP_ROWS:
+            self._written[written.path] = rows
+        return [*kept, written]
+
+    def _rows_of(self, file: LedgerFile) -> pa.Table:
+        return self._written[file.path] if file.path in self._written else self._read(file)
 
     def _find_recent(self, batch: BatchId) -> int | None:
         first = max(self._seen + 1, self._log.last_roll_up)

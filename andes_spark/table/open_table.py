@@ -14,15 +14,13 @@ from andes_spark.base.merge.merge import BaseContext
 from andes_spark.base.snapshots import Base, BaseSnapshot
 from andes_spark.law.columns import KeyColumns
 from andes_spark.log.clock import StoreClock
-from andes_spark.log.lease import MergeLease, read_note
+from andes_spark.log.lease import MergeLease
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.line import newest_base
 from andes_spark.log.log import Log, NewerVersions
-from andes_spark.log.rolled import first_rolled, newest
-from andes_spark.log.tags import current_tags
+from andes_spark.log.rolled import RollUps
 from andes_spark.model.definition import Definition
 from andes_spark.model.events import PendingVersion
-from andes_spark.model.manifest import RollUp
 from andes_spark.model.mod import BatchId
 from andes_spark.model.options import Kind, require
 from andes_spark.run.executor import Executor, LocalExecutor
@@ -80,6 +78,7 @@ class OpenTable:
         log: the log, with a cache.
         base: the base, with a cache.
         ledger: lookup of batch ids.
+        roll_ups: roll-ups of the versions that this handle commits.
         progress: function called with the name of each step as it begins.
         pending_reads: number of reads of pending mods by this handle since its last merge.
         merges_wait: whether the merge policy deferred the last merge of this handle for its cost.
@@ -102,6 +101,7 @@ class OpenTable:
         self.table_id = log.manifest(log.head).table_id
         self.base = Base(storage, self.table_id, log, hints)
         self.ledger = Ledger(log)
+        self.roll_ups = RollUps(log, self.ledger)
         self.progress = progress
         self._keys = ((-1, -1), KeyCache(0))
         self.clock = StoreClock(log)
@@ -281,29 +281,6 @@ class OpenTable:
         # A base that cannot be read does not keep batches from being appended.
         listed = self.log.ask_newest_merged() if newest_merged is None else newest_merged
         self.log.check_not_lost(listed.result(), lambda: self.base.snapshot().applied)
-
-    def assumed_applied(self) -> int:
-        """Estimate of the version that the base contains, without a read of the base.
-
-        A wrong estimate does no harm: if it is too low, a roll-up repeats more versions; if it is too high, readers
-        continue with the roll-up before it.
-        """
-        noted = read_note(self.storage).applied or 0
-        roll_up = self.log.manifest(self.log.last_roll_up).roll_up
-        return max(self.log.applied, noted if noted <= self.log.head else 0, 0 if roll_up is None else roll_up.applied)
-
-    def roll_up(self, version: int, time: int) -> RollUp:
-        """Roll-up of the log before ``version``, for a manifest dated ``time``."""
-        pending = newest(self.log.pending(first_rolled(self.assumed_applied(), version - 1), version - 1))
-        behind = pending[0].version - 1 if pending else version - 1
-        return RollUp(
-            applied=behind,
-            applied_commit_id=self.log.commit_id(behind),
-            pending=pending,
-            definition=self.log.definition_at(version - 1),
-            ledger=self.ledger.roll_up(version, time),
-            tags=list(current_tags(self.log).values()),
-        )
 
     def evaluable(self, base: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
         """State of the base to evaluate the versions up to ``version`` on, and the versions that it lacks.

@@ -99,6 +99,30 @@ def test_warm_append(bench: Bench) -> None:
     assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 2, "PUT": 2}, 2, 1), cost.paths
 
 
+def test_warm_append_with_a_roll_up(bench: Bench) -> None:
+    table = bench.open()
+
+    def append_before() -> None:
+        while table.version % 10 != 9:
+            bench.apply(table, merge=False)
+
+    # Beside the mods: the file of the ledger, into which the last one of this handle is folded, and the note.
+    cost = bench.cost(lambda: bench.apply(table, merge=False), 2, times=2, before=append_before)
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 3, "PUT": 3}, 2, 1), cost.paths
+    assert table.manifest(table.version).roll_up is not None
+
+
+def test_warm_apply_with_its_merge_and_a_roll_up(bench: Bench) -> None:
+    table = bench.open()
+
+    def apply_before() -> None:
+        while table.version % 10 != 9:
+            bench.apply(table)
+
+    cost = bench.cost(lambda: bench.apply(table), 3, times=2, before=apply_before)
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 4, "PUT": 7}, 3, 3), cost.paths
+
+
 def test_many_batches_of_an_appender(bench: Bench) -> None:
     table = bench.open()
     mods = [pa.table({"id": [number], "lsn": [1_000 + number]}) for number in range(100)]

@@ -45,7 +45,7 @@ def with_new_schema(table: ModTable) -> None:
     )
     draft = Draft(operation="alter", table_id=table._open_table.table_id, definition=definition)
     clock = check_clock(log, begun=log.clock())
-    commit(log, draft, clock=clock, admit=no_other, roll_up=table._open_table.roll_up)
+    commit(log, draft, clock=clock, admit=no_other, roll_up=table._open_table.roll_ups.make)
 
 
 def old_rows(*rows: tuple[Any, ...]) -> pa.Table:

@@ -80,7 +80,7 @@ def restore(open_table: OpenTable, options: RestoreOptions) -> RestoreResult:
         )
 
     with steps.step("commit"):
-        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up, advisory=advisory)
+        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, advisory=advisory)
     # Until it is merged, each read evaluates the mods since an older state of the base.
     by_default = options.merge is None and open_table.definition.merge != "manual"
     requested = True if by_default else options.merge

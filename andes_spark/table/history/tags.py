@@ -120,7 +120,7 @@ def tag_version(open_table: OpenTable, name: str, options: TagOptions) -> TagRes
 
     draft = Draft(operation="tag", table_id=open_table.table_id, events=(wanted,))
     with steps.step("commit"):
-        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up, head_checked=True)
+        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, head_checked=True)
     tag = with_events({}, [manifest])[name]
     return _tagged(tag, repeated=manifest.commit_id != draft.commit_id)
 
@@ -148,7 +148,7 @@ def untag(open_table: OpenTable, name: str, *, if_exists: bool) -> TagResult:
 
     draft = Draft(operation="untag", table_id=open_table.table_id, events=(wanted,))
     with steps.step("commit"):
-        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up, head_checked=True)
+        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, head_checked=True)
     return TagResult(name, None, manifest.version, repeated=manifest.commit_id != draft.commit_id)
 
 

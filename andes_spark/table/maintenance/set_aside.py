@@ -63,7 +63,7 @@ def set_aside(open_table: OpenTable, version: int) -> SetAsideResult:
         return manifest if SetAside(version=version) in manifest.events else None
 
     with steps.step("commit"):
-        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_up)
+        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make)
     return SetAsideResult(version, manifest.version, mods, repeated=manifest.commit_id != draft.commit_id)
 
 

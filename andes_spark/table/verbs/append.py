@@ -195,6 +195,7 @@ class _Group:
             ahead = self.ahead = MergeAhead(open_table, self.advisory, requested=self.requested_merge)
         written = self._write(numbers)
         ahead.plan(PendingVersion(version=checked + 1, commit_id="", events=list(written.events)), None, self.in_memory)
+        open_table.roll_ups.begin()
         manifest = None
         try:
             with steps.step("read the log"):
@@ -211,6 +212,7 @@ class _Group:
                     ahead.drop()
                     self._delete(written)
                     if not left:
+                        open_table.roll_ups.end(None)
                         return
                     numbers, written = left, self._write(left)
                 with steps.step("wait for files"):
@@ -223,9 +225,11 @@ class _Group:
             raise unknown.error from None
         except BaseException:
             ahead.delete()
+            open_table.roll_ups.end(None)
             self._delete(written)
             raise
         ahead.committed(manifest)
+        open_table.roll_ups.end(manifest)
         open_table.met_writer(self.conflicts > 0 or ahead.overtaken)
         for number in numbers:
             self.outcomes[number] = _Applied(manifest, self.batches[number], replayed=False)
@@ -247,7 +251,7 @@ class _Group:
                     self._draft(numbers, written),
                     clock=clock,
                     admit=lambda manifest: self._admit(manifest, numbers),
-                    roll_up=open_table.roll_up,
+                    roll_up=open_table.roll_ups.make,
                     advisory=self.advisory,
                     head_checked=True,
                     beside=ahead.start_record,

@@ -145,6 +145,7 @@ class _Attempt:
             The manifest, and whether it is the manifest of an earlier apply of the same batch.
         """
         open_table = self._open_table
+        open_table.roll_ups.begin()
         try:
             with steps.step("read the log"):
                 stored_head = open_table.take_before_commit(asked, self._ahead.base)
@@ -159,6 +160,7 @@ class _Attempt:
                     before = self._with_batch(open_table.ledger.find(self._batch_id))
             if before is not None:
                 self._ahead.drop()
+                open_table.roll_ups.end(None)
                 return before, True
             with steps.step("wait for files"):
                 self._ahead.settle(open_table.log.head)
@@ -173,7 +175,7 @@ class _Attempt:
                     self._draft,
                     clock=clock,
                     admit=self._admit_winner,
-                    roll_up=open_table.roll_up,
+                    roll_up=open_table.roll_ups.make,
                     advisory=self._advisory,
                     head_checked=True,
                     beside=self._ahead.start_record,
@@ -182,6 +184,7 @@ class _Attempt:
                 self._delete()
                 raise
         self._ahead.committed(manifest)
+        open_table.roll_ups.end(manifest)
         return manifest, manifest.commit_id != self._draft.commit_id
 
     def counts_in(self, manifest: Manifest) -> Counts:
@@ -191,6 +194,7 @@ class _Attempt:
 
     def _delete(self) -> None:
         """Delete the files of a batch that is refused."""
+        self._open_table.roll_ups.end(None)
         self._ahead.delete()
         delete_unreferenced(self._open_table.storage, [self._part])
 

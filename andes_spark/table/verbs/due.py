@@ -35,7 +35,7 @@ def merge_decision(open_table: OpenTable) -> MergeDecision:
         decision = decide_on(open_table, snapshot, _pending(open_table, snapshot, head))
         open_table.merges_wait = decision.reason == "cheaper later"
         return decision
-    applied = open_table.assumed_applied()
+    applied = open_table.roll_ups.assumed_applied()
     waiting = open_table.log.head - applied
     if waiting <= 0:
         return MergeDecision(False, "nothing pending")

@@ -37,6 +37,7 @@ from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import json_rows
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
+from andes_spark.table.verbs.log_sizes import ask_sizes, sizes_of
 from andes_spark.table.verbs.read import evaluated, pin
 
 SET_ASIDE = "set aside with its version"
@@ -149,14 +150,14 @@ class Status(Displayed):
 
 def status(open_table: OpenTable) -> Status:
     """Read the status from logs and a listing of ``_andes``; no data file is opened."""
-    listed = open_table.storage.scheduler.ask(_sizes, open_table)
+    listed = ask_sizes(open_table.storage, open_table.log.head)
     snapshot = pin(open_table, None)
     files = snapshot.base.state.files
     records = files.records
     record = snapshot.base.record
     definition = open_table.definition
     obstacle = open_table.base.obstacle(snapshot.base)
-    sizes = listed.result()
+    sizes = sizes_of(listed)
     return Status(
         table=open_table.table,
         table_id=open_table.table_id,
@@ -169,7 +170,7 @@ def status(open_table: OpenTable) -> Status:
         last_apply=_last_apply(open_table, snapshot.version),
         last_merge=next((entry.time for entry in _merges(open_table, snapshot.base.version, _RECENT)), None),
         log_bytes=sum(sizes.values()),
-        mod_bytes=sizes.get("mods", 0),
+        mod_bytes=sizes["mods"],
         rows=None if (records == UNKNOWN).any() else int((records - files.deleted).sum()),
         files=len(files),
         bytes=int(files.sizes.sum()),
@@ -208,15 +209,6 @@ def _last_apply(open_table: OpenTable, head: int) -> datetime.datetime | None:
         if manifest.operation in _BATCHES:
             return moment(manifest.time)
     return None
-
-
-def _sizes(open_table: OpenTable) -> dict[str, int]:
-    """Bytes of the files below ``_andes``, by folder."""
-    sizes: dict[str, int] = {}
-    for info in open_table.storage.list("_andes"):
-        folder = info.path.split("/")[1]
-        sizes[folder] = sizes.get(folder, 0) + info.size
-    return sizes
 
 
 def history(open_table: OpenTable, *, limit: int | None = None) -> Listing[HistoryEntry]:

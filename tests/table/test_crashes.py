@@ -188,11 +188,13 @@ def die_at(path: str, number: int) -> None:
 
 @pytest.mark.slow
 def test_a_process_killed_at_any_step(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
+    # Forks of a process that has imported all: imports take most of the time of a process of its own.
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload([__name__])
     for number in range(len(steps_of_both(True))):
         path = str(tmp_path / str(number))
         begin(path)
-        worker = spawn.Process(target=die_at, args=(path, number))
+        worker = forks.Process(target=die_at, args=(path, number))
         worker.start()
         worker.join(60)
         assert worker.exitcode == 9

@@ -390,25 +390,25 @@ def test_we_read_what_delta_writes(spark, tmp_path, partitioned):
     assert any(file.vector for file in state.files.values())
     expected = sorted_by_key(read_spark(spark, str(path)), SCHEMA.to_arrow())
     assert sorted_by_key(read_ours(storage, state), SCHEMA.to_arrow()) == expected
+    files, holders = list(state.files.values()), holding(storage, state)
     for row in expected:
         for name in SCHEMA.names:
             if row[name] is None or name in ("arr", "st", "m", "b", "bo", "f", "g", "p_g", "p_b"):
                 continue
             keys = pa.table({name: pa.array([row[name]], SCHEMA.to_arrow().field(name).type)})
-            files = list(state.files.values())
             kept = prune.candidates(files, SCHEMA, PARTITION_COLUMNS if partitioned else [], keys)
-            holders = holding(storage, state, row["k"])
-            assert holders <= {files[at].location for at in kept}, (name, row[name])
+            assert holders[row["k"]] <= {files[at].location for at in kept}, (name, row[name])
 
 
-def holding(storage: DiskStorage, state: delta_log.DeltaState, key: int) -> set[str]:
-    found = set()
+def holding(storage: DiskStorage, state: delta_log.DeltaState) -> dict[int, set[str]]:
+    """The files with a live row of each key."""
+    found: dict[int, set[str]] = {}
     for location, file in state.files.items():
         keys = pq.read_table(storage.open_input(location), columns=["k"])["k"].to_numpy()
         if file.vector:
             keys = np.delete(keys, vectors.to_positions(vectors.load_vector(storage, file.vector)))
-        if key in keys:
-            found.add(location)
+        for key in keys.tolist():
+            found.setdefault(key, set()).add(location)
     return found
 
 

@@ -16,6 +16,8 @@ from andes_spark import ModTable, Settings
 from andes_spark.cli import app
 from andes_spark.errors import AccessDeniedError, AndesError, CommitUnknownError
 from andes_spark.storage import open as storages
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.s3 import S3Storage
 from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
 
 pytestmark = pytest.mark.integration
@@ -61,13 +63,21 @@ def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture
-def case(s3_server: S3Server, proxy: FaultProxy) -> Iterator[Case]:
-    url = f"s3://{s3_server.make_bucket()}/t"
-    table = ModTable.create(
-        url, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], storage_options=s3_server.options
-    )
+@pytest.fixture(scope="module")
+def one_batch() -> MemoryStorage:
+    """The table of each case, to be copied."""
+    storage = MemoryStorage()
+    table = ModTable.create(storage, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"])
     table.apply(mods(1, range(10)), batch_id=("s", 1))
+    return storage
+
+
+@pytest.fixture
+def case(s3_server: S3Server, proxy: FaultProxy, one_batch: MemoryStorage) -> Iterator[Case]:
+    url = f"s3://{s3_server.make_bucket()}/t"
+    stored = S3Storage(url, s3_server.options)
+    for info in one_batch.list():
+        stored.put(info.path, one_batch.get(info.path))
     yield Case(url, s3_server, proxy)
     proxy.faults = []
 

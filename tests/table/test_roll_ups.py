@@ -9,6 +9,7 @@ import pytest
 
 from andes_spark import ModTable, Settings
 from andes_spark.errors import AndesError, BatchConflictError, CommitUnknownError, StorageError
+from andes_spark.log.ledger import Ledger
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
@@ -206,4 +207,22 @@ def test_a_file_that_cannot_be_written_refuses_the_batch() -> None:
     assert ModTable.open(storage).version == 9
     apply(table)
     assert unused(storage) == set()
+    check(storage)
+
+
+@pytest.mark.parametrize("verb", [apply, append])
+def test_a_batch_whose_roll_up_cannot_be_begun_leaves_no_file(verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = filled("manual")
+    before = {info.path for info in storage.list()}
+    table = ModTable.open(storage, settings=SETTINGS)
+
+    def begin_roll_up(*args: object) -> None:
+        raise StorageError("no", path="x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "begin_roll_up", begin_roll_up)
+        with pytest.raises(StorageError):
+            verb(table)
+    assert {info.path for info in storage.list()} == before
+    apply(table)
     check(storage)

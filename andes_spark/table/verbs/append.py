@@ -195,9 +195,9 @@ class _Group:
             ahead = self.ahead = MergeAhead(open_table, self.advisory, requested=self.requested_merge)
         written = self._write(numbers)
         ahead.plan(PendingVersion(version=checked + 1, commit_id="", events=list(written.events)), None, self.in_memory)
-        open_table.roll_ups.begin()
         manifest = None
         try:
+            open_table.roll_ups.begin()
             with steps.step("read the log"):
                 open_table.take_before_commit(asked)
                 ahead.is_overtaken()

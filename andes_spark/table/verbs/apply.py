@@ -145,8 +145,8 @@ class _Attempt:
             The manifest, and whether it is the manifest of an earlier apply of the same batch.
         """
         open_table = self._open_table
-        open_table.roll_ups.begin()
         try:
+            open_table.roll_ups.begin()
             with steps.step("read the log"):
                 stored_head = open_table.take_before_commit(asked, self._ahead.base)
                 if self._ahead.is_overtaken():

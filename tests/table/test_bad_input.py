@@ -466,9 +466,9 @@ def test_a_create_that_is_interrupted(tmp_path, data):
 def test_an_apply_with_its_merge_interrupted_at_every_step(tmp_path):
     batch = table_of(simple_rows(5, 10, 500), SIMPLE)
     reached: list[str] = []
+    expected = shown(prepared(tmp_path / "first"))
     for number in range(1, 30):
-        path = tmp_path / str(number)
-        expected = shown(prepared(path))
+        path = shutil.copytree(tmp_path / "first", tmp_path / str(number))
         interrupter = Interrupter(number)
         table = ModTable.open(path, settings=PLAIN, progress=interrupter)
         try:

@@ -236,7 +236,7 @@ def merged_at(merged: int) -> MemoryStorage:
 
 
 @pytest.mark.parametrize("told", [None, 0, 5, 12, 17, 19, 20, 25, 10**6, -3])
-@pytest.mark.parametrize("merged", [0, 5, 12, 19])
+@pytest.mark.parametrize("merged", [12, *(pytest.param(version, marks=pytest.mark.slow) for version in (0, 5, 19))])
 def test_a_roll_up_that_assumed_a_wrong_version_is_read_rightly(merged: int, told: int | None) -> None:
     storage = copy_of(merged_at(merged))
     note = MergeNote(applied=told)

@@ -252,6 +252,7 @@ def whole(typed) -> pl.DataFrame:
     return typed.to_polars().sort("id")
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(condition=conditions())
 def test_no_file_with_a_row_of_the_filter_is_left_out(typed, whole, condition):

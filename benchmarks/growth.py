@@ -20,7 +20,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.model.results import ApplyResult
 from andes_spark.table.mod_table import ModTable
 from benchmarks.lab import ROOT, Lab, seconds
 from benchmarks.report import Table, megabytes
@@ -41,7 +40,6 @@ _LABELS = {
     "100 random, cold": "open, apply and merge: 100 random keys",
     "50000 newest": "apply and merge: 50,000 keys of the newest 1%",
     "50000 random": "apply and merge: 50,000 random keys",
-    "50000 random, locating": "its step that locates rows",
     "50000 random, cold": "open, apply and merge: 50,000 random keys",
     "500000 random": "apply and merge: 500,000 random keys",
     "get 1": "get of one key",
@@ -104,11 +102,10 @@ class _Size:
         self._note("100 random", spent)
         read = (_bytes_read() - before) / 9
         self._outcome["100 random, read"] = {"values": [read], "text": megabytes(read)}
-        self._note("100 random, cold", [self._apply(None, random(100))[0] for _ in range(5)])
+        self._note("100 random, cold", [self._apply(None, random(100)) for _ in range(5)])
         self._note("50000 newest", self._applies(table, self._newest_keys, 50_000, 3))
         self._note("50000 random", self._applies(table, random, 50_000, 5))
-        self._note("50000 random, locating", self._located)
-        self._note("50000 random, cold", [self._apply(None, random(50_000))[0] for _ in range(3)])
+        self._note("50000 random, cold", [self._apply(None, random(50_000)) for _ in range(3)])
         self._note("500000 random", self._applies(table, random, 500_000, 3))
         self._gets(table)
         self._rate("scan", lambda: sum(batch.num_rows for batch in table.to_batches()))
@@ -134,16 +131,10 @@ class _Size:
 
     def _applies(self, table: ModTable, keys: Callable[[int], Ints], size: int, times: int) -> list[float]:
         """Seconds of some warm batches; two before them are not counted."""
-        measured = [self._apply(table, keys(size)) for _ in range(times + 2)][2:]
-        self._located = [
-            sum(step.seconds for step in result.merge.steps if "locat" in step.name)
-            for _, result in measured
-            if result.merge is not None
-        ]
-        return [spent for spent, _ in measured]
+        return [self._apply(table, keys(size)) for _ in range(times + 2)][2:]
 
-    def _apply(self, table: ModTable | None, keys: Ints) -> tuple[float, ApplyResult]:
-        """Apply a batch with its merge, opening the table if there is none; seconds and result."""
+    def _apply(self, table: ModTable | None, keys: Ints) -> float:
+        """Apply a batch with its merge, opening the table if there is none; return the seconds."""
         self._number += 1
         mods = self._batch(keys, 2**37 + self._number)
         begin = time.perf_counter()
@@ -152,7 +143,7 @@ class _Size:
         spent = time.perf_counter() - begin
         if result.merge is None or result.merge.status != "merged":
             raise AssertionError(f"the batch did not end in the base: {result.merge}")
-        return spent, result
+        return spent
 
     def _gets(self, table: ModTable) -> None:
         for count, times in ((1, 15), (1000, 7)):

@@ -18,7 +18,7 @@ from andes_spark.base.merge import bucket, finish, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
-from andes_spark.log import commit, line, pending, times
+from andes_spark.log import commit, line, pending, rolled, times
 from andes_spark.log.log import Log
 from andes_spark.model.documents import encode
 from andes_spark.model.events import PendingVersion, Restore, SetAside
@@ -246,7 +246,7 @@ def truncates_before_their_whole_version(patch: Patch) -> None:
 
 def tags_that_a_roll_up_forgets(patch: Patch) -> None:
     """A roll-up does not repeat the tags."""
-    patch.setattr(open_table, "current_tags", lambda log: {})
+    patch.setattr(rolled, "current_tags", lambda log: {})
 
 
 def taggers_that_both_win(patch: Patch) -> None:

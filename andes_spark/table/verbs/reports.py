@@ -16,6 +16,7 @@ from andes_spark.delta.ranges import UNKNOWN
 from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.presence import present_matrix
+from andes_spark.log.line import line
 from andes_spark.log.mod_files import open_entry, read_as, read_entry
 from andes_spark.log.tags import current_tags
 from andes_spark.model.display import (
@@ -315,12 +316,13 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
         ]
     )
     tables = [schema.empty_table()]
-    for manifest in open_table.log.manifests(0, snapshot.version):
-        for entry in quarantine_of(manifest.events):
+    # What a restore left out was not refused, and what it brought back is not set aside.
+    for part in line([manifest.pending for manifest in open_table.log.manifests(0, snapshot.version)]):
+        for entry in quarantine_of(part.events):
             rows = read_entry(open_table.storage, entry, table=open_table.table)
-            number = pa.repeat(pa.scalar(manifest.version, pa.int64()), rows.num_rows)
+            number = pa.repeat(pa.scalar(part.version, pa.int64()), rows.num_rows)
             tables.append(rows.add_column(0, "version", number).select(schema.names).cast(schema))
-        for event in manifest.events:
+        for event in part.events:
             if isinstance(event, SetAside):
                 for entry in mods_of(open_table.log.manifest(event.version).events):
                     rows_ = [(row, SET_ASIDE) for row in range(entry.rows)]

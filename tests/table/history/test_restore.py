@@ -104,6 +104,23 @@ def test_a_version_set_aside_comes_back_with_a_version_before_its_event() -> Non
     assert table.verify().ok
 
 
+def test_quarantined_rows_follow_the_line() -> None:
+    table = create(MemoryStorage())
+    table.apply(rows((1, 1, "one")))
+    table.apply(rows((2, 1, "two")))
+    bad = pa.table({"id": pa.array([None], pa.int64()), "lsn": pa.array([9], pa.int64()), "a": ["bad"]})
+    table.apply(bad, max_quarantined=1)
+    table.set_aside(2)
+    reasons = [row["version"] for row in table.quarantined().to_pylist()]
+    assert sorted(reasons) == [2, 3]
+    table.restore(2)
+    assert shown(table) == {1: "one", 2: "two"}
+    assert table.quarantined().num_rows == 0
+    assert table.quarantined(version=4).num_rows == 2
+    table.restore(4)
+    assert table.quarantined().num_rows == 2
+
+
 def test_a_batch_that_was_left_out_stays_known() -> None:
     table, before = filled(MemoryStorage(), merge="always")
     table.restore(4)

@@ -259,6 +259,22 @@ def test_warm_get_of_one_key(hundred: Bench) -> None:
     assert cost.requests <= 16, cost.paths
 
 
+def test_restore(bench: Bench) -> None:
+    table = bench.open()
+    table.restore(1, merge=False)
+    # The head, the base and its older state, whose files must exist, then the manifest.
+    cost = bench.cost(lambda: table.restore(1, merge=False), 9)
+    assert cost.rounds <= 9, cost.paths
+    assert cost.requests <= 11, cost.paths
+    # The merge reads the older state again; record and Delta entry follow it.
+    cost = bench.cost(lambda: table.restore(1), 16)
+    assert cost.rounds <= 16, cost.paths
+    assert cost.requests <= 21, cost.paths
+    cost = bench.cost(lambda: bench.open().restore(1), 24)
+    assert cost.rounds <= 24, cost.paths
+    assert cost.requests <= 48, cost.paths
+
+
 def test_tag_and_read_by_it(bench: Bench) -> None:
     names = iter(f"t{number}" for number in range(100))
     table = bench.open()

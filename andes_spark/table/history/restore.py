@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from andes_spark.errors import CommitConflictError, OptionError
 from andes_spark.log.advisory import Advisory
-from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.line import line
 from andes_spark.model.display import Displayed, counts_text
@@ -66,7 +65,7 @@ def restore(open_table: OpenTable, options: RestoreOptions) -> RestoreResult:
         # The files that the rows are in must exist.
         pin(open_table, version)
     with steps.step("check the clock"):
-        clock = check_clock(log, begun=log.clock())
+        clock = open_table.clock.check(begun=log.clock())
     draft = Draft(operation="restore", table_id=open_table.table_id, events=(Restore(version=version),), new_epoch=True)
     advisory = Advisory(open_table.table)
     planned_on = log.head
@@ -80,7 +79,15 @@ def restore(open_table: OpenTable, options: RestoreOptions) -> RestoreResult:
         )
 
     with steps.step("commit"):
-        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, advisory=advisory)
+        manifest = commit(
+            log,
+            draft,
+            clock=clock,
+            admit=admit,
+            roll_up=open_table.roll_ups.make,
+            advisory=advisory,
+            head_checked=True,
+        )
     # Until it is merged, each read evaluates the mods since an older state of the base.
     by_default = options.merge is None and open_table.definition.merge != "manual"
     requested = True if by_default else options.merge

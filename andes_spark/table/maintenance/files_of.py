@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import log_files
+from andes_spark.log.line import line
 from andes_spark.log.log import ROLL_UP_INTERVAL
 from andes_spark.model import events
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
@@ -69,7 +70,7 @@ def files_of(open_table: OpenTable, version: int) -> VersionFiles:
     record = base.record
     return VersionFiles(
         manifests=tuple(manifest_path(number) for number in versions),
-        mods=tuple(entry.path for part in pending for entry in events.mods_of(part.events)),
+        mods=tuple(entry.path for part in line(pending) for entry in events.mods_of(part.events)),
         quarantine=tuple(_quarantine(open_table, versions)),
         ledger=tuple(file.path for file in roll_up.ledger) if roll_up is not None else (),
         records=(merge_record_path(record.version, record.commit_id),) if base.applied else (),

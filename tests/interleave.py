@@ -36,6 +36,7 @@ from andes_spark.testing.kinds import KEYS, SEQUENCES
 from andes_spark.testing.oracle import Mod, State
 from andes_spark.testing.random_batches import VALUE_NAMES, VALUES, Author, Batch
 from andes_spark.testing.tapped import TappedStorage
+from tests.foreign_tables import converted
 from tests.interleave_tags import Tags
 
 
@@ -60,6 +61,7 @@ class World:
     interruptions: Sequence[str] = ()
     restores: float = 0.1
     tagging: float = 0.15
+    converted: float = 0.5
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -93,17 +95,19 @@ class World:
         loaded = self.author.load() if rnd.random() < 0.3 else None
         data = None if loaded is None else loaded[0]
         self.versions.append([] if loaded is None else loaded[1])
-        created = ModTable.create(
-            self.storage,
-            self.schema,
-            primary_key=self.key.names,
-            sequence_by=self.sequence.names,
-            text_sequence=True,
-            partition_by=self.partition,
-            deletion_vectors=self.vectors,
-            merge=rnd.choice(("manual", "auto")),
-            data=data,
-        )
+        options: dict[str, Any] = {
+            "primary_key": self.key.names,
+            "sequence_by": self.sequence.names,
+            "text_sequence": True,
+            "deletion_vectors": self.vectors,
+            "merge": rnd.choice(("manual", "auto")),
+        }
+        # Of its own, so that the other choices of a seed stay as they are.
+        theirs = random.Random(f"theirs {self.seed}")
+        if data is not None and theirs.random() < self.converted:
+            created = converted(self.storage, data, self.schema, self.partition, options, theirs)
+        else:
+            created = ModTable.create(self.storage, self.schema, partition_by=self.partition, data=data, **options)
         assert created.version == 0
         self.taps = [TappedStorage(self.storage) for _ in range(3)]
         self.tables = [ModTable.open(tap, settings=self._settings()) for tap in self.taps]  # type: ignore[arg-type]

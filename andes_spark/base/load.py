@@ -146,11 +146,19 @@ def check_unique(rows: pa.Table, columns: KeyColumns, table: str) -> None:
     Raises:
         DuplicateKeyError: ``keys`` names some.
     """
-    groups = same_place(rows, KeyColumns(columns.key, ()))
-    if groups is not None:
-        firsts = np.flatnonzero((groups >= 0) & np.r_[True, groups[1:] != groups[:-1]])[:NAMED_KEYS]
-        keys = rows.select(list(columns.key)).take(pa.array(firsts)).to_pylist()
+    keys = repeated_keys(rows, columns)
+    if keys:
         raise duplicate_keys(keys, table)
+
+
+def repeated_keys(rows: pa.Table, columns: KeyColumns) -> list[dict[str, Any]]:
+    """Return some of the keys that several rows have; the rows are sorted by key."""
+    groups = same_place(rows, KeyColumns(columns.key, ()))
+    if groups is None:
+        return []
+    firsts = np.flatnonzero((groups >= 0) & np.r_[True, groups[1:] != groups[:-1]])[:NAMED_KEYS]
+    keys: list[dict[str, Any]] = rows.select(list(columns.key)).take(pa.array(firsts)).to_pylist()
+    return keys
 
 
 def duplicate_keys(keys: list[dict[str, Any]], table: str) -> DuplicateKeyError:

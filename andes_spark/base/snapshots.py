@@ -12,6 +12,7 @@ from functools import partial
 
 from andes_spark.base.foreign import ForeignChange, find_foreign
 from andes_spark.base.hints import BaseHints, ask_hints
+from andes_spark.base.older import OlderStates
 from andes_spark.base.recent import RecentEntries
 from andes_spark.delta.features import obstacles, refusal
 from andes_spark.delta.hinted import HintedState
@@ -22,6 +23,7 @@ from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import AndesError, ForeignWriteError, LogDamagedError, UnsupportedTableError
 from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.log.log import Log
+from andes_spark.log.origin import origin_of
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path, no_record
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked, Lazy
@@ -49,6 +51,14 @@ class BaseSnapshot:
     def version(self) -> int:
         """Delta's version."""
         return self.state.version
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An older state in memory: that of all versions of the log below ``until`` that it does not contain."""
+
+    snapshot: BaseSnapshot
+    until: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,8 @@ class Base:
         self._checked = -1
         self._foreign: ForeignChange | None = None
         self._unwritable: UnsupportedTableError | None = None
-        self._applied: dict[int, int] = {0: 0}
+        self._older = OlderStates(storage, self._applied_by)
+        self._kept: _Kept | None = None
         self._newest_record: MergeRecord | None = None
         self._asked_record: tuple[str, Asked[MergeRecord]] | None = None
         self._asked: _Answers | None = None
@@ -184,12 +195,22 @@ class Base:
         """
         if self._state is None or self._state.version != commit.version - 1:
             return
+        if record is not None:
+            self._keep(self._state, record.version)
         self._state = advanced(self._state, commit)
         self._checked, self._unread, self._asked = commit.version, commit, None
         self.recent.remember(commit)
         if record is not None:
             self._newest_record = record
-            self._applied[commit.version] = record.version
+            self._older.remember(commit.version, record.version)
+
+    def _keep(self, state: DeltaState, until: int) -> None:
+        """Keep the state before a merge of ours, if its record is in memory too."""
+        applied, record = state.txns.get(self._table_id, 0), self._newest_record
+        if applied == 0:
+            record = no_record(self._table_id)
+        if record is not None and record.version == applied:
+            self._kept = _Kept(BaseSnapshot(state, applied, record), until)
 
     def _refreshed(self, asked: _Answers | None) -> DeltaState:
         """Refresh the state in memory to the newest one."""
@@ -212,7 +233,8 @@ class Base:
             return
         # The state in memory is invalid; the log still has all mods.
         self._state, self._checked, self._foreign, self._newest_record = None, -1, None, None
-        self._applied = {0: 0}
+        self._kept = None
+        self._older.forget()
         self.recent.forget()
         raise overwritten(self._storage.url, written.version)
 
@@ -244,15 +266,21 @@ class Base:
             self._asked_record = (commit_id, record)
 
     def snapshot_at(self, version: int) -> BaseSnapshot:
-        """The newest state of the base that contains no version above ``version``."""
+        """The newest state of the base that contains no version above ``version``; the last older one is kept."""
         newest = self.snapshot()
         if newest.applied <= version:
             return newest
-        low, high = 0, newest.version
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._applied_at(middle) <= version else (low, middle)
-        return self._of(load_state(self._storage, version=low), None, None)
+        kept = self._kept
+        if kept is None or not kept.snapshot.applied <= version < kept.until:
+            older = self._older.find(
+                version,
+                origin=origin_of(self._log).delta_version,
+                newest=newest.version,
+                checkpoint=self.checkpoint,
+            )
+            record = self._stored_record(older.applied)
+            kept = self._kept = _Kept(BaseSnapshot(older.state, older.applied, record), older.until)
+        return kept.snapshot
 
     def obstacle(self, snapshot: BaseSnapshot) -> AndesError | None:
         """Why nothing can be merged into a snapshot: an error that says what to do; None if merges go on."""
@@ -275,6 +303,9 @@ class Base:
         """Whether a Delta commit is one of our merges, or our create."""
         return self._table_id in commit.txns
 
+    def _applied_by(self, commit: Commit) -> int | None:
+        return commit.txns.get(self._table_id)
+
     def _of(
         self, state: DeltaState, foreign: ForeignChange | None, unwritable: UnsupportedTableError | None
     ) -> BaseSnapshot:
@@ -293,6 +324,12 @@ class Base:
                 self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
         return self._newest_record
 
+    def _stored_record(self, applied: int) -> MergeRecord:
+        """The record of an older state, which does not take the place of the newest one in memory."""
+        if applied == 0:
+            return no_record(self._table_id)
+        return read_record(self._storage, self._table_id, applied, self._log.commit_id(applied))
+
     def _obstacles(self, state: DeltaState) -> UnsupportedTableError | None:
         """Features that keep this library from writing a state; raises what keeps it from reading it."""
         url = self._storage.url
@@ -308,28 +345,6 @@ class Base:
             return None
         message = f"{url}: {unwritable.message}; until then merges stop, and reads and appends go on"
         return UnsupportedTableError(message, **{**unwritable.fields, "table": url})
-
-    def _applied_at(self, delta_version: int) -> int:
-        """Version of the log that a Delta version contains."""
-        asked = []
-        version = delta_version
-        while version not in self._applied:
-            asked.append(version)
-            commit = read_commit(self._storage, version)
-            if commit is None:
-                raise LogDamagedError(
-                    f"{self._storage.url}: {entry_path(version)} is gone, so the base of older versions cannot "
-                    "be found; keep delta.logRetentionDuration as this library sets it",
-                    table=self._storage.url,
-                    delta_version=version,
-                )
-            if self.is_merge(commit):
-                self._applied[version] = commit.txns[self._table_id]
-                break
-            version -= 1
-        for version_asked in asked:
-            self._applied[version_asked] = self._applied[version]
-        return self._applied[delta_version]
 
     def _check_last_merge(self, note: MergeNote, commit: Callable[[int], Commit | None], newest: int) -> None:
         """Compare the last merge in memory with the stored entry."""

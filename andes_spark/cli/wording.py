@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from andes_spark.model.adoption_options import ConvertOptions
 from andes_spark.model.history_options import TagOptions
 from andes_spark.model.options import (
     ApplyOptions,
@@ -17,6 +18,7 @@ from andes_spark.model.read_options import HistoryOptions, ModsOptions, ReadOpti
 
 _CLASSES: tuple[type[Options], ...] = (
     CreateOptions,
+    ConvertOptions,
     ApplyOptions,
     ReadOptions,
     ModsOptions,
@@ -25,7 +27,7 @@ _CLASSES: tuple[type[Options], ...] = (
     TagOptions,
 )
 _VERBS = re.compile(
-    r"(?<![\w.])(?:ModTable\.)?(apply|create|history|manifest|merge|mods|read|status|tag|tags|untag|verify)\(\)"
+    r"(?<![\w.])(?:ModTable\.)?(apply|clone|convert|create|drop|history|manifest|merge|mods|read|status|tag|tags|untag|verify)\(\)"
 )
 
 
@@ -59,4 +61,7 @@ def _flag(match: re.Match[str]) -> str:
     flag = flag_of(name, _DECLARED[name])
     if value == "=False":
         return f"--no-{flag[2:]}"
-    return flag if value in (None, "=True") else f"{flag} {value[1:].strip(chr(34))}"
+    if value in (None, "=True"):
+        return flag
+    text = value[1:]
+    return f"{flag} {text if ' ' in text else text.strip(chr(34))}"

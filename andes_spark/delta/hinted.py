@@ -7,6 +7,7 @@ answers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from andes_spark.delta import checkpoints
@@ -94,3 +95,40 @@ class HintedState:
                 return None if any(commits[index:]) else replay.state()
             replay.apply(commit)
         return load_state(self._storage, previous=replay.state())
+
+
+def state_at(
+    storage: Storage, version: int, checkpoint: int | None, *, known: Mapping[int, Commit] | None = None
+) -> DeltaState:
+    """Load the state at an existing version, by one round of requests if a checkpoint near it is known.
+
+    Args:
+        storage: the table's folder.
+        version: of the state.
+        checkpoint: version of a checkpoint in one file; -1 to read entries alone; None if none is known.
+        known: entries that were read before.
+
+    Raises:
+        AndesError: as ``load_state``.
+    """
+    if checkpoint is None or not 0 <= version - checkpoint <= PROBES:
+        return load_state(storage, version=version)
+    ask, commits = storage.scheduler.ask, known or {}
+    stored = checkpoints.Checkpoint(checkpoint, (checkpoints.checkpoint_path(checkpoint),))
+    contents = ask(checkpoints.read, storage, stored) if checkpoint >= 0 else None
+    asked = {
+        number: ask(read_commit, storage, number)
+        for number in range(checkpoint + 1, version + 1)
+        if number not in commits
+    }
+    try:
+        replay = Replay() if contents is None else Replay.from_checkpoint(stored, contents.result())
+        for number in range(checkpoint + 1, version + 1):
+            commit = asked[number].result() if number in asked else commits[number]
+            if commit is None:
+                return load_state(storage, version=version)
+            replay.apply(commit)
+        return replay.state()
+    except (FileDamagedError, LogDamagedError, UnsupportedTableError):
+        # ``load_state`` tries older checkpoints, and its errors name the missing file.
+        return load_state(storage, version=version)

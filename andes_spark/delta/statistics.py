@@ -97,8 +97,8 @@ def statistics(
     """Build Delta's statistics of a file from its Parquet footer.
 
     Args:
-        file_metadata: the footer of a file that this library wrote.
-        schema: the Arrow schema that the file was written with.
+        file_metadata: the footer of the file.
+        schema: the Arrow schema of its columns.
         indexed: columns with statistics (``indexed_columns``); None for all.
         nan_free: floating-point columns known to hold no NaN. Only these get a maximum: Parquet's leaves
             NaN out, while to Spark NaN is greater than every number.
@@ -116,6 +116,8 @@ def statistics(
     for index, leaf in enumerate(leaves):
         if not leaf.flat or (indexed is not None and leaf.path not in indexed):
             continue
+        if file_metadata.schema.column(index).physical_type == "INT96":
+            continue  # without an order
         chunks = [
             file_metadata.row_group(group).column(index).statistics for group in range(file_metadata.num_row_groups)
         ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from andes_spark.errors import LogDamagedError, NoSuchVersionError, VersionExpiredError
+from andes_spark.log.dropped import refuse_dropped
 from andes_spark.log.probing import consecutive, fetch, gallop, hinted_is_gone, hole, read_hint
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
@@ -67,6 +68,7 @@ class Log:
         head: newest version seen.
         applied: newest version that the base is known to contain; set by the table.
         hint_was_exact: whether the hint named the head when the log was opened.
+        drops: whether this log is opened to drop the table: versions that say so are no error.
     """
 
     def __init__(self, storage: Storage, settings: Settings, *, clock: Callable[[], int] = system_clock) -> None:
@@ -77,6 +79,7 @@ class Log:
         self.head = -1
         self.applied = 0
         self.hint_was_exact = False
+        self.drops = False
         self._known: dict[int, tuple[Manifest, str]] = {}
         self._definitions: dict[int, Definition] = {}
 
@@ -85,7 +88,7 @@ class Log:
         """Open the log of an existing table and find its head.
 
         Raises:
-            NoSuchTableError: there is no manifest 0.
+            NoSuchTableError: there is no manifest 0, or the table was dropped.
             LogDamagedError, UnsupportedTableError: as the manifests show.
         """
         log = cls(storage, settings, clock=clock)
@@ -380,6 +383,8 @@ class Log:
                 table=self.table,
                 version=version,
             )
+        if not self.drops:
+            refuse_dropped(self.table, manifest)
         self._known[version] = (manifest, digest)
 
     def _lost(self, applied: int) -> LogDamagedError:

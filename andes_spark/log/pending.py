@@ -18,7 +18,18 @@ from andes_spark.law.order import grouped
 from andes_spark.law.winners import TruncateEvent
 from andes_spark.log.line import line
 from andes_spark.log.mod_files import adapt_rows, open_entries, read_as, read_columns, schema_of
-from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, Restore, SetAside, Tag, Truncate, mods_of
+from andes_spark.model.events import (
+    Drop,
+    Event,
+    Mods,
+    PendingVersion,
+    Quarantine,
+    Restore,
+    SetAside,
+    Tag,
+    Truncate,
+    mods_of,
+)
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import BATCH, OP, PRESENT, Op
 from andes_spark.model.values import from_json
@@ -140,8 +151,8 @@ class _Interpreter:
                 ]
             case SetAside():
                 self._set_aside(event.version)
-            case Quarantine() | Tag():
-                pass  # neither quarantined rows nor names of versions are part of the law's input
+            case Quarantine() | Tag() | Drop():
+                pass  # no part of the law's input
             case Restore():
                 pass  # see ``log.line``
 

@@ -103,7 +103,7 @@ def _no_table(storage: Storage) -> NoSuchTableError:
         text = "there is no table of andes_spark here; check the path, or create the table"
     else:
         text = (
-            "this is a Delta table without a log of mods, which this release cannot open; create a table in another "
-            "folder, with the rows of this one as data"
+            "this is a Delta table without a log of mods; take it in by ModTable.convert() with its keys, or create a "
+            "table in another folder, with the rows of this one as data"
         )
     return NoSuchTableError(f"{storage.url}: {text}", table=storage.url)

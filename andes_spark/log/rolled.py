@@ -10,6 +10,7 @@ from andes_spark.errors import AndesError
 from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
+from andes_spark.log.origin import origin_of
 from andes_spark.log.tags import current_tags
 from andes_spark.model.events import PendingVersion, files_of
 from andes_spark.model.files import LedgerFile
@@ -97,6 +98,7 @@ class RollUps:
             definition=log.definition_at(version - 1),
             ledger=self._ledger.roll_up(version, time) if begun is None else begun.ledger.result(),
             tags=list(current_tags(log).values()),
+            origin=origin_of(log),
         )
 
     def assumed_applied(self, note: MergeNote | None = None) -> int:

@@ -71,7 +71,11 @@ class Tag(Document, frozen=True, tag_field="type", tag="tag"):
     duration: int | None = None
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag
+class Drop(Document, frozen=True, tag_field="type", tag="drop"):
+    """The table is removed: its files are being deleted, and no version follows."""
+
+
+Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag | Drop
 
 
 class CurrentTag(Document, frozen=True):
@@ -117,7 +121,7 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    known = {event.__struct_config__.tag for event in (Mods, Quarantine, Truncate, SetAside, Restore, Tag)}
+    known = {event.__struct_config__.tag for event in (Mods, Quarantine, Truncate, SetAside, Restore, Tag, Drop)}
     for event in _events(data):
         if event.type not in known:
             raise UnsupportedTableError(

@@ -56,6 +56,13 @@ COUNTED = tuple(name for name in Counts.__struct_fields__ if name != "unknown")
 """Names of the counts."""
 
 
+class Origin(Document, frozen=True):
+    """The base snapshot with the content of this version and all earlier ones."""
+
+    delta_version: int
+    rows: int
+
+
 class RollUp(Document, frozen=True):
     """State repeated in every 10th manifest, so that readers need no older manifests.
 
@@ -67,6 +74,7 @@ class RollUp(Document, frozen=True):
         definition: the table's definition as of this manifest.
         ledger: files of batch ids, without the batches of this manifest.
         tags: current tags, without those of this manifest.
+        origin: base snapshot at the start of the log.
     """
 
     applied: int
@@ -75,13 +83,7 @@ class RollUp(Document, frozen=True):
     definition: Definition
     ledger: list[LedgerFile] = []
     tags: list[CurrentTag] = []
-
-
-class Origin(Document, frozen=True):
-    """The base snapshot with the content of this version and all earlier ones."""
-
-    delta_version: int
-    rows: int
+    origin: Origin | None = None
 
 
 class Manifest(Document, frozen=True):

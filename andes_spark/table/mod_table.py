@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
+from andes_spark.model.adoption_options import ConvertOptions
 from andes_spark.model.display import Listing, fields_html
 from andes_spark.model.history import HistoryEntry, MergeEntry
 from andes_spark.model.history_options import TAG_NAME, RestoreOptions, TagOptions, UntagOptions
@@ -24,11 +25,14 @@ from andes_spark.model.options import (
 from andes_spark.model.read_options import HistoryOptions
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.run.steps import Progress
+from andes_spark.run.telemetry import observed
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.about import about
+from andes_spark.table.adoption.convert import convert
+from andes_spark.table.adoption.drop import DropResult, drop, finish_drop
 from andes_spark.table.appender import Appender
 from andes_spark.table.history.restore import RestoreResult, restore
 from andes_spark.table.history.tags import TableTag, TagResult, tag_version, tags, untag
@@ -152,6 +156,79 @@ class ModTable(TableReads):
             properties=properties,
         )
         log = create_or_open(storage, schema, data, options, chosen)
+        return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
+
+    @classmethod
+    def convert(
+        cls,
+        path: str | os.PathLike[str] | Storage,
+        *,
+        primary_key: str | Sequence[str],
+        sequence_by: str | Sequence[str] = (),
+        text_sequence: bool = False,
+        partitions: str | None = None,
+        merge: str = "always",
+        lateness: str = "30 days",
+        batch_retention: str = "30 days",
+        deletion_vectors: bool = True,
+        comment: str | None = None,
+        properties: Mapping[str, str] | None = None,
+        storage_options: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        spark: SparkSession | None = None,
+        progress: Progress | None = None,
+    ) -> ModTable:
+        """Make an existing Delta table, or a folder of Parquet files, a table of this library in place.
+
+        No data file is written. Key and sequence columns of all files are read, within the byte budget, and keys must
+        be unique; the rows become version 0. The Delta table keeps its history, and gets protocol 3/7. A call that was
+        interrupted is finished by the same call. Runs no Spark job.
+
+        Args:
+            path: folder of the table, as for ``create``.
+            primary_key: names of the key columns.
+            sequence_by: names of columns of the table that order the mods of one key; by default the order of versions.
+            text_sequence: accept sequence columns of text, as for ``create``.
+            partitions: for Parquet files in folders such as ``region=eu``: the columns of these folders as DDL,
+                ``"region STRING"``. A Delta table says its partition columns itself.
+            merge: when mods are merged, as for ``create``.
+            lateness: minimum time for which sequences of deleted keys are kept.
+            batch_retention: minimum time for which batch ids are kept.
+            deletion_vectors: mark deleted rows; False rewrites files, for readers without deletion vectors.
+            comment: free text; by default the description of the Delta table.
+            properties: free names and values, stored with the table.
+            storage_options: access to the store, as for ``create``.
+            settings: settings of this process.
+            spark: Spark session of the table; by default the active one.
+            progress: function called with the name of each step at its start.
+
+        Raises:
+            NoSuchTableError: there is neither a Delta table nor a Parquet file.
+            TableExistsError: the folder contains a table of this library, or files of another kind; ``paths``.
+            OptionError: invalid names, keys or options, all at once.
+            UnsupportedTableError: a feature of the Delta table, or a type, that a table of this library cannot have;
+                the message has the remedy.
+            DuplicateKeyError, BadModsError: rows that share a key, or have NULL in a key or sequence column.
+            FileDamagedError, LogDamagedError: a file is missing or cannot be read.
+            CommitConflictError: other writers committed first too often.
+        """
+        chosen = process_settings(settings, spark=spark, progress=progress)
+        storage = _storage(path, storage_options, spark, chosen)
+        options = ConvertOptions.checked(
+            primary_key=primary_key,
+            sequence_by=sequence_by,
+            text_sequence=text_sequence,
+            partitions=partitions,
+            merge=merge,
+            lateness=lateness,
+            batch_retention=batch_retention,
+            deletion_vectors=deletion_vectors,
+            comment=comment,
+            properties=properties,
+        )
+        with about(storage.url), observed("convert", storage, chosen.metrics) as report:
+            log = convert(storage, options, chosen, progress)
+            report.version, report.rows = 0, {"upserts": log.manifest(0).counts.upserts}
         return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
 
     @classmethod
@@ -445,6 +522,51 @@ class ModTable(TableReads):
         Reads all files, within the byte budget. Problems are part of the result and raise nothing.
         """
         return observe(self._open_table, "verify", lambda: verify(self._open_table))
+
+    def drop(self, *, confirm: str) -> DropResult:
+        """Remove the table with all its files; nothing can bring it back. Runs no Spark job.
+
+        The last version says that the table is dropped, so that other writers and readers stop with a
+        ``NoSuchTableError``; then its files are deleted. A drop that was interrupted goes on by ``drop_folder``.
+
+        Args:
+            confirm: name of the table's folder, or its URL.
+
+        Raises:
+            OptionError: ``confirm`` is another name.
+            TableExistsError: the folder has files that are no part of the table; ``paths``. Nothing is deleted.
+        """
+        require("confirm", confirm, NAME)
+        return observe(self._open_table, "drop", lambda: drop(self._open_table, confirm))
+
+    @classmethod
+    def drop_folder(
+        cls,
+        path: str | os.PathLike[str] | Storage,
+        *,
+        confirm: str,
+        storage_options: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        spark: SparkSession | None = None,
+    ) -> DropResult:
+        """As ``open(path).drop(confirm=...)``, also for a table whose drop was interrupted.
+
+        Args:
+            path: folder of the table, as for ``create``.
+            confirm: name of the table's folder, or its URL.
+            storage_options: access to the store, as for ``create``.
+            settings: settings of this process.
+            spark: Spark session, for access to the store.
+
+        Raises:
+            NoSuchTableError: the folder holds no table.
+            OptionError, TableExistsError: as for ``drop``.
+        """
+        require("confirm", confirm, NAME)
+        chosen = process_settings(settings, spark=spark, progress=None)
+        storage = _storage(path, storage_options, spark, chosen)
+        finished = finish_drop(storage, confirm)
+        return cls.open(storage, settings=settings).drop(confirm=confirm) if finished is None else finished
 
     @classmethod
     def verify_folder(

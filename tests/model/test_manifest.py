@@ -17,7 +17,17 @@ from andes_spark.errors import AndesError, LogDamagedError, UnsupportedTableErro
 from andes_spark.model import events, features
 from andes_spark.model.definition import Definition, TableSchema
 from andes_spark.model.documents import Document, encode, json_schema, seal
-from andes_spark.model.events import CurrentTag, Mods, PendingVersion, Quarantine, Restore, SetAside, Tag, Truncate
+from andes_spark.model.events import (
+    CurrentTag,
+    Drop,
+    Mods,
+    PendingVersion,
+    Quarantine,
+    Restore,
+    SetAside,
+    Tag,
+    Truncate,
+)
 from andes_spark.model.files import Entry, FileKeyRange, LedgerFile, SideFile
 from andes_spark.model.manifest import Batch, Counts, Manifest, Origin, RollUp, decode_manifest
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path
@@ -86,6 +96,7 @@ FULL = Manifest(
         Restore(version=96),
         Tag(name="month-end", version=99, expires=1_707_776_000_000, duration=7_776_000_000),
         Tag(name="old"),
+        Drop(),
     ],
     batches=[
         Batch(
@@ -125,6 +136,7 @@ FULL = Manifest(
             )
         ],
         tags=[CurrentTag(committed=98, event=Tag(name="old", version=96))],
+        origin=Origin(delta_version=0, rows=3),
     ),
 )
 COMMIT_ID = "6f1c2f4e-0000-4000-8000-000000000007"
@@ -322,6 +334,7 @@ def test_optional_members_of_a_later_release_change_nothing_and_are_kept() -> No
             definition=read.definition,
             ledger=read.roll_up.ledger,
             tags=read.roll_up.tags,
+            origin=read.roll_up.origin,
         ),
     )
     rolled = json.loads(encode(copied))["roll_up"]

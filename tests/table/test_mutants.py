@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from andes_spark.base import evaluate, evaluation
+from andes_spark.base import adopt, evaluate, evaluation
 from andes_spark.base.evaluation import Snapshot
 from andes_spark.base.files import numbered_files
 from andes_spark.base.merge import bucket, finish, merge
@@ -37,6 +37,11 @@ IN_BETWEEN = "_andes/in-between"
 """Path of no file, which a planted mistake asks for at the moment when others step in."""
 
 ORDERED = ("int", "two", "decimal", "timestamp", "string")
+
+
+def convert_without_a_check_of_keys(patch: Patch) -> None:
+    """A table is converted though rows share a key."""
+    patch.setattr(adopt, "repeated_keys", lambda rows, columns: [])
 
 
 def late_at_equal_base_row(patch: Patch) -> None:
@@ -277,6 +282,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
         "interruptions": ("apply", "merge"),
     },
     newest_base_for_old_versions: {},
+    convert_without_a_check_of_keys: {"converted": 1.0, "steps": 0},
     upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},
     operation_before_version: {"sequences": ("none",)},
     one_winner_among_partials: {"partials": True},

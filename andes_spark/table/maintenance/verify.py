@@ -91,7 +91,8 @@ def verify(open_table: OpenTable) -> VerifyResult:
         batch_bytes=open_table.settings.byte_budget // SHARE,
         findings=findings,
     )
-    past.run(range(1 + (newest_entry(storage) if base is None else base.version)))
+    past.name_before(_first(summary))
+    past.run(range(_first(summary), 1 + (newest_entry(storage) if base is None else base.version)))
     unused = findings.get(partial(unused_files, storage, open_table.table_id, findings, before_ms=begun))
     return _result(head, -1 if base is None else base.applied, findings, unused or ())
 
@@ -119,7 +120,7 @@ def verify_damaged(storage: Storage, settings: Settings, error: AndesError) -> V
         batch_bytes=settings.byte_budget // SHARE,
         findings=findings,
     )
-    past.run(range(1 + newest_entry(storage)))
+    past.run(range(_first(summary), 1 + newest_entry(storage)))
     findings.check(partial(_raise, error))
     return _result(versions[-1], -1, findings, ())
 
@@ -138,6 +139,11 @@ def _stored_versions(storage: Storage) -> Iterator[int]:
         following = version + 1
 
 
+def _first(summary: LogSummary) -> int:
+    """Delta version at the start of the log: what is before it is the history of a converted table."""
+    return summary.origin.delta_version if summary.origin is not None else 0
+
+
 def _raise(error: AndesError) -> None:
     raise error
 
@@ -152,7 +158,7 @@ def _check_base(open_table: OpenTable, base: BaseSnapshot, findings: Findings) -
 
 def _compare(open_table: OpenTable, summary: LogSummary, base: BaseSnapshot, findings: Findings) -> None:
     """Compare the base with the law's evaluation of all mods from the origin on."""
-    origin = load_state(open_table.storage, version=summary.origin.delta_version if summary.origin else 0)
+    origin = load_state(open_table.storage, version=_first(summary))
     RowCheck(
         open_table.storage,
         open_table.shape(),

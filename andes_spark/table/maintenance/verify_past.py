@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from andes_spark.base.files import OpenFile, TableShape
 from andes_spark.base.snapshots import read_record
 from andes_spark.delta.data_file import DataFile
-from andes_spark.delta.log import read_commit
+from andes_spark.delta.log import load_state, read_commit
 from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import VectorDescriptor, load_vector
@@ -23,8 +23,12 @@ from andes_spark.table.maintenance.findings import Findings
 
 def newest_entry(storage: Storage) -> int:
     """Version of the newest entry of the Delta log, by a listing; -1 if there is none."""
+    return max(_entries(storage), default=-1)
+
+
+def _entries(storage: Storage) -> Iterator[int]:
     names = (info.path.removeprefix(f"{LOG_FOLDER}/") for info in storage.list(LOG_FOLDER))
-    return max((int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit()), default=-1)
+    return (int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit())
 
 
 class PastCheck:
@@ -66,6 +70,24 @@ class PastCheck:
             commit = self._findings.get(answer.result)
             if commit is not None:
                 self._findings.check(partial(self._check_entry, commit))
+
+    def name_before(self, origin: int) -> None:
+        """Note the files of the Delta versions before the origin of the log: a converted table keeps its history."""
+        if origin == 0:
+            return
+        state = self._findings.get(partial(load_state, self._storage, version=origin))
+        for path, file in ({} if state is None else state.files).items():
+            self._findings.name([path, *vectors_of({path: file})])
+        earlier = sorted(version for version in _entries(self._storage) if version < origin)
+        for _, answer in in_windows(self._storage.scheduler, partial(_read_entry, self._storage), earlier):
+            commit = self._findings.get(answer.result)
+            if commit is not None:
+                self._findings.check(partial(self._name_files, commit))
+
+    def _name_files(self, commit: Commit) -> None:
+        for add in commit.of_kind("add"):
+            file = DataFile.from_add(add)
+            self._findings.name([file.location, *vectors_of({file.location: file})])
 
     def _check_entry(self, commit: Commit) -> None:
         applied = commit.txns.get(self._table_id, 0)

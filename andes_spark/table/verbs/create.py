@@ -178,7 +178,7 @@ def create_table(
     log = Log(storage, settings)
     clock = check_clock(log, begun=log.clock())
     table_id = unfinished or str(uuid.uuid4())
-    configuration = _configuration(definition)
+    configuration = configuration_of(definition)
     adds: list[Action] = []
     if data is not None:
         adds = _load(storage, definition, settings, configuration, data, rules)
@@ -209,7 +209,7 @@ def exists(storage: Storage) -> TableExistsError:
     )
 
 
-def _refuse_remains(storage: Storage, *, begun: bool) -> None:
+def refuse_remains(storage: Storage, *, begun: bool = False) -> None:
     """Refuse a folder with a log that has lost its first manifests: a new log would hide what a backup can restore.
 
     An interrupted create leaves no file below ``_andes``, since manifest 0 is its first file there.
@@ -239,15 +239,17 @@ def _refuse_other_files(storage: Storage) -> None:
     if not others:
         return
     named = ", ".join(others[:_FILES_NAMED]) + (", ..." if len(others) > _FILES_NAMED else "")
+    parquet = any(path.endswith(".parquet") for path in others)
     raise TableExistsError(
-        f"{storage.url}: the folder holds files that are no part of a table ({named}); choose an empty folder, or pass "
-        "allow_existing_files=True",
+        f"{storage.url}: the folder holds files that are no part of a table ({named}); choose an empty folder, "
+        f"{'take Parquet files in by ModTable.convert(), ' if parquet else ''}or pass allow_existing_files=True",
         table=storage.url,
         paths=tuple(others[:_FILES_NAMED]),
     )
 
 
-def _configuration(definition: Definition) -> dict[str, str]:
+def configuration_of(definition: Definition) -> dict[str, str]:
+    """Properties of the Delta table of a table."""
     narrow = list(dict.fromkeys((*definition.primary_key, *definition.sequence_by)))
     fields = Schema.from_json(definition.schema)
     others = [
@@ -281,11 +283,11 @@ def _unfinished(storage: Storage, definition: Definition, *, loads: bool) -> str
     parameters = {} if entry is None else (entry.commit_info or {}).get("operationParameters", {})
     if entry is not None and _DEFINITION not in parameters:
         raise TableExistsError(
-            f"{storage.url}: there is a Delta table here that has no log of mods, and this release cannot make it one "
-            "in place; create the table in another folder, with the rows of this one as data",
+            f"{storage.url}: there is a Delta table here that has no log of mods; take it in by ModTable.convert() "
+            "with its keys, or create the table in another folder, with the rows of this one as data",
             table=storage.url,
         )
-    _refuse_remains(storage, begun=entry is not None)
+    refuse_remains(storage, begun=entry is not None)
     if entry is None:
         return None
     same = parameters[_DEFINITION] == encode(definition).decode()

@@ -18,6 +18,7 @@ from andes_spark.law.columns import FILE, ROW
 from andes_spark.law.presence import present_matrix
 from andes_spark.log.line import line
 from andes_spark.log.mod_files import open_entry, read_as, read_entry
+from andes_spark.log.origin import origin_of
 from andes_spark.log.tags import current_tags
 from andes_spark.model.display import (
     Displayed,
@@ -233,7 +234,8 @@ def merges(open_table: OpenTable, *, limit: int | None = None) -> Listing[MergeE
 
 def _merges(open_table: OpenTable, newest: int, entries: int) -> Iterator[MergeEntry]:
     """Merges among the newest entries of the Delta log, newest first."""
-    for version, info in open_table.base.recent.merges(newest, max(1, newest - entries + 1)):
+    first = origin_of(open_table.log).delta_version + 1
+    for version, info in open_table.base.recent.merges(newest, max(first, newest - entries + 1)):
         yield _merge_entry(version, info)
 
 

@@ -1,0 +1,115 @@
+"""Older states of the base: the newest Delta version that contains no version of the log above a given one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from andes_spark.delta.hinted import state_at
+from andes_spark.delta.log import read_commit
+from andes_spark.delta.paths import entry_path
+from andes_spark.delta.state import Commit, DeltaState
+from andes_spark.errors import LogDamagedError
+from andes_spark.storage.interface import Storage
+
+_STEPS = (2, 8, 32)
+"""Number of entries that are requested beside each other, from the newest downwards, before a binary search."""
+
+
+@dataclass(frozen=True)
+class OlderState:
+    """An older state.
+
+    Attributes:
+        state: files and properties.
+        applied: version of the log that it contains.
+        until: version of the log that the next merge contains: the state is that of all versions below it.
+    """
+
+    state: DeltaState
+    applied: int
+    until: int
+
+
+class OlderStates:
+    """Search for older states; which version each entry contains is kept, since entries never change.
+
+    Args:
+        storage: the table's folder.
+        applied_by: returns the version of the log that an entry merges; None for one that merges nothing.
+    """
+
+    def __init__(self, storage: Storage, applied_by: Callable[[Commit], int | None]) -> None:
+        self._storage = storage
+        self._applied_by = applied_by
+        self._applied: dict[int, int] = {}
+        self._commits: dict[int, Commit] = {}
+
+    def remember(self, delta_version: int, applied: int) -> None:
+        """Keep which version of the log a Delta version contains."""
+        self._applied[delta_version] = applied
+
+    def forget(self) -> None:
+        """Forget all entries: one of them was overwritten."""
+        self._applied.clear()
+
+    def find(self, version: int, *, origin: int, newest: int, checkpoint: int | None) -> OlderState:
+        """Find the newest state that contains no version above ``version``.
+
+        Args:
+            version: version of the log.
+            origin: Delta version at the start of the log.
+            newest: Delta version that contains a later version.
+            checkpoint: version of a checkpoint in one file; -1 to read entries alone; None if none is known.
+
+        Raises:
+            LogDamagedError: an entry is gone.
+        """
+        self.remember(origin, 0)
+        low, high = origin, newest
+        for step in _STEPS:
+            first = max(low, high - step)
+            self._read(range(first, high))
+            if self._applied_at(first) <= version:
+                low = first
+                break
+            high = first
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._applied_at(middle) <= version else (low, middle)
+        state = state_at(self._storage, low, checkpoint, known=self._commits)
+        self._commits.clear()
+        return OlderState(state, self._applied_at(low), self._applied_at(high))
+
+    def _read(self, versions: Iterable[int]) -> None:
+        """Read entries beside each other."""
+        unknown = [version for version in versions if version not in self._applied]
+        answers = [self._storage.scheduler.ask(read_commit, self._storage, version) for version in unknown]
+        commits = [answer.result() for answer in answers]
+        self._commits |= {commit.version: commit for commit in commits if commit is not None}
+
+    def _applied_at(self, delta_version: int) -> int:
+        """Version of the log that a Delta version contains."""
+        between = []
+        version = delta_version
+        while version not in self._applied:
+            between.append(version)
+            applied = self._applied_by(self._commits.get(version) or self._entry(version))
+            if applied is not None:
+                self._applied[version] = applied
+                break
+            version -= 1
+        for each in between:
+            self._applied[each] = self._applied[version]
+        return self._applied[delta_version]
+
+    def _entry(self, version: int) -> Commit:
+        commit = read_commit(self._storage, version)
+        if commit is None:
+            raise LogDamagedError(
+                f"{self._storage.url}: {entry_path(version)} is gone, so the base of older versions cannot "
+                "be found; keep delta.logRetentionDuration as this library sets it",
+                table=self._storage.url,
+                delta_version=version,
+            )
+        return commit

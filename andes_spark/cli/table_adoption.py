@@ -1,0 +1,64 @@
+"""``andes table convert`` and ``drop``: tables are taken in where they are, or removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from andes_spark.cli.help import Command
+from andes_spark.cli.options import flags, values
+from andes_spark.cli.output import Output
+from andes_spark.cli.table import table_command
+from andes_spark.cli.table_writes import dry_run
+from andes_spark.model.adoption_options import ConvertOptions
+
+Access = dict[str, str] | None
+
+
+@click.command(cls=Command)
+@table_command
+@flags(ConvertOptions)
+@dry_run
+def convert(path: str, output: Output, storage_options: Access, dry_run: bool, **options: Any) -> None:
+    """Make an existing Delta table, or a folder of Parquet files, a table in place; its rows become version 0.
+
+    Keys are checked first; no data file is written, and Delta keeps the table's history.
+    """
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+
+    storage = open_storage(path, options=storage_options)
+    with output.progress("convert") as step:
+        made = ModTable.convert(
+            DryRun(storage) if dry_run else storage, **values(ConvertOptions, options), progress=step
+        )
+    origin = made.manifest(0).origin
+    assert origin is not None
+    content: dict[str, Any] = {
+        "table": made.url,
+        "version": made.version,
+        "delta_version": origin.delta_version,
+        "rows": origin.rows,
+        "schema": made.schema.to_ddl(),
+    }
+    output.document(content | ({"dry_run": True} if dry_run else {}))
+
+
+@click.command(cls=Command)
+@table_command
+@click.option("--confirm", required=True, metavar="NAME", help="Name of the table's folder, or its URL.")
+@dry_run
+def drop(path: str, output: Output, storage_options: Access, confirm: str, dry_run: bool) -> None:
+    """Remove a table with all its files, for good; a drop that was interrupted goes on."""
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.cli.plain import plain
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+
+    storage = open_storage(path, options=storage_options)
+    with output.progress("drop"):
+        result = ModTable.drop_folder(DryRun(storage) if dry_run else storage, confirm=confirm)
+    text = result.summary().replace(" was ", " would be ", 1) if dry_run else result.summary()
+    output.document(plain(result) | {"dry_run": dry_run}, text=text)

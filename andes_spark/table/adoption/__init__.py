@@ -1,0 +1,1 @@
+"""Taking in existing tables, copying tables, and removing them."""

@@ -17,16 +17,16 @@ _STEPS = (2, 8, 32)
 
 
 @dataclass(frozen=True)
-class OlderState:
-    """An older state.
+class OlderVersion:
+    """A Delta version of the base.
 
     Attributes:
-        state: files and properties.
+        delta_version: its number.
         applied: version of the log that it contains.
-        until: version of the log that the next merge contains: the state is that of all versions below it.
+        until: version of the log that the next merge contains: its state is that of all versions below it.
     """
 
-    state: DeltaState
+    delta_version: int
     applied: int
     until: int
 
@@ -53,14 +53,13 @@ class OlderStates:
         """Forget all entries: one of them was overwritten."""
         self._applied.clear()
 
-    def find(self, version: int, *, origin: int, newest: int, checkpoint: int | None) -> OlderState:
-        """Find the newest state that contains no version above ``version``.
+    def find(self, version: int, *, origin: int, newest: int) -> OlderVersion:
+        """Find the newest Delta version that contains no version above ``version``.
 
         Args:
             version: version of the log.
             origin: Delta version at the start of the log.
-            newest: Delta version that contains a later version.
-            checkpoint: version of a checkpoint in one file; -1 to read entries alone; None if none is known.
+            newest: Delta version that contains a later version, which is known.
 
         Raises:
             LogDamagedError: an entry is gone.
@@ -77,9 +76,17 @@ class OlderStates:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._applied_at(middle) <= version else (low, middle)
-        state = state_at(self._storage, low, checkpoint, known=self._commits)
-        self._commits.clear()
-        return OlderState(state, self._applied_at(low), self._applied_at(high))
+        return OlderVersion(low, self._applied_at(low), self._applied_at(high))
+
+    def load(self, delta_version: int, checkpoint: int | None) -> DeltaState:
+        """Load the state at a Delta version, with the entries that were read to find it.
+
+        Args:
+            delta_version: its number.
+            checkpoint: version of a checkpoint in one file; -1 to read entries alone; None if none is known.
+        """
+        known, self._commits = self._commits, {}
+        return state_at(self._storage, delta_version, checkpoint, known=known)
 
     def _read(self, versions: Iterable[int]) -> None:
         """Read entries beside each other."""

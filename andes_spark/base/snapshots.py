@@ -272,15 +272,20 @@ class Base:
             return newest
         kept = self._kept
         if kept is None or not kept.snapshot.applied <= version < kept.until:
-            older = self._older.find(
-                version,
-                origin=origin_of(self._log).delta_version,
-                newest=newest.version,
-                checkpoint=self.checkpoint,
-            )
-            record = self._stored_record(older.applied)
-            kept = self._kept = _Kept(BaseSnapshot(older.state, older.applied, record), older.until)
+            kept = self._kept = self._older_than(newest, version)
         return kept.snapshot
+
+    def _older_than(self, newest: BaseSnapshot, version: int) -> _Kept:
+        """Find an older state; its record does not take the place of the newest one in memory."""
+        storage, table_id = self._storage, self._table_id
+        self._older.remember(newest.version, newest.applied)
+        found = self._older.find(version, origin=origin_of(self._log).delta_version, newest=newest.version)
+        record: Asked[MergeRecord] = Lazy(lambda: no_record(table_id))
+        if found.applied:
+            commit_id = self._log.commit_id(found.applied)
+            record = storage.scheduler.ask(read_record, storage, table_id, found.applied, commit_id)
+        state = self._older.load(found.delta_version, self.checkpoint)
+        return _Kept(BaseSnapshot(state, found.applied, record.result()), found.until)
 
     def obstacle(self, snapshot: BaseSnapshot) -> AndesError | None:
         """Why nothing can be merged into a snapshot: an error that says what to do; None if merges go on."""
@@ -323,12 +328,6 @@ class Base:
             else:
                 self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
         return self._newest_record
-
-    def _stored_record(self, applied: int) -> MergeRecord:
-        """The record of an older state, which does not take the place of the newest one in memory."""
-        if applied == 0:
-            return no_record(self._table_id)
-        return read_record(self._storage, self._table_id, applied, self._log.commit_id(applied))
 
     def _obstacles(self, state: DeltaState) -> UnsupportedTableError | None:
         """Features that keep this library from writing a state; raises what keeps it from reading it."""

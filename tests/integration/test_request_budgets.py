@@ -262,17 +262,38 @@ def test_warm_get_of_one_key(hundred: Bench) -> None:
 def test_restore(bench: Bench) -> None:
     table = bench.open()
     table.restore(1, merge=False)
-    # The head, the base and its older state, whose files must exist, then the manifest.
-    cost = bench.cost(lambda: table.restore(1, merge=False), 9)
-    assert cost.rounds <= 9, cost.paths
-    assert cost.requests <= 11, cost.paths
-    # The merge reads the older state again; record and Delta entry follow it.
-    cost = bench.cost(lambda: table.restore(1), 16)
-    assert cost.rounds <= 16, cost.paths
-    assert cost.requests <= 21, cost.paths
-    cost = bench.cost(lambda: bench.open().restore(1), 24)
-    assert cost.rounds <= 24, cost.paths
+    # The head, the base, the files of its older state, which is in memory and whose files must exist; the manifest.
+    cost = bench.cost(lambda: table.restore(1, merge=False), 4)
+    assert cost.rounds <= 4, cost.paths
+    assert cost.requests <= 5, cost.paths
+    # The merge; record and Delta entry follow it.
+    cost = bench.cost(lambda: table.restore(1), 8)
+    assert cost.rounds <= 8, cost.paths
+    assert cost.requests <= 13, cost.paths
+    cost = bench.cost(lambda: bench.open().restore(1), 17)
+    assert cost.rounds <= 17, cost.paths
     assert cost.requests <= 48, cost.paths
+
+
+def test_reads_one_merge_back(bench: Bench) -> None:
+    opened = [bench.open() for _ in range(MOST_CALLS)]
+    for table in opened:
+        table.to_arrow()
+    handles = iter(opened)
+    # The next Delta entry, the entries before the newest, state and record, the vectors, which must exist, and the data.
+    cost = bench.cost(lambda: next(handles).to_arrow(version=1), 5)
+    assert cost.rounds <= 5, cost.paths
+    assert cost.requests <= 8, cost.paths
+    # The older state is kept.
+    cost = bench.cost(lambda: opened[0].to_arrow(version=1), 3)
+    assert (cost.kinds, cost.rounds) == ({"GET": 4, "HEAD": 1}, 3), cost.paths
+    # As that before a merge of the same handle is.
+    bench.apply(opened[0])
+    cost = bench.cost(lambda: opened[0].to_arrow(version=2), 3)
+    assert cost.rounds <= 3, cost.paths
+    cost = bench.cost(lambda: bench.open().to_arrow(version=1), 7)
+    assert cost.rounds <= 7, cost.paths
+    assert cost.requests <= 24, cost.paths
 
 
 def test_tag_and_read_by_it(bench: Bench) -> None:
@@ -286,7 +307,8 @@ def test_tag_and_read_by_it(bench: Bench) -> None:
     assert bench.cost(lambda: bench.open().tag(next(names), 1), 6).rounds <= 6
     # A tag that is known costs the look for a newer version, a time of the newest versions nothing.
     table.to_arrow()
-    by_version = bench.cost(lambda: table.to_arrow(version=1), 8)
+    by_version = bench.cost(lambda: table.to_arrow(version=1), 3)
+    assert (by_version.requests, by_version.rounds) == (5, 3), by_version.paths
     by_tag = bench.cost(lambda: table.to_arrow(tag="t0"), by_version.rounds + 1)
     assert by_tag.rounds <= by_version.rounds + 1, by_tag.paths
     assert by_tag.requests <= by_version.requests + 1, by_tag.paths

@@ -146,6 +146,17 @@ def newest_base_for_old_versions(patch: Patch) -> None:
     patch.setattr(Base, "snapshot_at", lambda self, version: self.snapshot())
 
 
+def kept_base_for_versions_before_it(patch: Patch) -> None:
+    """The older state that is in memory is taken for any version that is not newer."""
+    true = Base.snapshot_at
+
+    def snapshot_at(self: Base, version: int) -> Any:
+        kept = self._kept
+        return kept.snapshot if kept is not None and version < kept.until else true(self, version)
+
+    patch.setattr(Base, "snapshot_at", snapshot_at)
+
+
 def upsert_beats_delete_at_a_tie(patch: Patch) -> None:
     """At equal sequence the later version wins, whatever it does."""
     patch.setattr(winners, "OP", columns.ARRIVAL)
@@ -282,6 +293,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
         "interruptions": ("apply", "merge"),
     },
     newest_base_for_old_versions: {},
+    kept_base_for_versions_before_it: {},
     convert_without_a_check_of_keys: {"converted": 1.0, "steps": 0},
     upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},
     operation_before_version: {"sequences": ("none",)},

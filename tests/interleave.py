@@ -7,9 +7,8 @@ which is how writers, mergers and readers meet in the middle of each other's wor
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,13 +18,14 @@ import pytest
 from andes_spark.base import paged, tombstones
 from andes_spark.base.merge import plan
 from andes_spark.batch.write import PartWriter
-from andes_spark.errors import BatchConflictError, CommitConflictError, OptionError
+from andes_spark.errors import BatchConflictError, CommitConflictError, OptionError, VersionExpiredError
 from andes_spark.log import mod_files
+from andes_spark.log.log import system_clock
 from andes_spark.model import merge_cost
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
-from andes_spark.storage import parquet
+from andes_spark.storage import memory, parquet
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
@@ -37,7 +37,11 @@ from andes_spark.testing.oracle import Mod, State
 from andes_spark.testing.random_batches import VALUE_NAMES, VALUES, Author, Batch
 from andes_spark.testing.tapped import TappedStorage
 from tests.foreign_tables import converted
+from tests.interleave_rows import difference, rewound
 from tests.interleave_tags import Tags
+from tests.interleave_vacuum import EXPIRED, Vacuums
+
+UNKNOWN: list[Mod] = []
 
 
 @dataclass
@@ -62,6 +66,7 @@ class World:
     restores: float = 0.1
     tagging: float = 0.15
     converted: float = 0.5
+    vacuuming: float = 0.1
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -70,8 +75,10 @@ class World:
     aside: dict[int, int] = field(default_factory=dict)
     restored: dict[int, int] = field(default_factory=dict)
     tags: Tags = field(default_factory=Tags)
+    vacuums: Vacuums = field(default_factory=Vacuums)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
+    failures: list[Exception] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         rnd = self.random = random.Random(self.seed)
@@ -145,7 +152,11 @@ class World:
         if rnd.random() < 0.3:
             rows = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches(max_chunksize=2))
         merge = rnd.choice((None, False, True))
-        result = self.tables[number].apply(rows, batch_id=batch.id, merge=merge, **batch.options)
+        result = self.vacuums.sent(
+            lambda: self.tables[number].apply(rows, batch_id=batch.id, merge=merge, **batch.options)
+        )
+        if result is None:
+            return
         assert not result.replayed
         self._learn(result.version, batch)
         if isinstance(rows, pa.Table):
@@ -214,9 +225,8 @@ class World:
                 self.tables[number].apply(other, **with_id)
             assert caught.value.version == version
             return
-        rows = batch.rows.take(
-            pa.array(self.random.sample(range(batch.rows.num_rows), batch.rows.num_rows), pa.int64())
-        )
+        order = self.random.sample(range(batch.rows.num_rows), batch.rows.num_rows)
+        rows = batch.rows.take(pa.array(order, pa.int64()))
         result = self.tables[number].apply(rows, batch_id=batch.id, **batch.options)
         assert result.replayed
         assert result.version == version
@@ -258,6 +268,9 @@ class World:
             result = self.tables[number].restore(version, merge=merge)
         except CommitConflictError:
             return
+        except VersionExpiredError:
+            assert self.vacuums.released(self, version)
+            return
         self.learn_quiet(result.committed)
         self.restored[result.committed] = version
         self._count(result.merge)
@@ -266,13 +279,9 @@ class World:
         """Set, move or remove a tag by a handle."""
         self.tags.change(self, number)
 
-    def read_tag(self, number: int) -> None:
-        """Compare the rows of a tag."""
-        self.tags.read(self, number)
-
-    def read_time(self, number: int) -> None:
-        """Compare the rows of a point in time."""
-        self.tags.read_time(self, number)
+    def vacuum(self, number: int) -> None:
+        """Vacuum by a handle."""
+        self.vacuums.run(self, number)
 
     def learn_quiet(self, version: int) -> None:
         """Learn of a version without mods."""
@@ -295,22 +304,31 @@ class World:
     def read(self, number: int) -> None:
         """Compare the newest rows; whatever another handle commits meanwhile may be in them or not."""
         head = len(self.versions) - 1
-        found = self.rows_of(self.tables[number].to_arrow())
+        found = self._read_at(number, None, lambda table: table.to_arrow())
+        if found == EXPIRED:
+            return
         allowed = [self.expected(version) for version in range(head, len(self.versions))]
         assert found in allowed, difference(found, allowed[-1])
 
     def read_version(self, number: int) -> None:
         """Compare the rows of some version."""
         version = self.random.randrange(len(self.versions))
-        found = self.rows_of(self.tables[number].to_arrow(version=version))
-        assert found == self.expected(version), f"version {version}: {difference(found, self.expected(version))}"
+        found = self._read_at(number, version, lambda table: table.to_arrow(version=version))
+        if found != EXPIRED:
+            assert found == self.expected(version), f"version {version}: {difference(found, self.expected(version))}"
+
+    def _read_at(self, number: int, version: int | None, read: Callable[[ModTable], pa.Table]) -> Any:
+        table = self.tables[number]
+        return self.vacuums.attempt(self, number, version, lambda: self.rows_of(read(table)))
 
     def get(self, number: int) -> None:
         """Compare rows by key of some version, by keys that exist or not, some of them twice."""
         rnd = random.Random(self.seed + self.steps)
         version = rnd.randrange(len(self.versions))
         keys = rnd.choices(self.key.values, k=rnd.randint(0, 6))
-        found = self.rows_of(self.tables[number].get(list(keys), version=version))
+        found = self._read_at(number, version, lambda table: table.get(list(keys), version=version))
+        if found == EXPIRED:
+            return
         expected = self.expected(version)
         wanted = {key: expected[key] for key in keys if key in expected}
         assert found == wanted, f"get at version {version}: {difference(found, wanted)}"
@@ -326,19 +344,23 @@ class World:
         if rnd.random() < self.nested:
             self._tap(number)
         applies = (self.apply, self.apply, self.append)
-        action = rnd.choice((*applies, self.merge, self.merge, self.read, self.read_version))
+        action: Callable[[int], None] = rnd.choice((*applies, self.merge, self.merge, self.read, self.read_version))
         if rnd.random() < self.asides:
             action = self.set_aside
         if rnd.random() < self.restores:
             action = self.restore
         if rnd.random() < self.tagging:
-            action = rnd.choice((self.tag, self.tag, self.read_tag, self.read_time))
+            action = rnd.choice((self.tag, self.tag, *self.tags.reads(self)))
+        if rnd.random() < self.vacuuming:
+            action = self.vacuum
         if rnd.random() < self.reads:
             action = self.read
         try:
             action(number)
         finally:
             self.taps[number].tap = None
+        if self.failures:
+            raise self.failures[0]
         self.check(rnd.randrange(len(self.tables)))
 
     def _tap(self, number: int) -> None:
@@ -359,6 +381,8 @@ class World:
             actions = (*actions, self.restore)
         if rnd.random() < self.tagging:
             actions = (*actions, self.tag)
+        if rnd.random() < self.vacuuming:
+            actions = (*actions, self.vacuum)
         if self.interruptions:
             actions = tuple(getattr(self, name) for name in self.interruptions)
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
@@ -377,8 +401,12 @@ class World:
             left -= 1
             if left == 0:
                 self.taps[number].tap = None
-                for action in actions:
-                    action(other)
+                try:
+                    for action in actions:
+                        action(other)
+                except Exception as error:
+                    self.failures.append(error)  # what is interrupted may be advisory, and go on
+                    raise
 
         self.taps[number].tap = tap
 
@@ -408,7 +436,7 @@ class World:
 
     def check(self, number: int) -> None:
         """Compare newest rows, those of a random version, of a tag or a time, and rows by key, by one handle."""
-        other = random.Random(f"{self.seed} {self.steps}").choice((self.read_tag, self.read_time))
+        other = random.Random(f"{self.seed} {self.steps}").choice(self.tags.reads(self))
         for compare in (self.read, self.read_version, self.get, other):
             compare(number)
 
@@ -419,14 +447,12 @@ class World:
         before = table.to_arrow()
         self._count(table.merge())
         assert self.rows_of(table.to_arrow()) == self.rows_of(before) == self.expected(len(self.versions) - 1)
-        for version in range(len(self.versions)):
-            found = self.rows_of(table.to_arrow(version=version))
-            assert found == self.expected(version), f"version {version}"
+        self.vacuums.check(self, table)
         # The base of a plain reader is the table: nothing is pending any more.
         assert table.status().pending_versions == 0
         committed = sum(len(mods) for mods in self.versions[1:])
         state = self.state(len(self.versions) - 1)
-        if not self._rewound(table):
+        if not rewound(table):
             assert self.counts.mods == committed, f"{self.counts} of {committed} mods"
             if not self.restored:
                 assert self.counts.discarded == sum(len(self.versions[version]) for version in self.aside.values())
@@ -440,23 +466,9 @@ class World:
         assert checked.ok, checked.problems
         assert checked.rows == len(before)
 
-    def _rewound(self, table: ModTable) -> bool:
-        """Whether a merge started from an older state than the newest: mods are counted by both merges then."""
-        merges = table.merges()
-        return any(later.from_version <= earlier.to_version for later, earlier in itertools.pairwise(merges))
-
-
-UNKNOWN: list[Mod] = []
-
-
-def difference(found: dict[Any, Any], wanted: dict[Any, Any]) -> str:
-    """Where two sets of rows differ."""
-    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    return "; ".join(f"{key}: found {found.get(key)}, wanted {wanted.get(key)}" for key in keys)
-
 
 def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
-    """Run one interleaving; any error names its seed.
+    """Run one interleaving; any error names its seed. Files are older than a vacuum that follows at once.
 
     Raises:
         AssertionError: it differs from the oracle, or an operation failed.
@@ -466,6 +478,7 @@ def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
         patch.setattr(plan, "BUCKET_BYTES", 4096)
         patch.setattr(plan, "BUCKET_ROWS", 1)
         patch.setattr(merge_cost, "AT_ONCE_SECONDS", -1.0)
+        patch.setattr(memory, "_now_ms", lambda: system_clock() - 1_000)
         if seed % 2:
             # Row groups of mods and tombstones of two rows.
             patch.setattr(mod_files, "GROUP_ROWS", 2)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from andes_spark.errors import CommitConflictError, OptionError
+from andes_spark.errors import CommitConflictError, OptionError, VersionExpiredError
 from andes_spark.model.manifest import manifest_path
+from tests.interleave_vacuum import EXPIRED
 
 if TYPE_CHECKING:
     from tests.interleave import World
@@ -47,6 +50,10 @@ class Tags:
         except CommitConflictError:
             assert len(self.changes) > before, "nobody else changed a tag"
             return
+        except VersionExpiredError:
+            assert version is not None
+            assert world.vacuums.released(world, version)
+            return
         assert result.committed is not None
         if result.repeated:
             assert self.changes[result.committed] == (name, result.version)
@@ -61,9 +68,12 @@ class Tags:
         name = random.Random(f"{world.seed} {world.steps} tag").choice(NAMES)
         first = len(world.versions) - 1
         try:
-            rows: Any = world.rows_of(world.tables[number].to_arrow(tag=name))
+            table = world.tables[number]
+            rows: Any = world.vacuums.attempt(world, number, None, lambda: world.rows_of(table.to_arrow(tag=name)))
         except OptionError:
             rows = None
+        if rows == EXPIRED:
+            return
         versions = [self.at(head).get(name) for head in range(first, len(world.versions))]
         allowed = [None if version is None else world.expected(version) for version in versions]
         assert rows in allowed, f"tag {name} of versions {versions}: {rows}, not {allowed}"
@@ -74,11 +84,18 @@ class Tags:
         times = self._times(world)
         time = min(rnd.choice(times) + rnd.choice((0, 0, 1)), times[-1])
         at = datetime.datetime.fromtimestamp(time // 1000, datetime.UTC) + datetime.timedelta(milliseconds=time % 1000)
-        rows = world.rows_of(world.tables[number].to_arrow(timestamp=at))
+        table = world.tables[number]
+        rows = world.vacuums.attempt(world, number, None, lambda: world.rows_of(table.to_arrow(timestamp=at)))
         later = self._times(world)
         first = max(version for version, committed in enumerate(times) if committed <= time)
         last = max(version for version, committed in enumerate(later) if committed <= time)
+        if rows == EXPIRED:
+            return
         assert rows in [world.expected(version) for version in range(first, last + 1)], f"time of version {first}"
+
+    def reads(self, world: World) -> tuple[Callable[[int], None], ...]:
+        """Comparisons of rows by a tag and by a time, by a handle."""
+        return partial(self.read, world), partial(self.read_time, world)
 
     def check(self, world: World, number: int) -> None:
         """Compare the list of all tags, and the tags of each version in the history."""

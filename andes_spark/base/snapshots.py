@@ -168,7 +168,12 @@ class Base:
             self._unwritable = None if self._foreign is not None else self._obstacles(state)
             self._checked = state.version
         self._state = state
-        return self.in_memory()
+        try:
+            return self.in_memory()
+        except LogDamagedError:
+            if read_commit(self._storage, state.version + 1) is None:
+                raise
+        return self.snapshot()  # a vacuum deleted the record of a state that is no longer the newest one
 
     def in_memory(self) -> BaseSnapshot:
         """The base as it was found or advanced last, without a request; as :meth:`snapshot` where nothing was read."""
@@ -267,7 +272,12 @@ class Base:
 
     def snapshot_at(self, version: int) -> BaseSnapshot:
         """The newest state of the base that contains no version above ``version``; the last older one is kept."""
-        newest = self.snapshot()
+        self.snapshot()
+        return self.older(version)
+
+    def older(self, version: int) -> BaseSnapshot:
+        """As :meth:`snapshot_at`, among the states up to the one in memory."""
+        newest = self.in_memory()
         if newest.applied <= version:
             return newest
         kept = self._kept
@@ -359,13 +369,11 @@ class Base:
 
 def overwritten(table: str, delta_version: int) -> ForeignWriteError:
     """Build the error for an entry of this library that another writer has overwritten."""
-    return ForeignWriteError(
-        f"{table}: Delta version {delta_version} was a merge of ours and is now another "
-        "writer's commit: Delta's writers must not run while a merge does; restore "
-        f"{entry_path(delta_version)}",
-        table=table,
-        delta_version=delta_version,
+    message = (
+        f"{table}: Delta version {delta_version} was a merge of ours and is now another writer's commit: Delta's "
+        f"writers must not run while a merge does; restore {entry_path(delta_version)}"
     )
+    return ForeignWriteError(message, table=table, delta_version=delta_version)
 
 
 def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -> MergeRecord:
@@ -386,9 +394,6 @@ def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -
         )
     record = decode_merge_record(data, table=storage.url, version=version, commit_id=commit_id)
     if record.table_id != table_id:
-        raise LogDamagedError(
-            f"{storage.url}: {path} belongs to another table; restore it",
-            table=storage.url,
-            version=version,
-        )
+        message = f"{storage.url}: {path} belongs to another table; restore it"
+        raise LogDamagedError(message, table=storage.url, version=version)
     return record

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from andes_spark.errors import LogDamagedError, NoSuchVersionError, VersionExpiredError
+from andes_spark.errors import LogDamagedError, NoSuchVersionError
 from andes_spark.log.dropped import refuse_dropped
 from andes_spark.log.probing import consecutive, fetch, gallop, hinted_is_gone, hole, read_hint
 from andes_spark.model.definition import Definition
@@ -331,22 +331,6 @@ class Log:
         for manifest in self.manifests(start, version) if version > start else ():
             definition = manifest.definition or definition
         return definition
-
-    def check_readable(self, version: int) -> None:
-        """Refuse a version that was never committed, or is below the floor.
-
-        Raises:
-            NoSuchVersionError, VersionExpiredError
-        """
-        self.manifest(version)
-        floor = self.manifest(self.head).floor
-        if version < floor:
-            raise VersionExpiredError(
-                f"{self.table}: version {version} is below the oldest readable one, {floor}",
-                table=self.table,
-                version=version,
-                floor=floor,
-            )
 
     def pending(self, applied: int, version: int) -> list[PendingVersion]:
         """Pending versions ``applied + 1`` to ``version``, oldest first, read from manifests and roll-ups.

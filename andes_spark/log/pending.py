@@ -28,6 +28,7 @@ from andes_spark.model.events import (
     SetAside,
     Tag,
     Truncate,
+    Vacuum,
     mods_of,
 )
 from andes_spark.model.files import Entry
@@ -151,7 +152,7 @@ class _Interpreter:
                 ]
             case SetAside():
                 self._set_aside(event.version)
-            case Quarantine() | Tag() | Drop():
+            case Quarantine() | Tag() | Vacuum() | Drop():
                 pass  # no part of the law's input
             case Restore():
                 pass  # see ``log.line``

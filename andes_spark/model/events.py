@@ -1,7 +1,7 @@
 """Events: the parts of a version that determine its rows, a union tagged by ``type``.
 
 Readers refuse unknown events by name, since they cannot determine the rows. Reserved for
-later releases: ``expire``, ``take_in``, ``schema``, ``vacuum``. The
+later releases: ``expire``, ``take_in``, ``schema``. The
 effect of each event on rows is implemented in ``log.pending``, that of restores in ``log.line``.
 """
 
@@ -16,7 +16,7 @@ from andes_spark.errors import UnsupportedTableError
 from andes_spark.model.documents import Document
 from andes_spark.model.files import Entry
 
-RESERVED = frozenset({"expire", "take_in", "schema", "vacuum"})
+RESERVED = frozenset({"expire", "take_in", "schema"})
 
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
@@ -75,7 +75,22 @@ class Drop(Document, frozen=True, tag_field="type", tag="drop"):
     """The table is removed: its files are being deleted, and no version follows."""
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag | Drop
+class Vacuum(Document, frozen=True, tag_field="type", tag="vacuum"):
+    """The announcement of a vacuum, committed before it deletes anything; no rows change.
+
+    Attributes:
+        floor: oldest version that can be read from this one on, besides those with a tag or a pin.
+        fence: files of mods that were begun on a version below this one, and that no version up to this one names, may
+            be deleted: a writer that commits after this version writes them again.
+    """
+
+    floor: int
+    fence: int
+
+
+Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag | Vacuum | Drop
+QUIET = (Tag, Vacuum)
+"""Events that are about names and files, not about rows."""
 
 
 class CurrentTag(Document, frozen=True):
@@ -121,7 +136,8 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    known = {event.__struct_config__.tag for event in (Mods, Quarantine, Truncate, SetAside, Restore, Tag, Drop)}
+    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, Tag, Vacuum, Drop)
+    known = {event.__struct_config__.tag for event in kinds}
     for event in _events(data):
         if event.type not in known:
             raise UnsupportedTableError(

@@ -28,7 +28,8 @@ from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.table import open_table
 from andes_spark.table.history import tags, versions
-from andes_spark.table.verbs import ahead, read
+from andes_spark.table.maintenance import needed, set_aside, vacuum
+from andes_spark.table.verbs import ahead, append, apply, read
 from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
 
@@ -277,6 +278,59 @@ def first_version_after_the_time(patch: Patch) -> None:
     patch.setattr(versions, "version_at", lambda log, *given: min(log.head, true(log, *given) + 1))
 
 
+def deletion_before_the_manifest(patch: Patch) -> None:
+    """A vacuum deletes before it commits what it deletes."""
+    announce = vacuum._Work.announce
+
+    def early(self: Any, plan: Any) -> Any:
+        self.delete(plan)
+        return announce(self, plan)
+
+    patch.setattr(vacuum._Work, "announce", early)
+
+
+def vacuum_that_knows_no_tags(patch: Patch) -> None:
+    """A version below the floor is not needed for its tag."""
+    patch.setattr(needed, "current_tags", lambda log: {})
+
+
+def vacuum_without_a_fence(patch: Patch) -> None:
+    """Writers commit the files that they began below the fence of a vacuum."""
+    patch.setattr(apply, "fenced", lambda log, start: False)
+    patch.setattr(append, "fenced", lambda log, start: False)
+
+
+def vacuum_without_a_delta_entry(patch: Patch) -> None:
+    """Merges that were planned before a vacuum commit the files that it deletes."""
+    patch.setattr(vacuum._Work, "_fence_base", lambda self, plan: True)
+
+
+def vacuum_that_trusts_its_first_plan(patch: Patch) -> None:
+    """What is committed between the plan of a vacuum and its manifest is not looked at."""
+    patch.setattr(vacuum._Work, "_confirmed", lambda self, plan, manifest: plan)
+
+
+def floor_above_what_is_pending(patch: Patch) -> None:
+    """The floor of a vacuum goes above versions that may still be set aside."""
+    patch.setattr(vacuum, "_settled", lambda log, applied: log.head)
+
+
+def starts_that_a_vacuum_forgets(patch: Patch) -> None:
+    """The state that a restore starts from is needed for nothing."""
+    patch.setattr(needed, "_starts", lambda manifest: ())
+
+
+def set_aside_below_the_floor(patch: Patch) -> None:
+    """A version is set aside though the base contains it and the state before it is deleted."""
+    patch.setattr(set_aside, "_refuse_below_floor", lambda open_table, version: None)
+
+
+def readers_that_know_no_floor(patch: Patch) -> None:
+    """A version below the floor is read as long as its files are there."""
+    patch.setattr(read, "check_readable", lambda log, version: None)
+
+
+VACUUMS: dict[str, Any] = {"vacuuming": 0.4, "steps": 10}
 MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     late_at_equal_base_row: {"sequences": ORDERED},
     holds_at_equal_tombstone: {"sequences": ORDERED},
@@ -310,6 +364,15 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
     batches_of_a_version_in_any_order: {"steps": 12},
     truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True, "steps": 12},
+    deletion_before_the_manifest: {**VACUUMS, "nested": 1.0},
+    vacuum_that_knows_no_tags: {**VACUUMS, "tagging": 0.4},
+    vacuum_without_a_fence: {"nested": 1.0, "interruptions": ("apply", "vacuum")},
+    vacuum_without_a_delta_entry: {**VACUUMS, "nested": 1.0, "interruptions": ("vacuum",)},
+    vacuum_that_trusts_its_first_plan: {**VACUUMS, "nested": 1.0, "tagging": 0.4},
+    floor_above_what_is_pending: {**VACUUMS, "nested": 1.0, "asides": 0.4},
+    starts_that_a_vacuum_forgets: {**VACUUMS, "restores": 0.4},
+    set_aside_below_the_floor: {"nested": 1.0, "asides": 0.6, "interruptions": ("merge", "vacuum")},
+    readers_that_know_no_floor: VACUUMS,
 }
 SEEDS = 300
 

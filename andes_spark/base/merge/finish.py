@@ -87,7 +87,8 @@ def merge_pending(
     """Merge pending mods into a base, and commit.
 
     Returns:
-        None if another commit took the Delta version: nothing of this merge is visible, and its files are deleted.
+        None if another commit took the Delta version, or if the record of the version is not ``adoptable``: nothing of
+        this merge is visible, and its files are deleted.
 
     Raises:
         CommitUnknownError: the outcome of the commit is unknown; no file was deleted.
@@ -141,10 +142,24 @@ def finish_merge(
                 raise
     with steps.step("write merge record"):
         stored = put_record(context, record_of(context, planned, upto.commit_id)) if record is None else record.result()
+        if not adoptable(stored, planned):
+            drop_planned(context.storage, planned)
+            return None
         # Files that were folded into others, or all if another merge to this version was first.
         discard(context.storage, planned.side_files - _side_files(stored))
     with steps.step("commit to Delta"):
         return _commit(context, planned, upto, stored)
+
+
+def adoptable(stored: MergeRecord, planned: Planned) -> bool:
+    """Whether a merge may use a record that another merge up to the same version has written.
+
+    A record names the tombstones of the state that its merge was planned on. If that is an older state than the one of
+    this merge, a vacuum may have deleted them.
+    """
+    known = _side_files(planned.base.record) | planned.side_files
+    mark = f"/{planned.version:020d}-"
+    return all(path in known or mark in path for path in _side_files(stored))
 
 
 def record_of(context: BaseContext, planned: Planned, commit_id: str) -> MergeRecord:

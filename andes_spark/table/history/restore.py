@@ -8,6 +8,7 @@ from andes_spark.errors import CommitConflictError, OptionError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.line import line
+from andes_spark.log.readable import check_readable
 from andes_spark.model.display import Displayed, counts_text
 from andes_spark.model.events import Restore, mods_of
 from andes_spark.model.history_options import RestoreOptions
@@ -59,7 +60,7 @@ def restore(open_table: OpenTable, options: RestoreOptions) -> RestoreResult:
         version = chosen_version(open_table, options)
         assert version is not None
         _refuse_newest(open_table, version)
-        log.check_readable(version)
+        check_readable(log, version)
         left_out, mods = _left_out(open_table, version)
     with steps.step("read the base"):
         # The files that the rows are in must exist.

@@ -7,12 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from andes_spark.errors import CommitConflictError, OptionError
+from andes_spark.errors import CommitConflictError, OptionError, VersionExpiredError
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
+from andes_spark.log.readable import check_readable, floor_of
 from andes_spark.log.tags import current_tags, with_events
 from andes_spark.model.display import Displayed, Listing, moment, time_text
-from andes_spark.model.events import CurrentTag, Tag
+from andes_spark.model.events import QUIET, CurrentTag, Tag
 from andes_spark.model.history_options import TagOptions
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.moments import milliseconds
@@ -97,7 +98,7 @@ def tag_version(open_table: OpenTable, name: str, options: TagOptions) -> TagRes
     with steps.step("read the log"):
         open_table.check_log()
         version = _newest_of_rows(log) if options.version is None else options.version
-        log.check_readable(version)
+        check_readable(log, version)
     with steps.step("check the clock"):
         clock = open_table.clock.check(begun=log.clock())
     wanted = _event(name, version, options, clock.now())
@@ -109,7 +110,7 @@ def tag_version(open_table: OpenTable, name: str, options: TagOptions) -> TagRes
     _refuse_more(log, name)
 
     def admit(manifest: Manifest) -> Manifest | None:
-        log.check_readable(version)
+        check_readable(log, version)
         now = current_tags(log).get(name)
         if now == before:
             _refuse_more(log, name)
@@ -119,8 +120,13 @@ def tag_version(open_table: OpenTable, name: str, options: TagOptions) -> TagRes
         raise _moved(log.table, name, now) if options.replace or now is None else _taken(log.table, now, wanted)
 
     draft = Draft(operation="tag", table_id=open_table.table_id, events=(wanted,))
-    with steps.step("commit"):
-        manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, head_checked=True)
+    try:
+        with steps.step("commit"):
+            manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, head_checked=True)
+    except VersionExpiredError:
+        if options.version is not None:
+            raise
+        return tag_version(open_table, name, options)  # the newest version is another one now
     tag = with_events({}, [manifest])[name]
     return _tagged(tag, repeated=manifest.commit_id != draft.commit_id)
 
@@ -194,14 +200,18 @@ def _advice(names: Collection[str], close: Collection[str]) -> str:
 
 
 def _newest_of_rows(log: Log) -> int:
-    """Newest version that is more than a change of tags: later ones have the same rows."""
-    last = log.head
-    while True:
+    """Newest version that is more than a change of tags or a vacuum: later ones have the same rows.
+
+    The floor, if it is above that.
+    """
+    last, floor = log.head, floor_of(log)
+    while last > floor:
         first = last - last % ROLL_UP_INTERVAL
         for manifest in reversed(log.manifests(first, last)):
-            if not manifest.events or not all(isinstance(event, Tag) for event in manifest.events):
-                return manifest.version
+            if not manifest.events or not all(isinstance(event, QUIET) for event in manifest.events):
+                return max(floor, manifest.version)
         last = first - 1
+    return floor
 
 
 def _event(name: str, version: int, options: TagOptions, now: int) -> Tag:

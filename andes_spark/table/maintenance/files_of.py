@@ -12,6 +12,7 @@ from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import log_files
 from andes_spark.log.line import line
 from andes_spark.log.log import ROLL_UP_INTERVAL
+from andes_spark.log.readable import check_readable
 from andes_spark.model import events
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MergeRecord, merge_record_path
@@ -63,7 +64,7 @@ def files_of(open_table: OpenTable, version: int) -> VersionFiles:
     log = open_table.log
     if version > log.head:
         log.refresh()
-    log.check_readable(version)
+    check_readable(log, version)
     base, pending = open_table.evaluable(open_table.base.snapshot_at(version), version)
     versions = range(log.manifest(version).floor, version + 1)
     roll_up = log.manifest(version - version % ROLL_UP_INTERVAL).roll_up

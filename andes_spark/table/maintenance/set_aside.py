@@ -8,6 +8,7 @@ from andes_spark.errors import OptionError
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.line import line
+from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.events import PendingVersion, SetAside, mods_of
 from andes_spark.model.manifest import Manifest
@@ -60,6 +61,7 @@ def set_aside(open_table: OpenTable, version: int) -> SetAsideResult:
     draft = Draft(operation="set_aside", table_id=open_table.table_id, events=(SetAside(version=version),))
 
     def admit(manifest: Manifest) -> Manifest | None:
+        _refuse_below_floor(open_table, version)
         return manifest if SetAside(version=version) in manifest.events else None
 
     with steps.step("commit"):
@@ -105,13 +107,26 @@ def _event(open_table: OpenTable, version: int) -> int | None:
 
 
 def _refuse_merged(open_table: OpenTable, version: int) -> None:
-    # A merge that commits after this check is harmless: the next one starts from the state of the base before it.
+    # A merge that commits after this check is harmless: the next one starts from the state of the base before it,
+    # which a vacuum keeps while the version is above the floor.
+    _refuse_below_floor(open_table, version)
     applied = open_table.base.snapshot().applied
     if version <= applied:
-        raise OptionError(
-            f"{open_table.table}: version {version} is merged, the base contains versions up to {applied}; apply mods "
-            "that put its rows right instead",
-            table=open_table.table,
-            option="version",
-            value=version,
-        )
+        raise _merged(open_table, version, applied)
+
+
+def _refuse_below_floor(open_table: OpenTable, version: int) -> None:
+    """Refuse a version up to the floor: it was merged, and a vacuum released the states of the base without it."""
+    floor = floor_of(open_table.log)
+    if floor and version <= floor:
+        raise _merged(open_table, version, floor)
+
+
+def _merged(open_table: OpenTable, version: int, applied: int) -> OptionError:
+    return OptionError(
+        f"{open_table.table}: version {version} is merged, the base contains versions up to {applied}; apply mods "
+        "that put its rows right instead",
+        table=open_table.table,
+        option="version",
+        value=version,
+    )

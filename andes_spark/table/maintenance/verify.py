@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.log import load_state
 from andes_spark.errors import AndesError
+from andes_spark.log.pins import stored_pins
+from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
-from andes_spark.model.manifest import MANIFESTS
+from andes_spark.model.manifest import MANIFESTS, decode_manifest, manifest_path
+from andes_spark.model.merge_record import MERGES, no_record
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
+from andes_spark.table.maintenance.needed import Needed, needed_files
 from andes_spark.table.maintenance.unused import unused_files
-from andes_spark.table.maintenance.verify_log import LogSummary, check_log
+from andes_spark.table.maintenance.verify_log import Expects, LogSummary, check_log
 from andes_spark.table.maintenance.verify_past import PastCheck, newest_entry
 from andes_spark.table.maintenance.verify_rows import SHARE, RowCheck
 from andes_spark.table.open_table import OpenTable, shape_of
@@ -75,12 +80,16 @@ def verify(open_table: OpenTable) -> VerifyResult:
     base = findings.get(open_table.base.snapshot)
     findings.check(open_table.log.refresh)
     head = open_table.log.head
-    summary = check_log(storage, range(head + 1), findings)
-    compared = base is not None and base.applied <= head and summary.complete
+    needed = None
+    if base is not None and base.applied <= head and floor_of(open_table.log):
+        needed = findings.get(partial(_needed, open_table))
+    summary = check_log(storage, range(head + 1), findings, expects=_in_log(floor_of(open_table.log), needed))
+    known = needed is not None or not floor_of(open_table.log)
+    compared = base is not None and base.applied <= head and summary.complete and known
     if base is not None:
         _check_base(open_table, base, findings)
         if compared:
-            findings.check(partial(_compare, open_table, summary, base, findings))
+            findings.check(partial(_compare, open_table, summary, base, needed, findings))
         elif base.applied > head:
             findings.check(partial(open_table.log.pending, base.applied, head))
     past = PastCheck(
@@ -88,6 +97,7 @@ def verify(open_table: OpenTable) -> VerifyResult:
         open_table.table_id,
         open_table.shape(),
         compared=base.state.files if base is not None and compared else (),
+        expects=_in_base(floor_of(open_table.log), needed),
         batch_bytes=open_table.settings.byte_budget // SHARE,
         findings=findings,
     )
@@ -110,13 +120,15 @@ def verify_damaged(storage: Storage, settings: Settings, error: AndesError) -> V
     if not versions:
         raise error
     # First all checks of single documents, which name each damaged one; the error of the open may say the same.
-    summary = check_log(storage, versions, findings)
+    floor = _newest_floor(storage, versions)
+    summary = check_log(storage, versions, findings, expects=_in_log(floor, None))
     shape = None if summary.definition is None else shape_of(summary.definition, storage.url)
     past = PastCheck(
         storage,
         summary.table_id or "",
         shape,
         compared=(),
+        expects=_in_base(floor, None),
         batch_bytes=settings.byte_budget // SHARE,
         findings=findings,
     )
@@ -156,9 +168,53 @@ def _check_base(open_table: OpenTable, base: BaseSnapshot, findings: Findings) -
             findings.check(partial(findings.page_index, open_table.storage, path, file.footer))
 
 
-def _compare(open_table: OpenTable, summary: LogSummary, base: BaseSnapshot, findings: Findings) -> None:
-    """Compare the base with the law's evaluation of all mods from the origin on."""
-    origin = load_state(open_table.storage, version=_first(summary))
+def _needed(open_table: OpenTable) -> Needed:
+    return needed_files(open_table, floor_of(open_table.log), stored_pins(open_table.storage))
+
+
+def _newest_floor(storage: Storage, versions: Sequence[int]) -> int:
+    """Floor of the newest manifest that can be read."""
+    for version in reversed(versions):
+        data = storage.find(manifest_path(version))
+        with suppress(AndesError):
+            if data is not None:
+                return decode_manifest(data, table=storage.url, version=version).floor
+    return 0
+
+
+def _in_log(floor: int, needed: Needed | None) -> Expects:
+    """Which files that manifests name a vacuum with this floor has not deleted; it deletes no refused rows."""
+
+    def expects(version: int, path: str) -> bool:
+        if not floor or path.startswith("_andes/quarantine/"):
+            return True
+        return version > floor if needed is None else version > needed.low.applied or path in needed.files
+
+    return expects
+
+
+def _in_base(floor: int, needed: Needed | None) -> Expects:
+    """Which files that entries of the Delta log name, and which merge records, it has not deleted."""
+
+    def expects(delta_version: int, path: str) -> bool:
+        if not floor:
+            return True
+        if needed is not None:
+            return delta_version > needed.low.version or path in needed.files
+        return not path.startswith(MERGES) or path >= f"{MERGES}/{floor:020d}"
+
+    return expects
+
+
+def _compare(
+    open_table: OpenTable, summary: LogSummary, base: BaseSnapshot, needed: Needed | None, findings: Findings
+) -> None:
+    """Compare the base with the law's evaluation of all mods from the origin on, which is the state at the floor."""
+    if needed is None:
+        state = load_state(open_table.storage, version=_first(summary))
+        origin = BaseSnapshot(state, 0, no_record(open_table.table_id))
+    else:
+        origin, _ = open_table.evaluable(needed.low, base.applied)
     RowCheck(
         open_table.storage,
         open_table.shape(),

@@ -19,6 +19,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
 from andes_spark.table.maintenance.files_of import named_by_record, vectors_of
 from andes_spark.table.maintenance.findings import Findings
+from andes_spark.table.maintenance.verify_log import Expects
 
 
 def newest_entry(storage: Storage) -> int:
@@ -42,6 +43,7 @@ class PastCheck:
         table_id: UUID of the table.
         shape: of the table; without it, rows of data files are not decoded.
         compared: paths of data files that were read for the comparison of the base.
+        expects: whether a file that an entry names is expected to exist.
         batch_bytes: Arrow bytes of the rows that are read at a time.
         findings: collector of problems and missing files.
     """
@@ -53,6 +55,7 @@ class PastCheck:
         shape: TableShape | None,
         *,
         compared: Collection[str],
+        expects: Expects,
         batch_bytes: int,
         findings: Findings,
     ) -> None:
@@ -60,6 +63,7 @@ class PastCheck:
         self._table_id = table_id
         self._shape = shape
         self._seen = set(compared)
+        self._expects = expects
         self._batch_bytes = batch_bytes
         self._findings = findings
 
@@ -92,20 +96,24 @@ class PastCheck:
     def _check_entry(self, commit: Commit) -> None:
         applied = commit.txns.get(self._table_id, 0)
         if applied and self._first(f"record {applied}"):
-            self._findings.check(partial(self._check_record, applied))
+            self._findings.check(partial(self._check_record, applied, commit.version))
         for add in commit.of_kind("add"):
             file = DataFile.from_add(add)
             self._findings.name([file.location, *vectors_of({file.location: file})])
-            if self._first(file.location):
+            if self._expects(commit.version, file.location) and self._first(file.location):
                 self._findings.check(partial(self._check_data, file))
-            if file.vector is not None and self._first(file.vector.unique_id):
+            if file.vector is None or not self._expects(commit.version, file.vector.file_path or file.location):
+                continue
+            if self._first(file.vector.unique_id):
                 self._findings.check(partial(self._check_vector, file.vector))
 
-    def _check_record(self, applied: int) -> None:
+    def _check_record(self, applied: int, delta_version: int) -> None:
         data = self._storage.find(manifest_path(applied))
         if data is None:
             return  # the check of the log reports it
         commit_id = decode_manifest(data, table=self._storage.url, version=applied).commit_id
+        if not self._expects(delta_version, merge_record_path(applied, commit_id)):
+            return
         record = read_record(self._storage, self._table_id, applied, commit_id)
         self._findings.name([merge_record_path(applied, commit_id), *named_by_record(record)])
         for file in (*record.tombstones, *record.quarantined):

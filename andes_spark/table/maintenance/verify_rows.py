@@ -26,7 +26,6 @@ from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.sorted_rows import SortedRows
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.files import no_files
-from andes_spark.delta.state import DeltaState
 from andes_spark.delta.vectors import load_vector, to_positions
 from andes_spark.errors import FileDamagedError
 from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, arrival
@@ -48,7 +47,7 @@ SHARE = 16
 """Part of the byte budget that is read, sorted or compared at a time; each has several forms in memory at once."""
 _KIND = "_andes_kind"
 _HASH = ["_andes_hash_0", "_andes_hash_1"]
-_MOD, _BASE, _TOMBSTONE = 0, 1, 2
+_MOD, _BASE, _TOMBSTONE, _BEFORE = 0, 1, 2, 3
 _SHOWN = 10
 
 
@@ -71,7 +70,7 @@ class RowCheck:
         storage: the table's folder.
         shape: of the table.
         summary: of the log, up to the head.
-        origin: state of the base before version 1.
+        origin: state of the base that the mods follow; its rows and tombstones count as mods before all others.
         base: newest state.
         byte_budget: of the process.
         findings: collector of problems.
@@ -82,7 +81,7 @@ class RowCheck:
         storage: Storage,
         shape: TableShape,
         summary: LogSummary,
-        origin: DeltaState,
+        origin: BaseSnapshot,
         base: BaseSnapshot,
         *,
         byte_budget: int,
@@ -94,10 +93,15 @@ class RowCheck:
         self._findings = findings
         self._bytes = max(LEAST_BYTES, byte_budget // SHARE)
         self._takes_part = summary.takes_part(base.applied)
-        changes = pending_of(summary.changes_up_to(base.applied), shape.versions, shape.columns)
-        self._truncates: tuple[TruncateEvent, ...] = changes.truncates
+        self._first = origin.applied + 1
+        later = [change for change in summary.changes_up_to(base.applied) if change.version >= self._first]
+        truncates = pending_of(later, shape.versions, shape.columns).truncates
+        mark = watermark_of(origin.record, shape)
+        before = () if mark is None else (TruncateEvent(origin.applied, mark),)
+        self._truncates: tuple[TruncateEvent, ...] = (*before, *truncates)
         erased = bool(self._truncates) and not shape.columns.sequence
-        self._origin = no_files() if erased else origin.files
+        self._origin = no_files() if erased else origin.state.files
+        self._before = origin.record.tombstones
         self._whole = summary.partial
         self._schema = _schema(shape, whole=summary.partial)
         self._law_known = self._base_known = self._tombstones_known = True
@@ -113,8 +117,11 @@ class RowCheck:
                     self._law_known = self._law_known and path not in self._origin
                     self._base_known = self._base_known and path not in self._base.state.files
             self._add_mods(rows)
+            for age, file in enumerate(self._before):
+                if self._findings.get(partial(self._add_tombstones, rows, age, file, _BEFORE)) is None:
+                    self._law_known = False
             for age, file in enumerate(self._base.record.tombstones):
-                if self._findings.get(partial(self._add_tombstones, rows, age, file)) is None:
+                if self._findings.get(partial(self._add_tombstones, rows, age, file, _TOMBSTONE)) is None:
                     self._tombstones_known = False
             for piece in rows.pieces():
                 self._compare(piece)
@@ -157,7 +164,7 @@ class RowCheck:
 
     def _add_mods(self, rows: SortedRows) -> None:
         """Add the mods of all versions that the base contains."""
-        versions = range(1, self._base.applied + 1)
+        versions = range(self._first, self._base.applied + 1)
         for version, _, manifest in stored_manifests(self._storage, versions, self._findings):
             if manifest is None:
                 self._law_known = False
@@ -178,10 +185,10 @@ class RowCheck:
             self._add(rows, typed, content_hashes(typed, shape.schema), _MOD, arrivals, mods)
         return True
 
-    def _add_tombstones(self, rows: SortedRows, age: int, file: Any) -> bool:
+    def _add_tombstones(self, rows: SortedRows, age: int, file: Any, kind: int) -> bool:
         columns = [*self._shape.columns.narrow, OP]
         for data in self._batches(file, columns):
-            self._add(rows, data, np.zeros((data.num_rows, 2), np.uint64), _TOMBSTONE, age, data)
+            self._add(rows, data, np.zeros((data.num_rows, 2), np.uint64), kind, age, data)
         return True
 
     def _batches(self, file: Any, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -242,13 +249,23 @@ class RowCheck:
             _extend(self._repeated, twice.select(key).unique())
         if not self._law_known:
             return
-        law_rows, law_tombstones = self._by_law(piece.filter(pa.array(kinds == _MOD)))
+        before = self._deletes(piece.filter(pa.array(kinds == _BEFORE)))
+        law_rows, law_tombstones = self._by_law(pa.concat_tables([before, piece.filter(pa.array(kinds == _MOD))]))
         self._totals.law_rows += law_rows.height
         if self._base_known:
             for left, right in ((base, law_rows), (law_rows, base)):
                 _extend(self._examples, left.join(right, on=[*key, *_HASH], how="anti").select(key))
         if self._shape.columns.sequence:
             self._compare_tombstones(piece.filter(pa.array(kinds == _TOMBSTONE)), law_tombstones)
+
+    def _deletes(self, tombstones: pa.Table) -> pa.Table:
+        """Effective tombstones of the origin, as deletes before all mods."""
+        frame = _frame(tombstones, [*self._shape.columns.key, OP, ARRIVAL]).with_row_index(ROW).sort(ARRIVAL)
+        newest = frame.unique(subset=list(self._shape.columns.key), keep="last", maintain_order=True)
+        rows = newest.filter(pl.col(OP) == int(Op.DELETE))[ROW].to_arrow()
+        deletes = tombstones.take(rows)
+        at = deletes.schema.get_field_index(ARRIVAL)
+        return deletes.set_column(at, deletes.schema.field(at), pa.array(np.zeros(len(rows), np.int64)))
 
     def _by_law(self, mods: pa.Table) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows that the mods of a range of keys leave, as key and hash, and the tombstones, as key and sequence."""

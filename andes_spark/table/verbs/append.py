@@ -15,6 +15,7 @@ from andes_spark.errors import AndesError, BatchConflictError, CommitConflictErr
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock
 from andes_spark.log.commit import Draft, commit
+from andes_spark.log.fence import fenced
 from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import Batch, Manifest
 from andes_spark.model.mod import BatchId
@@ -88,7 +89,7 @@ class _Applied:
 
 
 class _RepeatedError(Exception):
-    """Another writer has committed a batch of the group."""
+    """Another writer has committed a batch of the group, or a vacuum that may delete its files."""
 
 
 class _UnknownOutcomeError(Exception):
@@ -119,6 +120,7 @@ class _Group:
     def __post_init__(self) -> None:
         self.steps = self.open_table.begin("append", self.open_table.log.head + 1)
         self.advisory = Advisory(self.open_table.table)
+        self._start = self.open_table.log.head
 
     @property
     def applied(self) -> bool:
@@ -208,7 +210,7 @@ class _Group:
                     checked = self._check_definitions(checked)
                     self._resolve(self._stored(numbers))
                 left = [number for number in numbers if number not in self.outcomes]
-                if left != numbers:
+                if left != numbers or fenced(open_table.log, self._start):
                     ahead.drop()
                     self._delete(written)
                     if not left:
@@ -237,7 +239,7 @@ class _Group:
     def _put(
         self, numbers: list[int], written: WrittenGroup, clock: CheckedClock, ahead: MergeAhead
     ) -> Manifest | None:
-        """Commit the version; return None if another writer has committed a batch of it.
+        """Commit the version; return None if another writer has committed a batch of it, or a vacuum.
 
         Raises:
             CommitConflictError: nothing is committed.
@@ -272,6 +274,7 @@ class _Group:
 
     def _write(self, numbers: list[int]) -> WrittenGroup:
         settings, group = self.open_table.settings, [self.batches[number] for number in numbers]
+        self._start = self.open_table.log.head
         with self.steps.step("write mods"):
             return write_group(
                 self.open_table.storage,
@@ -310,6 +313,8 @@ class _Group:
             batch_id = self.batches[number].batch_id
             if batch_id is not None and (batch_id.source, batch_id.tagged) in ids:
                 raise _RepeatedError
+        if manifest.version == self.open_table.log.head and fenced(self.open_table.log, self._start):
+            raise _RepeatedError
         return None
 
     def merged(self) -> MergeResult | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,9 @@ from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
 from andes_spark.errors import BatchConflictError, CommitConflictError
 from andes_spark.inputs.rows import is_spark
 from andes_spark.log.advisory import Advisory
+from andes_spark.log.clock import CheckedClock
 from andes_spark.log.commit import Draft, commit
+from andes_spark.log.fence import copied, fenced, or_fenced
 from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import Counts, Manifest
 from andes_spark.model.options import ApplyOptions
@@ -44,24 +47,26 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     writer = PartWriter(
         open_table.storage, plan, head, settings.target_file_bytes, settings.threads, options.max_quarantined
     )
-    part = write_batch(
-        _source(open_table, mods, options),
-        writer,
-        executor=open_table.executor,
-        byte_budget=settings.byte_budget,
-        steps=steps,
-        in_memory=in_memory,
-    )
-    attempt = _Attempt(open_table, part, plan, options, advisory, ahead)
+    with or_fenced(open_table.log, head):
+        part = write_batch(
+            _source(open_table, mods, options),
+            writer,
+            executor=open_table.executor,
+            byte_budget=settings.byte_budget,
+            steps=steps,
+            in_memory=in_memory,
+        )
+    attempt = _Attempt(open_table, part, plan, options, advisory, ahead, in_memory, head)
     ahead.plan(attempt.pending(head + 1), options.batch_id, in_memory)
-    manifest, replayed = attempt.commit(asked, head, begun, steps)
+    with or_fenced(open_table.log, head):
+        manifest, replayed = attempt.commit(asked, head, begun, steps)
     # While the files of a repeated batch exist: their digest tells it from others of its id.
     counts = attempt.counts_in(manifest)
     open_table.met_writer(attempt.overtaken or ahead.overtaken)
     if replayed:
         advisory.run(
             "deleting files of the repeated batch",
-            lambda: delete_unreferenced(open_table.storage, [part]),
+            lambda: delete_unreferenced(open_table.storage, [attempt.part]),
             consequence="they take up space, and no version refers to them",
         )
         in_memory.clear()
@@ -93,10 +98,15 @@ def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
     return arrow_rows(mods, open_table.shape(), options, byte_budget=byte_budget, storage=open_table.storage)
 
 
+class _FencedError(Exception):
+    """A vacuum was committed that may delete the files of the batch."""
+
+
 class _Attempt:
     """Commit of a written batch; the files are deleted if the batch is refused.
 
     Attributes:
+        part: the batch; its files are written again if a vacuum may have deleted them.
         conflicts: number of commit attempts that lost their version number to another writer.
         overtaken: whether other writers committed versions while this one was written.
     """
@@ -109,13 +119,17 @@ class _Attempt:
         options: ApplyOptions,
         advisory: Advisory,
         ahead: MergeAhead,
+        in_memory: dict[str, pa.Table],
+        head: int,
     ) -> None:
         self._open_table = open_table
-        self._part = part
+        self.part = part
+        self._in_memory = in_memory
         self._advisory = advisory
         self._ahead = ahead
         self.conflicts = 0
         self.overtaken = False
+        self._start = head
         self._batch_id = options.batch_id
         self._batch = SentBatch.of_part(options.batch_id, plan, part, open_table.storage)
         self._draft = Draft(
@@ -154,7 +168,7 @@ class _Attempt:
                 self.overtaken = stored_head > planned
                 before = self._look(stored_head, planned)
             with steps.step("check the clock"):
-                clock = open_table.clock.check(begun=begun, written=next((e.path for e in self._part.files), None))
+                clock = open_table.clock.check(begun=begun, written=next((e.path for e in self.part.files), None))
             with steps.step("look up the batch"):
                 if before is None and self._batch_id is not None:
                     before = self._with_batch(open_table.ledger.find(self._batch_id))
@@ -165,12 +179,22 @@ class _Attempt:
             with steps.step("wait for files"):
                 self._ahead.settle(open_table.log.head)
                 open_table.storage.scheduler.barrier()
+                self._pass_fence()
         except BaseException:
             self._delete()
             raise
         with steps.step("commit"):
+            manifest = self._put(clock)
+        self._ahead.committed(manifest)
+        open_table.roll_ups.end(manifest)
+        return manifest, manifest.commit_id != self._draft.commit_id
+
+    def _put(self, clock: CheckedClock) -> Manifest:
+        """Commit the batch; its files are written again if a vacuum is committed meanwhile that may delete them."""
+        open_table = self._open_table
+        while True:
             try:
-                manifest = commit(
+                return commit(
                     open_table.log,
                     self._draft,
                     clock=clock,
@@ -180,12 +204,35 @@ class _Attempt:
                     head_checked=True,
                     beside=self._ahead.start_record,
                 )
+            except _FencedError:
+                try:
+                    self._pass_fence()
+                except BaseException:
+                    self._delete()
+                    raise
             except (BatchConflictError, CommitConflictError):
                 self._delete()
                 raise
-        self._ahead.committed(manifest)
-        open_table.roll_ups.end(manifest)
-        return manifest, manifest.commit_id != self._draft.commit_id
+
+    def _pass_fence(self) -> None:
+        """Write the files of the batch again if a vacuum up to the head may have deleted them.
+
+        Raises:
+            NotFoundError, FileDamagedError: they are gone.
+        """
+        open_table = self._open_table
+        if not fenced(open_table.log, self._start):
+            return
+        head = open_table.log.head
+        copies = copied(open_table.storage, self.part.files, head=head)
+        delete_unreferenced(open_table.storage, [self.part])
+        mods, refused = (tuple(copies[entry.path] for entry in files) for files in (self.part.mods, self.part.refused))
+        self.part = replace(self.part, mods=mods, refused=refused)
+        self._batch = SentBatch.of_part(self._batch_id, self._batch.plan, self.part, open_table.storage)
+        self._draft = replace(self._draft, events=self.part.events)
+        for path in [path for path in self._in_memory if path in copies]:
+            self._in_memory[copies[path].path] = self._in_memory.pop(path)
+        self._start = head
 
     def counts_in(self, manifest: Manifest) -> Counts:
         """Return the balance of the batch in a version that has it."""
@@ -196,7 +243,7 @@ class _Attempt:
         """Delete the files of a batch that is refused."""
         self._open_table.roll_ups.end(None)
         self._ahead.delete()
-        delete_unreferenced(self._open_table.storage, [self._part])
+        delete_unreferenced(self._open_table.storage, [self.part])
 
     def _look(self, head: int, planned: int) -> Manifest | None:
         """Check the versions committed while the batch was written; return the one with the same batch, if any."""
@@ -209,7 +256,14 @@ class _Attempt:
     def _admit_winner(self, manifest: Manifest) -> Manifest | None:
         self.conflicts += 1
         self.overtaken = True
-        return self._admit(manifest)
+        before = self._admit(manifest)
+        if (
+            before is None
+            and manifest.version == self._open_table.log.head
+            and fenced(self._open_table.log, self._start)
+        ):
+            raise _FencedError
+        return before
 
     def _admit(self, manifest: Manifest) -> Manifest | None:
         check_definition(manifest, self._open_table.table)

@@ -21,10 +21,12 @@ from andes_spark.inputs.keys import key_table
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
 from andes_spark.law.order import sorted_order
 from andes_spark.log.pending import KEPT_SHARE, Pending, PendingFile, kept_mods
+from andes_spark.log.readable import floor_of
 from andes_spark.model.read_options import GetOptions
 from andes_spark.model.values import to_json, unscaled
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.table.history.expired import or_expired
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import pin, resolved
@@ -37,6 +39,7 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     """Read the rows of some keys; see ``ModTable.get``."""
     shape = open_table.shape()
     asked = key_table(keys, shape.schema.select(shape.columns.key))
+    floor = floor_of(open_table.log)
     snapshot = pin(open_table, chosen_version(open_table, options))
     inputs = snapshot.inputs
     names = resolved(inputs.shape, options.columns)
@@ -45,7 +48,8 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     cache = open_table.key_cache() if inputs.shape == open_table.shape() else None
     if not sought.keys.height:
         return inputs.shape.arrow.empty_table().select(names)
-    return _Get(open_table.storage, inputs, sought, names, open_table.settings, cache).rows()
+    with or_expired(open_table, snapshot.version, floor=floor):
+        return _Get(open_table.storage, inputs, sought, names, open_table.settings, cache).rows()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from andes_spark.base.merge.compact import compact
-from andes_spark.base.merge.finish import Merged, Upto, finish_merge, merge_pending
+from andes_spark.base.merge.finish import Merged, Upto, finish_merge
 from andes_spark.base.merge.merge import rehearse
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.errors import (
@@ -39,6 +39,7 @@ from andes_spark.table.open_table import BeforeMerge, OpenTable
 from andes_spark.table.verbs.after_merge import checkpoint, release
 from andes_spark.table.verbs.ahead import MergeAhead, PlannedAhead
 from andes_spark.table.verbs.due import is_long, merge_decision
+from andes_spark.table.verbs.overtaken import add_version, plan_and_finish
 
 NOT_CONTENT = (
     ClockError,
@@ -298,12 +299,16 @@ def _merge_to(
 ) -> Merged | None:
     """Commit one merge up to a version, by default the head; it is planned again after another commit."""
     base_context = open_table.base_context()
+    tried: int | None = None
     for _ in range(open_table.settings.commit_attempts):
         if newest is None:
             open_table.base.ask()
             newer = open_table.log.ask_newer(check_head=False)
             newest = open_table.base.snapshot()
             open_table.log.take_newer(newer)
+            if newest.version == tried and last is None:
+                # The record of this version cannot be used; that of the next one is not written yet.
+                add_version(open_table)
         open_table.base.require_writable(newest)
         head = open_table.log.head
         open_table.log.check_writable()
@@ -318,15 +323,13 @@ def _merge_to(
             assert plan.version == version
             merged = finish_merge(base_context, plan, upto, steps=steps, record=record)
         else:
-            base, versions = evaluable(open_table, newest, version)
-            pending = pending_of(versions, base_context.shape.versions, base_context.shape.columns)
-            merged = merge_pending(base_context, base, pending, upto, steps=steps, in_memory=in_memory)
+            merged = plan_and_finish(open_table, upto, steps, in_memory)
         if merged is not None:
             open_table.log.applied = version
             open_table.base.advance(merged.entry, merged.record)
             return merged
         open_table.met_writer(True)
-        newest = planned = None
+        tried, newest, planned = newest.version, None, None
     raise CommitConflictError(
         f"{open_table.table}: other merges were first {open_table.settings.commit_attempts} times; merge again",
         table=open_table.table,

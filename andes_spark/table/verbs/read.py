@@ -23,6 +23,7 @@ from andes_spark.law.columns import BASE_FILE, BASE_ROW
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
 from andes_spark.log.pending import KEPT_SHARE, kept_mods, pending_of
+from andes_spark.log.readable import check_readable, floor_of
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.read_options import ReadOptions
 from andes_spark.run.executor import LocalExecutor, ahead
@@ -30,6 +31,7 @@ from andes_spark.schema.names import resolve_all
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked
+from andes_spark.table.history.expired import or_expired
 from andes_spark.table.history.travel import evaluable
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
@@ -51,19 +53,26 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
         LogDamagedError, FileDamagedError: what is stored is not what was written.
     """
     if version is None:
+        floor = floor_of(open_table.log)
         open_table.base.ask()
         newer = open_table.log.ask_newer(check_head=False)
         base = open_table.base.snapshot()
         version = open_table.log.take_newer(newer)
         if base.applied > version:
             version = open_table.log.refresh()
+        if floor_of(open_table.log) > floor:
+            # A vacuum may have deleted files of the state that was read before its manifest.
+            base = open_table.base.snapshot()
+            version = max(version, open_table.log.refresh()) if base.applied > version else version
     else:
         if version > open_table.log.head:
             open_table.log.refresh()
-        open_table.log.check_readable(version)
-        base = open_table.base.snapshot_at(version)
+        check_readable(open_table.log, version)
+        with or_expired(open_table, version):
+            base = open_table.base.snapshot_at(version)
     shape = open_table.shape_at(version)
-    base, versions = evaluable(open_table, base, version)
+    with or_expired(open_table, version):
+        base, versions = evaluable(open_table, base, version)
     pending = pending_of(versions, shape.versions, shape.columns)
     return Snapshot(version, base, evaluation_input(base, pending, shape))
 
@@ -91,11 +100,12 @@ def scan(open_table: OpenTable, options: ReadOptions) -> pa.RecordBatchReader:
     Files of the base are read when their rows are asked for: those that the filter may match, and with a limit a
     row group at a time.
     """
+    floor = floor_of(open_table.log)
     snapshot = pin(open_table, chosen_version(open_table, options))
     open_table.pending_reads += not snapshot.merged
     selection = _selection(snapshot.inputs.shape, options)
     schema = pa.schema([snapshot.inputs.shape.arrow.field(name) for name in selection.names])
-    return pa.RecordBatchReader.from_batches(schema, _batches(open_table, snapshot.inputs, selection, schema))
+    return pa.RecordBatchReader.from_batches(schema, _batches(open_table, snapshot, selection, schema, floor))
 
 
 def resolved(shape: TableShape, columns: Sequence[str] | None) -> tuple[str, ...]:
@@ -123,19 +133,24 @@ def _selection(shape: TableShape, options: ReadOptions) -> Selection:
 
 
 def _batches(
-    open_table: OpenTable, inputs: EvaluationInput, selection: Selection, schema: pa.Schema
+    open_table: OpenTable, snapshot: Snapshot, selection: Selection, schema: pa.Schema, floor: int
 ) -> Iterator[pa.RecordBatch]:
     left = selection.limit
     if left == 0:
         return
     settings = open_table.settings
-    for part in _parts(open_table.storage, inputs, settings, selection):
+    for part in _unless_expired(open_table, snapshot, selection, floor):
         rows = _filtered(part, selection.condition).select(list(selection.names)).cast(schema)
         rows = rows if left is None else rows.slice(0, left)
         yield from rows.to_batches(max_chunksize=_batch_rows(rows, settings.byte_budget))
         left = None if left is None else left - rows.num_rows
         if left == 0:
             return
+
+
+def _unless_expired(open_table: OpenTable, snapshot: Snapshot, selection: Selection, floor: int) -> Iterator[pa.Table]:
+    with or_expired(open_table, snapshot.version, floor=floor):
+        yield from _parts(open_table.storage, snapshot.inputs, open_table.settings, selection)
 
 
 def _batch_rows(rows: pa.Table, byte_budget: int) -> int:

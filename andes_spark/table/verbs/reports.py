@@ -19,6 +19,7 @@ from andes_spark.law.presence import present_matrix
 from andes_spark.log.line import line
 from andes_spark.log.mod_files import open_entry, read_as, read_entry
 from andes_spark.log.origin import origin_of
+from andes_spark.log.readable import check_readable, check_released, floor_of
 from andes_spark.log.tags import current_tags
 from andes_spark.model.display import (
     Displayed,
@@ -37,6 +38,7 @@ from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import json_rows
+from andes_spark.table.history.expired import or_expired
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
 from andes_spark.table.verbs.log_sizes import ask_sizes, sizes_of
@@ -267,8 +269,8 @@ def mods(open_table: OpenTable, from_version: int, to_version: int | None) -> pa
     """The raw log; see ``ModTable.mods``."""
     head = open_table.log.refresh() if to_version is None else to_version
     open_table.log.refresh()
-    open_table.log.check_readable(from_version)
-    open_table.log.check_readable(head)
+    check_released(open_table.log, from_version)
+    check_readable(open_table.log, head)
     if head < from_version:
         raise OptionError(
             f"{open_table.table}: from_version {from_version} is above to_version {head}", option="from_version"
@@ -307,7 +309,13 @@ def _raw(open_table: OpenTable, entry: Entry, version: int, inputs: EvaluationIn
 
 def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
     """Mods set aside, at apply and by the law; see ``ModTable.quarantined``."""
+    floor = floor_of(open_table.log)
     snapshot = pin(open_table, version)
+    with or_expired(open_table, snapshot.version, floor=floor):
+        return _quarantined(open_table, snapshot)
+
+
+def _quarantined(open_table: OpenTable, snapshot: Snapshot) -> pa.Table:
     schema = pa.schema(
         [
             ("version", pa.int64()),
@@ -355,17 +363,23 @@ def _law_rows(
     open_table: OpenTable, path: str, version: int, rows: list[tuple[int, str]], schema: pa.Schema
 ) -> pa.Table:
     """Mods of one file that the law set aside; the file is read once."""
-    entry = next(candidate for candidate in files_of(open_table.log.manifest(version).events) if candidate.path == path)
-    data = read_entry(open_table.storage, entry, table=open_table.table)
     numbers = [row for row, _ in rows]
-    picked = data.drop_columns([name for name in SYSTEM_IDS if name in data.column_names]).take(pa.array(numbers))
+    texts: list[str | None] = [None] * len(rows)
+    # The mods of versions up to the floor may have been deleted by a vacuum.
+    if version > floor_of(open_table.log) or open_table.storage.size(path) is not None:
+        events = open_table.log.manifest(version).events
+        entry = next(candidate for candidate in files_of(events) if candidate.path == path)
+        data = read_entry(open_table.storage, entry, table=open_table.table)
+        texts[:] = json_rows(
+            data.drop_columns([n for n in SYSTEM_IDS if n in data.column_names]).take(pa.array(numbers))
+        )
     return pa.table(
         [
             [version] * len(rows),
             [reason for _, reason in rows],
             [None] * len(rows),
             numbers,
-            json_rows(picked),
+            texts,
         ],
         schema=schema,
     )

@@ -15,6 +15,7 @@ import pytest
 from andes_spark.errors import NoSuchVersionError, OptionError, VersionExpiredError
 from andes_spark.log import log as log_module
 from andes_spark.log import probing
+from andes_spark.log.readable import check_readable
 from andes_spark.log.times import version_at
 from andes_spark.model.moments import milliseconds
 from andes_spark.storage.interface import Storage
@@ -206,7 +207,7 @@ def test_a_time_among_a_thousand_versions_takes_few_requests(monkeypatch: pytest
         assert sum(searched) <= 28
         # The version that was found is in memory: a read of it continues from there.
         before = storage.counts.snapshot()
-        log.check_readable(version)
+        check_readable(log, version)
         assert storage.counts.minus(before).requests == 0
 
 

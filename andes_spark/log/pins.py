@@ -1,0 +1,54 @@
+"""Pins: objects that keep a version, put by readers without a right to commit.
+
+A pin is an empty object named by its version and the last day on which it holds; pins of one version and day are the
+same object. Whoever pins puts the object first and reads the floor afterwards; a vacuum commits its floor first and
+lists the pins afterwards. So one of the two sees the other: a pin that the vacuum did not see fails.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+
+from andes_spark.storage.interface import Storage
+
+PINS = "_andes/pins"
+_NAME = re.compile(rf"{PINS}/(\d{{20}})\.(\d{{4}}-\d{{2}}-\d{{2}})")
+
+
+@dataclass(frozen=True, order=True)
+class StoredPin:
+    """A pin of a version.
+
+    Attributes:
+        version: version that it keeps.
+        until: last day on which it holds, in UTC.
+    """
+
+    version: int
+    until: datetime.date
+
+    @property
+    def path(self) -> str:
+        """Path of the object below the table's folder."""
+        return f"{PINS}/{self.version:020d}.{self.until.isoformat()}"
+
+    def holds(self, time_ms: int) -> bool:
+        """Whether the pin holds at a time, in milliseconds since 1970."""
+        return day_of(time_ms) <= self.until
+
+
+def day_of(time_ms: int) -> datetime.date:
+    """Day of a time in UTC, given in milliseconds since 1970."""
+    return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).date()
+
+
+def stored_pins(storage: Storage) -> list[StoredPin]:
+    """List the pins of a table, those that no longer hold included; one request for up to a thousand."""
+    pins = []
+    for info in storage.list(PINS):
+        match = _NAME.fullmatch(info.path)
+        if match is not None:
+            pins.append(StoredPin(int(match[1]), datetime.date.fromisoformat(match[2])))
+    return sorted(pins)

@@ -1,0 +1,34 @@
+"""Options of the verbs that keep a table small and fast; see ``model.options``."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from andes_spark.model.durations import parse_duration
+from andes_spark.model.options import FLAG, Kind, Options, is_text, option
+
+
+def _duration(value: Any) -> datetime.timedelta:
+    return value if isinstance(value, datetime.timedelta) else parse_duration(value, option="retain")
+
+
+DURATION = Kind(
+    'a duration such as "7 days"',
+    lambda value: is_text(value) or (isinstance(value, datetime.timedelta) and value >= datetime.timedelta()),
+    _duration,
+)
+
+
+@dataclass(frozen=True)
+class VacuumOptions(Options):
+    """Options of ``vacuum``."""
+
+    retain: datetime.timedelta = option(
+        DURATION,
+        "7 days",
+        help="Versions that were the newest within this time stay readable, and files written within it stay.",
+        metavar="DURATION",
+    )
+    dry_run: bool = option(FLAG, False, help="Only say what would be deleted; nothing is written.")

@@ -1,0 +1,40 @@
+"""Reads that a vacuum overtakes: their files are gone because their version was released, not because of damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from andes_spark.errors import DamagedError, NotFoundError, VersionExpiredError
+from andes_spark.log.readable import check_readable, floor_of
+from andes_spark.table.open_table import OpenTable
+
+
+@contextmanager
+def or_expired(open_table: OpenTable, version: int, *, floor: int | None = None) -> Iterator[None]:
+    """Turn an error about missing files into one that says that they are no longer kept, if so.
+
+    Args:
+        open_table: the table; its log may be older than the vacuum.
+        version: version that is read.
+        floor: floor when its files were chosen; by default now.
+
+    Raises:
+        VersionExpiredError: a vacuum released the version, or the state of the base that it was to be evaluated on.
+    """
+    before = floor_of(open_table.log) if floor is None else floor
+    try:
+        yield
+    except (DamagedError, NotFoundError) as error:
+        log = open_table.log
+        log.refresh()
+        if 0 <= version <= log.head:
+            check_readable(log, version)
+        if isinstance(error, VersionExpiredError) or floor_of(log) == before:
+            raise
+        raise VersionExpiredError(
+            f"{log.table}: a vacuum deleted files of this read of version {version}, which was begun before it; the "
+            "version can still be read: read it again",
+            table=log.table,
+            floor=floor_of(log),
+        ) from error

@@ -1,0 +1,217 @@
+"""Files that the readable versions of a table need: all versions from the floor on, and older ones that are kept.
+
+No other code decides what a vacuum may delete; verification expects exactly these files. What is needed is a function
+of the log, the base and the pins:
+
+- The versions from the floor on are evaluated on states of the base from the newest one that contains no version above
+  the floor, and on the mods that this state lacks. So all files that were live in any state since then are needed, all
+  mods since then, and all tombstones that any merge record since then names.
+- A version below the floor is needed for a tag or a pin: the state of the base that it is evaluated on, and the mods
+  between the two.
+- A later version that restores one below the floor, or sets one aside that the base contains, is evaluated on a state
+  before that one, and so are those that follow it. It needs that state, and the mods from there on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from andes_spark.base.snapshots import BaseSnapshot, read_record
+from andes_spark.delta.data_file import DataFile
+from andes_spark.delta.log import read_commit
+from andes_spark.delta.paths import decode_path, entry_path
+from andes_spark.delta.state import Commit
+from andes_spark.delta.vectors import VectorDescriptor
+from andes_spark.errors import LogDamagedError
+from andes_spark.log.line import line, newest_base
+from andes_spark.log.log import Log
+from andes_spark.log.origin import origin_of
+from andes_spark.log.pins import StoredPin
+from andes_spark.log.probing import hole
+from andes_spark.log.tags import current_tags
+from andes_spark.model.events import Restore, SetAside, mods_of
+from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
+from andes_spark.model.merge_record import MergeRecord, merge_record_path
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.maintenance.files_of import named_by_record, vectors_of
+from andes_spark.table.open_table import OpenTable
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What the readable versions need.
+
+    Attributes:
+        floor: oldest version that can be read, besides those that are kept.
+        head: newest version of the log.
+        base: newest state of the base.
+        low: newest state of the base that contains no version above the floor.
+        kept: versions below the floor with a tag or a pin, each with the reasons.
+        starts: reasons why older states of the base are needed by versions above the floor.
+        files: mods, data files, deletion vectors and files of batch ids that are needed; tombstones and merge records
+            of the states ``low`` and ``base`` and of the kept versions.
+        records: version and commit id of the merge records after ``low``.
+    """
+
+    floor: int
+    head: int
+    base: BaseSnapshot
+    low: BaseSnapshot
+    kept: Mapping[int, tuple[str, ...]]
+    starts: tuple[str, ...]
+    files: frozenset[str]
+    records: tuple[tuple[int, str], ...]
+
+    def side_files(self, storage: Storage, table_id: str) -> set[str]:
+        """Read all merge records after ``low``; return the files that they name.
+
+        They are read and not inferred: a record may have been written by a merge that was planned on an older state,
+        and names the tombstones of that state.
+        """
+
+        def read(record: tuple[int, str]) -> MergeRecord:
+            return read_record(storage, table_id, *record)
+
+        answers = in_windows(storage.scheduler, read, self.records)
+        return {path for _, answer in answers for path in named_by_record(answer.result())}
+
+
+def needed_files(
+    open_table: OpenTable, floor: int, pins: Iterable[StoredPin], *, without_tags: Collection[str] = ()
+) -> Needed:
+    """Determine what is needed, from the log and the base in memory, and what they refer to.
+
+    Args:
+        open_table: the table; its log and its base were just read.
+        floor: at most the version that the base contains.
+        pins: pins that hold.
+        without_tags: tags that are about to be removed.
+
+    Raises:
+        LogDamagedError: a document is missing or damaged: nothing may be deleted.
+    """
+    log, base = open_table.log, open_table.base.in_memory()
+    low = open_table.base.older(floor)
+    files = _of_state(low) | _of_state(base) | _of_version(open_table, floor)
+    kept = _kept(log, floor, pins, without_tags)
+    applied: dict[int, str] = {}
+    starts: dict[int, str] = {}
+    for manifest in _manifests(log, low.applied + 1):
+        files |= {entry.path for entry in mods_of(manifest.events)} | _ledger(manifest)
+        applied[manifest.version] = manifest.commit_id
+        if manifest.version > floor:
+            starts.update((manifest.version, reason) for newest, reason in _starts(manifest) if newest < floor)
+    files |= _ledger(log.manifest(log.last_roll_up))
+    for version in sorted({*kept, *starts}):
+        files |= _of_version(open_table, version)
+    merged = set[int]()
+    # Without a floor the state at the start of the log is needed as well.
+    first = low.version if floor else origin_of(log).delta_version
+    for commit in _entries(open_table.storage, first + 1, base.version):
+        files |= _of_entry(commit)
+        merged.add(commit.txns.get(open_table.table_id, 0))
+    return Needed(
+        floor=floor,
+        head=log.head,
+        base=base,
+        low=low,
+        kept={version: tuple(reasons) for version, reasons in sorted(kept.items())},
+        starts=tuple(starts.values()),
+        files=frozenset(files),
+        records=tuple((version, commit_id) for version, commit_id in sorted(applied.items()) if version in merged),
+    )
+
+
+def _kept(log: Log, floor: int, pins: Iterable[StoredPin], without_tags: Collection[str]) -> dict[int, list[str]]:
+    """Versions below the floor with a tag or a pin, with the reasons."""
+    kept: dict[int, list[str]] = {}
+    for name, tag in current_tags(log).items():
+        if tag.event.version is not None and tag.event.version < floor and name not in without_tags:
+            kept.setdefault(tag.event.version, []).append(f"tag {name}")
+    for pin in pins:
+        if pin.version < floor:
+            kept.setdefault(pin.version, []).append(f"pin until {pin.until}")
+    return kept
+
+
+def _starts(manifest: Manifest) -> Iterable[tuple[int, str]]:
+    """Newest versions that the base may contain for a version, with the reasons."""
+    for event in manifest.events:
+        if isinstance(event, Restore):
+            yield event.version, f"version {event.version}: restored by version {manifest.version}"
+        if isinstance(event, SetAside):
+            yield event.version - 1, f"version {event.version - 1}: {event.version} set aside by {manifest.version}"
+
+
+def _manifests(log: Log, first: int) -> Iterable[Manifest]:
+    """Manifests from a version on; those in memory are not read again."""
+    known = {manifest.version: manifest for manifest in log.in_memory()}
+    storage = log.storage
+
+    def read(version: int) -> Manifest:
+        if version in known:
+            return known[version]
+        data = storage.find(manifest_path(version))
+        if data is None:
+            raise hole(log.table, version)
+        return decode_manifest(data, table=log.table, version=version)
+
+    return (answer.result() for _, answer in in_windows(storage.scheduler, read, range(first, log.head + 1)))
+
+
+def _entries(storage: Storage, first: int, last: int) -> Iterable[Commit]:
+    for version, answer in in_windows(storage.scheduler, partial(read_commit, storage), range(first, last + 1)):
+        commit = answer.result()
+        if commit is None:
+            path = entry_path(version)
+            raise LogDamagedError(
+                f"{storage.url}: {path} is gone, so it is not known which files the versions since then need; keep "
+                "delta.logRetentionDuration as this library sets it, and wait until newer versions suffice",
+                table=storage.url,
+                path=path,
+            )
+        yield commit
+
+
+def _of_version(open_table: OpenTable, version: int) -> set[str]:
+    """Files of a version, and of the state of the base that it is evaluated on.
+
+    A version that a restore started begins its search at a later state, whose merge record is read as well.
+    """
+    base, files = open_table.base.older(version), set[str]()
+    while True:
+        files |= _of_record(base)
+        versions = open_table.log.pending(base.applied, version)
+        bound = newest_base(versions, base.applied)
+        if bound is None:
+            return files | _of_state(base) | {entry.path for part in line(versions) for entry in mods_of(part.events)}
+        base = open_table.base.older(bound)
+
+
+def _of_state(base: BaseSnapshot) -> set[str]:
+    return {*base.state.files, *vectors_of(base.state.files), *_of_record(base)}
+
+
+def _of_record(base: BaseSnapshot) -> set[str]:
+    record = base.record
+    return {merge_record_path(record.version, record.commit_id), *named_by_record(record)} if base.applied else set()
+
+
+def _of_entry(commit: Commit) -> set[str]:
+    """Data files and deletion vectors that an entry of the Delta log adds or removes."""
+    added = [DataFile.from_add(add) for add in commit.of_kind("add")]
+    paths = {file.location for file in added} | set(vectors_of({file.location: file for file in added}))
+    for removed in commit.of_kind("remove"):
+        paths.add(decode_path(removed["path"]))
+        vector = removed.get("deletionVector")
+        path = None if vector is None else VectorDescriptor.from_json(vector).file_path
+        if path is not None:
+            paths.add(path)
+    return paths
+
+
+def _ledger(manifest: Manifest) -> set[str]:
+    return {file.path for file in (manifest.roll_up.ledger if manifest.roll_up is not None else ())}

@@ -1,0 +1,50 @@
+"""``andes table vacuum``: a dry run changes nothing, and says what would be deleted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from andes_spark.cli.app import andes
+from andes_spark.table.mod_table import ModTable
+from andes_spark.testing.tables import create, rows
+
+
+@pytest.fixture
+def orders(tmp_path, monkeypatch) -> ModTable:
+    monkeypatch.chdir(tmp_path)
+    table = create("orders")
+    for seq in (1, 2, 3):
+        table.apply(rows((1, seq, "x"), (seq + 1, seq, "y")))
+    table.merge()
+    table.tag("first", 1)
+    return table
+
+
+def run(*arguments: str, code: int = 0):
+    done = CliRunner().invoke(andes, ["table", *arguments])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_a_vacuum(orders):
+    before = {path for path in Path("orders").rglob("*") if path.is_file()}
+    assert "there is nothing to delete" in run("vacuum", "orders").stdout
+    shown = run("vacuum", "orders", "--retain", "0 seconds", "--dry-run").stdout
+    assert "would be deleted; versions from 4 on can be read" in shown
+    assert "version 1: tag first" in shown
+    assert before == {path for path in Path("orders").rglob("*") if path.is_file()}
+    done = json.loads(run("vacuum", "orders", "--retain", "0 seconds", "--output", "json").stdout)
+    assert (done["version"], done["floor"], done["dry_run"]) == (5, 4, False)
+    assert done["files"] == sum(done["kinds"].values()) > 0
+    assert "can no longer be read" in run("read", "orders", "--version", "2", code=1).stderr.replace("\n", " ")
+    run("read", "orders", "--tag", "first")
+    assert "versions below 4 are no longer kept" in run("history", "orders").stdout
+    run("verify", "orders")
+
+
+def test_a_retention_that_is_none(orders):
+    assert "retain" in run("vacuum", "orders", "--retain", "soon", code=2).stderr

@@ -1,0 +1,178 @@
+"""Vacuum beside readers, writers and merges that it overtakes, and a vacuum that is interrupted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable
+from andes_spark.errors import CommitConflictError, StorageError, VersionExpiredError
+from andes_spark.model.events import mods_of
+from andes_spark.model.manifest import manifest_path
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.testing.tables import copy_of
+from andes_spark.testing.tapped import TappedStorage
+from tests.vacuumed import LAST, NOW, SETTINGS, aged, made, mods, opened, paths, rows, sound
+
+
+@pytest.fixture(scope="module")
+def built() -> MemoryStorage:
+    return made()
+
+
+@pytest.fixture
+def storage(built: MemoryStorage) -> MemoryStorage:
+    return copy_of(built)
+
+
+@pytest.mark.parametrize("read", ["to_arrow", "get", "stream"])
+def test_a_handle_behind_the_floor_gets_the_reason(storage: MemoryStorage, read: str) -> None:
+    stale = opened(storage)
+    reads: dict[str, Callable[[], Any]] = {
+        "to_arrow": lambda: stale.to_arrow(version=3),
+        "get": lambda: stale.get([1], version=3),
+        "stream": lambda: reader.read_all(),
+    }
+    reader = stale.to_batches(version=3)
+    table = opened(storage)
+    table.apply(pa.table({"id": list(range(1, 40)), "seq": [99] * 39}))
+    table.vacuum(NOW)
+    with pytest.raises(VersionExpiredError, match="a vacuum released the versions below 8"):
+        reads[read]()
+    assert rows(stale) == rows(opened(storage))
+
+
+def late_writer(storage: MemoryStorage) -> tuple[TappedStorage, ModTable]:
+    tapped = TappedStorage(storage)
+    return tapped, opened(tapped)
+
+
+def test_a_writer_that_began_below_the_fence_writes_its_files_again(storage: MemoryStorage) -> None:
+    tapped, writer = late_writer(storage)
+    stale_head = writer._open_table.log.head
+    opened(storage).apply(mods(8), apply_as_deletes="op = 'D'")
+    other = opened(storage)
+
+    def meanwhile(kind: str, path: str) -> None:
+        if kind == "put_if_absent" and path == manifest_path(LAST + 2):
+            tapped.tap = None
+            # The files of the writer are younger than the retention, so that they are still there.
+            future = other._open_table.log.clock() + 10_000
+            storage._objects |= {
+                name: (data, future)
+                for name, (data, _) in storage._objects.items()
+                if name.startswith(f"_andes/mods/{stale_head:020d}")
+            }
+            assert other.vacuum(NOW).version == LAST + 2
+
+    tapped.tap = meanwhile
+    result = writer.apply(mods(9), apply_as_deletes="op = 'D'", batch_id=("feed", 9), merge=False)
+    assert result.version == LAST + 3
+    (entry,) = mods_of(opened(storage).manifest(result.version).events)
+    assert re.match(rf"_andes/mods/{LAST + 2:020d}-", entry.path)
+    assert len(paths(storage, "_andes/mods")) == 2  # and the one of version 8
+    assert opened(storage).get([19, 39, 17]).num_rows == 3
+    sound(storage)
+
+
+def test_a_writer_whose_files_are_gone_commits_nothing(storage: MemoryStorage) -> None:
+    tapped, writer = late_writer(storage)
+    opened(storage).apply(mods(8), apply_as_deletes="op = 'D'")
+    other = opened(storage)
+
+    def meanwhile(kind: str, path: str) -> None:
+        if kind == "put_if_absent" and path == manifest_path(LAST + 2):
+            tapped.tap = None
+            aged(storage)
+            other.vacuum(NOW)
+
+    tapped.tap = meanwhile
+    with pytest.raises(CommitConflictError, match="send the same batch again"):
+        writer.apply(mods(9), apply_as_deletes="op = 'D'", batch_id=("feed", 9))
+    assert opened(storage).version == LAST + 2
+    assert writer.apply(mods(9), apply_as_deletes="op = 'D'", batch_id=("feed", 9)).version == LAST + 3
+    sound(storage)
+
+
+def test_a_merge_that_is_overtaken_is_planned_again(storage: MemoryStorage) -> None:
+    """Its files are deleted before they are committed, and the mods that it read as well."""
+    table = opened(storage)
+    table.apply(mods(8), apply_as_deletes="op = 'D'", merge=False)
+    expected = rows(table)
+    tapped, merger = late_writer(storage)
+
+    def meanwhile(kind: str, path: str) -> None:
+        if kind == "put_if_absent" and path.startswith("_delta_log"):
+            tapped.tap = None
+            aged(storage)
+            assert table.vacuum(NOW).kinds["data files"] > 0
+
+    tapped.tap = meanwhile
+    assert merger.merge().status == "merged"
+    assert rows(opened(storage)) == expected
+    sound(storage)
+
+
+def test_a_deletion_that_fails_is_made_up_for(storage: MemoryStorage) -> None:
+    class Failing(TappedStorage):
+        def delete(self, paths: Any) -> None:
+            given = list(paths)
+            super().delete(given[: len(given) // 2])
+            raise StorageError("the store is gone", path="?")
+
+    newest = rows(opened(storage))
+    with pytest.raises(StorageError):
+        opened(Failing(storage)).vacuum(NOW)
+    assert rows(opened(storage)) == newest
+    sound(storage)
+    assert opened(storage).vacuum(NOW).files > 0
+    assert not paths(storage, "_andes/mods")
+    sound(storage)
+
+
+class StopError(Exception):
+    """What stops a vacuum in these tests."""
+
+
+def steps_of(storage: MemoryStorage) -> list[str]:
+    seen: list[str] = []
+    ModTable.open(storage, settings=SETTINGS, progress=seen.append).vacuum(NOW)
+    return seen
+
+
+def test_a_vacuum_that_stops_at_any_step_is_made_up_for(storage: MemoryStorage) -> None:
+    table = opened(storage)
+    table.tag("three", 3)
+    expected, tagged = rows(table), rows(table, tag="three")
+    names = steps_of(copy_of(storage))
+    assert {"commit", "fence the base", "read the pins", "delete files"} <= set(names)
+    done = copy_of(storage)
+    opened(done).vacuum(NOW)
+    for number in range(len(names)):
+        copy, left = copy_of(storage), [number]
+
+        def stop(name: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise StopError(name)
+
+        with pytest.raises(StopError):
+            ModTable.open(copy, settings=SETTINGS, progress=stop).vacuum(NOW)
+        before = set(copy._objects)
+        if "delete files" not in names[:number]:
+            assert set(storage._objects) <= before
+        late = opened(copy)
+        assert rows(late) == expected
+        assert rows(late, tag="three") == tagged
+        checked = late.verify()
+        assert (checked.problems, checked.missing) == ((), ())
+        late.apply(mods(20), apply_as_deletes="op = 'D'", batch_id=("feed", 20))
+        aged(copy)
+        late.vacuum(NOW)
+        assert paths(copy, "_andes/mods") == set()
+        assert rows(opened(copy), tag="three") == tagged
+        sound(copy)

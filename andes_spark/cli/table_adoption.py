@@ -1,4 +1,4 @@
-"""``andes table convert`` and ``drop``: tables are taken in where they are, or removed."""
+"""``andes table convert``, ``clone`` and ``drop``: tables are taken in where they are, copied, or removed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import click
 from andes_spark.cli.help import Command
 from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
-from andes_spark.cli.table import table_command
+from andes_spark.cli.table import opened, table_command
 from andes_spark.cli.table_writes import dry_run
 from andes_spark.model.adoption_options import ConvertOptions
+from andes_spark.model.read_options import SnapshotOptions
 
 Access = dict[str, str] | None
 
@@ -43,6 +44,25 @@ def convert(path: str, output: Output, storage_options: Access, dry_run: bool, *
         "rows": origin.rows,
         "schema": made.schema.to_ddl(),
     }
+    output.document(content | ({"dry_run": True} if dry_run else {}))
+
+
+@click.command(cls=Command)
+@table_command
+@click.argument("target", metavar="TARGET")
+@flags(SnapshotOptions)
+@dry_run
+def clone(path: str, output: Output, storage_options: Access, target: str, dry_run: bool, **options: Any) -> None:
+    """Make a new table in the folder TARGET with the rows of a version, by default the newest."""
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.storage.open import open_storage
+
+    chosen = values(SnapshotOptions, options)
+    with output.progress("clone") as step:
+        source = opened(path, storage_options, progress=step)
+        storage = open_storage(target, options=storage_options if target.startswith(("s3://", "s3a://")) else None)
+        made = source.clone(DryRun(storage) if dry_run else storage, **chosen)
+    content: dict[str, Any] = {"table": made.url, "cloned": source.url, "rows": made.manifest(0).counts.upserts}
     output.document(content | ({"dry_run": True} if dry_run else {}))
 
 

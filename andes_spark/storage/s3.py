@@ -34,6 +34,8 @@ _URL = re.compile(r"s3a?://([^/]*)(?:/(.*))?", re.DOTALL | re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 _LIST_PAGE = 1000
 _DELETE_PAGE = 1000
+_COPY_BYTES = 5 * 1024 * 1024 * 1024
+"""Largest object that S3 copies in one request."""
 _UPLOADS = 4
 # Attempts after a 409: another conditional write of this name is in progress, with an unknown outcome.
 _BUSY_ATTEMPTS = 5
@@ -158,6 +160,28 @@ class S3Storage:
         if failure.refused or isinstance(error, ValueError):
             raise translate(error, "create", self.url, path) from None
         return PutOutcome.UNKNOWN
+
+    def copy_from(self, source: object, path: str, new_path: str, size: int) -> bool:
+        """Copy an object of another folder of this bucket without reading it.
+
+        Args:
+            source: storage of that folder.
+            path: path of the object there.
+            new_path: path of the copy here.
+            size: bytes of the object.
+
+        Returns:
+            False if the store cannot do it: another store, bucket or access, or an object above 5 GiB.
+        """
+        if not isinstance(source, S3Storage) or size > _COPY_BYTES:
+            return False
+        if (source._bucket, source._options_by_name) != (self._bucket, self._options_by_name):
+            return False
+        source.scheduler.wait(path)
+        self.counts.add("put", written=size)
+        with translated("copy", self.url, new_path):
+            obstore.copy(self._store(), source._key(path), self._key(new_path))
+        return True
 
     def delete(self, paths: Iterable[str]) -> None:
         """See ``Storage.delete``: a thousand in one request."""

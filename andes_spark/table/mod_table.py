@@ -22,7 +22,7 @@ from andes_spark.model.options import (
     CreateOptions,
     require,
 )
-from andes_spark.model.read_options import HistoryOptions
+from andes_spark.model.read_options import HistoryOptions, SnapshotOptions
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.model.upkeep_options import VacuumOptions
 from andes_spark.run.steps import Progress
@@ -32,6 +32,7 @@ from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.about import about
+from andes_spark.table.adoption.clone import clone
 from andes_spark.table.adoption.convert import convert
 from andes_spark.table.adoption.drop import DropResult, drop, finish_drop
 from andes_spark.table.appender import Appender
@@ -547,6 +548,41 @@ class ModTable(TableReads):
         """
         return observe(self._open_table, "verify", lambda: verify(self._open_table))
 
+    def clone(
+        self,
+        path: str | os.PathLike[str] | Storage,
+        *,
+        version: int | None = None,
+        timestamp: str | datetime.date | None = None,
+        tag: str | None = None,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> ModTable:
+        """Make a new table with the rows of a version in another folder; later changes of one do not affect the other.
+
+        The files of a merged version are copied, on S3 by the store itself within a bucket; other rows are loaded
+        within the byte budget. The new table has the same columns, keys and options, an id and a log of its own. Mods
+        that would lose against a delete or truncate of the original lose there too; ids of batches are not known
+        there. A clone that was interrupted is finished by the same call. Runs no Spark job.
+
+        Args:
+            path: folder of the new table, as for ``create``.
+            version: version to clone; by default the newest; or by ``timestamp`` or ``tag``, as for ``to_arrow``.
+            timestamp: the newest version of this time or before it.
+            tag: the version that this tag stands for.
+            storage_options: access to the store of the new table; by default as this table's.
+
+        Raises:
+            OptionError: several of version, timestamp and tag; a folder within this table's.
+            TableExistsError: the folder contains a table or other files.
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
+        """
+        open_table = self._open_table
+        options = SnapshotOptions.checked(version=version, timestamp=timestamp, tag=tag)
+        same = getattr(open_table.storage, "access_options", None) if storage_options is None else storage_options
+        target = _storage(path, same if _is_s3(path) else None, open_table.spark, open_table.settings)
+        with about(self.url):
+            return type(self)(observe(open_table, "clone", lambda: clone(open_table, target, options)))
+
     def drop(self, *, confirm: str) -> DropResult:
         """Remove the table with all its files; nothing can bring it back. Runs no Spark job.
 
@@ -615,6 +651,10 @@ class ModTable(TableReads):
             chosen = process_settings(settings, spark=spark, progress=None)
             return verify_damaged(_storage(path, storage_options, spark, chosen), chosen, error)
         return table.verify()
+
+
+def _is_s3(path: Any) -> bool:
+    return isinstance(path, str) and path.startswith(("s3://", "s3a://"))
 
 
 def _storage(

@@ -1,4 +1,4 @@
-"""``andes table convert``: dry runs change nothing, errors speak of flags and commands."""
+"""``andes table convert``, ``clone`` and ``drop``: dry runs change nothing, errors speak of flags and commands."""
 
 from __future__ import annotations
 
@@ -70,3 +70,21 @@ def test_a_folder_of_parquet_files_is_converted(tmp_path, monkeypatch):
     assert '--partitions "region STRING"' in failed.stderr
     done = run("convert", "lake", "--primary-key", "id", "--partitions", "region STRING", "--output", "json")
     assert json.loads(done.stdout)["schema"].endswith("region STRING")
+
+
+def test_a_table_is_cloned_and_dropped(bills):
+    run("convert", "bills", "--primary-key", "id")
+    said = json.loads(run("clone", "bills", "copy", "--dry-run", "--output", "json").stdout)
+    assert not Path("copy").exists()
+    done = json.loads(run("clone", "bills", "copy", "--version", "0", "--output", "json").stdout)
+    assert said == {**done, "dry_run": True}
+    assert done["rows"] == ModTable.open("copy").to_arrow().num_rows == 2
+    assert "neither folder may be within the other" in run("clone", "bills", "bills/copy", code=2).stderr
+    before = files(Path("copy"))
+    assert "--confirm" in run("drop", "copy", code=2).stderr
+    assert 'confirm="copy"' in run("drop", "copy", "--confirm", "bills", code=2).stderr
+    assert "would be dropped by version 1" in run("drop", "copy", "--confirm", "copy", "--dry-run").stdout
+    assert files(Path("copy")) == before
+    assert "was dropped by version 1" in run("drop", "copy", "--confirm", "copy").stdout
+    assert files(Path("copy")) == {}
+    assert ModTable.open("bills").verify().ok

@@ -280,7 +280,7 @@ def test_reads_one_merge_back(bench: Bench) -> None:
     for table in opened:
         table.to_arrow()
     handles = iter(opened)
-    # The next Delta entry, the entries before the newest, state and record, the vectors, which must exist, and the data.
+    # The next Delta entry, the entries before the newest, state and record, vectors, which must exist, and the data.
     cost = bench.cost(lambda: next(handles).to_arrow(version=1), 5)
     assert cost.rounds <= 5, cost.paths
     assert cost.requests <= 8, cost.paths

@@ -11,18 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-from andes_spark.delta.entries import parse_commit
 from andes_spark.delta.log import load_state
-from andes_spark.delta.paths import LOG_FOLDER, decode_path
-from andes_spark.delta.vectors import VectorDescriptor
-from andes_spark.errors import NoSuchTableError, OptionError, TableExistsError, UnsupportedTableError
+from andes_spark.delta.paths import LOG_FOLDER
+from andes_spark.errors import NoSuchTableError, OptionError, TableExistsError
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.dropped import drops
 from andes_spark.model.display import Displayed, counts_text, size_text
 from andes_spark.model.events import Drop
 from andes_spark.model.manifest import MANIFESTS, Manifest, decode_manifest
 from andes_spark.storage.interface import ObjectInfo, Storage
-from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.maintenance.delta_history import named_by_entries
 from andes_spark.table.maintenance.files_of import vectors_of
 from andes_spark.table.open_table import OpenTable
 
@@ -147,23 +145,7 @@ def _named_by_delta(storage: Storage) -> Iterator[str]:
     """Files that the Delta log names: live ones, and those of its entries."""
     for path, file in load_state(storage).files.items():
         yield from (path, *vectors_of({path: file}))
-    names = (info.path.removeprefix(f"{LOG_FOLDER}/") for info in storage.list(LOG_FOLDER))
-    entries = [name for name in names if name[20:] == ".json" and name[:20].isdigit()]
-    for name, answer in in_windows(storage.scheduler, lambda name: storage.get(f"{LOG_FOLDER}/{name}"), entries):
-        commit_entry = parse_commit(int(name[:20]), answer.result())
-        for kind in ("add", "remove", "cdc"):
-            for value in commit_entry.of_kind(kind):
-                yield from _files_of(value)
-
-
-def _files_of(action: dict[str, object]) -> Iterator[str]:
-    try:
-        yield decode_path(str(action["path"]))
-        vector = action.get("deletionVector")
-        if isinstance(vector, dict):
-            yield VectorDescriptor.from_json(vector).file_path or ""
-    except UnsupportedTableError:
-        return  # outside the folder
+    yield from named_by_entries(storage)
 
 
 def _remove(storage: Storage, version: int) -> DropResult:

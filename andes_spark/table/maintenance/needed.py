@@ -36,6 +36,7 @@ from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MergeRecord, merge_record_path
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.maintenance.delta_history import named_by_entries
 from andes_spark.table.maintenance.files_of import named_by_record, vectors_of
 from andes_spark.table.open_table import OpenTable
 
@@ -108,8 +109,11 @@ def needed_files(
     for version in sorted({*kept, *starts}):
         files |= _of_version(open_table, version)
     merged = set[int]()
-    # Without a floor the state at the start of the log is needed as well.
-    first = low.version if floor else origin_of(log).delta_version
+    # Without a floor the state at the start of the log is needed as well, and what a converted table had before it.
+    origin = origin_of(log).delta_version
+    first = low.version if floor else origin
+    if not floor and origin:
+        files |= named_by_entries(open_table.storage, before=origin)
     for commit in _entries(open_table.storage, first + 1, base.version):
         files |= _of_entry(commit)
         merged.add(commit.txns.get(open_table.table_id, 0))

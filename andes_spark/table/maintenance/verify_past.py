@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from andes_spark.base.files import OpenFile, TableShape
 from andes_spark.base.snapshots import read_record
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import load_state, read_commit
-from andes_spark.delta.paths import LOG_FOLDER, entry_path
+from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import VectorDescriptor, load_vector
 from andes_spark.errors import LogDamagedError
@@ -17,6 +17,7 @@ from andes_spark.model.manifest import decode_manifest, manifest_path
 from andes_spark.model.merge_record import merge_record_path
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.maintenance.delta_history import entry_versions, named_by_entries
 from andes_spark.table.maintenance.files_of import named_by_record, vectors_of
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify_log import Expects
@@ -24,12 +25,7 @@ from andes_spark.table.maintenance.verify_log import Expects
 
 def newest_entry(storage: Storage) -> int:
     """Version of the newest entry of the Delta log, by a listing; -1 if there is none."""
-    return max(_entries(storage), default=-1)
-
-
-def _entries(storage: Storage) -> Iterator[int]:
-    names = (info.path.removeprefix(f"{LOG_FOLDER}/") for info in storage.list(LOG_FOLDER))
-    return (int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit())
+    return max(entry_versions(storage), default=-1)
 
 
 class PastCheck:
@@ -82,16 +78,8 @@ class PastCheck:
         state = self._findings.get(partial(load_state, self._storage, version=origin))
         for path, file in ({} if state is None else state.files).items():
             self._findings.name([path, *vectors_of({path: file})])
-        earlier = sorted(version for version in _entries(self._storage) if version < origin)
-        for _, answer in in_windows(self._storage.scheduler, partial(_read_entry, self._storage), earlier):
-            commit = self._findings.get(answer.result)
-            if commit is not None:
-                self._findings.check(partial(self._name_files, commit))
-
-    def _name_files(self, commit: Commit) -> None:
-        for add in commit.of_kind("add"):
-            file = DataFile.from_add(add)
-            self._findings.name([file.location, *vectors_of({file.location: file})])
+        before = self._findings.get(partial(named_by_entries, self._storage, before=origin))
+        self._findings.name(before or ())
 
     def _check_entry(self, commit: Commit) -> None:
         applied = commit.txns.get(self._table_id, 0)

@@ -47,7 +47,10 @@ _INDEXED = 32
 _DEFINITION = "andes_definition"
 _FILES_LOOKED_AT = 100
 _FILES_NAMED = 3
-_OURS = re.compile(r"(_andes/.*|_andes_clock|_delta_log/.*|part-[0-9a-f-]{36}\.zstd\.parquet)", re.DOTALL)
+_OURS = re.compile(
+    r"(_andes/.*|_andes_clock|_delta_log/.*|part-[0-9a-f-]{36}\.zstd\.parquet|deletion_vector_[0-9a-f-]{36}\.bin)",
+    re.DOTALL,
+)
 
 
 def read_schema(value: Any) -> Schema:
@@ -172,7 +175,7 @@ def create_table(
         raise exists(storage)
     unfinished = _unfinished(storage, definition, loads=data is not None)
     if unfinished is None and not allow_existing_files:
-        _refuse_other_files(storage)
+        refuse_other_files(storage)
     if data is not None:
         data = _begun(storage, definition, settings, data, rules)
     log = Log(storage, settings)
@@ -181,8 +184,8 @@ def create_table(
     configuration = configuration_of(definition)
     adds: list[Action] = []
     if data is not None:
-        adds = _load(storage, definition, settings, configuration, data, rules)
-    if unfinished is None and not _create_base(storage, settings, definition, table_id, configuration, adds):
+        adds = load(storage, definition, settings, configuration, data, rules)
+    if unfinished is None and not create_base(storage, settings, definition, table_id, configuration, adds):
         storage.delete(paths.decode_path(action["add"]["path"]) for action in adds)
         raise exists(storage)
     rows = sum(_rows_of(action) for action in adds)
@@ -229,7 +232,7 @@ def refuse_remains(storage: Storage, *, begun: bool = False) -> None:
     )
 
 
-def _refuse_other_files(storage: Storage) -> None:
+def refuse_other_files(storage: Storage) -> None:
     """Refuse a folder with other files, by one page of a listing.
 
     Data files with names of this library are ignored, since an interrupted load leaves them.
@@ -300,23 +303,27 @@ def _unfinished(storage: Storage, definition: Definition, *, loads: bool) -> str
     return next(iter(entry.txns))
 
 
-def _create_base(
+def create_base(
     storage: Storage,
     settings: Settings,
     definition: Definition,
     table_id: str,
     configuration: Mapping[str, str],
     adds: Sequence[Action],
+    *,
+    operation: str = "CREATE TABLE",
+    parameters: Mapping[str, str] | None = None,
 ) -> bool:
+    """Commit entry 0 of the Delta log; return False if there is another one."""
     commit_id = str(uuid.uuid4())
     now = time.time_ns() // 1_000_000
     timestamp_ntz = "timestamp_ntz" in definition.schema
     entry = [
         actions.commit_info(
-            "CREATE TABLE",
+            operation,
             timestamp_ms=now,
             commit_id=commit_id,
-            parameters={_DEFINITION: encode(definition).decode()},
+            parameters=parameters or {_DEFINITION: encode(definition).decode()},
         ),
         actions.protocol(deletion_vectors=definition.deletion_vectors, timestamp_ntz=timestamp_ntz),
         actions.metadata(
@@ -339,7 +346,7 @@ def _create_base(
     return stored.commit_id == commit_id
 
 
-def _load(
+def load(
     storage: Storage,
     definition: Definition,
     settings: Settings,

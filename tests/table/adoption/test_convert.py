@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from andes_spark.delta import actions
 from andes_spark.delta.log import load_state, read_commit
-from andes_spark.delta.paths import entry_path
+from andes_spark.delta.paths import decode_path, entry_path
 from andes_spark.delta.state import Protocol
 from andes_spark.delta.upgrade import upgraded
 from andes_spark.errors import (
@@ -450,3 +451,24 @@ def test_a_table_without_its_log_of_mods_is_a_delta_table(tmp_path: Path) -> Non
     table = ModTable.convert(url, **KEYS)
     assert shown(table.to_arrow()) == {**wanted, 7: ("g", 1, "x")}
     assert table.verify().ok
+
+
+def test_a_vacuum_keeps_the_history_of_delta_as_long_as_version_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = theirs()
+    (path,) = foreign.append(rows((7, "v", 1, "x")))
+    foreign.undo()
+    table = ModTable.convert(foreign.storage, **KEYS)
+    table.apply(rows((1, "A", 9, "x")))
+    # Files that were written long ago, and removed just before the convert.
+    true = type(foreign.storage).list
+
+    def long_ago(self: Any, *args: Any, **given: Any) -> Any:
+        return (replace(info, modified_ms=1) for info in true(self, *args, **given))
+
+    monkeypatch.setattr(type(foreign.storage), "list", long_ago)
+    assert table.vacuum().files == 0
+    assert foreign.storage.size(decode_path(path)) is not None
+    assert table.vacuum(retain="0 seconds").files > 0
+    assert foreign.storage.size(decode_path(path)) is None
+    checked = ModTable.open(foreign.storage).verify()
+    assert checked.ok, checked.problems

@@ -1,0 +1,290 @@
+"""Clone: a new table with the rows of a version, and with what mods that come late meet there.
+
+The files of a merged version are copied, by the store itself where it can; other rows are evaluated and loaded. They
+are version 0 of the new table. Its version 1 has the tombstones and the truncate of the original as mods, so that late
+mods lose in both. A clone that was interrupted is finished by the same call.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.evaluation import Snapshot
+from andes_spark.base.tombstones import read_tombstones
+from andes_spark.delta import paths, z85
+from andes_spark.delta.actions import Action
+from andes_spark.delta.data_file import DataFile
+from andes_spark.delta.entries import read_commit
+from andes_spark.delta.files import Files
+from andes_spark.delta.vectors import VectorDescriptor
+from andes_spark.errors import AndesError, OptionError, TableExistsError
+from andes_spark.log.clock import check_clock
+from andes_spark.log.commit import Draft, commit
+from andes_spark.log.log import Log
+from andes_spark.model.definition import Definition
+from andes_spark.model.manifest import Counts, Manifest, Origin, manifest_path
+from andes_spark.model.mod import BatchId
+from andes_spark.model.options import ApplyOptions
+from andes_spark.model.read_options import ReadOptions, SnapshotOptions
+from andes_spark.run.steps import Steps
+from andes_spark.schema.casts import NO_CASTS
+from andes_spark.storage.copying import copy_object
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.history.versions import chosen_version
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.apply import apply_batch
+from andes_spark.table.verbs.create import (
+    configuration_of,
+    create_base,
+    exists,
+    load,
+    refuse_other_files,
+    refuse_remains,
+)
+from andes_spark.table.verbs.read import evaluated, pin, scan
+
+_SOURCE = "andes_clone"
+"""Parameter of the Delta entry: table and version that were cloned."""
+_BATCHES = "andes_spark.clone"
+"""Source of the batch of version 1."""
+_COPIED = ("partitionValues", "size", "modificationTime", "stats", "tags")
+"""Members of an ``add`` that the copy of its file has too."""
+
+
+@dataclass(frozen=True)
+class _Clone:
+    """One clone.
+
+    Attributes:
+        open_table: the original.
+        snapshot: version that is cloned.
+        target: folder of the new table.
+        definition: definition of the table as of that version.
+    """
+
+    open_table: OpenTable
+    snapshot: Snapshot
+    target: Storage
+    definition: Definition
+
+    @property
+    def source(self) -> str:
+        """Table and version."""
+        return f"{self.open_table.table_id}@{self.snapshot.version}"
+
+
+def clone(open_table: OpenTable, target: Storage, options: SnapshotOptions) -> OpenTable:
+    """Clone a version; return the new table. See ``ModTable.clone``."""
+    steps = open_table.begin("clone", open_table.log.head)
+    _refuse_overlap(open_table.storage, target)
+    with steps.step("read the version"):
+        snapshot = pin(open_table, chosen_version(open_table, options))
+        definition = open_table.log.definition_at(snapshot.version)
+    work = _Clone(open_table, snapshot, target, definition)
+    if target.size(manifest_path(0)) is None:
+        _create(work, steps)
+    settings = open_table.settings
+    made = OpenTable(target, settings, Log.open(target, settings), progress=open_table.progress)
+    if not _is_as_cloned(made.log, work.source):
+        raise exists(target)
+    with steps.step("apply tombstones"):
+        _apply_tombstones(work, made)
+    return made
+
+
+def _is_as_cloned(log: Log, source: str) -> bool:
+    """Whether a table is a clone of this source, whole or interrupted, and nothing was applied to it since."""
+    first = log.manifest(0)
+    if first.operation != "clone" or first.writer.get("job") != source:
+        return False
+    return log.head == 0 or (
+        log.head == 1 and log.manifest(1).batch(_BATCHES, BatchId(_BATCHES, source).tagged) is not None
+    )
+
+
+def _refuse_overlap(source: Storage, target: Storage) -> None:
+    one, two = (f"{storage.url.rstrip('/')}/" for storage in (source, target))
+    if one.startswith(two) or two.startswith(one):
+        raise OptionError(
+            f"{source.url}: the clone cannot lie in {target.url}: neither folder may be within the other",
+            option="path",
+            table=source.url,
+        )
+
+
+def _create(work: _Clone, steps: Steps) -> None:
+    """Create version 0 of the new table."""
+    target, settings = work.target, work.open_table.settings
+    entry = read_commit(target, 0)
+    parameters = {} if entry is None else (entry.commit_info or {}).get("operationParameters", {})
+    begun = entry is not None and parameters.get(_SOURCE) == work.source
+    if entry is not None and not begun:
+        raise _other_table(target, parameters.get(_SOURCE))
+    refuse_remains(target, begun=begun)
+    log = Log(target, settings)
+    if not begun:
+        refuse_other_files(target)
+    with steps.step("check the clock"):
+        clock = check_clock(log, begun=log.clock())
+    if entry is None:
+        table_id = str(uuid.uuid4())
+        with steps.step("copy the rows"):
+            adds = _adds(work)
+        with steps.step("commit to Delta"):
+            _commit_entry(work, table_id, adds)
+        entry = read_commit(target, 0)
+        assert entry is not None
+    table_id = next(iter(entry.txns))
+    files = (DataFile.from_add(add) for add in entry.of_kind("add"))
+    rows = sum(file.live_records or 0 for file in files)
+    draft = Draft(
+        operation="clone",
+        table_id=table_id,
+        counts=Counts(received=rows, upserts=rows),
+        definition=work.definition,
+        origin=Origin(delta_version=0, rows=rows),
+        job=work.source,
+    )
+
+    def admit(manifest: Manifest) -> Manifest | None:
+        raise exists(target)
+
+    with steps.step("commit"):
+        commit(log, draft, clock=clock, admit=admit)
+
+
+def _other_table(target: Storage, source: str | None) -> TableExistsError:
+    what = "there is a Delta table here; choose an empty folder"
+    if source is not None:
+        table_id, _, version = source.partition("@")
+        what = (
+            f"a clone of version {version} of the table {table_id} was interrupted here; clone that version again to "
+            "finish it, or delete the folder"
+        )
+    return TableExistsError(f"{target.url}: {what}", table=target.url)
+
+
+def _commit_entry(work: _Clone, table_id: str, adds: list[Action]) -> None:
+    target = work.target
+    created = create_base(
+        target,
+        work.open_table.settings,
+        work.definition,
+        table_id,
+        configuration_of(work.definition),
+        adds,
+        operation="CLONE",
+        parameters={_SOURCE: work.source},
+    )
+    if not created:
+        target.delete(_new_files(adds))
+        raise exists(target)
+
+
+def _new_files(adds: list[Action]) -> Iterator[str]:
+    for action in adds:
+        file = DataFile.from_add(action["add"])
+        yield file.location
+        if file.vector is not None and file.vector.file_path is not None:
+            yield file.vector.file_path
+
+
+def _adds(work: _Clone) -> list[Action]:
+    """Write the rows into the new folder, as copies of files where the base alone is the version."""
+    if work.snapshot.merged:
+        return _copies(work.open_table.storage, work.target, work.snapshot.base.state.files)
+    rows = scan(work.open_table, ReadOptions.checked(version=work.snapshot.version))
+    tables = (pa.Table.from_batches([batch], rows.schema) for batch in rows)
+    return load(
+        work.target,
+        work.definition,
+        work.open_table.settings,
+        configuration_of(work.definition),
+        chain([rows.schema.empty_table()], tables),
+        NO_CASTS,
+    )
+
+
+def _copies(source: Storage, target: Storage, files: Files) -> list[Action]:
+    """Copy data files and deletion vectors to new names."""
+    vectors = {
+        file.vector.file_path: uuid.uuid4()
+        for file in files.values()
+        if file.vector is not None and file.vector.file_path is not None
+    }
+    adds: list[Action] = []
+    copies: list[tuple[str, str, int | None]] = []
+    for file in files.values():
+        path = f"part-{uuid.uuid4()}.zstd.parquet"
+        copies.append((file.location, path, file.size))
+        adds.append(_add(file, path, vectors))
+    copies += [(path, f"deletion_vector_{name}.bin", None) for path, name in vectors.items()]
+
+    def copy(names: tuple[str, str, int | None]) -> int:
+        old, new, size = names
+        return copy_object(source, old, target, new, size=size)
+
+    try:
+        for _, answer in in_windows(target.scheduler, copy, copies):
+            answer.result()
+        target.scheduler.barrier()
+    except AndesError:
+        target.delete(new for _, new, _ in copies)
+        raise
+    return adds
+
+
+def _add(file: DataFile, path: str, vectors: dict[str, uuid.UUID]) -> Action:
+    add = {"path": paths.encode_path(path), "dataChange": True}
+    add |= {name: file.add[name] for name in _COPIED if file.add.get(name) is not None}
+    if file.vector is not None:
+        vector: VectorDescriptor = file.vector
+        if vector.file_path is not None:
+            vector = replace(vector, path_or_inline=z85.encode(vectors[vector.file_path].bytes))
+        add["deletionVector"] = vector.to_json()
+    return {"add": add}
+
+
+def _apply_tombstones(work: _Clone, made: OpenTable) -> None:
+    """Apply the deletes and the truncate that are in force, as version 1, once."""
+    columns = work.snapshot.inputs.shape.columns
+    if not columns.sequence:
+        return
+    rows = _deletes(work)
+    watermark = work.snapshot.inputs.new_watermark
+    op = next(name for name in ("op", *(f"op{number}" for number in range(1_000))) if name not in made.shape().schema)
+    mods = rows.append_column(op, pa.repeat(pa.scalar("D"), rows.num_rows))
+    if watermark is not None:
+        truncate = {**dict.fromkeys(mods.column_names), **dict(zip(columns.sequence, watermark, strict=True)), op: "T"}
+        mods = pa.concat_tables([mods, pa.Table.from_pylist([truncate], schema=mods.schema)])
+    if mods.num_rows == 0:
+        return
+    options = ApplyOptions.checked(
+        apply_as_deletes=f"{op} = 'D'",
+        apply_as_truncates=f"{op} = 'T'",
+        batch_id=BatchId(_BATCHES, work.source),
+        merge=True,
+    )
+    result = apply_batch(made, mods, options)
+    if result.merge is not None and result.merge.error is not None:
+        raise result.merge.error
+
+
+def _deletes(work: _Clone) -> pa.Table:
+    """Key and sequence of the deletes in force; some may have been followed by an upsert, which stays."""
+    inputs, open_table = work.snapshot.inputs, work.open_table
+    shape, columns = inputs.shape, inputs.shape.columns
+    names = dict(zip(columns.tombstone_sequence(), columns.sequence, strict=True))
+    frames = [read_tombstones(open_table.storage, inputs.tombstones, shape).rename(names).select(columns.narrow)]
+    done = evaluated(open_table.storage, inputs, open_table.settings, columns=columns.key)
+    if done is not None:
+        frames.append(done.deleted.select(columns.narrow))
+    schema = pa.schema([shape.arrow.field(name).with_nullable(True) for name in columns.narrow])
+    return pl.concat(frames, how="vertical_relaxed").to_arrow().cast(schema)

@@ -1,0 +1,51 @@
+"""Files that the stored entries of the Delta log name: also those of other writers, before a table was converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from andes_spark.delta.log import read_commit
+from andes_spark.delta.paths import LOG_FOLDER, decode_path
+from andes_spark.delta.vectors import VectorDescriptor
+from andes_spark.errors import UnsupportedTableError
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import in_windows
+
+
+def entry_versions(storage: Storage) -> Iterator[int]:
+    """Versions of the stored entries, by a listing."""
+    names = (info.path.removeprefix(f"{LOG_FOLDER}/") for info in storage.list(LOG_FOLDER))
+    return (int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit())
+
+
+def named_by_entries(storage: Storage, *, before: int | None = None) -> set[str]:
+    """Files in the table's folder that the stored entries add or remove, with their deletion vectors.
+
+    Args:
+        storage: the table's folder.
+        before: Delta version whose entry, and later ones, are left out; None for all entries.
+
+    Raises:
+        LogDamagedError: an entry cannot be read.
+    """
+    versions = sorted(version for version in entry_versions(storage) if before is None or version < before)
+    paths: set[str] = set()
+    for _, answer in in_windows(storage.scheduler, partial(read_commit, storage), versions):
+        commit = answer.result()
+        for kind, action in () if commit is None else commit.actions:
+            if kind in ("add", "remove", "cdc"):
+                paths.update(_paths(action))
+    return paths
+
+
+def _paths(action: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        yield decode_path(str(action["path"]))
+        vector = action.get("deletionVector")
+        path = None if vector is None else VectorDescriptor.from_json(vector).file_path
+    except UnsupportedTableError:
+        return  # outside the folder, as in a shallow clone
+    if path is not None:
+        yield path

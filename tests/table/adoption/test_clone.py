@@ -1,0 +1,241 @@
+"""A clone has the rows of its version, and goes on as the original would, late mods included."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark.errors import (
+    AndesError,
+    FileDamagedError,
+    NoSuchVersionError,
+    OptionError,
+    StorageError,
+    TableExistsError,
+)
+from andes_spark.settings import Settings
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.table.mod_table import ModTable
+from andes_spark.testing import oracle
+from andes_spark.testing.random_batches import VALUE_NAMES
+from andes_spark.testing.tables import create, fill, rows
+from tests.interleave import World
+from tests.table.adoption.test_convert import KEYS, ROWS, shown, theirs
+from tests.table.test_crashes import FailingStorage
+
+
+def found(table: ModTable, **options: Any) -> dict[int, tuple[int, str]]:
+    return {row["id"]: (row["lsn"], row["a"]) for row in table.to_arrow(**options).to_pylist()}
+
+
+def original(storage: Any = None, **options: Any) -> ModTable:
+    """A table with merged and pending mods, deletes and a vector."""
+    table = create(MemoryStorage() if storage is None else storage, **options)
+    fill(table, 1, 6)
+    table.merge()
+    gone = rows((1, 50, "x"), (99, 50, "x")).append_column("gone", [[True, True]])
+    table.apply(gone, apply_as_deletes="gone", merge=True)
+    table.apply(rows((2, 60, "p"), (3, 0, "late")), merge=False)
+    return table
+
+
+@pytest.mark.parametrize("version", [0, 3, 6, 7, 8, None])
+def test_the_rows_are_those_of_the_version(version: int | None) -> None:
+    table = original()
+    copy = table.clone(MemoryStorage(), version=version)  # type: ignore[arg-type]
+    assert found(copy) == found(table, version=version)
+    assert copy.manifest(0).operation == "clone"
+    assert copy._open_table.table_id != table._open_table.table_id
+    assert copy._open_table.definition == table._open_table.definition
+    checked = copy.verify()
+    assert checked.ok, checked.problems
+    assert (checked.unused, checked.missing) == ((), ())
+
+
+def test_the_tables_are_independent() -> None:
+    table = original()
+    before = found(table)
+    copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
+    copy.apply(rows((7, 70, "copy")), merge=True)
+    table.apply(rows((8, 70, "table")), merge=True)
+    assert found(copy) == {**before, 7: (70, "copy")}
+    assert found(table) == {**before, 8: (70, "table")}
+    assert found(copy, version=0) == before
+    assert table.verify().ok
+    assert copy.verify().ok
+
+
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 40))])
+def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
+    world = World(400_000 + seed, nested=0.0)
+    for _ in range(6):
+        world.step()
+    rnd = random.Random(seed)
+    head = len(world.versions)
+    version = rnd.choice([each for each in range(head) if world.vacuums.readable(world, each, head)])
+    table = world.tables[rnd.randrange(3)]
+    copy = table.clone(MemoryStorage(), version=version)  # type: ignore[arg-type]
+    assert world.rows_of(copy.to_arrow()) == world.expected(version)
+    batches = [world.author.batch() for _ in range(2)]
+    for batch in batches:
+        copy.apply(batch.rows, batch_id=batch.id, merge=rnd.random() < 0.5, **batch.options)
+    # The line of the version: what a restore left out takes no part, and neither do versions set aside.
+    state = oracle.snapshot(
+        [*world.versions[: version + 1], *(batch.mods for batch in batches)],
+        VALUE_NAMES,
+        ["must"],
+        {at: aside for at, aside in world.aside.items() if at <= version},
+        {at: restored for at, restored in world.restored.items() if at <= version},
+    )
+    wanted = {
+        key: (sequence if world.sequence.names else (), tuple(values[name] for name in VALUE_NAMES))
+        for key, (sequence, values) in state.rows.items()
+    }
+    assert world.rows_of(copy.to_arrow()) == wanted
+    copy.merge()
+    assert world.rows_of(copy.to_arrow()) == wanted
+    checked = copy.verify()
+    assert checked.ok, checked.problems
+
+
+def test_late_mods_lose_as_in_the_original() -> None:
+    table = original()
+    copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
+    late = rows((1, 49, "late"), (99, 50, "late"), (98, 1, "new"))
+    for each in (table, copy):
+        each.apply(late, merge=True)
+    assert found(copy) == found(table)
+    assert 98 in found(copy)
+    assert 1 not in found(copy)
+
+
+def test_a_truncate_stays_in_force() -> None:
+    table = create(MemoryStorage())
+    table.apply(rows((1, 5, "a"), (2, 9, "b")))
+    table.apply(rows((0, 7, "")).append_column("all", [[True]]), apply_as_truncates="all")
+    for merged in (False, True):
+        if merged:
+            table.merge()
+        copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
+        copy.apply(rows((3, 7, "late"), (4, 8, "new")))
+        assert found(copy) == {2: (9, "b"), 4: (8, "new")}
+
+
+def test_a_clone_by_tag_and_by_time(tmp_path: Path) -> None:
+    table = original(tmp_path / "t")
+    table.tag("month-end", 3)
+    copy = table.clone(tmp_path / "a", tag="month-end")
+    assert found(copy) == found(table, version=3)
+    time = table.history()[-4].time
+    assert found(table.clone(tmp_path / "b", timestamp=time)) == found(table, timestamp=time)
+    with pytest.raises(OptionError, match="which version"):
+        table.clone(tmp_path / "c", tag="month-end", version=3)
+    with pytest.raises(NoSuchVersionError):
+        table.clone(tmp_path / "c", version=99)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_converted_table_is_cloned_with_its_vectors() -> None:
+    for seed in range(4):
+        foreign = theirs(vectors=True, partition_by=("p",), random=random.Random(seed))
+        foreign.append(ROWS.slice(0, 1).set_column(0, "id", [[9]]), deleted=ROWS.slice(0, 1))
+        table = ModTable.convert(foreign.storage, **KEYS)
+        copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
+        assert shown(copy.to_arrow()) == shown(table.to_arrow())
+        assert shown(copy.to_arrow(filter="p = 'x'")) == shown(table.to_arrow(filter="p = 'x'"))
+        copy.apply(ROWS.slice(1, 1).set_column(2, "seq", [[99]]))
+        assert copy.verify().ok
+
+
+@pytest.mark.parametrize("path", [".", "sub", "..", "a/b"])
+def test_a_folder_within_the_other_is_refused(path: str, tmp_path: Path) -> None:
+    table = create(tmp_path / "x" / "t")
+    with pytest.raises(OptionError, match="neither folder may be within the other"):
+        table.clone(tmp_path / "x" / "t" / path)
+
+
+def test_folders_with_other_contents_are_refused() -> None:
+    table = original()
+    other = MemoryStorage()
+    create(other)
+    with pytest.raises(TableExistsError):
+        table.clone(other)  # type: ignore[arg-type]
+    files = MemoryStorage()
+    files.put("x", b"x")
+    with pytest.raises(TableExistsError, match="no part of a table"):
+        table.clone(files)  # type: ignore[arg-type]
+    with pytest.raises(TableExistsError, match="there is a Delta table here"):
+        table.clone(theirs().storage)
+    begun = MemoryStorage()
+    table.clone(begun, version=3)  # type: ignore[arg-type]
+    begun.delete(info.path for info in list(begun.list("_andes")))
+    with pytest.raises(TableExistsError, match=r"clone of version 3 .* was interrupted here"):
+        table.clone(begun, version=4)  # type: ignore[arg-type]
+    assert found(table.clone(begun, version=3)) == found(table, version=3)  # type: ignore[arg-type]
+    # A clone that went on is no longer one.
+    copy = MemoryStorage()
+    table.clone(copy).apply(rows((7, 70, "x")))  # type: ignore[arg-type]
+    with pytest.raises(TableExistsError):
+        table.clone(copy)  # type: ignore[arg-type]
+
+
+def test_a_damaged_file_is_not_copied() -> None:
+    storage = MemoryStorage()
+    table = original(storage, merge="always")
+    table.merge()
+    (path, *_) = table._open_table.base.snapshot().state.files
+    storage.put(path, storage.get(path)[:-1])
+    target = MemoryStorage()
+    with pytest.raises(FileDamagedError, match=path):
+        table.clone(target)  # type: ignore[arg-type]
+    assert list(target.list()) == []
+
+
+@pytest.mark.parametrize("happens", [False, True])
+@pytest.mark.parametrize("version", [7, 8])
+def test_an_interrupted_clone_is_finished_by_the_same_call(happens: bool, version: int) -> None:
+    table = original()
+    expected = found(table, version=version)
+    failed = 0
+    for left in itertools.count(1):
+        storage = MemoryStorage()
+        failing = FailingStorage(storage, left=left, happens=happens)
+        try:
+            ModTable.open(table._open_table.storage, settings=Settings(commit_seconds=0)).clone(
+                failing, version=version
+            )
+        except (StorageError, AndesError):
+            failed += 1
+        if failing.left > 0:
+            break
+        copy = table.clone(storage, version=version)  # type: ignore[arg-type]
+        assert found(copy) == expected
+        copy.apply(rows((1, 49, "late")), merge=True)
+        assert found(copy) == expected
+        assert copy.verify().ok
+    assert failed > 5
+
+
+def test_without_sequences_the_rows_are_the_oldest() -> None:
+    table = create(MemoryStorage(), sequence_by=())
+    table.apply(rows((1, 5, "a")), batch_id=("s", 1))
+    copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
+    assert copy.version == 0
+    # Ids of batches are not known there.
+    assert not copy.apply(rows((1, 1, "b")), batch_id=("s", 1)).replayed
+    assert found(copy) == {1: (1, "b")}
+
+
+def test_a_clone_of_many_rows_stays_within_the_budget() -> None:
+    table = create(MemoryStorage())
+    number = 5_000
+    data = pa.table({"id": range(number), "lsn": [1] * number, "a": ["x"] * number})
+    table.apply(data)
+    small = ModTable.open(table._open_table.storage, settings=Settings(byte_budget=64 * 1024, target_file_bytes=10_000))
+    copy = small.clone(MemoryStorage())  # type: ignore[arg-type]
+    assert copy.to_arrow().sort_by("id").equals(table.to_arrow().sort_by("id"))

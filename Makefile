@@ -13,10 +13,10 @@ demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare t
 	@scripts/run.sh scripts/demo.sh
 
 test: setup ## Run all tests, those with a JVM beside the others; make test ARGS="-k merge" runs some
-	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-fast: setup ## Run the tests that need no JVM and no server, but the slow ones
-	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not spark and not slow and not integration" \
+	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not spark and not slow and not integration" \
 		--ignore tests/spark --ignore tests/conformance --ignore tests/jobs --ignore tests/notebooks --ignore tests/docs \
 		$(ARGS)
 

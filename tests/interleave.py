@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,35 +18,31 @@ import pytest
 
 from andes_spark.base import paged, tombstones
 from andes_spark.base.merge import plan
-from andes_spark.batch.write import PartWriter
 from andes_spark.errors import BatchConflictError, CommitConflictError, OptionError, VersionExpiredError
 from andes_spark.log import mod_files
 from andes_spark.log.log import system_clock
 from andes_spark.model import merge_cost
-from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import MergeCounts
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage import memory, parquet
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
 from andes_spark.table.mod_table import ModTable
-from andes_spark.table.verbs.append import PreparedBatch, append_batches
-from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
 from andes_spark.testing import oracle
 from andes_spark.testing.kinds import KEYS, SEQUENCES
 from andes_spark.testing.oracle import Mod, State
-from andes_spark.testing.random_batches import VALUE_NAMES, VALUES, Author, Batch
+from andes_spark.testing.random_batches import VALUES, Author, Batch
 from andes_spark.testing.tapped import TappedStorage
 from tests.foreign_tables import converted
+from tests.interleave_alters import Alters, refused
+from tests.interleave_appends import UNKNOWN, Appends
 from tests.interleave_rows import difference, rewound
 from tests.interleave_tags import Tags
 from tests.interleave_vacuum import EXPIRED, Vacuums
 
-UNKNOWN: list[Mod] = []
-
 
 @dataclass
-class World:
+class World(Appends):
     """One table, its handles, and what the oracle knows.
 
     ``at`` is the path whose request others interrupt, with ``interruptions`` (names of operations; random ones if
@@ -67,6 +64,7 @@ class World:
     tagging: float = 0.15
     converted: float = 0.5
     vacuuming: float = 0.1
+    altering: float = 0.1
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -76,6 +74,7 @@ class World:
     restored: dict[int, int] = field(default_factory=dict)
     tags: Tags = field(default_factory=Tags)
     vacuums: Vacuums = field(default_factory=Vacuums)
+    alters: Alters = field(default_factory=Alters)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
     failures: list[Exception] = field(default_factory=list)
@@ -147,14 +146,21 @@ class World:
         if known and rnd.random() < 0.25:
             self._replay(number, rnd.choice(known))
             return
-        batch = self.author.batch()
+        batch = self.alters.fitted(self, self.author.batch())
         rows: Any = batch.rows
         if rnd.random() < 0.3:
             rows = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches(max_chunksize=2))
         merge = rnd.choice((None, False, True))
-        result = self.vacuums.sent(
-            lambda: self.tables[number].apply(rows, batch_id=batch.id, merge=merge, **batch.options)
-        )
+        if batch.id is None and not self.sequence.names:
+            batch.options["at_least_once"] = True
+        try:
+            result = self.vacuums.sent(
+                lambda: self.tables[number].apply(rows, batch_id=batch.id, merge=merge, **batch.options)
+            )
+        except (CommitConflictError, OptionError) as error:
+            if "evolve_schema" in batch.options and refused(error):
+                return
+            raise
         if result is None:
             return
         assert not result.replayed
@@ -171,50 +177,7 @@ class World:
         balance = result.upserts + result.deletes + result.counts.truncates + result.collapsed + result.quarantined
         assert result.received == balance
         assert result.merge is not None or not merge
-        self._count(result.merge)
-
-    def append(self, number: int) -> None:
-        """Append several batches as one version by a handle, some of them again."""
-        rnd = self.random
-        open_table = self.tables[number]._open_table
-        group: list[tuple[Batch, int | None]] = [(self.author.batch(), None) for _ in range(rnd.randint(1, 4))]
-        known = [(batch, version) for version, batch in self._known() if batch.id is not None]
-        group += rnd.sample(known, min(len(known), rnd.choice((0, 0, 1, 2))))
-        rnd.shuffle(group)
-        prepared = [self._prepared(number, batch) for batch, _ in group]
-        outcomes = append_batches(open_table, prepared, merge=rnd.choice((None, False, True)))
-        fresh = []
-        for (batch, version), outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            assert outcome.replayed == (version is not None)
-            assert version in (None, outcome.version)
-            assert (outcome.received, outcome.quarantined) == (batch.rows.num_rows, batch.bad)
-            if version is None:
-                fresh.append((batch, outcome))
-        (version,) = {outcome.version for _, outcome in fresh}
-        self._learn_group(version, [batch for batch, _ in fresh])
-        self._count(fresh[0][1].merge)
-
-    def _prepared(self, number: int, batch: Batch) -> PreparedBatch:
-        open_table = self.tables[number]._open_table
-        options = ApplyOptions.checked(batch_id=batch.id, **batch.options)
-        shape = open_table.shape()
-        batch_plan = plan_batch(open_table.table, shape, options)
-        source = arrow_rows(batch.rows, shape, options, byte_budget=512 * MIB, storage=open_table.storage)
-        writer = PartWriter(open_table.storage, batch_plan, 0, 200, 1, options.max_quarantined)
-        return PreparedBatch(options.batch_id, batch_plan, source.prepared(next(iter(source.tables)), writer))
-
-    def _known(self) -> list[tuple[int, Batch]]:
-        return [*self.sent.items(), *((version, batch) for version, group in self.groups.items() for batch in group)]
-
-    def _learn_group(self, version: int, group: list[Batch]) -> None:
-        while len(self.versions) <= version:
-            self.versions.append(UNKNOWN)
-        assert self.versions[version] is UNKNOWN, "a version was given twice"
-        mods = [replace(mod, batch=place) for place, batch in enumerate(group) for mod in batch.mods]
-        self.versions[version] = mods
-        self.groups[version] = group
+        self.count(result.merge)
 
     def _replay(self, number: int, version: int) -> None:
         batch = self.sent[version]
@@ -222,15 +185,15 @@ class World:
             with_id = {**batch.options, "batch_id": batch.id}
             other = batch.rows.filter(pa.array([False] * batch.rows.num_rows))
             with pytest.raises(BatchConflictError) as caught:
-                self.tables[number].apply(other, **with_id)
+                self.tables[number].apply(other, **self.alters.options(with_id))
             assert caught.value.version == version
             return
         order = self.random.sample(range(batch.rows.num_rows), batch.rows.num_rows)
         rows = batch.rows.take(pa.array(order, pa.int64()))
-        result = self.tables[number].apply(rows, batch_id=batch.id, **batch.options)
+        result = self.tables[number].apply(rows, batch_id=batch.id, **self.alters.options(batch.options))
         assert result.replayed
         assert result.version == version
-        self._count(result.merge)
+        self.count(result.merge)
 
     def _learn(self, version: int, batch: Batch) -> None:
         # Another handle may have committed in the middle of this one's apply, and be known already.
@@ -273,7 +236,7 @@ class World:
             return
         self.learn_quiet(result.committed)
         self.restored[result.committed] = version
-        self._count(result.merge)
+        self.count(result.merge)
 
     def tag(self, number: int) -> None:
         """Set, move or remove a tag by a handle."""
@@ -290,7 +253,8 @@ class World:
         assert self.versions[version] is UNKNOWN, "a version was given twice"
         self.versions[version] = []
 
-    def _count(self, result: Any) -> None:
+    def count(self, result: Any) -> None:
+        """Add the counts of a merge."""
         if result is None:
             return
         if result.error is not None:
@@ -299,7 +263,7 @@ class World:
 
     def merge(self, number: int) -> None:
         """Merge by a handle."""
-        self._count(self.tables[number].merge())
+        self.count(self.tables[number].merge())
 
     def read(self, number: int) -> None:
         """Compare the newest rows; whatever another handle commits meanwhile may be in them or not."""
@@ -353,6 +317,8 @@ class World:
             action = rnd.choice((self.tag, self.tag, *self.tags.reads(self)))
         if rnd.random() < self.vacuuming:
             action = self.vacuum
+        if rnd.random() < self.altering:
+            action = partial(self.alters.change, self)
         if rnd.random() < self.reads:
             action = self.read
         try:
@@ -383,6 +349,8 @@ class World:
             actions = (*actions, self.tag)
         if rnd.random() < self.vacuuming:
             actions = (*actions, self.vacuum)
+        if rnd.random() < self.altering:
+            actions = (*actions, partial(self.alters.change, self))
         if self.interruptions:
             actions = tuple(getattr(self, name) for name in self.interruptions)
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
@@ -413,24 +381,25 @@ class World:
     # What is compared
 
     def expected(self, version: int) -> dict[Any, Any]:
-        state = self.state(version)
+        state, names = self.state(version), self.alters.names(version)
         return {
-            key: (sequence if self.sequence.names else (), tuple(values[name] for name in VALUE_NAMES))
+            key: (sequence if self.sequence.names else (), tuple(values.get(name) for name in names))
             for key, (sequence, values) in state.rows.items()
         }
 
     def state(self, version: int) -> State:
         """State of a version by the oracle."""
-        return oracle.snapshot(self.versions[: version + 1], VALUE_NAMES, ["must"], self.aside, self.restored)
+        return oracle.snapshot(self.versions[: version + 1], self.alters.ever(), ["must"], self.aside, self.restored)
 
     def rows_of(self, table: pa.Table) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
+        narrow = {*self.key.names, *self.sequence.names}
         for row in table.to_pylist():
             key = tuple(row[name] for name in self.key.names)
             assert key not in found, f"two rows for {key}"
             found[key] = (
                 tuple(row[name] for name in self.sequence.names),
-                tuple(row[name] for name in VALUE_NAMES),
+                tuple(value for name, value in row.items() if name not in narrow),
             )
         return found
 
@@ -445,7 +414,7 @@ class World:
         self.tags.check(self, self.steps % len(self.tables))
         table = ModTable.open(self.storage)
         before = table.to_arrow()
-        self._count(table.merge())
+        self.count(table.merge())
         assert self.rows_of(table.to_arrow()) == self.rows_of(before) == self.expected(len(self.versions) - 1)
         self.vacuums.check(self, table)
         # The base of a plain reader is the table: nothing is pending any more.

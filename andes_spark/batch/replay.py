@@ -27,7 +27,7 @@ def digest_as(mods: Iterable[pa.Table], plan: BatchPlan, schemas: SchemaVersions
     Returns:
         None if the batch has values that the earlier schema cannot hold.
     """
-    written, earlier = schemas.current, schemas.by_id.get(schema_id)
+    written, earlier = plan.version, schemas.by_id.get(schema_id)
     if earlier is None:
         return None
     total = Digest()

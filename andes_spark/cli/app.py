@@ -15,6 +15,7 @@ from andes_spark.cli.help import Group
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import table
 from andes_spark.cli.table_adoption import clone, convert, drop
+from andes_spark.cli.table_alter import alter
 from andes_spark.cli.table_tags import tag, tags, untag
 from andes_spark.cli.table_upkeep import vacuum
 from andes_spark.cli.table_writes import apply, create, merge, restore, set_aside
@@ -58,7 +59,7 @@ def andes() -> None:
 
 
 andes.add_command(table)
-for command in (create, convert, apply, merge, restore, set_aside, tag, untag, tags, vacuum, clone, drop):
+for command in (create, convert, apply, merge, restore, set_aside, alter, tag, untag, tags, vacuum, clone, drop):
     table.add_command(command)
 
 

@@ -10,6 +10,7 @@ from andes_spark.model.display import size_text
 from andes_spark.model.history import HistoryEntry
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.results import ApplyResult
+from andes_spark.table.evolution.alter import AlterResult
 from andes_spark.table.history.restore import RestoreResult
 from andes_spark.table.history.tags import TagResult
 from andes_spark.table.maintenance.set_aside import SetAsideResult
@@ -31,6 +32,15 @@ def set_aside_summary(result: SetAsideResult, *, dry_run: bool = False) -> str:
 def restore_summary(result: RestoreResult) -> str:
     """Describe the effect of a restore in a dry run."""
     return f"would become: {result.summary()}"
+
+
+def alter_summary(result: AlterResult) -> str:
+    """Describe a change of the definition in a dry run."""
+    if result.version is None:
+        return "nothing to do: the table is like that already"
+    if "columns" not in result.changed:
+        return f"would change: {', '.join(result.changed)}"
+    return "\n".join(["would become:", *(f"  {column}" for column in result.columns)])
 
 
 def tag_summary(result: TagResult, *, dry_run: bool = False) -> str:

@@ -105,7 +105,7 @@ def metadata(
     schema_json: str,
     partition_columns: Sequence[str],
     configuration: Mapping[str, str],
-    created_ms: int,
+    created_ms: int | None,
     name: str | None = None,
     description: str | None = None,
 ) -> Action:

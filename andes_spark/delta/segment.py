@@ -49,7 +49,7 @@ class Segment:
         self.deleted: Ints = np.zeros(len(adds), np.int64)
         self._vectors = self._read_vectors()
         self._records: Ints | None = None
-        self._ranges: dict[str, Ranges] = {}
+        self._ranges: dict[tuple[str, DataType], Ranges] = {}
         self._hashes: Ints | None = None
         self._by_hash: Ints | None = None
 
@@ -69,9 +69,9 @@ class Segment:
         if self._records is not None:
             joined._records = np.concatenate([self._records[rows], more.records])
         joined._ranges = {
-            name: ranges.pick(rows).followed_by(more._ranges[name])
-            for name, ranges in self._ranges.items()
-            if name in more._ranges
+            column: ranges.pick(rows).followed_by(more._ranges[column])
+            for column, ranges in self._ranges.items()
+            if column in more._ranges
         }
         return joined
 
@@ -98,13 +98,15 @@ class Segment:
         """Ranges of a column; None for a type without ranges."""
         if range_type(type_) is None:
             return None
-        if name not in self._ranges:
+        # The type of a column may become wider, and its ranges with it.
+        column = (name, type_)
+        if column not in self._ranges:
             if partition:
-                self._ranges[name] = partition_ranges(self._partition_texts(name), type_)
+                self._ranges[column] = partition_ranges(self._partition_texts(name), type_)
             else:
                 self._records, ranges = read_statistics(self._texts(), {name: type_})
-                self._ranges |= ranges
-        return self._ranges[name]
+                self._ranges[column] = ranges[name]
+        return self._ranges[column]
 
     def file(self, row: int) -> DataFile:
         """The file of a row."""

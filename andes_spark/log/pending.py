@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from andes_spark.law.winners import TruncateEvent
 from andes_spark.log.line import line
 from andes_spark.log.mod_files import adapt_rows, open_entries, read_as, read_columns, schema_of
 from andes_spark.model.events import (
+    Alter,
     Drop,
     Event,
     Mods,
@@ -34,6 +35,7 @@ from andes_spark.model.events import (
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import BATCH, OP, PRESENT, Op
 from andes_spark.model.values import from_json
+from andes_spark.schema.evolution import rewrites
 from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.kept import KeptInputs
@@ -54,6 +56,19 @@ class PendingFile:
 
 
 @dataclass(frozen=True)
+class Alteration:
+    """Changes of the definition that a base lacks.
+
+    Attributes:
+        before: id of the schema of the base.
+        changed: names of the changed members of the definition.
+    """
+
+    before: int
+    changed: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Pending:
     """Input of the law from some versions, oldest first.
 
@@ -62,12 +77,21 @@ class Pending:
         truncates: truncates, without those that were set aside.
         discarded: number of mods that were set aside with their versions, or that a restore left out.
         schemas: schemas of the table, with the schema of the read; None if all files have that one.
+        alteration: changes of the definition; None for none.
     """
 
     files: tuple[PendingFile, ...]
     truncates: tuple[TruncateEvent, ...]
     discarded: int = 0
     schemas: SchemaVersions | None = None
+    alteration: Alteration | None = None
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether files of the base hold a column in another type than the schema of the read."""
+        if self.schemas is None or self.alteration is None:
+            return False
+        return rewrites(self.schemas.by_id[self.alteration.before], self.schemas.current)
 
     def read(
         self, file: pq.ParquetFile, entry: Entry, columns: Sequence[str], table: str, row_groups: Sequence[int]
@@ -123,7 +147,16 @@ def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, colu
         for event in version.events:
             interpreter.take(version.version, event)
     mods = [_mods_in(mods_of(version.events)) for version in versions]
-    return interpreter.pending(left_out=sum(mods) - sum(_mods_in(mods_of(version.events)) for version in selected))
+    left_out = sum(mods) - sum(_mods_in(mods_of(version.events)) for version in selected)
+    # A restore brings back rows, not the definition.
+    return replace(interpreter.pending(left_out=left_out), alteration=_alteration(versions))
+
+
+def _alteration(versions: Sequence[PendingVersion]) -> Alteration | None:
+    events = [event for version in versions for event in version.events if isinstance(event, Alter)]
+    if not events:
+        return None
+    return Alteration(events[0].before, frozenset(name for event in events for name in event.changed))
 
 
 def _mods_in(entries: Sequence[Entry]) -> int:
@@ -154,8 +187,8 @@ class _Interpreter:
                 self._set_aside(event.version)
             case Quarantine() | Tag() | Vacuum() | Drop():
                 pass  # no part of the law's input
-            case Restore():
-                pass  # see ``log.line``
+            case Restore() | Alter():
+                pass  # see ``log.line`` and ``_alteration``
 
     def _set_aside(self, version: int) -> None:
         self._discarded += _mods_in([file.entry for file in self._files if file.version == version])

@@ -1,8 +1,8 @@
 """Events: the parts of a version that determine its rows, a union tagged by ``type``.
 
-Readers refuse unknown events by name, since they cannot determine the rows. Reserved for
-later releases: ``expire``, ``take_in``, ``schema``. The
-effect of each event on rows is implemented in ``log.pending``, that of restores in ``log.line``.
+Readers refuse unknown events by name, since they cannot determine the rows. Reserved for later releases: ``expire``,
+``take_in``. The effect of each event on rows is implemented in ``log.pending``, that of restores in
+``log.line``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from andes_spark.errors import UnsupportedTableError
 from andes_spark.model.documents import Document
 from andes_spark.model.files import Entry
 
-RESERVED = frozenset({"expire", "take_in", "schema"})
+RESERVED = frozenset({"expire", "take_in"})
 
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
@@ -88,7 +88,21 @@ class Vacuum(Document, frozen=True, tag_field="type", tag="vacuum"):
     fence: int
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag | Vacuum | Drop
+class Alter(Document, frozen=True, tag_field="type", tag="schema"):
+    """A change of the table's definition, which the manifest carries whole; merges bring it to the base.
+
+    Attributes:
+        schema_id: id of the schema from this version on.
+        before: id of the schema before.
+        changed: names of the changed members of the definition.
+    """
+
+    schema_id: int
+    before: int
+    changed: list[str] = []
+
+
+Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag | Vacuum | Drop | Alter
 QUIET = (Tag, Vacuum)
 """Events that are about names and files, not about rows."""
 
@@ -136,7 +150,7 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, Tag, Vacuum, Drop)
+    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, Tag, Vacuum, Drop, Alter)
     known = {event.__struct_config__.tag for event in kinds}
     for event in _events(data):
         if event.type not in known:

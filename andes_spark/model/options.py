@@ -326,10 +326,17 @@ class ApplyOptions(Options):
         metavar="COLUMN",
     )
     missing: Literal["error", "null"] = option(
-        choice("error", "null"), "error", help="What columns of the table are that the batch lacks."
+        choice("error", "null"),
+        "error",
+        help="What columns of the table, and fields of structs, are that the batch lacks.",
     )
     extra: Literal["error", "drop"] = option(
         choice("error", "drop"), "error", help="What happens to columns of the batch that the table lacks."
+    )
+    evolve_schema: Literal["add", "add_and_widen"] | None = option(
+        choice("add", "add_and_widen").or_none(),
+        None,
+        help="Add the columns that the table lacks, or widen its types as well, in a version before the batch's.",
     )
     on_null_operation: OnNull = option(
         choice("quarantine", "upsert"), "quarantine", help="What a row is for which a condition is NULL."

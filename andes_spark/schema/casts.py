@@ -69,10 +69,12 @@ class CastRules:
     Attributes:
         cast: whether the casts of ``can_try`` are allowed.
         time_zone: zone of local times for ``timestamp`` columns.
+        fill: whether nullable fields that a struct lacks are NULL.
     """
 
     cast: bool = False
     time_zone: str | None = None
+    fill: bool = False
 
     def allow(self, source: dt.DataType, target: dt.DataType) -> bool:
         """Return whether values of ``source`` may be cast to ``target``; values that do not fit fail."""
@@ -84,7 +86,7 @@ class CastRules:
 NO_CASTS = CastRules()
 
 
-def cast_rules(cast: bool, time_zone: str | None) -> CastRules:
+def cast_rules(cast: bool, time_zone: str | None, *, fill: bool = False) -> CastRules:
     """Return the rules of a verb's options.
 
     Raises:
@@ -96,7 +98,7 @@ def cast_rules(cast: bool, time_zone: str | None) -> CastRules:
             option="time_zone",
             value=time_zone,
         )
-    return CastRules(cast, time_zone)
+    return CastRules(cast, time_zone, fill)
 
 
 def _is_zone(name: str) -> bool:

@@ -193,7 +193,11 @@ def _convert_struct(array: pa.StructArray, target: dt.Struct, rules: CastRules) 
     children: list[pa.Array] = []
     bad: Mask | None = None
     for field in target.fields:
-        child, failed = _convert(array.field(array.type.get_field_index(field.name)), field.type, rules)
+        index = array.type.get_field_index(field.name)
+        if index < 0:
+            children.append(pa.nulls(len(array), arrow_types.to_arrow(field.type)))
+            continue
+        child, failed = _convert(array.field(index), field.type, rules)
         children.append(child)
         bad = _either(bad, failed)
     if bad is not None and array.null_count:

@@ -136,9 +136,13 @@ def _fits(arrow: pa.DataType, target: dt.DataType, rules: CastRules) -> bool:
         case dt.Map(key, value):
             return pat.is_map(arrow) and _fits(arrow.key_type, key, rules) and _fits(arrow.item_type, value, rules)
         case dt.Struct(fields):
-            if not pat.is_struct(arrow) or sorted(f.name for f in arrow) != sorted(f.name for f in fields):
+            if not pat.is_struct(arrow):
                 return False
-            return all(_fits(arrow.field(f.name).type, f.type, rules) for f in fields)
+            names = Counter(f.name for f in arrow)
+            lacking = [f for f in fields if f.name not in names]
+            if len(fields) - len(lacking) != names.total() or not all(rules.fill and f.nullable for f in lacking):
+                return False
+            return all(_fits(arrow.field(f.name).type, f.type, rules) for f in fields if f.name in names)
     try:
         source = arrow_types.from_arrow(arrow)
     except UnsupportedTableError:

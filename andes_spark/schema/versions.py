@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,6 +94,11 @@ def first_ids(schema: Schema) -> tuple[int, ...]:
     return tuple(range(1, 1 + sum(_size(field.type) for field in schema)))
 
 
+def numbered_node(field: Field, first_id: int) -> Node:
+    """Number a new column and the parts of its type, depth first."""
+    return _node(field, itertools.count(first_id))
+
+
 def with_field_ids(version: SchemaVersion, arrow: pa.Schema) -> pa.Schema:
     """Add ``PARQUET:field_id`` to the columns of a version and all parts of nested types; keep other columns."""
     known = {node.field.name: node for node in version.nodes}
@@ -128,7 +134,7 @@ def adapted(
             columns[name] = pa.chunked_array([pa.nulls(table.num_rows, kind)], kind)
             continue
         column = table[origin.field.name]
-        if not _same(origin, target):
+        if not is_same(origin, target):
             chunks = [_adapted(chunk, origin, target) for chunk in column.chunks]
             column = pa.chunked_array(chunks, kind)
         columns[name] = column
@@ -163,12 +169,12 @@ def _node(field: Field, ids: Iterator[int]) -> Node:
     return Node(number, field, tuple(_node(part, ids) for part in parts))
 
 
-def _same(origin: Node, target: Node) -> bool:
+def is_same(origin: Node, target: Node) -> bool:
     """Return whether values need no conversion: the parts have equal ids, names and types."""
     return (
         len(origin.children) == len(target.children)
         and all(
-            one.field_id == two.field_id and one.field.name == two.field.name and _same(one, two)
+            one.field_id == two.field_id and one.field.name == two.field.name and is_same(one, two)
             for one, two in zip(origin.children, target.children, strict=True)
         )
         and (bool(origin.children) or origin.field.type == target.field.type)
@@ -176,7 +182,7 @@ def _same(origin: Node, target: Node) -> bool:
 
 
 def _adapted(array: pa.Array, origin: Node, target: Node) -> pa.Array:
-    if _same(origin, target):
+    if is_same(origin, target):
         return array
     kind = field_to_arrow(target.field).type
     match target.field.type:

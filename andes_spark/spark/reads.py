@@ -27,6 +27,7 @@ from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.values import unscaled
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import escaped
+from andes_spark.spark.fitted import fitted
 from andes_spark.spark.frames import from_ipc, to_ipc
 from andes_spark.spark.key_blocks import block_type, blocks, fits, without_blocks
 from andes_spark.spark.load import spark_path
@@ -78,6 +79,8 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
     Raises:
         OptionError: the session cannot do Delta.
     """
+    from pyspark.sql.types import StructType
+
     spark = executor.spark
     require_delta(spark)
     if snapshot.base.foreign is not None:
@@ -88,6 +91,8 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
             stacklevel=3,
         )
     base = spark.read.format("delta").option("versionAsOf", snapshot.base.version).load(spark_path(storage, ""))
+    if snapshot.inputs.pending.alteration is not None:
+        base = fitted(base, StructType.fromJson(snapshot.inputs.shape.schema.to_json_value()))
     if snapshot.merged:
         return base
     base = _truncated(base, snapshot.inputs)

@@ -36,6 +36,7 @@ from andes_spark.table.adoption.clone import clone
 from andes_spark.table.adoption.convert import convert
 from andes_spark.table.adoption.drop import DropResult, drop, finish_drop
 from andes_spark.table.appender import Appender
+from andes_spark.table.evolution.alter import TableAlter
 from andes_spark.table.history.restore import RestoreResult, restore
 from andes_spark.table.history.tags import TableTag, TagResult, tag_version, tags, untag
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
@@ -270,6 +271,11 @@ class ModTable(TableReads):
         return tuple(self._open_table.definition.sequence_by)
 
     @property
+    def alter(self) -> TableAlter:
+        """The verbs that change the table's definition: ``add_column``, ``widen``, ``drop_column``, ``set`` ..."""
+        return TableAlter(self._open_table)
+
+    @property
     def version(self) -> int:
         """Newest version; one request or more."""
         return self._open_table.log.refresh()
@@ -290,6 +296,7 @@ class ModTable(TableReads):
         columns_to_update: str | None = None,
         missing: Literal["error", "null"] = "error",
         extra: Literal["error", "drop"] = "error",
+        evolve_schema: Literal["add", "add_and_widen"] | None = None,
         on_null_operation: OnNull = "quarantine",
         max_quarantined: int = 0,
         cast: bool = False,
@@ -320,8 +327,10 @@ class ModTable(TableReads):
             except_column_list: columns not set by upserts; columns that only the batch has are ignored.
             ignore_null_updates: columns whose NULLs keep the value of the row; True for all.
             columns_to_update: name of an array<string> column with the columns that each row sets; NULL for all.
-            missing: treatment of columns that the batch lacks: ``"error"`` or ``"null"``.
+            missing: treatment of columns, and fields of structs, that the batch lacks: ``"error"`` or ``"null"``.
             extra: treatment of columns that the table lacks: ``"error"`` or ``"drop"``.
+            evolve_schema: ``"add"`` gives the table the columns and fields that it lacks, ``"add_and_widen"`` wider
+                types as well, as ``alter`` does, in a version before that of the batch.
             on_null_operation: treatment of a row with a condition that is NULL: ``"quarantine"`` or ``"upsert"``.
             max_quarantined: maximum number of bad mods; with more of them the batch is refused.
             cast: cast columns of other types, key and sequence included; a value that cannot be cast makes a bad mod.
@@ -354,6 +363,7 @@ class ModTable(TableReads):
                 columns_to_update=columns_to_update,
                 missing=missing,
                 extra=extra,
+                evolve_schema=evolve_schema,
                 on_null_operation=on_null_operation,
                 max_quarantined=max_quarantined,
                 cast=cast,

@@ -212,16 +212,18 @@ class OpenTable:
             return LocalExecutor(self.settings.threads)
         return self.spark_executor()
 
-    def base_context(self) -> BaseContext:
-        """Context of the operations on the base."""
+    def base_context(self, version: int | None = None) -> BaseContext:
+        """Context of the operations on the base as of a version of the table's definition; the newest for None."""
+        definition = self.definition if version is None else self.log.definition_at(version)
         return BaseContext(
             self.storage,
             self.settings,
             self.executor(),
             self.table_id,
-            self.shape(),
-            self.definition.deletion_vectors,
-            self.key_cache(),
+            self.shape() if version is None else self.shape_at(version),
+            definition,
+            # The cache is for the newest schema.
+            self.key_cache() if definition.schema_id == self.definition.schema_id else KeyCache(0),
         )
 
     def check_log(self) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import click
 import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -163,8 +164,12 @@ def test_the_guides_name_every_command_and_only_options_that_exist():
     text = "\n".join(path.read_text("utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     lines = re.findall(r"andes table ([\w-]+)((?:[^\n`\\]|\\\n)*)", text)
     assert {name for name, _ in lines} == set(table.commands)
+    groups = {name: command.commands for name, command in table.commands.items() if isinstance(command, click.Group)}
+    for group, commands in groups.items():
+        assert {rest.split()[0] for name, rest in lines if name == group} == set(commands)
     for name, rest in lines:
-        known = {option for each in table.commands[name].params for option in (*each.opts, *each.secondary_opts)}
+        command = groups[name][rest.split()[0]] if name in groups else table.commands[name]
+        known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
         assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= known | {"--help"}, (name, rest)
 
 

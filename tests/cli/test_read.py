@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from andes_spark.storage.disk import DiskStorage
 from andes_spark.table.mod_table import ModTable
 
 ROWS = 20_000
+DIGITS = Context(prec=40)
 
 
 @pytest.fixture
@@ -96,8 +97,8 @@ COLUMNS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "g": (pa.float32(), st.floats(width=32)),
     "s": (pa.string(), st.text(st.characters(exclude_categories=["Cs"]))),
     "x": (pa.binary(), st.binary()),
-    "d": (pa.decimal128(38, 5), st.integers(-(10**38) + 1, 10**38 - 1).map(lambda n: Decimal(n).scaleb(-5))),
-    "e": (pa.decimal128(9, 9), st.integers(-(10**9) + 1, 10**9 - 1).map(lambda n: Decimal(n).scaleb(-9))),
+    "d": (pa.decimal128(38, 5), st.integers(-(10**38) + 1, 10**38 - 1).map(lambda n: Decimal(n).scaleb(-5, DIGITS))),
+    "e": (pa.decimal128(9, 9), st.integers(-(10**9) + 1, 10**9 - 1).map(lambda n: Decimal(n).scaleb(-9, DIGITS))),
     "day": (pa.date32(), st.dates()),
     "at": (pa.timestamp("us", "UTC"), TIMES),
     "n": (pa.timestamp("us"), st.datetimes()),

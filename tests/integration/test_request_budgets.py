@@ -296,6 +296,19 @@ def test_reads_one_merge_back(bench: Bench) -> None:
     assert cost.requests <= 24, cost.paths
 
 
+def test_alter(bench: Bench) -> None:
+    names = iter(f"c{number}" for number in range(100))
+    table = bench.open()
+    table.alter.add_column(next(names), "STRING")
+    # The head and the version after it, then the manifest; the merge asks for the base, then record and Delta entry.
+    cost = bench.cost(lambda: table.alter.add_column(next(names), "STRING"), 5)
+    assert cost.rounds <= 5, cost.paths
+    assert cost.requests <= 9, cost.paths
+    table.alter.set(merge="manual")
+    cost = bench.cost(lambda: table.alter.add_column(next(names), "STRING"), 2)
+    assert (cost.kinds, cost.rounds) == ({"GET": 2, "PUT": 1}, 2), cost.paths
+
+
 def test_tag_and_read_by_it(bench: Bench) -> None:
     names = iter(f"t{number}" for number in range(100))
     table = bench.open()

@@ -12,6 +12,7 @@ from andes_spark.errors import BatchConflictError, FileDamagedError
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.model.definition import TableSchema
+from andes_spark.model.events import Alter
 from andes_spark.model.manifest import Manifest
 from andes_spark.schema.schema import Schema
 from andes_spark.storage.memory import MemoryStorage
@@ -43,7 +44,8 @@ def with_new_schema(table: ModTable) -> None:
         sequence_by=before.sequence_by,
         merge=before.merge,
     )
-    draft = Draft(operation="alter", table_id=table._open_table.table_id, definition=definition)
+    event = Alter(schema_id=1, before=0, changed=["schema_id"])
+    draft = Draft(operation="alter", table_id=table._open_table.table_id, events=(event,), definition=definition)
     clock = check_clock(log, begun=log.clock())
     commit(log, draft, clock=clock, admit=no_other, roll_up=table._open_table.roll_ups.make)
 

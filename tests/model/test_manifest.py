@@ -18,6 +18,7 @@ from andes_spark.model import events, features
 from andes_spark.model.definition import Definition, TableSchema
 from andes_spark.model.documents import Document, encode, json_schema, seal
 from andes_spark.model.events import (
+    Alter,
     CurrentTag,
     Drop,
     Mods,
@@ -97,6 +98,7 @@ FULL = Manifest(
         Tag(name="month-end", version=99, expires=1_707_776_000_000, duration=7_776_000_000),
         Tag(name="old"),
         Drop(),
+        Alter(schema_id=1, before=0, changed=["schema_id"]),
     ],
     batches=[
         Batch(

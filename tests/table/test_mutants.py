@@ -18,7 +18,7 @@ from andes_spark.base.merge import bucket, finish, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
-from andes_spark.log import commit, line, pending, rolled, times
+from andes_spark.log import commit, line, mod_files, pending, rolled, times
 from andes_spark.log.log import Log
 from andes_spark.model.documents import encode
 from andes_spark.model.events import PendingVersion, Restore, SetAside
@@ -27,6 +27,7 @@ from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.table import open_table
+from andes_spark.table.evolution import alter
 from andes_spark.table.history import tags, versions
 from andes_spark.table.maintenance import needed, set_aside, vacuum
 from andes_spark.table.verbs import ahead, append, apply, read
@@ -330,6 +331,29 @@ def readers_that_know_no_floor(patch: Patch) -> None:
     patch.setattr(read, "check_readable", lambda log, version: None)
 
 
+def alteration_left_out_by_a_restore(patch: Patch) -> None:
+    """A change of the columns between a version and its restore never reaches the base."""
+    true = pending._alteration
+    patch.setattr(pending, "_alteration", lambda versions: true(line.line(versions)))
+
+
+def definition_of_another_writer_overwritten(patch: Patch) -> None:
+    """A change of the columns is committed on top of one that it does not know."""
+    patch.setattr(alter, "_admit", lambda manifest: None)
+
+
+def old_versions_in_the_new_columns(patch: Patch) -> None:
+    """An old version is read by the newest columns."""
+    true = open_table.OpenTable.shape_at
+    patch.setattr(open_table.OpenTable, "shape_at", lambda self, version: true(self, self.log.head))
+
+
+def columns_of_the_reader(patch: Patch) -> None:
+    """A file of mods is read by the newest columns instead of those that it was written with."""
+    for module in (mod_files, pending):
+        patch.setattr(module, "schema_of", lambda entry, schemas, **given: schemas.current)
+
+
 VACUUMS: dict[str, Any] = {"vacuuming": 0.4, "steps": 10}
 MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     late_at_equal_base_row: {"sequences": ORDERED},
@@ -361,6 +385,10 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     tags_that_a_roll_up_forgets: {"tagging": 0.5, "steps": 16},
     taggers_that_both_win: {"tagging": 1.0, "nested": 1.0, "interruptions": ("tag",)},
     first_version_after_the_time: {"tagging": 0.5},
+    alteration_left_out_by_a_restore: {"altering": 0.5, "restores": 0.5, "asides": 0.0, "tagging": 0.0},
+    definition_of_another_writer_overwritten: {"altering": 0.9, "nested": 1.0},
+    old_versions_in_the_new_columns: {"altering": 0.5},
+    columns_of_the_reader: {"altering": 0.5},
     forgotten_watermark: {"sequences": ORDERED, "truncates": True},
     batches_of_a_version_in_any_order: {"steps": 12},
     truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True, "steps": 12},

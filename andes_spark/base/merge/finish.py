@@ -22,6 +22,7 @@ from andes_spark.base.merge.merge import (
     plan_merge,
 )
 from andes_spark.base.merge.rewind import rewound
+from andes_spark.base.metadata import altered
 from andes_spark.base.snapshots import BaseSnapshot, read_record
 from andes_spark.delta import actions
 from andes_spark.delta.state import Commit
@@ -223,7 +224,8 @@ def _commit(context: BaseContext, planned: Planned, upto: Upto, record: MergeRec
         read_version=newest.version,
         previous=newest.state.commit_id,
     )
-    entry = [info, actions.txn(context.table_id, upto.version), *files]
+    definition = altered(context.definition, context.shape, planned.alteration, newest.state)
+    entry = [info, *definition, actions.txn(context.table_id, upto.version), *files]
     commit = commit_entry(context, version, entry, commit_id)
     if commit is None:
         drop_files(context, planned.changes, base)

@@ -20,6 +20,7 @@ from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
 from andes_spark.base.merge.plan import run_buckets
 from andes_spark.base.merge.rewrite import RewriteJob
+from andes_spark.base.metadata import altered_configuration
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.tombstones import fold_files
@@ -31,7 +32,8 @@ from andes_spark.delta.log import create_entry
 from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
 from andes_spark.errors import AndesError, CommitUnknownError
-from andes_spark.log.pending import ModsInMemory, Pending
+from andes_spark.log.pending import Alteration, ModsInMemory, Pending
+from andes_spark.model.definition import Definition
 from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts, WrittenBytes
 from andes_spark.model.values import to_json
@@ -54,7 +56,7 @@ class BaseContext:
         executor: executor of parts.
         table_id: UUID of the table; also the application id of its Delta commits.
         shape: shape of the table.
-        deletion_vectors: whether deleted rows are marked; otherwise their files are rewritten.
+        definition: definition of the table.
         keys: cache of the keys of base files.
     """
 
@@ -63,8 +65,13 @@ class BaseContext:
     executor: Executor
     table_id: str
     shape: TableShape
-    deletion_vectors: bool
+    definition: Definition
     keys: KeyCache
+
+    @property
+    def deletion_vectors(self) -> bool:
+        """Whether deleted rows are marked; otherwise their files are rewritten."""
+        return self.definition.deletion_vectors
 
     def executor_for(self, files: Iterable[DataFile]) -> Executor:
         """Return the executor of work that reads whole files: this process while they fit the byte budget."""
@@ -73,11 +80,11 @@ class BaseContext:
             return LocalExecutor(self.settings.threads)
         return self.executor if self.executor.distributed else LocalExecutor(1)
 
-    def writer(self, base: BaseSnapshot) -> RowWriter:
-        """Return the writer of new rows."""
+    def writer(self, base: BaseSnapshot, alteration: Alteration | None = None) -> RowWriter:
+        """Return the writer of new rows, after changes of the definition that the base lacks."""
         return RowWriter(
             self.shape,
-            dict(base.state.metadata.configuration),
+            altered_configuration(self.definition, alteration, base.state),
             self.settings.target_file_bytes,
             self.settings.threads,
         )
@@ -91,6 +98,7 @@ class Planned:
         base: state that it was planned on.
         version: version of the log that it goes up to.
         changes: removes and adds of the Delta entry.
+        alteration: changes of the definition that the base lacks; None for none.
         truncates: sequences of truncates in effect after it.
         tombstones: complete set of tombstone files after it.
         quarantined: complete set of files of quarantined mods after it.
@@ -102,6 +110,7 @@ class Planned:
     base: BaseSnapshot
     version: int
     changes: list[Action]
+    alteration: Alteration | None
     truncates: list[list[object]]
     tombstones: list[SideFile]
     quarantined: list[SideFile]
@@ -202,6 +211,7 @@ def _planned(
         base=base,
         version=version,
         changes=changes,
+        alteration=pending.alteration,
         truncates=_quoted(inputs.new_watermark, context.shape),
         tombstones=all_tombstones,
         quarantined=all_quarantined,
@@ -227,14 +237,17 @@ def _write(
     in_memory: ModsInMemory | None,
 ) -> tuple[list[BucketResult], list[Action]]:
     """Write the files of a merge; return the results of its buckets, and its changes to the files of the base."""
-    writer = context.writer(base)
+    writer = context.writer(base, inputs.pending.alteration)
     with steps.step("merge rows"):
         job = BucketJob(context.storage, inputs, writer, version, context.settings.threads)
         results = run_buckets(job, context.executor, context.settings, in_memory=in_memory, cache=context.keys)
         gone = _gone(context, inputs, results)
     with steps.step("write deletion vectors"):
         # The property may have been switched off since the table was created.
-        marks = context.deletion_vectors and deletion_vectors_enabled(base.state)
+        rewrites = inputs.pending.rewrites
+        marks = context.deletion_vectors and deletion_vectors_enabled(base.state) and not rewrites
+        if rewrites:
+            gone = {number: BitMap64() for number in inputs.files.numbers.tolist()} | gone
         changes = _mark(context, inputs, gone) if marks else _rewrite(context, inputs, gone, writer)
     return results, [*changes, *(action for result in results for action in result.adds)]
 

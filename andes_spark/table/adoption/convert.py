@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass, fields
 
 from andes_spark.base.adopt import CheckedRows, check_rows
+from andes_spark.base.metadata import base_configuration
 from andes_spark.delta import actions
 from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.delta.entries import create_entry, read_commit
@@ -31,7 +32,7 @@ from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.adoption.source import Plan, Source, find_source, plan_entry, with_adds
 from andes_spark.table.open_table import shape_of
-from andes_spark.table.verbs.create import configuration_of, define, exists, refuse_remains
+from andes_spark.table.verbs.create import define, exists, refuse_remains
 
 _DEFINITION = "andes_convert"
 """Parameter of the Delta entry: the definition, by which an interrupted convert is known."""
@@ -123,7 +124,7 @@ def _check(
 ) -> tuple[Plan, CheckedRows]:
     """Plan the Delta entry, and check all rows."""
     shape = shape_of(definition, storage.url)
-    plan = plan_entry(source, definition, configuration_of(definition), str(uuid.uuid4()))
+    plan = plan_entry(source, definition, base_configuration(definition), str(uuid.uuid4()))
     with steps.step("check the rows"):
         checked = check_rows(storage, plan.state.files, shape, memory_bytes=settings.byte_budget // _SHARE)
     return with_adds(plan, checked.adds), checked

@@ -10,12 +10,13 @@ from functools import partial
 
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.log import load_state
-from andes_spark.errors import AndesError
+from andes_spark.errors import AndesError, LogDamagedError
 from andes_spark.log.pins import stored_pins
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.manifest import MANIFESTS, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MERGES, no_record
+from andes_spark.schema.schema import Schema, simple_string
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
@@ -209,7 +210,8 @@ def _in_base(floor: int, needed: Needed | None) -> Expects:
 def _compare(
     open_table: OpenTable, summary: LogSummary, base: BaseSnapshot, needed: Needed | None, findings: Findings
 ) -> None:
-    """Compare the base with the law's evaluation of all mods from the origin on, which is the state at the floor."""
+    """Compare the base with its definition, and with the evaluation of all mods from the state at the floor on."""
+    findings.check(partial(_compare_columns, open_table, base))
     if needed is None:
         state = load_state(open_table.storage, version=_first(summary))
         origin = BaseSnapshot(state, 0, no_record(open_table.table_id))
@@ -224,6 +226,24 @@ def _compare(
         byte_budget=open_table.settings.byte_budget,
         findings=findings,
     ).run()
+
+
+def _compare_columns(open_table: OpenTable, base: BaseSnapshot) -> None:
+    """Compare the columns of the base with those of the version that it contains.
+
+    Raises:
+        LogDamagedError: they differ.
+    """
+    stored = Schema.from_json(base.state.metadata.schema_json)
+    schema = open_table.shape_at(base.applied).schema
+    columns, wanted = ([(f.name, simple_string(f.type)) for f in fields] for fields in (stored, schema))
+    if columns != wanted:
+        raise LogDamagedError(
+            f"{open_table.table}: the columns of the base are {stored.to_ddl()}, and version {base.applied}, which it "
+            f"contains, has {schema.to_ddl()}; another writer changed the schema of the Delta table",
+            table=open_table.table,
+            applied=base.applied,
+        )
 
 
 def _result(version: int, applied: int, findings: Findings, unused: tuple[str, ...]) -> VerifyResult:

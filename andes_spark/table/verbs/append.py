@@ -23,7 +23,7 @@ from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.ahead import MergeAhead
 from andes_spark.table.verbs.merge import merge_after_apply
-from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
+from andes_spark.table.verbs.sent_batch import SentBatch
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,6 @@ class _Group:
     def run(self) -> None:
         """Commit the batches; a batch that repeats an id of another one is looked up after that one's commit."""
         while len(self.outcomes) < len(self.batches):
-            self._refuse_old_schemas()
             self._resolve(self._recent())
             numbers = self._first_of_each_id()
             if not numbers:
@@ -145,22 +144,15 @@ class _Group:
         return [number for number in range(len(self.batches)) if number not in self.outcomes]
 
     def _first_of_each_id(self) -> list[int]:
-        """Return the batches to commit next: those without an id, and the first one of each id."""
+        """Return the batches to commit next: those without an id, and the first one of each id, of one schema."""
         firsts: dict[object, int] = {}
         for number in self._left():
             batch_id = self.batches[number].batch_id
             firsts.setdefault(number if batch_id is None else (batch_id.source, batch_id.tagged), number)
-        return sorted(firsts.values())
-
-    def _refuse_old_schemas(self) -> None:
-        current = self.open_table.shape().versions.current_id
-        for number in self._left():
-            if self.batches[number].plan.version.id != current:
-                table = self.open_table.table
-                self.outcomes[number] = CommitConflictError(
-                    f"{table}: the table's definition changed after this batch was prepared; apply it again",
-                    table=table,
-                )
+        numbers = sorted(firsts.values())
+        # Batches that were prepared before a change of the schema are in a version of their own.
+        schemas = [self.batches[number].plan.version.id for number in numbers]
+        return [number for number, schema in zip(numbers, schemas, strict=True) if schema == schemas[0]]
 
     def _recent(self) -> Iterator[tuple[int, Manifest | None]]:
         for number in self._left():
@@ -207,7 +199,6 @@ class _Group:
                 clock = open_table.clock.check(begun=begun, written=next((e.path for e in written.files), None))
             while manifest is None:
                 with steps.step("look up the batches"):
-                    checked = self._check_definitions(checked)
                     self._resolve(self._stored(numbers))
                 left = [number for number in numbers if number not in self.outcomes]
                 if left != numbers or fenced(open_table.log, self._start):
@@ -265,13 +256,6 @@ class _Group:
         except BaseException as error:
             raise _UnknownOutcomeError(error) from error
 
-    def _check_definitions(self, checked: int) -> int:
-        """Check the definition in versions after ``checked``; return the newest version."""
-        log = self.open_table.log
-        for manifest in log.manifests(checked + 1, log.head) if log.head > checked else ():
-            check_definition(manifest, self.open_table.table)
-        return log.head
-
     def _write(self, numbers: list[int]) -> WrittenGroup:
         settings, group = self.open_table.settings, [self.batches[number] for number in numbers]
         self._start = self.open_table.log.head
@@ -307,7 +291,6 @@ class _Group:
 
     def _admit(self, manifest: Manifest, numbers: list[int]) -> Manifest | None:
         self.conflicts += 1
-        check_definition(manifest, self.open_table.table)
         ids = {(batch.source, batch.id) for batch in manifest.batches}
         for number in numbers:
             batch_id = self.batches[number].batch_id

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from andes_spark.base.files import TableShape
 from andes_spark.batch.parts import Part, delete_unreferenced
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.write import ArrowRows, PartWriter, Source, write_batch
@@ -17,25 +18,30 @@ from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.fence import copied, fenced, or_fenced
+from andes_spark.model.definition import Definition
 from andes_spark.model.events import PendingVersion
 from andes_spark.model.manifest import Counts, Manifest
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
 from andes_spark.run.steps import Steps
-from andes_spark.table.open_table import BeforeCommit, OpenTable
+from andes_spark.table.evolution.definitions import alter_event
+from andes_spark.table.evolution.evolve import evolve
+from andes_spark.table.open_table import BeforeCommit, OpenTable, shape_of
 from andes_spark.table.verbs.ahead import MergeAhead
 from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
 from andes_spark.table.verbs.due import may_merge
 from andes_spark.table.verbs.merge import merge_after_apply
-from andes_spark.table.verbs.sent_batch import SentBatch, check_definition
+from andes_spark.table.verbs.sent_batch import SentBatch
 
 
 def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> ApplyResult:
     """Apply a batch of mods; see ``ModTable.apply``."""
     steps = open_table.begin("apply", open_table.log.head + 1)
+    source, shape, definition = _fitting(open_table, mods, options, steps)
     begun = open_table.log.clock()
     with steps.step("read the log"):
-        plan, head = plan_batch(open_table.table, open_table.shape(), options), open_table.log.head
+        plan = plan_batch(open_table.table, shape, options)
+        head = open_table.log.head
         # These requests run while the batch is written; their answers are read before the commit.
         due = may_merge(open_table, options.merge)
         # Where the base is asked for, it tells of other writers as well.
@@ -49,15 +55,16 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     )
     with or_fenced(open_table.log, head):
         part = write_batch(
-            _source(open_table, mods, options),
+            source,
             writer,
             executor=open_table.executor,
             byte_budget=settings.byte_budget,
             steps=steps,
             in_memory=in_memory,
         )
-    attempt = _Attempt(open_table, part, plan, options, advisory, ahead, in_memory, head)
-    ahead.plan(attempt.pending(head + 1), options.batch_id, in_memory)
+    attempt = _Attempt(open_table, part, plan, options, advisory, ahead, in_memory, head, definition)
+    if definition is None:
+        ahead.plan(attempt.pending(head + 1), options.batch_id, in_memory)
     with or_fenced(open_table.log, head):
         manifest, replayed = attempt.commit(asked, head, begun, steps)
     # While the files of a repeated batch exist: their digest tells it from others of its id.
@@ -84,6 +91,19 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         advisory=advisory.report("the batch is applied"),
         conflicts=attempt.conflicts,
     )
+
+
+def _fitting(
+    open_table: OpenTable, mods: Any, options: ApplyOptions, steps: Steps
+) -> tuple[Source, TableShape, Definition | None]:
+    """Return the rows of a batch, the shape of the table for them, and its definition if they change it."""
+    source = _source(open_table, mods, options)
+    if options.evolve_schema is not None:
+        with steps.step("compare the columns"):
+            source, definition = evolve(open_table, source, options)
+        if definition != open_table.definition:
+            return source, shape_of(definition, open_table.table), definition
+    return source, open_table.shape(), None
 
 
 def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
@@ -121,6 +141,7 @@ class _Attempt:
         ahead: MergeAhead,
         in_memory: dict[str, pa.Table],
         head: int,
+        definition: Definition | None,
     ) -> None:
         self._open_table = open_table
         self.part = part
@@ -136,8 +157,11 @@ class _Attempt:
             operation="apply",
             table_id=open_table.table_id,
             counts=part.counts,
-            events=part.events,
+            events=part.events
+            if definition is None
+            else (alter_event(open_table.definition, definition), *part.events),
             batches=self._batch.stored(),
+            definition=definition,
             job=options.job,
             commit_id=str(uuid.uuid4()),
         )
@@ -266,7 +290,14 @@ class _Attempt:
         return before
 
     def _admit(self, manifest: Manifest) -> Manifest | None:
-        check_definition(manifest, self._open_table.table)
+        if self._draft.definition is not None and manifest.definition is not None:
+            raise CommitConflictError(
+                f"{self._open_table.table}: version {manifest.version} changed the table's definition while this batch "
+                "was to change it too; apply it again",
+                table=self._open_table.table,
+                version=manifest.version,
+            )
+        # A batch may be of an earlier schema: each file is read as its own.
         return self._with_batch(manifest)
 
     def _with_batch(self, manifest: Manifest | None) -> Manifest | None:

@@ -47,7 +47,7 @@ def plan_batch(table: str, shape: TableShape, options: ApplyOptions) -> BatchPla
         drop_extra=options.extra == "drop",
         dropped=dropped,
         ties=len(options.tie_break_by),
-        rules=cast_rules(options.cast, options.time_zone),
+        rules=cast_rules(options.cast, options.time_zone, fill=options.missing == "null"),
         digest=None if options.batch_id is None else "all" if covers_all else "key",
     )
 

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.load import load_tables
+from andes_spark.base.metadata import base_configuration
 from andes_spark.base.rows import RowWriter
 from andes_spark.delta import actions, paths
 from andes_spark.delta.actions import Action
@@ -41,9 +42,6 @@ from andes_spark.table.about import about
 from andes_spark.table.open_table import shape_of
 from andes_spark.table.sessions import input_options
 
-# Only this library's vacuum removes files of the base, since only it knows the log.
-_FOREVER = "interval 36500 days"
-_INDEXED = 32
 _DEFINITION = "andes_definition"
 _FILES_LOOKED_AT = 100
 _FILES_NAMED = 3
@@ -181,7 +179,7 @@ def create_table(
     log = Log(storage, settings)
     clock = check_clock(log, begun=log.clock())
     table_id = unfinished or str(uuid.uuid4())
-    configuration = configuration_of(definition)
+    configuration = base_configuration(definition)
     adds: list[Action] = []
     if data is not None:
         adds = load(storage, definition, settings, configuration, data, rules)
@@ -248,35 +246,6 @@ def refuse_other_files(storage: Storage) -> None:
         f"{'take Parquet files in by ModTable.convert(), ' if parquet else ''}or pass allow_existing_files=True",
         table=storage.url,
         paths=tuple(others[:_FILES_NAMED]),
-    )
-
-
-def configuration_of(definition: Definition) -> dict[str, str]:
-    """Properties of the Delta table of a table."""
-    narrow = list(dict.fromkeys((*definition.primary_key, *definition.sequence_by)))
-    fields = Schema.from_json(definition.schema)
-    others = [
-        field.name
-        for field in fields
-        if field.name not in (*narrow, *definition.partition_by) and _has_range(field.type)
-    ]
-    indexed = [*(name for name in narrow if name not in definition.partition_by), *others][:_INDEXED]
-    configuration = {
-        "delta.enableDeletionVectors": str(definition.deletion_vectors).lower(),
-        "delta.deletedFileRetentionDuration": _FOREVER,
-        "delta.logRetentionDuration": _FOREVER,
-    }
-    if indexed:
-        quoted = ("`" + name.replace("`", "``") + "`" for name in indexed)
-        configuration["delta.dataSkippingStatsColumns"] = ",".join(quoted)
-    return configuration
-
-
-def _has_range(type_: Any) -> bool:
-    return (
-        getattr(type_, "name", "decimal") not in ("boolean", "binary")
-        and not hasattr(type_, "fields")
-        and (hasattr(type_, "name") or hasattr(type_, "precision"))
     )
 
 

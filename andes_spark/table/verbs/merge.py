@@ -246,11 +246,13 @@ def _run_rounds(
 
 
 def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: Advisory) -> _Rounds:
+    def run() -> CompactResult:
+        base = open_table.base.in_memory()
+        return compact(open_table.base_context(base.applied), base, steps=steps, committed=open_table.base.advance)
+
     done = advisory.run(
         "compacting",
-        lambda: compact(
-            open_table.base_context(), open_table.base.in_memory(), steps=steps, committed=open_table.base.advance
-        ),
+        run,
         consequence="reads are slower until a later merge does it",
     )
     if done is None:
@@ -298,7 +300,6 @@ def _merge_to(
     planned: PlannedAhead | None = None,
 ) -> Merged | None:
     """Commit one merge up to a version, by default the head; it is planned again after another commit."""
-    base_context = open_table.base_context()
     tried: int | None = None
     for _ in range(open_table.settings.commit_attempts):
         if newest is None:
@@ -317,6 +318,7 @@ def _merge_to(
             open_table.log.pending(newest.applied, head)
             open_table.log.applied = newest.applied
             return None
+        base_context = open_table.base_context(version)
         upto = Upto(version, open_table.log.commit_id(version), newest)
         if planned is not None:
             plan, record = planned
@@ -342,11 +344,11 @@ def _blocked(open_table: OpenTable, steps: Steps) -> MergeBlockedError | None:
     The version is found by rehearsals of merges up to earlier versions; None if all of them succeed.
     """
     head = open_table.log.head
-    context, newest = open_table.base_context(), open_table.base.snapshot()
-    base, versions = evaluable(open_table, newest, head)
+    base, versions = evaluable(open_table, open_table.base.snapshot(), head)
     candidates = [version.version for version in line(versions) if mods_of(version.events)]
 
     def fails(last: int) -> Exception | None:
+        context = open_table.base_context(last)
         pending = pending_of(up_to(versions, last), context.shape.versions, context.shape.columns)
         try:
             rehearse(context, base, pending, last, steps=Steps(open_table.storage))

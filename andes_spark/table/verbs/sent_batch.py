@@ -10,7 +10,7 @@ import pyarrow as pa
 from andes_spark.batch.parts import Part
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.replay import digest_as
-from andes_spark.errors import BatchConflictError, CommitConflictError
+from andes_spark.errors import BatchConflictError
 from andes_spark.law.hashing.digest import Digest
 from andes_spark.log.mod_files import read_entry
 from andes_spark.model.manifest import Batch, Counts, Manifest
@@ -89,18 +89,3 @@ class SentBatch:
             return applied.digest == self.digest.hexdigest()
         digest = digest_as(self.mods(), self.plan, schemas, applied.schema_id)
         return digest is not None and digest.hexdigest() == applied.digest
-
-
-def check_definition(manifest: Manifest, table: str) -> None:
-    """Refuse to commit a batch after a version that changed the definition under which it was prepared.
-
-    Raises:
-        CommitConflictError: the version changed it; ``version``.
-    """
-    if manifest.definition is not None:
-        raise CommitConflictError(
-            f"{table}: version {manifest.version} changed the table's definition while this batch was written; apply "
-            "it again",
-            table=table,
-            version=manifest.version,
-        )

@@ -10,7 +10,7 @@ from andes_spark.delta.actions import Action
 from andes_spark.delta.features import DELETION_VECTORS
 from andes_spark.delta.state import DeltaState, Protocol
 from andes_spark.delta.upgrade import upgraded
-from andes_spark.log.pending import Alteration
+from andes_spark.log.alterations import Alteration
 from andes_spark.model.definition import Definition
 from andes_spark.schema.schema import Schema
 

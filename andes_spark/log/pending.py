@@ -16,6 +16,7 @@ from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, KeyColumns, arr
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
 from andes_spark.law.winners import TruncateEvent
+from andes_spark.log.alterations import Alteration, alteration_of
 from andes_spark.log.line import line
 from andes_spark.log.mod_files import adapt_rows, open_entries, read_as, read_columns, schema_of
 from andes_spark.model.events import (
@@ -53,19 +54,6 @@ class PendingFile:
 
     version: int
     entry: Entry
-
-
-@dataclass(frozen=True)
-class Alteration:
-    """Changes of the definition that a base lacks.
-
-    Attributes:
-        before: id of the schema of the base.
-        changed: names of the changed members of the definition.
-    """
-
-    before: int
-    changed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -149,14 +137,7 @@ def pending_of(versions: Sequence[PendingVersion], schemas: SchemaVersions, colu
     mods = [_mods_in(mods_of(version.events)) for version in versions]
     left_out = sum(mods) - sum(_mods_in(mods_of(version.events)) for version in selected)
     # A restore brings back rows, not the definition.
-    return replace(interpreter.pending(left_out=left_out), alteration=_alteration(versions))
-
-
-def _alteration(versions: Sequence[PendingVersion]) -> Alteration | None:
-    events = [event for version in versions for event in version.events if isinstance(event, Alter)]
-    if not events:
-        return None
-    return Alteration(events[0].before, frozenset(name for event in events for name in event.changed))
+    return replace(interpreter.pending(left_out=left_out), alteration=alteration_of(versions))
 
 
 def _mods_in(entries: Sequence[Entry]) -> int:
@@ -188,7 +169,7 @@ class _Interpreter:
             case Quarantine() | Tag() | Vacuum() | Drop():
                 pass  # no part of the law's input
             case Restore() | Alter():
-                pass  # see ``log.line`` and ``_alteration``
+                pass  # see ``log.line`` and ``log.alterations``
 
     def _set_aside(self, version: int) -> None:
         self._discarded += _mods_in([file.entry for file in self._files if file.version == version])

@@ -14,7 +14,7 @@ from andes_spark.log.lease import LEASE_PATH, MergeLease, MergeNote, read_note
 from andes_spark.log.log import system_clock
 from andes_spark.model.documents import seal
 from andes_spark.storage.memory import MemoryStorage
-from andes_spark.table.verbs import merge as merging
+from andes_spark.table.verbs import overtaken as merging
 
 OTHER = MergeNote(owner="other-host:1:x", until=system_clock() + 100_000, delta_version=3, commit_id="c", applied=9)
 

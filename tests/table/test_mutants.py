@@ -333,8 +333,8 @@ def readers_that_know_no_floor(patch: Patch) -> None:
 
 def alteration_left_out_by_a_restore(patch: Patch) -> None:
     """A change of the columns between a version and its restore never reaches the base."""
-    true = pending._alteration
-    patch.setattr(pending, "_alteration", lambda versions: true(line.line(versions)))
+    true = pending.alteration_of
+    patch.setattr(pending, "alteration_of", lambda versions: true(line.line(versions)))
 
 
 def definition_of_another_writer_overwritten(patch: Patch) -> None:

@@ -32,7 +32,8 @@ from andes_spark.delta.log import create_entry
 from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import deserialize, load_vectors, write_vectors
 from andes_spark.errors import AndesError, CommitUnknownError
-from andes_spark.log.pending import Alteration, ModsInMemory, Pending
+from andes_spark.log.alterations import Alteration
+from andes_spark.log.pending import ModsInMemory, Pending
 from andes_spark.model.definition import Definition
 from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts, WrittenBytes

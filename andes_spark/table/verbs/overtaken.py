@@ -17,7 +17,7 @@ def plan_and_finish(open_table: OpenTable, upto: Upto, steps: Steps, in_memory: 
     Files of a plan are deleted while it is made only if the base it is made on is no longer the newest one: by a
     vacuum, which commits an entry of the Delta log first.
     """
-    context, newest = open_table.base_context(), upto.newest
+    context, newest = open_table.base_context(upto.version), upto.newest
     try:
         base, versions = evaluable(open_table, newest, upto.version)
         pending = pending_of(versions, context.shape.versions, context.shape.columns)

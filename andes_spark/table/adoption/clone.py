@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.evaluation import Snapshot
+from andes_spark.base.metadata import base_configuration
 from andes_spark.base.tombstones import read_tombstones
 from andes_spark.delta import paths, z85
 from andes_spark.delta.actions import Action
@@ -41,7 +42,6 @@ from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.create import (
-    configuration_of,
     create_base,
     exists,
     load,
@@ -178,7 +178,7 @@ def _commit_entry(work: _Clone, table_id: str, adds: list[Action]) -> None:
         work.open_table.settings,
         work.definition,
         table_id,
-        configuration_of(work.definition),
+        base_configuration(work.definition),
         adds,
         operation="CLONE",
         parameters={_SOURCE: work.source},
@@ -206,7 +206,7 @@ def _adds(work: _Clone) -> list[Action]:
         work.target,
         work.definition,
         work.open_table.settings,
-        configuration_of(work.definition),
+        base_configuration(work.definition),
         chain([rows.schema.empty_table()], tables),
         NO_CASTS,
     )

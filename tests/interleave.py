@@ -27,6 +27,7 @@ from andes_spark.settings import MIB, Settings
 from andes_spark.storage import memory, parquet
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.open import open_storage
+from andes_spark.table.history import comparison
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing import oracle
 from andes_spark.testing.kinds import KEYS, SEQUENCES
@@ -36,6 +37,7 @@ from andes_spark.testing.tapped import TappedStorage
 from tests.foreign_tables import converted
 from tests.interleave_alters import Alters, refused
 from tests.interleave_appends import UNKNOWN, Appends
+from tests.interleave_changes import reads_of_changes
 from tests.interleave_rows import difference, rewound
 from tests.interleave_tags import Tags
 from tests.interleave_vacuum import EXPIRED, Vacuums
@@ -404,9 +406,9 @@ class World(Appends):
         return found
 
     def check(self, number: int) -> None:
-        """Compare newest rows, those of a random version, of a tag or a time, and rows by key, by one handle."""
+        """Compare newest rows, those of a random version, of a tag or a time, by key, and changes, by one handle."""
         other = random.Random(f"{self.seed} {self.steps}").choice(self.tags.reads(self))
-        for compare in (self.read, self.read_version, self.get, other):
+        for compare in (self.read, self.read_version, self.get, other, *reads_of_changes(self)):
             compare(number)
 
     def finish(self) -> None:
@@ -452,6 +454,7 @@ def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
             # Row groups of mods and tombstones of two rows.
             patch.setattr(mod_files, "GROUP_ROWS", 2)
             patch.setattr(tombstones, "GROUP_ROWS", 2)
+            patch.setattr(comparison, "LEAST_BYTES", 100)
             # Look-ups by pages, of two rows, whatever the size of a file.
             patch.setattr(parquet, "PAGE_ROWS", 2)
             patch.setattr(paged, "WHOLE_BYTES", 0)

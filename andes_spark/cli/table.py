@@ -13,7 +13,14 @@ from andes_spark.cli.options import flags, pairs, values
 from andes_spark.cli.output import Form, Output
 from andes_spark.model.display import Listing
 from andes_spark.model.manifest import COUNTED, Counts
-from andes_spark.model.read_options import GetOptions, ModsOptions, ReadOptions, SnapshotOptions, VersionOptions
+from andes_spark.model.read_options import (
+    ChangesOptions,
+    GetOptions,
+    ModsOptions,
+    ReadOptions,
+    SnapshotOptions,
+    VersionOptions,
+)
 from andes_spark.model.results import MergeCounts
 
 if TYPE_CHECKING:
@@ -140,6 +147,21 @@ def mods(
 ) -> None:
     """Show the raw log: every mod of some versions as committed."""
     show_rows(output, opened(path, storage_options).mods(from_version, to_version).to_reader(), limit)
+
+
+@table.command()
+@table_command
+@flags(ChangesOptions)
+@_limit
+def changes(
+    path: str, output: Output, storage_options: dict[str, str] | None, limit: int | None, **options: Any
+) -> None:
+    """Show the rows by which two versions differ, in the order of their keys, and what became of each.
+
+    What was changed and changed back is not shown. Restores, truncates and versions set aside are shown by the rows
+    that they change.
+    """
+    show_rows(output, opened(path, storage_options).changes(**values(ChangesOptions, options)), limit)
 
 
 @table.command()

@@ -14,7 +14,7 @@ from andes_spark.model.options import (
     declared_options,
     flag_of,
 )
-from andes_spark.model.read_options import HistoryOptions, ModsOptions, ReadOptions, VersionOptions
+from andes_spark.model.read_options import ChangesOptions, HistoryOptions, ModsOptions, ReadOptions, VersionOptions
 
 _CLASSES: tuple[type[Options], ...] = (
     CreateOptions,
@@ -22,12 +22,13 @@ _CLASSES: tuple[type[Options], ...] = (
     ApplyOptions,
     ReadOptions,
     ModsOptions,
+    ChangesOptions,
     HistoryOptions,
     VersionOptions,
     TagOptions,
 )
 _VERBS = re.compile(
-    r"(?<![\w.])(?:ModTable\.)?(apply|clone|convert|create|drop|history|manifest|merge|mods|read|status|tag|tags|untag|verify)\(\)"
+    r"(?<![\w.])(?:ModTable\.)?(apply|changes|clone|convert|create|drop|history|manifest|merge|mods|read|status|tag|tags|untag|verify)\(\)"
 )
 
 

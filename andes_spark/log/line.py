@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from andes_spark.model.events import PendingVersion, Restore, SetAside
 
@@ -67,3 +67,36 @@ def up_to(versions: Sequence[PendingVersion], last: int) -> list[PendingVersion]
     selected = line(versions)
     gone = {event.version for version in selected for event in version.events if isinstance(event, SetAside)}
     return [version for version in selected if version.version <= last and version.version not in gone]
+
+
+def difference(read: Callable[[int], Sequence[PendingVersion]], earlier: int, later: int) -> dict[int, PendingVersion]:
+    """Find the versions with mods that determine the rows of one of two versions, and not those of the other.
+
+    These are the versions between the two, without restores and versions set aside. A restore adds those that it
+    leaves out, a set-aside the version that it excludes. Rows of keys that none of them names are equal.
+
+    Args:
+        read: function that returns the versions after a version up to ``later``, oldest first.
+        earlier: version.
+        later: version at or above ``earlier``.
+    """
+    low = earlier
+    while True:
+        versions = {version.version: version for version in read(low)}
+        older = line([version for number, version in versions.items() if number <= earlier])
+        newer = line(list(versions.values()))
+        ends = [_end(selected, low) for selected in (older, newer)]
+        numbers = {version.version for version in older} ^ {version.version for version in newer}
+        aside = {
+            event.version for number in numbers for event in versions[number].events if isinstance(event, SetAside)
+        }
+        reach = min(aside, default=low + 1) - 1
+        if ends[0] == ends[1] and reach >= low:
+            return {number: versions[number] for number in sorted(numbers | aside)}
+        low = min(*ends, reach)
+
+
+def _end(selected: Sequence[PendingVersion], low: int) -> int:
+    """Version at or below ``low`` with which a line goes on."""
+    target = restored(selected[0]) if selected else None
+    return low if target is None else min(low, target)

@@ -107,6 +107,7 @@ def choice(*texts: str) -> Kind:
 
 FLAG = Kind("True or False", lambda value: isinstance(value, bool), form="flag")
 COUNT = Kind("a count, 0 or more", lambda value: _is_whole(value) and value >= 0, int, "count")
+POSITIVE = Kind("a count, 1 or more", lambda value: _is_whole(value) and value >= 1, int, "count")
 INTEGER = Kind("a whole number", _is_whole, int, "count")
 SECONDS = Kind(
     "a number of seconds, 0 or more",

@@ -25,6 +25,7 @@ from andes_spark.base.merge.plan import BUCKET_BYTES, estimate
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.values import unscaled
+from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import escaped
 from andes_spark.spark.fitted import fitted
@@ -220,7 +221,12 @@ def _frame(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFra
 
 
 def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
-    """Return Spark's type of columns.
+    """Return Spark's type of columns."""
+    return relaxed_type(overlay.inputs.shape.schema.select(names))
+
+
+def relaxed_type(schema: Schema) -> StructType:
+    """Return Spark's type of rows of a schema.
 
     Parts of nested values are nullable, as they are in Arrow: pyspark would take a NULL struct for one whose
     NOT NULL fields are NULL.
@@ -232,7 +238,7 @@ def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:
 
     fields = [
         {**field, "type": json.loads(json.dumps(field["type"]), object_hook=relaxed)}
-        for field in json.loads(overlay.inputs.shape.schema.select(names).to_json())["fields"]
+        for field in json.loads(schema.to_json())["fields"]
     ]
     return StructType.fromJson({"type": "struct", "fields": fields})
 

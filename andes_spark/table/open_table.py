@@ -294,7 +294,7 @@ class OpenTable:
             bound = newest_base(versions, base.applied)
             if bound is None:
                 return base, versions
-            base = self.base.snapshot_at(bound)
+            base = self.base.older(bound)
 
     def begin(self, verb: str, version: int) -> Steps:
         """Begin an operation: return its collector of steps, and name Spark jobs by it."""

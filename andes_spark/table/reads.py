@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,10 @@ import pyarrow as pa
 from andes_spark.model.options import NAME, require
 from andes_spark.model.read_options import GetOptions, ModsOptions, ReadOptions, SnapshotOptions
 from andes_spark.table.about import about
+from andes_spark.table.change_reads import Moment, TableChanges
 from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.observed import observe
-from andes_spark.table.open_table import OpenTable
 from andes_spark.table.sessions import session_zone
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.get import get_rows
@@ -25,20 +24,9 @@ if TYPE_CHECKING:
     import polars as pl
     from pyspark.sql import DataFrame
 
-Moment = datetime.date | str
-"""A point in time: a datetime, a date, or a text of ISO 8601."""
 
-
-class TableReads:
+class TableReads(TableChanges):
     """Reads of a table: rows of a version as DataFrames and Arrow tables, and the raw log."""
-
-    def __init__(self, open_table: OpenTable) -> None:
-        self._open_table = open_table
-
-    @property
-    def url(self) -> str:
-        """URL or path of the table's folder."""
-        return self._open_table.table
 
     def read(self, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None) -> DataFrame:
         """Return the rows of a version as a Spark DataFrame, pinned at the call.

@@ -71,6 +71,8 @@ COMMANDS = [
     ["manifest", "orders", "--version", "0"],
     ["read", "orders"],
     ["mods", "orders"],
+    ["changes", "orders", "--from-version", "0", "--before-images"],
+    ["changes", "orders"],
     ["quarantined", "orders"],
     ["verify", "orders"],
     ["merge", "orders", "--dry-run"],

@@ -60,6 +60,10 @@ class Aged:
         table.set_aside(version=self.versions)
         self.versions += 1
 
+    def changes(self, table: ModTable) -> None:
+        """Read the changes of the newest two versions."""
+        assert table.changes(self.versions - 2).read_all().num_rows == 20
+
     def apply(self, table: ModTable) -> None:
         table.apply(self.mods(), batch_id=("s", self.versions))
 
@@ -125,6 +129,8 @@ BUDGETS = {
     "open and status": Budget(lambda aged, table: table.status(), {"GET": 15}, 3, pages=3),
     "open and get": Budget(lambda aged, table: table.get(7), {"GET": 17}, 5),
     "open and history": Budget(lambda aged, table: table.history(limit=3), {"GET": 8}, 3),
+    "changes": Budget(lambda aged, table: aged.changes(table), {"GET": 14, "HEAD": 1}, 11, warm=True),
+    "open and changes": Budget(lambda aged, table: aged.changes(table), {"GET": 28, "HEAD": 1}, 15),
     "set aside": Budget(
         lambda aged, table: aged.set_aside(table),
         {"GET": 9, "PUT": 2, "HEAD": 1},

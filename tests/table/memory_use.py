@@ -6,11 +6,14 @@ import gc
 import resource
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from andes_spark import ModTable, Settings
+from andes_spark.model.read_options import ChangesOptions
+from andes_spark.table.history.changes import compare
 
 MIB = 1024 * 1024
 BUDGET = 16 * MIB
@@ -54,6 +57,13 @@ def run(operation: str, path: str) -> None:
         assert table.merge().updated == ROWS
     elif operation == "fold":
         assert table.merge().updated == ROWS // 2
+    elif operation in ("changes", "changes by all rows"):
+        last = 0 if operation == "changes" else 1
+        comparison = compare(table._open_table, ChangesOptions.checked(from_version=last, before_images=True))
+        if operation == "changes by all rows":
+            comparison = replace(comparison, touched=None)
+        found = sum(batch.num_rows for batch in comparison.batches(comparison.ranges()))
+        assert found == (2 * ROWS if operation == "changes" else ROWS)
     elif operation == "to_batches":
         assert sum(batch.num_rows for batch in table.to_batches()) == ROWS
     else:
@@ -70,6 +80,7 @@ def main(operation: str, path: str) -> None:
     small.apply(pa.Table.from_batches(list(batches(2, STEP, SCHEMA))))
     assert sum(batch.num_rows for batch in small.to_batches()) == STEP
     small.merge()
+    assert sum(batch.num_rows for batch in small.changes(0)) == STEP
     assert small.verify().ok
     gc.collect()
     before = peak()

@@ -45,6 +45,8 @@ VERBS: dict[str, Callable[[Bench], object]] = {
     "open and tag": lambda bench: ModTable.open(bench.storage).tag("cold", 2),
     "open and list tags": lambda bench: ModTable.open(bench.storage).tags(),
     "warm read by tag": lambda bench: bench.table.to_arrow(tag="warm"),
+    "open and changes": lambda bench: ModTable.open(bench.storage).changes(bench.number - 2).read_all(),
+    "warm changes": lambda bench: bench.table.changes(bench.number - 2).read_all(),
 }
 
 PARTS = {"open and status": 3, "warm status": 3, "warm read by tag": 2}

@@ -58,9 +58,9 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
         first_gone = first_gone or gone
         if state.applied == 0:
             break
-        state = open_table.base.snapshot_at(state.applied - 1)
+        state = open_table.base.older(state.applied - 1)
     else:
-        origin = open_table.base.snapshot_at(0)
+        origin = open_table.base.older(0)
         if not files.gone(origin.state):
             return origin
     applied = open_table.base.snapshot().applied

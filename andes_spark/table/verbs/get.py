@@ -19,6 +19,7 @@ from andes_spark.base.match import KeyLookup
 from andes_spark.base.paged import PageSource
 from andes_spark.inputs.keys import key_table
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, WINNER
+from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import sorted_order
 from andes_spark.log.pending import KEPT_SHARE, Pending, PendingFile, kept_mods
 from andes_spark.log.readable import floor_of
@@ -44,12 +45,38 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     inputs = snapshot.inputs
     names = resolved(inputs.shape, options.columns)
     sought = _Sought.of(asked, inputs.shape)
-    # The cache is for the newest schema.
-    cache = open_table.key_cache() if inputs.shape == open_table.shape() else None
-    if not sought.keys.height:
-        return inputs.shape.arrow.empty_table().select(names)
+    cache = cache_for(open_table, inputs.shape)
     with or_expired(open_table, snapshot.version, floor=floor):
         return _Get(open_table.storage, inputs, sought, names, open_table.settings, cache).rows()
+
+
+def cache_for(open_table: OpenTable, shape: TableShape) -> KeyCache | None:
+    """Return the cache of keys, which is for the newest schema; None for another one."""
+    return open_table.key_cache() if shape == open_table.shape() else None
+
+
+def rows_of_keys(
+    storage: Storage,
+    inputs: EvaluationInput,
+    keys: pl.DataFrame,
+    *,
+    bounds: KeyRange | None,
+    settings: Settings,
+    cache: KeyCache | None,
+) -> pa.Table:
+    """Read the rows of some keys, all columns, in the order of the keys.
+
+    Args:
+        storage: the table's folder.
+        inputs: base and pending mods.
+        keys: key columns, each key once, sorted.
+        bounds: range that holds the keys; None if it is not known.
+        settings: settings of the process.
+        cache: keys of files in memory; None for none.
+    """
+    order = np.arange(keys.height)
+    sought = _Sought(keys.with_columns(pl.Series(WINNER, order, pl.Int64)), order)
+    return _Get(storage, inputs, sought, inputs.shape.schema.names, settings, cache, bounds).rows()
 
 
 @dataclass(frozen=True)
@@ -84,10 +111,13 @@ class _Get:
     names: Sequence[str]
     settings: Settings
     cache: KeyCache | None
+    bounds: KeyRange | None = None
 
     def rows(self) -> pa.Table:
         """Rows in the order in which their keys were mentioned first."""
         shape, keys = self.inputs.shape, self.sought.keys
+        if not keys.height:
+            return shape.arrow.empty_table().select(list(self.names))
         source = PageSource(self.storage, shape, self.cache, single_rows=True)
         located = self._located(source)
         done = self._evaluated(located)
@@ -131,7 +161,7 @@ class _Get:
         if not inputs.pending.rows:
             return None
         storage = kept_mods(self.storage, inputs.pending, self.settings.byte_budget // KEPT_SHARE)
-        targets = find_targets(storage, inputs, keys=keys)
+        targets = find_targets(storage, inputs, keys=keys, bounds=self.bounds)
         if not targets.mods.height:
             return None
 
@@ -143,7 +173,9 @@ class _Get:
             return [rows.select(located.columns)]
 
         columns = list(dict.fromkeys([*inputs.shape.columns.key, *self.names]))
-        return evaluate(storage, inputs, locate=known, columns=columns, cache=self.cache, targets=targets)
+        return evaluate(
+            storage, inputs, locate=known, bounds=self.bounds, columns=columns, cache=self.cache, targets=targets
+        )
 
     def _kept(self, located: pl.DataFrame, done: Evaluation | None) -> pl.DataFrame:
         """Located rows that pending mods neither replace nor remove."""

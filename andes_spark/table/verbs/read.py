@@ -43,10 +43,18 @@ _LIMITED_BYTES = MIB
 """Arrow bytes of the rows that a read with a limit takes at a time."""
 
 
-def pin(open_table: OpenTable, version: int | None) -> Snapshot:
+def pin(
+    open_table: OpenTable, version: int | None, *, shape: TableShape | None = None, refresh: bool = True
+) -> Snapshot:
     """Pin a version; the newest for None.
 
     Base and log are asked for at once; where the base contains more than that, the log is asked again.
+
+    Args:
+        open_table: the table.
+        version: version of the log.
+        shape: shape of the rows, which may be that of a later version; None for that of the version.
+        refresh: whether to look for a newer state of the base; False after another pin in the same operation.
 
     Raises:
         NoSuchVersionError, VersionExpiredError: as the log says.
@@ -69,8 +77,8 @@ def pin(open_table: OpenTable, version: int | None) -> Snapshot:
             open_table.log.refresh()
         check_readable(open_table.log, version)
         with or_expired(open_table, version):
-            base = open_table.base.snapshot_at(version)
-    shape = open_table.shape_at(version)
+            base = open_table.base.snapshot_at(version) if refresh else open_table.base.older(version)
+    shape = shape or open_table.shape_at(version)
     with or_expired(open_table, version):
         base, versions = evaluable(open_table, base, version)
     pending = pending_of(versions, shape.versions, shape.columns)
@@ -150,7 +158,7 @@ def _batches(
 
 def _unless_expired(open_table: OpenTable, snapshot: Snapshot, selection: Selection, floor: int) -> Iterator[pa.Table]:
     with or_expired(open_table, snapshot.version, floor=floor):
-        yield from _parts(open_table.storage, snapshot.inputs, open_table.settings, selection)
+        yield from row_parts(open_table.storage, snapshot.inputs, open_table.settings, selection)
 
 
 def _batch_rows(rows: pa.Table, byte_budget: int) -> int:
@@ -159,7 +167,9 @@ def _batch_rows(rows: pa.Table, byte_budget: int) -> int:
     return int(max(1, min(_BATCH_BYTES, byte_budget) // width))
 
 
-def _parts(storage: Storage, inputs: EvaluationInput, settings: Settings, selection: Selection) -> Iterator[pa.Table]:
+def row_parts(
+    storage: Storage, inputs: EvaluationInput, settings: Settings, selection: Selection
+) -> Iterator[pa.Table]:
     """Yield the remaining rows of each file of the base, then the rows that pending mods write."""
     ranges = _pending_ranges(storage, inputs, settings)
     if ranges == [None]:

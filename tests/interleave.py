@@ -382,8 +382,9 @@ class World(Appends):
 
     # What is compared
 
-    def expected(self, version: int) -> dict[Any, Any]:
-        state, names = self.state(version), self.alters.names(version)
+    def expected(self, version: int, *, columns_of: int | None = None) -> dict[Any, Any]:
+        """Rows of a version, in its columns or those of a later one."""
+        state, names = self.state(version), self.alters.names(version if columns_of is None else columns_of)
         return {
             key: (sequence if self.sequence.names else (), tuple(values.get(name) for name in names))
             for key, (sequence, values) in state.rows.items()

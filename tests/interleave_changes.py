@@ -12,7 +12,6 @@ import pytest
 from andes_spark.model.read_options import ChangesOptions
 from andes_spark.table.history import changes as changes_module
 from andes_spark.table.history.changes import changes
-from andes_spark.testing.random_batches import VALUE_NAMES
 from tests.interleave_vacuum import EXPIRED
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def compare_changes(world: World, number: int) -> None:
     for version in (earlier, later):
         heads = range(first, len(world.versions))
         assert any(world.vacuums.readable(world, version, head) for head in heads), f"version {version} is released"
-    expected = expected_changes(world.expected(earlier), world.expected(later), before_images)
+    expected = expected_changes(world.expected(earlier, columns_of=later), world.expected(later), before_images)
     assert found == expected, f"changes from {earlier} to {later}: {found}, not {expected}"
 
 
@@ -81,5 +80,6 @@ def changes_of(world: World, table: pa.Table, version: int) -> list[Change]:
     for row in table.to_pylist():
         assert row["_commit_version"] == version
         key, sequence = (tuple(row[name] for name in kind.names) for kind in (world.key, world.sequence))
-        changes.append((row["_change_type"], key, (sequence, tuple(row[name] for name in VALUE_NAMES))))
+        values = tuple(row[name] for name in world.alters.names(version))
+        changes.append((row["_change_type"], key, (sequence, values)))
     return changes

@@ -144,6 +144,36 @@ def test_truncates_are_changes(merge: str, sequence: Any) -> None:
     assert (("delete", 3, 9, "c") in changes(table, 1)) == (sequence == ())
 
 
+@POLICIES
+def test_rows_have_the_columns_of_the_last_version(merge: str) -> None:
+    table = ModTable.create(
+        MemoryStorage(), "id INT, lsn BIGINT, a STRING, b INT", primary_key="id", sequence_by="lsn", merge=merge
+    )
+    kinds = {"id": pa.int32(), "lsn": pa.int64(), "a": pa.string(), "b": pa.int32()}
+
+    def apply(*given: tuple[Any, ...]) -> None:
+        arrays = [pa.array(column, kind) for column, kind in zip(zip(*given, strict=True), kinds.values(), strict=True)]
+        table.apply(pa.table(arrays, names=list(kinds)), extra="drop", missing="null")
+
+    apply((1, 1, "x", 1), (2, 1, "y", 2))
+    table.alter.add_column("c", "STRING")
+    table.alter.widen("id", "BIGINT")
+    table.alter.drop_column("b")
+    assert changes(table, 1) == []
+    assert changes(table, 0) == [("insert", 1, 1, "x", None), ("insert", 2, 1, "y", None)]
+    apply((2, 2, "z", 5), (3, 2, "w", 6))
+    assert changes(table, 1, before_images=True) == [
+        ("update_preimage", 2, 1, "y", None),
+        ("update_postimage", 2, 2, "z", None),
+        ("insert", 3, 2, "w", None),
+    ]
+    found = table.changes(0, 1).read_all()
+    assert (found.schema.field("id").type, found["b"].to_pylist()) == (pa.int32(), [1, 2])
+    table.restore(1)
+    assert changes(table, 1) == []
+    assert [kind for kind, *_ in changes(table, 5)] == ["update_postimage", "delete"]
+
+
 def test_changes_are_pinned_at_the_call() -> None:
     table = create(MemoryStorage(), merge="always")
     table.apply(rows((1, 1, "a")))

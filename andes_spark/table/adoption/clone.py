@@ -198,7 +198,7 @@ def _new_files(adds: list[Action]) -> Iterator[str]:
 
 def _adds(work: _Clone) -> list[Action]:
     """Write the rows into the new folder, as copies of files where the base alone is the version."""
-    if work.snapshot.merged:
+    if work.snapshot.merged and not work.snapshot.inputs.pending.rewrites:
         return _copies(work.open_table.storage, work.target, work.snapshot.base.state.files)
     rows = scan(work.open_table, ReadOptions.checked(version=work.snapshot.version))
     tables = (pa.Table.from_batches([batch], rows.schema) for batch in rows)

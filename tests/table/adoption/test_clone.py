@@ -7,7 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from andes_spark.errors import (
@@ -22,7 +24,6 @@ from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing import oracle
-from andes_spark.testing.random_batches import VALUE_NAMES
 from andes_spark.testing.tables import create, fill, rows
 from tests.interleave import World
 from tests.table.adoption.test_convert import KEYS, ROWS, shown, theirs
@@ -83,17 +84,19 @@ def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
     assert world.rows_of(copy.to_arrow()) == world.expected(version)
     batches = [world.author.batch() for _ in range(2)]
     for batch in batches:
-        copy.apply(batch.rows, batch_id=batch.id, merge=rnd.random() < 0.5, **batch.options)
+        options = world.alters.options(batch.options)
+        copy.apply(batch.rows, batch_id=batch.id, merge=rnd.random() < 0.5, **options)
     # The line of the version: what a restore left out takes no part, and neither do versions set aside.
     state = oracle.snapshot(
         [*world.versions[: version + 1], *(batch.mods for batch in batches)],
-        VALUE_NAMES,
+        world.alters.ever(),
         ["must"],
         {at: aside for at, aside in world.aside.items() if at <= version},
         {at: restored for at, restored in world.restored.items() if at <= version},
     )
+    names = world.alters.names(version)
     wanted = {
-        key: (sequence if world.sequence.names else (), tuple(values[name] for name in VALUE_NAMES))
+        key: (sequence if world.sequence.names else (), tuple(values.get(name) for name in names))
         for key, (sequence, values) in state.rows.items()
     }
     assert world.rows_of(copy.to_arrow()) == wanted
@@ -239,3 +242,18 @@ def test_a_clone_of_many_rows_stays_within_the_budget() -> None:
     small = ModTable.open(table._open_table.storage, settings=Settings(byte_budget=64 * 1024, target_file_bytes=10_000))
     copy = small.clone(MemoryStorage())  # type: ignore[arg-type]
     assert copy.to_arrow().sort_by("id").equals(table.to_arrow().sort_by("id"))
+
+
+def test_a_clone_of_a_base_with_narrower_types_holds_the_new_types(tmp_path: Path) -> None:
+    table = ModTable.create(tmp_path / "t", "id INT, a INT, lsn INT", primary_key="id", sequence_by="lsn")
+    table.apply([{"id": 1, "a": 1, "lsn": 1}])
+    table.alter.set(merge="manual")
+    table.alter.widen("a", "BIGINT")
+    table.alter.drop_column("a")
+    table.alter.widen("id", "BIGINT")
+    copy = table.clone(tmp_path / "copy")
+    assert copy.to_arrow().to_pylist() == [{"id": 1, "lsn": 1}]
+    assert pl.read_delta(str(tmp_path / "copy")).to_dicts() == [{"id": 1, "lsn": 1}]
+    stored = [pq.read_schema(path).field("id").type for path in (tmp_path / "copy").glob("*.parquet")]
+    assert stored == [pa.int64()]
+    assert copy.verify().ok

@@ -67,6 +67,7 @@ class World(Appends):
     converted: float = 0.5
     vacuuming: float = 0.1
     altering: float = 0.1
+    pinning: float = 0.4
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -245,8 +246,8 @@ class World(Appends):
         self.tags.change(self, number)
 
     def vacuum(self, number: int) -> None:
-        """Vacuum by a handle."""
-        self.vacuums.run(self, number)
+        """Vacuum, pin or unpin by a handle."""
+        self.vacuums.act(self, number)
 
     def learn_quiet(self, version: int) -> None:
         """Learn of a version without mods."""

@@ -19,9 +19,11 @@ EXPIRED = "expired"
 
 @dataclass
 class Vacuums:
-    """Floors, by the version that holds them."""
+    """Floors, by the version that holds them, pinned versions, and those whose pins were removed."""
 
     floors: dict[int, int] = field(default_factory=dict)
+    pinned: set[int] = field(default_factory=set)
+    unpinned: list[int] = field(default_factory=list)
 
     def floor(self, head: int) -> int:
         """Floor as of a version."""
@@ -31,11 +33,38 @@ class Vacuums:
         """Whether a version is released now; a vacuum that another one stands in the middle of counts."""
         newest = max(info.path for info in world.storage.list(MANIFESTS))
         floor = json.loads(world.storage.get(newest))["floor"]
-        return version < floor and version not in world.tags.at(len(world.versions)).values()
+        kept = {*world.tags.at(len(world.versions)).values(), *self.pinned}
+        return version < floor and version not in kept
 
     def readable(self, world: World, version: int, head: int) -> bool:
         """Whether a version can be read as of another one."""
-        return version >= self.floor(head) or version in world.tags.at(head).values()
+        return version >= self.floor(head) or version in world.tags.at(head).values() or version in self.pinned
+
+    def act(self, world: World, number: int) -> None:
+        """Vacuum by a handle, or pin or unpin a version."""
+        rnd = world.random
+        if rnd.random() >= world.pinning:
+            self.run(world, number)
+        elif self.pinned and rnd.random() < 0.3:
+            version = rnd.choice(sorted(self.pinned))
+            removed = world.tables[number].unpin(version).removed
+            assert removed or version not in self.pinned, "another handle removed no pin"
+            self.pinned.discard(version)
+            self.unpinned.append(version)
+        else:
+            self._pin(world, number, rnd.choice((None, rnd.randrange(len(world.versions)))))
+
+    def _pin(self, world: World, number: int, version: int | None) -> None:
+        unpinned = len(self.unpinned)
+        try:
+            result = world.tables[number].pin(version, days=3)
+        except VersionExpiredError:
+            assert version is not None
+            assert self.released(world, version), f"version {version} can be pinned"
+            return
+        assert version in (None, result.version)
+        if result.version not in self.unpinned[unpinned:]:
+            self.pinned.add(result.version)
 
     def run(self, world: World, number: int) -> None:
         """Vacuum by a handle, without a retention."""

@@ -1,4 +1,4 @@
-"""``andes table vacuum``: old versions are released, and files that no version needs are deleted."""
+"""``andes table vacuum``, ``pin``, ``unpin`` and ``pins``: which versions are kept, and what is deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from andes_spark.cli.help import Command
 from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import opened, table_command
-from andes_spark.model.upkeep_options import VacuumOptions
+from andes_spark.cli.table_writes import dry_run
+from andes_spark.model.upkeep_options import PinOptions, VacuumOptions
 
 Access = dict[str, str] | None
 
@@ -25,3 +26,57 @@ def vacuum(path: str, output: Output, storage_options: Access, **options: Any) -
     with output.progress("vacuum") as step:
         result = opened(path, storage_options, progress=step).vacuum(**values(VacuumOptions, options))
     output.result(result, plain(result))
+
+
+@click.command(cls=Command)
+@table_command
+@click.argument("version", type=int, required=False)
+@flags(PinOptions, without=("version",))
+@dry_run
+def pin(path: str, output: Output, storage_options: Access, dry_run: bool, **options: Any) -> None:
+    """Keep VERSION readable for some days, by default the newest."""
+    _pinned(path, output, storage_options, dry_run, "pin", values(PinOptions, options))
+
+
+@click.command(cls=Command)
+@table_command
+@click.argument("version", type=int)
+@dry_run
+def unpin(path: str, output: Output, storage_options: Access, version: int, dry_run: bool) -> None:
+    """Remove all pins of VERSION."""
+    _pinned(path, output, storage_options, dry_run, "unpin", {"version": version})
+
+
+@click.command(cls=Command)
+@table_command
+def pins(path: str, output: Output, storage_options: Access) -> None:
+    """Show the pinned versions."""
+    from andes_spark.cli.plain import plain
+
+    entries = opened(path, storage_options).pins()
+    if output.is_json:
+        for entry in entries:
+            output.document(plain(entry))
+    elif entries:
+        output.table([entry.details() for entry in entries], columns=list(entries[0].details()), wide=100)
+    else:
+        output.note("no version is pinned")
+
+
+def _pinned(
+    path: str, output: Output, storage_options: Access, dry_run: bool, verb: str, options: dict[str, Any]
+) -> None:
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.cli.plain import plain
+    from andes_spark.storage.open import open_storage
+    from andes_spark.table.mod_table import ModTable
+
+    storage = open_storage(path, options=storage_options)
+    with output.progress(verb) as step:
+        opened_table = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        result = getattr(opened_table, verb)(**options)
+    text = result.summary()
+    if dry_run:
+        for done in (" is ", " was ", " were "):
+            text = text.replace(done, " would be ", 1)
+    output.document(plain(result) | {"dry_run": dry_run}, text=text)

@@ -1,8 +1,8 @@
 """Pins: objects that keep a version, put by readers without a right to commit.
 
-A pin is an empty object named by its version and the last day on which it holds; pins of one version and day are the
-same object. Whoever pins puts the object first and reads the floor afterwards; a vacuum commits its floor first and
-lists the pins afterwards. So one of the two sees the other: a pin that the vacuum did not see fails.
+A pin is a small object named by its version, the last day on which it holds, and an id of its owner. Whoever pins puts
+the object first and reads the floor afterwards; a vacuum commits its floor first and lists the pins afterwards. So one
+of the two sees the other: a pin that the vacuum did not see fails.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from andes_spark.storage.interface import Storage
 
 PINS = "_andes/pins"
-_NAME = re.compile(rf"{PINS}/(\d{{20}})\.(\d{{4}}-\d{{2}}-\d{{2}})")
+_NAME = re.compile(rf"{PINS}/(\d{{20}})\.(\d{{4}}-\d{{2}}-\d{{2}})\.([0-9a-f-]{{36}})")
 
 
 @dataclass(frozen=True, order=True)
@@ -24,15 +24,17 @@ class StoredPin:
     Attributes:
         version: version that it keeps.
         until: last day on which it holds, in UTC.
+        owner: id of the pin.
     """
 
     version: int
     until: datetime.date
+    owner: str
 
     @property
     def path(self) -> str:
         """Path of the object below the table's folder."""
-        return f"{PINS}/{self.version:020d}.{self.until.isoformat()}"
+        return f"{PINS}/{self.version:020d}.{self.until.isoformat()}.{self.owner}"
 
     def holds(self, time_ms: int) -> bool:
         """Whether the pin holds at a time, in milliseconds since 1970."""
@@ -50,5 +52,5 @@ def stored_pins(storage: Storage) -> list[StoredPin]:
     for info in storage.list(PINS):
         match = _NAME.fullmatch(info.path)
         if match is not None:
-            pins.append(StoredPin(int(match[1]), datetime.date.fromisoformat(match[2])))
+            pins.append(StoredPin(int(match[1]), datetime.date.fromisoformat(match[2]), match[3]))
     return sorted(pins)

@@ -20,7 +20,13 @@ def check_readable(log: Log, version: int) -> None:
     floor = floor_of(log)
     if version >= floor or is_tagged(log, version) or any(pin.version == version for pin in stored_pins(log.storage)):
         return
-    raise VersionExpiredError(
+    raise expired(log, version)
+
+
+def expired(log: Log, version: int) -> VersionExpiredError:
+    """Build the error for a version that a vacuum released."""
+    floor = floor_of(log)
+    return VersionExpiredError(
         f"{log.table}: version {version} can no longer be read: a vacuum released the versions below {floor}, and this "
         "one has neither a tag nor a pin; the newest rows and all versions from there on can be read",
         table=log.table,

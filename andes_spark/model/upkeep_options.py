@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.options import FLAG, Kind, Options, is_text, option
+from andes_spark.model.options import COUNT, FLAG, INTEGER, Kind, Options, is_text, option
 
 
 def _duration(value: Any) -> datetime.timedelta:
@@ -19,6 +19,21 @@ DURATION = Kind(
     lambda value: is_text(value) or (isinstance(value, datetime.timedelta) and value >= datetime.timedelta()),
     _duration,
 )
+
+
+MOST_DAYS = 366
+"""Longest age of a pin: a reader that is forgotten must not keep a version for ever."""
+_DAYS = Kind(
+    f"a number of days from 1 to {MOST_DAYS}", lambda value: COUNT.fits(value) and 1 <= value <= MOST_DAYS, int, "count"
+)
+
+
+@dataclass(frozen=True)
+class PinOptions(Options):
+    """Options of ``pin``."""
+
+    version: int | None = option(INTEGER.or_none(), None, help="Version to keep; by default the newest.")
+    days: int = option(_DAYS, 7, help=f"Number of days for which it is kept, up to {MOST_DAYS}.")
 
 
 @dataclass(frozen=True)

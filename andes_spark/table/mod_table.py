@@ -24,7 +24,6 @@ from andes_spark.model.options import (
 )
 from andes_spark.model.read_options import HistoryOptions, SnapshotOptions
 from andes_spark.model.results import ApplyResult, MergeResult
-from andes_spark.model.upkeep_options import VacuumOptions
 from andes_spark.run.steps import Progress
 from andes_spark.run.telemetry import observed
 from andes_spark.schema.schema import Schema
@@ -40,12 +39,12 @@ from andes_spark.table.evolution.alter import TableAlter
 from andes_spark.table.history.restore import RestoreResult, restore
 from andes_spark.table.history.tags import TableTag, TagResult, tag_version, tags, untag
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
-from andes_spark.table.maintenance.vacuum import VacuumResult, vacuum
 from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.reads import TableReads
 from andes_spark.table.sessions import active_session, s3_options
+from andes_spark.table.upkeep import TableUpkeep
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.create import create_or_open
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-class ModTable(TableReads):
+class ModTable(TableReads, TableUpkeep):
     """A table with a primary key, in one folder on S3 or disk.
 
     ``apply`` appends mods to the table's log, ``merge`` folds them into its base, which is a Delta table, and ``read``
@@ -528,28 +527,6 @@ class ModTable(TableReads):
         if version > self._open_table.log.head:
             self._open_table.log.refresh()
         return self._open_table.log.manifest(version)
-
-    def vacuum(self, retain: datetime.timedelta | str = "7 days", *, dry_run: bool = False) -> VacuumResult:
-        """Release old versions, and delete the files that no readable version needs. Runs no Spark job.
-
-        Versions with a tag or a pin stay readable, and so do the base and its newest state for all readers of Delta. A
-        tag that has expired is removed if its version is released. Manifests, refused rows and the Delta log stay.
-        Nothing is committed if there is nothing to delete; a vacuum that was interrupted is finished by the next one.
-
-        Args:
-            retain: versions that were the newest within this time stay readable, and files that were written within it
-                stay. Reads, writes and merges that take longer fail with an error, or begin again; none loses rows.
-            dry_run: only tell what would be deleted.
-
-        Raises:
-            OptionError: ``retain`` is no duration.
-            CommitConflictError: other writers were first too often; nothing was deleted.
-            ForeignWriteError, UnsupportedTableError: another writer changed the base; nothing was deleted.
-            DamagedError: a file or document is missing; nothing was deleted.
-        """
-        options = VacuumOptions.checked(retain=retain, dry_run=dry_run)
-        with about(self.url):
-            return observe(self._open_table, "vacuum", lambda: vacuum(self._open_table, options))
 
     def verify(self) -> VerifyResult:
         """Check the stored table: chain of manifests, checksums, unique keys, and the base against the log.

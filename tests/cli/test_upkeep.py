@@ -46,5 +46,21 @@ def test_a_vacuum(orders):
     run("verify", "orders")
 
 
+def test_pins(orders):
+    assert "no version is pinned" in run("pins", "orders").stderr
+    assert "version 2 would be kept until" in run("pin", "orders", "2", "--days", "3", "--dry-run").stdout
+    assert run("pins", "orders", "--output", "json").stdout == ""
+    assert "version 2 is kept until" in run("pin", "orders", "2", "--days", "3").stdout
+    assert json.loads(run("pin", "orders", "--output", "json").stdout)["version"] == 4
+    (first, second) = run("pins", "orders", "--output", "json").stdout.splitlines()
+    assert (json.loads(first)["version"], json.loads(second)["pins"]) == (2, 1)
+    run("vacuum", "orders", "--retain", "0 seconds")
+    run("read", "orders", "--version", "2")
+    assert "1 pin of version 2 would be removed" in run("unpin", "orders", "2", "--dry-run").stdout
+    run("read", "orders", "--version", "2")
+    assert "1 pin of version 2 was removed" in run("unpin", "orders", "2").stdout
+    run("read", "orders", "--version", "2", code=1)
+
+
 def test_a_retention_that_is_none(orders):
     assert "retain" in run("vacuum", "orders", "--retain", "soon", code=2).stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -20,16 +21,17 @@ from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
 from andes_spark.log import commit, line, mod_files, pending, rolled, times
 from andes_spark.log.log import Log
+from andes_spark.log.pins import StoredPin, stored_pins
 from andes_spark.model.documents import encode
 from andes_spark.model.events import PendingVersion, Restore, SetAside
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
-from andes_spark.table import open_table
+from andes_spark.table import open_table, upkeep
 from andes_spark.table.evolution import alter
 from andes_spark.table.history import tags, versions
-from andes_spark.table.maintenance import needed, set_aside, vacuum
+from andes_spark.table.maintenance import needed, pins, set_aside, vacuum
 from andes_spark.table.verbs import ahead, append, apply, read
 from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
@@ -311,11 +313,6 @@ def vacuum_that_trusts_its_first_plan(patch: Patch) -> None:
     patch.setattr(vacuum._Work, "_confirmed", lambda self, plan, manifest: plan)
 
 
-def floor_above_what_is_pending(patch: Patch) -> None:
-    """The floor of a vacuum goes above versions that may still be set aside."""
-    patch.setattr(vacuum, "_settled", lambda log, applied: log.head)
-
-
 def starts_that_a_vacuum_forgets(patch: Patch) -> None:
     """The state that a restore starts from is needed for nothing."""
     patch.setattr(needed, "_starts", lambda manifest: ())
@@ -354,7 +351,53 @@ def columns_of_the_reader(patch: Patch) -> None:
         patch.setattr(module, "schema_of", lambda entry, schemas, **given: schemas.current)
 
 
-VACUUMS: dict[str, Any] = {"vacuuming": 0.4, "steps": 10}
+def pin_after_the_floor(patch: Patch) -> None:
+    """A pinner reads the floor before it puts the pin."""
+    true = pins._is_kept
+
+    def pin_version(open_table: Any, options: Any) -> pins.PinResult:
+        head = open_table.log.refresh()
+        version = head if options.version is None else options.version
+        pin = StoredPin(version, date.max, "0" * 36)
+        kept = true(open_table, pin, date.min)
+        open_table.storage.find(IN_BETWEEN)
+        if not kept:
+            raise pins._expired(open_table.log, version)
+        open_table.storage.put(pin.path, b"{}")
+        return pins.PinResult(version, pin.until)
+
+    patch.setattr(upkeep, "pin_version", pin_version)
+
+
+def pins_before_the_floor(patch: Patch) -> None:
+    """A vacuum lists the pins before it commits the floor."""
+    true = vacuum._Work._commit
+
+    def commit_floor(self: Any, plan: Any) -> Manifest:
+        listed = stored_pins(self._open_table.storage)
+        patch.setattr(vacuum, "stored_pins", lambda storage: listed)
+        try:
+            return true(self, plan)
+        finally:
+            patch.setattr(vacuum, "stored_pins", lambda storage: listed)
+
+    plan_true = vacuum._Work._plan
+
+    def plan_anew(self: Any) -> Any:
+        patch.setattr(vacuum, "stored_pins", stored_pins)
+        return plan_true(self)
+
+    patch.setattr(vacuum._Work, "_commit", commit_floor)
+    patch.setattr(vacuum._Work, "_plan", plan_anew)
+
+
+def pins_that_keep_nothing(patch: Patch) -> None:
+    """A vacuum does not look at pins."""
+    patch.setattr(vacuum, "stored_pins", lambda storage: [])
+
+
+VACUUMS: dict[str, Any] = {"vacuuming": 0.4, "steps": 10, "pinning": 0.1}
+PINS: dict[str, Any] = {"vacuuming": 0.5, "nested": 1.0, "interruptions": ("vacuum",), "pinning": 0.5, "tagging": 0.0}
 MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     late_at_equal_base_row: {"sequences": ORDERED},
     holds_at_equal_tombstone: {"sequences": ORDERED},
@@ -394,13 +437,15 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     truncates_before_their_whole_version: {"sequences": ("none",), "truncates": True, "steps": 12},
     deletion_before_the_manifest: {**VACUUMS, "nested": 1.0},
     vacuum_that_knows_no_tags: {**VACUUMS, "tagging": 0.4},
-    vacuum_without_a_fence: {"nested": 1.0, "interruptions": ("apply", "vacuum")},
+    vacuum_without_a_fence: {"nested": 1.0, "interruptions": ("apply", "vacuum"), "pinning": 0.0},
     vacuum_without_a_delta_entry: {**VACUUMS, "nested": 1.0, "interruptions": ("vacuum",)},
     vacuum_that_trusts_its_first_plan: {**VACUUMS, "nested": 1.0, "tagging": 0.4},
-    floor_above_what_is_pending: {**VACUUMS, "nested": 1.0, "asides": 0.4},
     starts_that_a_vacuum_forgets: {**VACUUMS, "restores": 0.4},
-    set_aside_below_the_floor: {"nested": 1.0, "asides": 0.6, "interruptions": ("merge", "vacuum")},
+    set_aside_below_the_floor: {"nested": 1.0, "asides": 0.6, "interruptions": ("merge", "vacuum"), "pinning": 0.0},
     readers_that_know_no_floor: VACUUMS,
+    pin_after_the_floor: {**PINS, "at": IN_BETWEEN},
+    pins_before_the_floor: {**PINS, "steps": 8},
+    pins_that_keep_nothing: {**VACUUMS, "pinning": 0.6},
 }
 SEEDS = 300
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from andes_spark.errors import DamagedError, NotFoundError, VersionExpiredError
-from andes_spark.log.readable import check_readable, floor_of
+from andes_spark.log.readable import expired, floor_of, is_tagged
 from andes_spark.table.open_table import OpenTable
 
 
@@ -28,8 +28,8 @@ def or_expired(open_table: OpenTable, version: int, *, floor: int | None = None)
     except (DamagedError, NotFoundError) as error:
         log = open_table.log
         log.refresh()
-        if 0 <= version <= log.head:
-            check_readable(log, version)
+        if 0 <= version < floor_of(log) and not is_tagged(log, version):
+            raise expired(log, version) from error
         if isinstance(error, VersionExpiredError) or floor_of(log) == before:
             raise
         raise VersionExpiredError(

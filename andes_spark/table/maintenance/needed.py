@@ -30,6 +30,7 @@ from andes_spark.log.log import Log
 from andes_spark.log.origin import origin_of
 from andes_spark.log.pins import StoredPin
 from andes_spark.log.probing import hole
+from andes_spark.log.readable import is_tagged
 from andes_spark.log.tags import current_tags
 from andes_spark.model.events import Restore, SetAside, mods_of
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
@@ -107,7 +108,14 @@ def needed_files(
             starts.update((manifest.version, reason) for newest, reason in _starts(manifest) if newest < floor)
     files |= _ledger(log.manifest(log.last_roll_up))
     for version in sorted({*kept, *starts}):
-        files |= _of_version(open_table, version)
+        try:
+            files |= _of_version(open_table, version)
+        except LogDamagedError as error:
+            gone = error.path is not None and open_table.storage.size(error.path) is None
+            if version >= floor or is_tagged(log, version) or not gone:
+                raise
+            # A pin that came too late, whose owner ended before it read the floor: nothing of it is left to keep.
+            del kept[version]
     merged = set[int]()
     # Without a floor the state at the start of the log is needed as well, and what a converted table had before it.
     origin = origin_of(log).delta_version

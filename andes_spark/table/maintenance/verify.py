@@ -11,7 +11,6 @@ from functools import partial
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.log import load_state
 from andes_spark.errors import AndesError, LogDamagedError
-from andes_spark.log.pins import stored_pins
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.manifest import MANIFESTS, decode_manifest, manifest_path
@@ -170,7 +169,8 @@ def _check_base(open_table: OpenTable, base: BaseSnapshot, findings: Findings) -
 
 
 def _needed(open_table: OpenTable) -> Needed:
-    return needed_files(open_table, floor_of(open_table.log), stored_pins(open_table.storage))
+    # Pins are no part of the log: what they keep is not expected, and may be gone if one came too late.
+    return needed_files(open_table, floor_of(open_table.log), pins=())
 
 
 def _newest_floor(storage: Storage, versions: Sequence[int]) -> int:

@@ -1,0 +1,72 @@
+"""The verbs of ``ModTable`` that keep a table small and fast, and versions readable."""
+
+from __future__ import annotations
+
+import datetime
+
+from andes_spark.model.display import Listing
+from andes_spark.model.options import INTEGER, require
+from andes_spark.model.upkeep_options import PinOptions, VacuumOptions
+from andes_spark.table.about import about
+from andes_spark.table.maintenance.pins import PinnedVersion, PinResult, pin_version, pins, unpin
+from andes_spark.table.maintenance.vacuum import VacuumResult, vacuum
+from andes_spark.table.observed import observe
+from andes_spark.table.open_table import OpenTable
+
+
+class TableUpkeep:
+    """Upkeep of an open table."""
+
+    _open_table: OpenTable
+
+    def pin(self, version: int | None = None, days: int = 7) -> PinResult:
+        """Keep a version readable for some days, by an object beside the log: no version is committed.
+
+        For readers: it needs no right to commit. A tag is for what people name, and lasts.
+
+        Args:
+            version: version to keep; by default the newest.
+            days: number of days, after today, on which a vacuum keeps it; up to 366.
+
+        Raises:
+            OptionError: another number of days.
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
+        """
+        options = PinOptions.checked(version=version, days=days)
+        with about(self._open_table.table):
+            return observe(self._open_table, "pin", lambda: pin_version(self._open_table, options))
+
+    def unpin(self, version: int) -> PinResult:
+        """Remove all pins of a version, whoever put them; the next vacuum may release it.
+
+        Args:
+            version: the version; without pins, nothing happens.
+        """
+        require("version", version, INTEGER)
+        return observe(self._open_table, "unpin", lambda: unpin(self._open_table, version))
+
+    def pins(self) -> Listing[PinnedVersion]:
+        """Return the pinned versions, by a listing."""
+        return pins(self._open_table)
+
+    def vacuum(self, retain: datetime.timedelta | str = "7 days", *, dry_run: bool = False) -> VacuumResult:
+        """Release old versions, and delete the files that no readable version needs. Runs no Spark job.
+
+        Versions with a tag or a pin stay readable, and so do the base and its newest state for all readers of Delta. A
+        tag that has expired is removed if its version is released. Manifests, refused rows and the Delta log stay.
+        Nothing is committed if there is nothing to delete; a vacuum that was interrupted is finished by the next one.
+
+        Args:
+            retain: versions that were the newest within this time stay readable, and files that were written within it
+                stay. Reads, writes and merges that take longer fail with an error, or begin again; none loses rows.
+            dry_run: only tell what would be deleted.
+
+        Raises:
+            OptionError: ``retain`` is no duration.
+            CommitConflictError: other writers were first too often; nothing was deleted.
+            ForeignWriteError, UnsupportedTableError: another writer changed the base; nothing was deleted.
+            DamagedError: a file or document is missing; nothing was deleted.
+        """
+        options = VacuumOptions.checked(retain=retain, dry_run=dry_run)
+        with about(self._open_table.table):
+            return observe(self._open_table, "vacuum", lambda: vacuum(self._open_table, options))

@@ -75,11 +75,12 @@ def opened(path: str, storage_options: dict[str, str] | None, **more: Any) -> Mo
 
 @table.command()
 @table_command
-def status(path: str, output: Output, storage_options: dict[str, str] | None) -> None:
+@click.option("--files", is_flag=True, help="Also tell what a vacuum would delete, and what keeps it from more.")
+def status(path: str, output: Output, storage_options: dict[str, str] | None, files: bool) -> None:
     """Show a table at a glance: versions, rows, files, what is pending."""
     from andes_spark.cli.plain import plain
 
-    result = opened(path, storage_options).status()
+    result = opened(path, storage_options).status(files=files)
     output.result(result, plain(result))
     if result.stopped is not None:
         output.warning(f"merges stop: {result.stopped}")

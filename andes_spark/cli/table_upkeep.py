@@ -1,4 +1,4 @@
-"""``andes table vacuum``, ``pin``, ``unpin`` and ``pins``: which versions are kept, and what is deleted."""
+"""``andes table vacuum``, ``compact``, ``maintain``, ``pin``, ``unpin`` and ``pins``: the upkeep of a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import opened, table_command
 from andes_spark.cli.table_writes import dry_run
-from andes_spark.model.upkeep_options import PinOptions, VacuumOptions
+from andes_spark.model.upkeep_options import CompactOptions, MaintainOptions, PinOptions, VacuumOptions
 
 Access = dict[str, str] | None
 
@@ -21,10 +21,30 @@ Access = dict[str, str] | None
 @flags(VacuumOptions)
 def vacuum(path: str, output: Output, storage_options: Access, **options: Any) -> None:
     """Release old versions, and delete the files that no version needs which can still be read."""
+    _done(path, output, storage_options, "vacuum", values(VacuumOptions, options))
+
+
+@click.command(cls=Command)
+@table_command
+@flags(CompactOptions)
+def compact(path: str, output: Output, storage_options: Access, **options: Any) -> None:
+    """Write the files of the base anew that slow reads: small ones, and those with many deleted rows."""
+    _done(path, output, storage_options, "compact", values(CompactOptions, options))
+
+
+@click.command(cls=Command)
+@table_command
+@flags(MaintainOptions)
+def maintain(path: str, output: Output, storage_options: Access, **options: Any) -> None:
+    """Do all upkeep that is due, for a scheduler: a merge, compaction, a vacuum."""
+    _done(path, output, storage_options, "maintain", values(MaintainOptions, options))
+
+
+def _done(path: str, output: Output, storage_options: Access, verb: str, options: dict[str, Any]) -> None:
     from andes_spark.cli.plain import plain
 
-    with output.progress("vacuum") as step:
-        result = opened(path, storage_options, progress=step).vacuum(**values(VacuumOptions, options))
+    with output.progress(verb) as step:
+        result = getattr(opened(path, storage_options, progress=step), verb)(**options)
     output.result(result, plain(result))
 
 

@@ -226,14 +226,14 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
     from andes_spark.storage.open import open_storage
     from andes_spark.table.mod_table import ModTable
     from andes_spark.table.open_table import OpenTable
-    from andes_spark.table.verbs.due import merge_decision
+    from andes_spark.table.verbs.due import due_now
 
     settings = Settings()
     storage = open_storage(path, options=storage_options)
     with output.progress("merge") as step:
         open_table = OpenTable(storage, settings, Log.open(storage, settings), progress=step)
         opened = ModTable(open_table)
-        decision = merge_decision(open_table) if if_due else None
+        decision = due_now(open_table) if if_due else None
         skip = decision is not None and not decision.due
         if dry_run:
             now = opened.status()

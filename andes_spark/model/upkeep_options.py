@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.options import COUNT, FLAG, INTEGER, Kind, Options, is_text, option
+from andes_spark.model.options import COUNT, FLAG, INTEGER, SECONDS, Kind, Options, is_text, option
 
 
 def _duration(value: Any) -> datetime.timedelta:
@@ -47,3 +47,29 @@ class VacuumOptions(Options):
         metavar="DURATION",
     )
     dry_run: bool = option(FLAG, False, help="Only say what would be deleted; nothing is written.")
+
+
+@dataclass(frozen=True)
+class CompactOptions(Options):
+    """Options of ``compact``."""
+
+    max_bytes: int | None = option(
+        COUNT.or_none(), None, help="Bytes of files that may be written anew; by default as many as it takes."
+    )
+    dry_run: bool = option(FLAG, False, help="Only say which files are worn; nothing is written.")
+
+
+@dataclass(frozen=True)
+class MaintainOptions(Options):
+    """Options of ``maintain``."""
+
+    max_bytes: int | None = option(
+        COUNT.or_none(), None, help="Bytes of files that compaction may write anew; by default as many as it takes."
+    )
+    max_seconds: float | None = option(
+        SECONDS.or_none(), None, help="Time after which no further step is begun; by default all are."
+    )
+    retain: datetime.timedelta = option(
+        DURATION, "7 days", help="As for vacuum: how long released versions stay readable.", metavar="DURATION"
+    )
+    dry_run: bool = option(FLAG, False, help="Only say what is due; nothing is written.")

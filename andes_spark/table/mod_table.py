@@ -15,6 +15,7 @@ from andes_spark.model.history_options import TAG_NAME, RestoreOptions, TagOptio
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import (
+    FLAG,
     INTEGER,
     NAME,
     AppenderOptions,
@@ -501,9 +502,13 @@ class ModTable(TableReads, TableUpkeep):
         """Return the tags, in the order of their names; one request or more."""
         return tags(self._open_table)
 
-    def status(self) -> reports.Status:
-        """Return versions, pending mods, rows, files and sizes, from the logs; reads no data file."""
-        return reports.status(self._open_table)
+    def status(self, *, files: bool = False) -> reports.Status:
+        """Return versions, pending mods, rows, files and sizes, from the logs; reads no data file.
+
+        Args:
+            files: also list all files, and tell what a vacuum would delete and what keeps it from more.
+        """
+        return reports.status(self._open_table, files=require("files", files, FLAG))
 
     def history(self, *, limit: int | None = None) -> Listing[HistoryEntry]:
         """Return the versions, newest first.

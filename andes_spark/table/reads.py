@@ -17,6 +17,7 @@ from andes_spark.table.observed import observe
 from andes_spark.table.sessions import session_zone
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.get import get_rows
+from andes_spark.table.verbs.raw_log import mods
 from andes_spark.table.verbs.read import pin, scan
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ class TableReads(TableChanges):
             NoSuchVersionError, VersionExpiredError: a version does not exist, or is not kept any more.
         """
         options = ModsOptions.checked(from_version=from_version, to_version=to_version)
-        return reports.mods(self._open_table, options.from_version, options.to_version)
+        return mods(self._open_table, options.from_version, options.to_version)
 
     def quarantined(
         self, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None

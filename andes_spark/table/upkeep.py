@@ -6,8 +6,10 @@ import datetime
 
 from andes_spark.model.display import Listing
 from andes_spark.model.options import INTEGER, require
-from andes_spark.model.upkeep_options import PinOptions, VacuumOptions
+from andes_spark.model.upkeep_options import CompactOptions, MaintainOptions, PinOptions, VacuumOptions
 from andes_spark.table.about import about
+from andes_spark.table.maintenance.compaction import CompactionResult, compaction
+from andes_spark.table.maintenance.maintain import MaintainResult, maintain
 from andes_spark.table.maintenance.pins import PinnedVersion, PinResult, pin_version, pins, unpin
 from andes_spark.table.maintenance.vacuum import VacuumResult, vacuum
 from andes_spark.table.observed import observe
@@ -18,6 +20,50 @@ class TableUpkeep:
     """Upkeep of an open table."""
 
     _open_table: OpenTable
+
+    def compact(self, max_bytes: int | None = None, *, dry_run: bool = False) -> CompactionResult:
+        """Write the files of the base anew that slow reads: small ones, and those with many deleted rows.
+
+        Merges do this for up to ``Settings.compact_bytes`` each; this verb does the rest, in Delta commits of that size
+        that change no rows. Runs Spark jobs only above the byte budget.
+
+        Args:
+            max_bytes: bytes of files that may be written anew; by default as many as it takes.
+            dry_run: only count the files that slow reads.
+
+        Raises:
+            OptionError: ``max_bytes`` is no number of bytes.
+            CommitConflictError: merges were first each time; what was committed stays.
+            ForeignWriteError, UnsupportedTableError: another writer changed the base.
+        """
+        options = CompactOptions.checked(max_bytes=max_bytes, dry_run=dry_run)
+        return observe(self._open_table, "compact", lambda: compaction(self._open_table, options))
+
+    def maintain(
+        self,
+        *,
+        max_bytes: int | None = None,
+        max_seconds: float | None = None,
+        retain: datetime.timedelta | str = "7 days",
+        dry_run: bool = False,
+    ) -> MaintainResult:
+        """Do all upkeep that is due, for a scheduler: a merge by the merge policy, compaction, a vacuum.
+
+        A table at rest is not changed. What time or bytes do not suffice for is done by the next call.
+
+        Args:
+            max_bytes: bytes of files that compaction may write anew; by default as many as it takes.
+            max_seconds: time after which no further step is begun; by default all are.
+            retain: as for ``vacuum``.
+            dry_run: only tell what is due.
+
+        Raises:
+            OptionError: an option of another kind.
+            AndesError: as ``merge``, ``compact`` and ``vacuum``; what was committed stays.
+        """
+        options = MaintainOptions.checked(max_bytes=max_bytes, max_seconds=max_seconds, retain=retain, dry_run=dry_run)
+        with about(self._open_table.table):
+            return observe(self._open_table, "maintain", lambda: maintain(self._open_table, options))
 
     def pin(self, version: int | None = None, days: int = 7) -> PinResult:
         """Keep a version readable for some days, by an object beside the log: no version is committed.

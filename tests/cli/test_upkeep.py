@@ -62,5 +62,18 @@ def test_pins(orders):
     run("read", "orders", "--version", "2", code=1)
 
 
+def test_maintenance(orders):
+    dry = json.loads(run("maintain", "orders", "--retain", "0 seconds", "--dry-run", "--output", "json").stdout)
+    assert (dry["dry_run"], dry["merge"], dry["vacuum"]["files"] > 0) == (True, None, True)
+    assert "there is nothing to compact" in run("compact", "orders").stdout
+    done = json.loads(run("maintain", "orders", "--retain", "0 seconds", "--output", "json").stdout)
+    assert (done["left"], done["vacuum"]["version"]) == ([], 5)
+    assert "were deleted" not in run("maintain", "orders", "--max-seconds", "0").stdout
+    shown = run("status", "orders", "--files").stdout
+    assert "version 1: tag first" in shown
+    assert "orphans" in shown
+    assert "max_bytes" in run("compact", "orders", "--max-bytes", "x", code=2).stderr.replace("-", "_")
+
+
 def test_a_retention_that_is_none(orders):
     assert "retain" in run("vacuum", "orders", "--retain", "soon", code=2).stderr

@@ -97,6 +97,16 @@ def compact(
     )
 
 
+def worn_files(context: BaseContext, base: BaseSnapshot) -> list[NumberedFile]:
+    """Files that the next :func:`compact` would write anew, as far as their sizes and deleted rows tell; no request."""
+    budget = context.settings.compact_bytes
+    parts = partitions(numbered_files(base.state.files), context.shape)
+    pulls = choose_pulls(parts, context.settings, budget=budget)
+    work = _Work(old=[pull.file for pull in pulls])
+    groups = _choose_groups(context, parts, work, budget - sum(pull.file.file.size for pull in pulls))
+    return [*work.old, *(file for group in groups for file in group.files)]
+
+
 def _pull(context: BaseContext, writer: RowWriter, pulls: Sequence[Pull], work: _Work) -> None:
     """Write files of the run anew with the rows over them, which are read once for all of them."""
     storage, shape = context.storage, context.shape

@@ -92,6 +92,15 @@ def vacuum(open_table: OpenTable, options: VacuumOptions) -> VacuumResult:
     return plan.result(version)
 
 
+def preview(open_table: OpenTable) -> tuple[int, VacuumResult]:
+    """Tell what a vacuum would delete now, and the size of the files that no version needs already; writes nothing."""
+    clock = CheckedClock(open_table.log.clock)
+    options = VacuumOptions.checked(dry_run=True)
+    work = _Work(open_table, open_table.new_steps(), clock, int(options.retain.total_seconds() * 1000))
+    plan = work.plan()
+    return work.unneeded(plan), plan.result(None, dry_run=True)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What a vacuum would do, as of one head of the log.
@@ -183,6 +192,15 @@ class _Work:
         with self._steps.step("list files"):
             released = released_files(open_table, needed, fence=wanted, before_ms=before_ms)
         return _Plan(floor, wanted, before_ms, wanted, needed, released, expired)
+
+    def unneeded(self, plan: _Plan) -> int:
+        """Size of the files among those of a plan that are not needed before the floor goes up either."""
+        open_table, floor = self._open_table, floor_of(self._open_table.log)
+        if plan.floor == floor:
+            return plan.released.bytes
+        pins = filter(_holds_at(self._clock.now()), stored_pins(open_table.storage))
+        needed = needed_files(open_table, floor, pins)
+        return released_files(open_table, needed, fence=plan.fence, before_ms=plan.before_ms).bytes
 
     def _version_at(self, time_ms: int) -> int:
         """Newest version of a time; the floor if that is later."""

@@ -11,7 +11,7 @@ from andes_spark.base.merge.plan import row_width
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.files import Files
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.events import PendingVersion, files_of, mods_of
+from andes_spark.model.events import QUIET, PendingVersion, files_of, mods_of
 from andes_spark.model.merge_cost import LOCAL, REMOTE, BaseCost, MergeDecision, PendingCost, decide_merge
 from andes_spark.model.values import unscaled
 from andes_spark.settings import MIB
@@ -41,6 +41,16 @@ def merge_decision(open_table: OpenTable) -> MergeDecision:
         return MergeDecision(False, "nothing pending")
     left = parse_duration(policy, option="merge").total_seconds() - _waited(open_table, applied)
     return MergeDecision(left <= 0, "staleness", waiting, due_in_seconds=left)
+
+
+def due_now(open_table: OpenTable) -> MergeDecision:
+    """Decide by the policy for the newest log and base: tags and vacuums alone are nothing to merge."""
+    log, base = open_table.log, open_table.base.snapshot()
+    head = log.refresh()
+    log.applied = base.applied
+    if all(isinstance(event, QUIET) for version in _pending(open_table, base, head) for event in version.events):
+        return MergeDecision(False, "nothing pending")
+    return merge_decision(open_table)
 
 
 def may_merge(open_table: OpenTable, requested: bool | None) -> bool:

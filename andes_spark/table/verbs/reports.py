@@ -1,4 +1,4 @@
-"""Reports on a table: status, history, quarantined mods, raw log."""
+"""Reports on a table: status, history, quarantined mods."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import pyarrow as pa
 from andes_spark.base.evaluation import EvaluationInput, Snapshot
 from andes_spark.base.merge.bucket import QUARANTINED_SCHEMA
 from andes_spark.delta.ranges import UNKNOWN
-from andes_spark.errors import OptionError
 from andes_spark.law.columns import FILE, ROW
-from andes_spark.law.presence import present_matrix
 from andes_spark.log.line import line
-from andes_spark.log.mod_files import open_entry, read_as, read_entry
+from andes_spark.log.mod_files import read_entry
 from andes_spark.log.origin import origin_of
-from andes_spark.log.readable import check_readable, check_released, floor_of
+from andes_spark.log.readable import floor_of
 from andes_spark.log.tags import current_tags
 from andes_spark.model.display import (
     Displayed,
@@ -32,13 +30,14 @@ from andes_spark.model.display import (
     time_text,
 )
 from andes_spark.model.events import SetAside, files_of, mods_of, quarantine_of
-from andes_spark.model.files import Entry, SideFile
+from andes_spark.model.files import SideFile
 from andes_spark.model.history import HistoryEntry, MergeEntry
 from andes_spark.model.merge_cost import MergeDecision
-from andes_spark.model.mod import OP, PRESENT, SYSTEM_IDS
+from andes_spark.model.mod import SYSTEM_IDS
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import json_rows
 from andes_spark.table.history.expired import or_expired
+from andes_spark.table.maintenance.vacuum import VacuumResult, preview
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
 from andes_spark.table.verbs.log_sizes import ask_sizes, sizes_of
@@ -49,7 +48,6 @@ SET_ASIDE = "set aside with its version"
 
 _RECENT = 20
 """Versions, and entries of the Delta log, among which the last apply and the last merge are looked for."""
-_VERSION = "_andes_version"
 _BATCHES = frozenset({"apply", "load", "truncate"})
 
 
@@ -76,6 +74,9 @@ class Status(Displayed):
         stopped: why merges stop, and what to do; None while they go on.
         primary_key, sequence_by, partition_by, merge: as the table was created.
         decision: whether a merge is due by the merge policy, and why.
+        floor: oldest version that can be read, besides those with a tag or a pin.
+        orphan_bytes: size of old files that no version needs, as of interrupted writers; None unless asked for.
+        vacuum: what a vacuum would delete, and what keeps it from more; None unless asked for.
         schema: as DDL.
     """
 
@@ -105,7 +106,10 @@ class Status(Displayed):
     partition_by: tuple[str, ...]
     merge: str
     decision: MergeDecision
+    floor: int
     schema: str
+    orphan_bytes: int | None = None
+    vacuum: VacuumResult | None = None
 
     @property
     def pending_age(self) -> datetime.timedelta | None:
@@ -134,8 +138,13 @@ class Status(Displayed):
             "primary key": ", ".join(self.primary_key),
             **{name: ", ".join(names) for name, names in lists.items() if names},
             "merge": f"{self.merge}; {self.decision}",
+            **({"readable": f"versions from {self.floor} on"} if self.floor else {}),
+            **({} if self.vacuum is None else self._upkeep(self.vacuum)),
             "schema": self.schema,
         }
+
+    def _upkeep(self, vacuum: VacuumResult) -> dict[str, str]:
+        return {**vacuum.details(), "orphans": size_text(self.orphan_bytes or 0)}
 
     def _stopped(self) -> dict[str, str]:
         return {} if self.stopped is None else {"MERGES ARE STOPPED": self.stopped}
@@ -152,12 +161,18 @@ class Status(Displayed):
         return f"{known}, {self.deleted_rows:,} more marked as deleted" if self.deleted_rows else known
 
 
-def status(open_table: OpenTable) -> Status:
-    """Read the status from logs and a listing of ``_andes``; no data file is opened."""
+def status(open_table: OpenTable, *, files: bool = False) -> Status:
+    """Read the status from logs and a listing of ``_andes``; no data file is opened.
+
+    Args:
+        open_table: the table.
+        files: whether to find out what a vacuum would delete.
+    """
+    unneeded, previewed = preview(open_table) if files else (None, None)
     listed = ask_sizes(open_table.storage, open_table.log.head)
     snapshot = pin(open_table, None)
-    files = snapshot.base.state.files
-    records = files.records
+    live = snapshot.base.state.files
+    records = live.records
     record = snapshot.base.record
     definition = open_table.definition
     obstacle = open_table.base.obstacle(snapshot.base)
@@ -175,10 +190,10 @@ def status(open_table: OpenTable) -> Status:
         last_merge=next((entry.time for entry in _merges(open_table, snapshot.base.version, _RECENT)), None),
         log_bytes=sum(sizes.values()),
         mod_bytes=sizes["mods"],
-        rows=None if (records == UNKNOWN).any() else int((records - files.deleted).sum()),
-        files=len(files),
-        bytes=int(files.sizes.sum()),
-        deleted_rows=int(files.deleted.sum()),
+        rows=None if (records == UNKNOWN).any() else int((records - live.deleted).sum()),
+        files=len(live),
+        bytes=int(live.sizes.sum()),
+        deleted_rows=int(live.deleted.sum()),
         tombstones=sum(file.rows for file in record.tombstones),
         quarantined=sum(file.rows for file in record.quarantined),
         delta_version=snapshot.base.version,
@@ -189,6 +204,9 @@ def status(open_table: OpenTable) -> Status:
         partition_by=tuple(definition.partition_by),
         merge=definition.merge,
         decision=_decision(open_table, snapshot),
+        floor=floor_of(open_table.log),
+        orphan_bytes=unneeded,
+        vacuum=previewed,
         schema=snapshot.inputs.shape.schema.to_ddl(),
     )
 
@@ -250,60 +268,6 @@ def _merge_entry(version: int, info: Mapping[str, Any]) -> MergeEntry:
         from_version=int(parameters.get("andes_from", -1)) + 1,
         to_version=int(parameters.get("andes_to", -1)),
         counts=MergeCounts(**{name: int(value) for name, value in metrics.items() if name in names}),
-    )
-
-
-def mods_schema(inputs: EvaluationInput) -> pa.Schema:
-    """Columns of the raw log: version, operation, columns that a partial mod carries, then the table's."""
-    return pa.schema(
-        [
-            pa.field(_VERSION, pa.int64(), nullable=False),
-            pa.field("_andes_operation", pa.string(), nullable=False),
-            pa.field("_andes_columns", pa.list_(pa.string())),
-            *(field.with_nullable(True) for field in inputs.shape.arrow),
-        ]
-    )
-
-
-def mods(open_table: OpenTable, from_version: int, to_version: int | None) -> pa.Table:
-    """The raw log; see ``ModTable.mods``."""
-    head = open_table.log.refresh() if to_version is None else to_version
-    open_table.log.refresh()
-    check_released(open_table.log, from_version)
-    check_readable(open_table.log, head)
-    if head < from_version:
-        raise OptionError(
-            f"{open_table.table}: from_version {from_version} is above to_version {head}", option="from_version"
-        )
-    snapshot = pin(open_table, None)
-    schema = mods_schema(snapshot.inputs)
-    tables = [schema.empty_table()]
-    for manifest in open_table.log.manifests(from_version, head):
-        for entry in mods_of(manifest.events):
-            tables.append(_raw(open_table, entry, manifest.version, snapshot.inputs).cast(schema))
-    return pa.concat_tables(tables)
-
-
-def _raw(open_table: OpenTable, entry: Entry, version: int, inputs: EvaluationInput) -> pa.Table:
-    names = inputs.shape.schema.names
-    columns = [*names, OP, *([PRESENT] if entry.partial else [])]
-    file = open_entry(open_table.storage, entry, table=open_table.table)
-    rows = read_as(file, entry, table=open_table.table, schemas=inputs.shape.versions, columns=columns)
-    present = present_matrix(rows, len(names))
-    carried: list[list[str] | None] = [None] * rows.num_rows
-    if present is not None:
-        carried = [
-            None if row.all() else [name for name, here in zip(names, row, strict=True) if here] for row in present
-        ]
-    operations = pa.array(["upsert", "delete", "truncate"])
-    return pa.table(
-        [
-            pa.repeat(pa.scalar(version, pa.int64()), rows.num_rows),
-            operations.take(rows[OP].combine_chunks()),
-            pa.array(carried, pa.list_(pa.string())),
-            *(rows[name] for name in names),
-        ],
-        names=[_VERSION, "_andes_operation", "_andes_columns", *names],
     )
 
 

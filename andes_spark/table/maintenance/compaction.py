@@ -1,0 +1,106 @@
+"""Compaction as a verb: the files that slow reads are written anew, without a merge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from andes_spark.base.merge.compact import compact, worn_files
+from andes_spark.errors import CommitConflictError
+from andes_spark.log.advisory import Advisory
+from andes_spark.model.display import Displayed, count_text, size_text
+from andes_spark.model.results import CompactResult
+from andes_spark.model.upkeep_options import CompactOptions
+from andes_spark.settings import MIB, Settings
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.after_merge import checkpoint
+
+_ROUND_BYTES = 512 * MIB
+"""Bytes of one Delta commit, if the settings of the process rewrite nothing."""
+_MOST_ROUNDS = 1_000
+
+
+@dataclass(frozen=True, repr=False)
+class CompactionResult(Displayed):
+    """Result of a compaction.
+
+    Attributes:
+        rounds: number of Delta commits.
+        files_removed, files_added: number of files that were written anew, and of those that replace them.
+        bytes_removed, bytes_added: their sizes.
+        worn: number of files that still slow reads, as far as their sizes and deleted rows tell.
+        delta_version: of the base.
+    """
+
+    rounds: int
+    files_removed: int
+    files_added: int
+    bytes_removed: int
+    bytes_added: int
+    worn: int
+    delta_version: int
+
+    def summary(self) -> str:
+        """See ``Displayed``."""
+        left = f"; {count_text(self.worn, 'files')} are worn" if self.worn else ""
+        if not self.rounds:
+            return f"nothing was written{left}" if left else "there is nothing to compact"
+        done = f"{count_text(self.files_removed, 'files')} rewritten as {self.files_added:,}"
+        return f"{done}, {size_text(self.bytes_added)}{left}"
+
+    def details(self) -> dict[str, str]:
+        """See ``Displayed``."""
+        return {"compaction": self.summary(), "base": f"Delta version {self.delta_version}"}
+
+
+def compaction(
+    open_table: OpenTable, options: CompactOptions, *, goes_on: Callable[[], bool] = lambda: True
+) -> CompactionResult:
+    """Compact the base; see ``ModTable.compact``.
+
+    Args:
+        open_table: the table.
+        options: of the verb.
+        goes_on: whether another round may begin.
+    """
+    steps = open_table.begin("compact", open_table.log.head)
+    advisory = Advisory(open_table.table)
+    with steps.step("read log and base"):
+        base = open_table.base.snapshot()
+        open_table.base.require_writable(base)
+        open_table.log.refresh()
+    first, done, rounds, lost = base.version, CompactResult(), 0, 0
+    settings = _settings(open_table.settings, options.max_bytes, done)
+    while not options.dry_run and settings.compact_bytes and rounds < _MOST_ROUNDS and goes_on():
+        context = replace(open_table.base_context(), settings=settings)
+        result = compact(context, open_table.base.in_memory(), steps=steps, committed=open_table.base.advance)
+        if result.files_removed:
+            done, rounds = done.plus(result), rounds + 1
+        else:
+            before = open_table.base.in_memory().version
+            if open_table.base.snapshot().version == before:
+                break
+            lost += 1
+            if lost == open_table.settings.commit_attempts:
+                raise CommitConflictError(f"{open_table.table}: merges were first {lost} times", table=open_table.table)
+        settings = _settings(open_table.settings, options.max_bytes, done)
+    checkpoint(open_table, steps, advisory, first)
+    advisory.report("the base is compacted")
+    base = open_table.base.in_memory()
+    context = replace(open_table.base_context(), settings=_settings(open_table.settings, None, done))
+    return CompactionResult(
+        rounds,
+        done.files_removed,
+        done.files_added,
+        done.bytes_removed,
+        done.bytes_added,
+        len(worn_files(context, base)),
+        base.version,
+    )
+
+
+def _settings(settings: Settings, max_bytes: int | None, done: CompactResult) -> Settings:
+    """Settings of the next round, within what is left of the budget."""
+    size = settings.compact_bytes or _ROUND_BYTES
+    left = size if max_bytes is None else min(size, max(0, max_bytes - done.bytes_removed))
+    return replace(settings, compact_bytes=left)

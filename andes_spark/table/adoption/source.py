@@ -11,11 +11,10 @@ from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
 from andes_spark.delta.features import obstacles, refusal
 from andes_spark.delta.log import load_state
-from andes_spark.delta.paths import LOG_FOLDER
 from andes_spark.delta.replay import Replay
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.delta.upgrade import upgraded
-from andes_spark.errors import UnsupportedTableError
+from andes_spark.errors import NoSuchTableError, UnsupportedTableError
 from andes_spark.model.definition import Definition
 from andes_spark.schema.schema import Schema
 from andes_spark.storage.interface import Storage
@@ -72,11 +71,11 @@ def find_source(storage: Storage, partitions: str | None) -> Source:
         UnsupportedTableError: features of the table, by name.
         AndesError: as ``load_state`` and ``read_folder``.
     """
-    if next(iter(storage.list(LOG_FOLDER)), None) is None:
-        folder = read_folder(storage, Schema(()) if partitions is None else Schema.from_ddl(partitions))
-        return Source(folder.schema, folder.partition_by, folder=folder)
     try:
         state = load_state(storage)
+    except NoSuchTableError:
+        folder = read_folder(storage, Schema(()) if partitions is None else Schema.from_ddl(partitions))
+        return Source(folder.schema, folder.partition_by, folder=folder)
     except UnsupportedTableError as error:
         raise _about(storage, error) from error
     _refuse_features(storage, _with_protocol(state))

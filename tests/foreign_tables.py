@@ -25,6 +25,7 @@ from andes_spark.errors import DuplicateKeyError
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
@@ -205,7 +206,12 @@ def converted(
     options: dict[str, Any],
     rnd: random.Random,
 ) -> ModTable:
-    """A table that began as one of another writer; rows that share a key are refused, and change nothing."""
+    """A table that began as one of another writer, or as a clone of such a table.
+
+    Rows that share a key are refused, and change nothing.
+    """
+    if isinstance(storage, MemoryStorage) and rnd.random() < 0.3:
+        return converted(MemoryStorage(), rows, columns, partition_by, options, rnd).clone(storage)
     schema = Schema(tuple(replace(each, nullable=each.name != "must") for each in Schema.from_arrow(columns)))
     theirs = rows.cast(schema.to_arrow())
     table = write_foreign(storage, theirs, schema, partition_by, rnd)

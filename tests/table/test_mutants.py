@@ -29,6 +29,7 @@ from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.mod import OP
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.table import open_table, upkeep
+from andes_spark.table.adoption import clone
 from andes_spark.table.evolution import alter
 from andes_spark.table.history import tags, versions
 from andes_spark.table.maintenance import needed, pins, set_aside, vacuum
@@ -46,6 +47,18 @@ ORDERED = ("int", "two", "decimal", "timestamp", "string")
 def convert_without_a_check_of_keys(patch: Patch) -> None:
     """A table is converted though rows share a key."""
     patch.setattr(adopt, "repeated_keys", lambda rows, columns: [])
+
+
+def clone_without_deletion_vectors(patch: Patch) -> None:
+    """Rows that are deleted by a vector are there again in a clone."""
+    true = clone._add
+
+    def add(file: Any, path: str, vectors: Any) -> Any:
+        action = true(file, path, vectors)
+        action["add"].pop("deletionVector", None)
+        return action
+
+    patch.setattr(clone, "_add", add)
 
 
 def late_at_equal_base_row(patch: Patch) -> None:
@@ -416,6 +429,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     newest_base_for_old_versions: {},
     kept_base_for_versions_before_it: {},
     convert_without_a_check_of_keys: {"converted": 1.0, "steps": 0},
+    clone_without_deletion_vectors: {"converted": 1.0, "steps": 1},
     upsert_beats_delete_at_a_tie: {"sequences": ORDERED, "partials": False},
     operation_before_version: {"sequences": ("none",)},
     one_winner_among_partials: {"partials": True},

@@ -6,10 +6,13 @@ import datetime
 import io
 import itertools
 import random
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -101,6 +104,49 @@ def test_times_without_a_zone_are_moments_only_as_int96() -> None:
         table = ModTable.convert(folder(x=data), primary_key="id")  # type: ignore[arg-type]
         assert table.schema.to_ddl() == f"id BIGINT NOT NULL, n {kind}"
         assert table.to_arrow()["n"].to_pylist() == [MOMENT.replace(tzinfo=UTC if int96 else None)]
+
+
+def by_pandas(data: pa.Table, path: str) -> None:
+    data.to_pandas().astype({"c": "category"}).to_parquet(path)
+
+
+def by_polars(data: pa.Table, path: str) -> None:
+    pl.DataFrame(data).with_columns(pl.col("c").cast(pl.Categorical)).write_parquet(path)
+
+
+def by_duckdb(data: pa.Table, path: str) -> None:
+    duckdb.from_arrow(data).write_parquet(path)
+
+
+@pytest.mark.parametrize("write", [by_pandas, by_polars, by_duckdb])
+def test_files_of_other_libraries_are_taken_in(write: Callable[[pa.Table, str], None], tmp_path: Path) -> None:
+    fields = [
+        ("id", pa.string()),
+        ("seq", pa.decimal128(12, 2)),
+        ("c", pa.string()),
+        ("d", pa.date32()),
+        ("l", pa.list_(pa.int64())),
+    ]
+    records = [
+        (f"key {n % 3} {n:04d}", Decimal(n).scaleb(-2), "ab"[n % 2], MOMENT.date(), [n, None]) for n in range(500)
+    ]
+    schema = pa.schema(fields)
+    data = pa.Table.from_pylist([dict(zip(schema.names, record, strict=True)) for record in records], schema=schema)
+    if write is by_pandas:
+        data = data.drop_columns(["l"])  # pandas makes numbers with NULLs floating-point
+    for number in range(2):
+        write(data.slice(250 * number, 250), str(tmp_path / f"{number}.parquet"))
+    table = ModTable.convert(tmp_path, **KEYS)
+    assert table.to_arrow().sort_by("id").to_pylist() == data.sort_by("id").to_pylist()
+    changed = data.slice(100, 300).set_column(2, "c", [["z"] * 300])
+    # pandas stores decimals with the digits that their values need.
+    types = pa.schema([table.schema.to_arrow().field(name) for name in changed.column_names])
+    merged = table.apply(changed.cast(types), batch_id=("s", 1)).merge
+    assert merged is not None
+    assert merged.updated == 300
+    assert table.to_arrow(filter="c = 'z'").num_rows == 300
+    checked = table.verify()
+    assert checked.ok, checked.problems
 
 
 def test_columns_that_some_files_lack_are_null() -> None:

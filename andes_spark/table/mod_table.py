@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
@@ -25,6 +25,7 @@ from andes_spark.model.options import (
 )
 from andes_spark.model.read_options import HistoryOptions, SnapshotOptions
 from andes_spark.model.results import ApplyResult, MergeResult
+from andes_spark.model.stream_options import StreamOptions
 from andes_spark.run.steps import Progress
 from andes_spark.run.telemetry import observed
 from andes_spark.schema.schema import Schema
@@ -45,6 +46,7 @@ from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.reads import TableReads
 from andes_spark.table.sessions import active_session, s3_options
+from andes_spark.table.stream import TableStream, check_stream
 from andes_spark.table.upkeep import TableUpkeep
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.apply import apply_batch
@@ -52,7 +54,7 @@ from andes_spark.table.verbs.create import create_or_open
 from andes_spark.table.verbs.merge import run_merge
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 
 class ModTable(TableReads, TableUpkeep):
@@ -373,6 +375,52 @@ class ModTable(TableReads, TableUpkeep):
                 job=job,
             )
             return observe(self._open_table, "apply", lambda: apply_batch(self._open_table, mods, options))
+
+    def apply_stream(
+        self,
+        stream: DataFrame,
+        *,
+        source: str,
+        checkpoint: str | os.PathLike[str],
+        trigger: str | None = None,
+        query_name: str | None = None,
+        on_batch: Callable[[ApplyResult], None] | None = None,
+        **options: Any,
+    ) -> TableStream:
+        """Apply a Spark stream: each micro-batch becomes a version, exactly once, followed by a merge if one is due.
+
+        The id of a batch is that of the query and of the micro-batch, which the checkpoint keeps: after a restart a
+        batch that was committed before is recognised. With a new checkpoint the source is read again from where it
+        begins; in a table with ``sequence_by`` the rows are the same in the end, since mods that were applied before
+        change nothing. The stream works on a handle of its own. Runs one Spark job for each micro-batch, beside those
+        of ``apply``.
+
+        Args:
+            stream: streaming DataFrame, of ``spark.readStream``.
+            source: name of the feed.
+            checkpoint: folder of the stream's checkpoint.
+            trigger: ``"available now"`` for what is there, then the stream ends; an interval such as ``"10 seconds"``;
+                by default one micro-batch after the other.
+            query_name: name of the streaming query.
+            on_batch: function called with the result of each micro-batch, in the thread of the query.
+            options: options of ``apply``, except ``batch_id``; conditions are SQL texts, or columns by name.
+
+        Returns:
+            The running stream, with ``progress()``, ``await_termination()`` and ``stop()``. An error of a micro-batch
+            ends it; ``await_termination`` raises it.
+
+        Raises:
+            OptionError: not a stream, or options that do not fit.
+        """
+        chosen = StreamOptions.checked(
+            source=source,
+            checkpoint=os.fspath(checkpoint),
+            trigger=trigger,
+            query_name=query_name,
+            on_batch=on_batch,
+        )
+        with about(self.url):
+            return TableStream.start(self._open_table, stream, chosen, check_stream(stream, options))
 
     def appender(
         self, *, max_delay: float = 1.0, max_bytes: int = 64 * MIB, merge: bool | None = None, job: str | None = None

@@ -19,7 +19,7 @@ from andes_spark.base.merge import bucket, finish, merge
 from andes_spark.base.snapshots import Base
 from andes_spark.delta.log import create_entry, read_commit
 from andes_spark.law import columns, decide, order, winners
-from andes_spark.log import commit, line, mod_files, pending, rolled, times
+from andes_spark.log import alterations, commit, line, mod_files, pending, rolled, times
 from andes_spark.log.log import Log
 from andes_spark.log.pins import StoredPin, stored_pins
 from andes_spark.model.documents import encode
@@ -343,7 +343,7 @@ def readers_that_know_no_floor(patch: Patch) -> None:
 
 def alteration_left_out_by_a_restore(patch: Patch) -> None:
     """A change of the columns between a version and its restore never reaches the base."""
-    true = pending.alteration_of
+    true = alterations.alteration_of
     patch.setattr(pending, "alteration_of", lambda versions: true(line.line(versions)))
 
 

@@ -72,8 +72,10 @@ def compaction(
     first, done, rounds, lost = base.version, CompactResult(), 0, 0
     settings = _settings(open_table.settings, options.max_bytes, done)
     while not options.dry_run and settings.compact_bytes and rounds < _MOST_ROUNDS and goes_on():
-        context = replace(open_table.base_context(), settings=settings)
-        result = compact(context, open_table.base.in_memory(), steps=steps, committed=open_table.base.advance)
+        base = open_table.base.in_memory()
+        # By the columns of the version that the base contains: a change of them may be pending.
+        context = replace(open_table.base_context(base.applied), settings=settings)
+        result = compact(context, base, steps=steps, committed=open_table.base.advance)
         if result.files_removed:
             done, rounds = done.plus(result), rounds + 1
         else:
@@ -87,7 +89,7 @@ def compaction(
     checkpoint(open_table, steps, advisory, first)
     advisory.report("the base is compacted")
     base = open_table.base.in_memory()
-    context = replace(open_table.base_context(), settings=_settings(open_table.settings, None, done))
+    context = replace(open_table.base_context(base.applied), settings=_settings(open_table.settings, None, done))
     return CompactionResult(
         rounds,
         done.files_removed,

@@ -404,3 +404,24 @@ def test_restore_and_set_aside_across_a_change(tmp_path: Path) -> None:
     table.merge()
     assert shown(table.to_arrow()) == [{**row, "n": None} for row in wanted]
     assert table.verify().ok
+
+
+def test_compaction_before_the_merge_of_a_change_keeps_the_columns_of_the_base(tmp_path: Path) -> None:
+    table = ModTable.create(
+        tmp_path / "t", DDL, primary_key="id", sequence_by="lsn", merge="manual", settings=Settings(compact_bytes=0)
+    )
+    for number in range(6):
+        table.apply(rows(number))
+        table.merge()
+    before = shown(table.to_arrow())
+    version = table.version
+    table.alter.drop_column("t")
+    table.alter.widen("a", "BIGINT")
+    assert table.compact().files_removed > 1
+    for handle in (table, ModTable.open(tmp_path / "t")):
+        assert shown(handle.to_arrow(version=version)) == before
+        assert shown(handle.to_arrow()) == [after("drop", row) for row in before]
+        assert handle.verify().ok
+    stored = pl.read_parquet(sorted((tmp_path / "t").glob("*.parquet"), key=lambda path: path.stat().st_mtime)[-1])
+    assert stored.schema["a"] == pl.Int32
+    assert "t" in stored.columns

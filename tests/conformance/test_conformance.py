@@ -221,6 +221,45 @@ def test_deltas_own_upkeep_between_merges_changes_nothing(spark, tmp_path, varia
     assert scenario.table.status().foreign is None
 
 
+@pytest.mark.parametrize("variant", ["vectors", "partitioned"])
+def test_all_readers_see_the_newest_state_after_a_vacuum(spark, tmp_path, variant):
+    """Time travel of Delta to a state whose files are deleted fails, and Delta goes on with the rest."""
+    options = dict(VARIANTS[variant])
+    scenario = Scenario(tmp_path / "t", options.pop("key"), settings=Settings(compact_bytes=0), **options)
+    scenario.upserts()
+    scenario.deletes()
+    scenario.table.merge()
+    optimize(spark, scenario.table)
+    scenario.upserts(300)
+    scenario.table.merge()
+    tagged = scenario.shown(scenario.table.to_arrow())
+    scenario.table.tag("kept")
+    for _ in range(2):
+        scenario.upserts(400)
+        scenario.table.merge()
+    purge(spark, scenario.table)
+    scenario.upserts(30)
+    scenario.table.merge()
+    result = scenario.table.vacuum("0 seconds")
+    assert {"data files", "deletion vectors", "mod files"} <= result.kinds.keys()
+    scenario.check(spark, "vacuum")
+    assert scenario.shown(scenario.table.to_arrow(tag="kept")) == tagged
+    assert scenario.shown(read_at(spark, scenario.table, tag="kept")) == tagged
+    with pytest.raises(Exception, match=r"(?i)FILE_NOT_EXIST|not exist|not found|missing"):
+        spark.read.format("delta").option("versionAsOf", 0).load(scenario.table.url).toArrow()
+    checkpoint(spark, scenario.table)
+    optimize(spark, scenario.table)
+    scenario.deletes()
+    scenario.table.merge()
+    scenario.check(spark, "after")
+    checked = scenario.table.verify()
+    assert (checked.problems, checked.missing) == ((), ())
+
+
+def read_at(spark: SparkSession, table: ModTable, **version: Any) -> pa.Table:
+    return ModTable.open(table.url, spark=spark).read(**version).toArrow()
+
+
 def test_a_merge_by_delta_itself_is_valid_and_then_named(spark, tmp_path):
     """Delta's writers can go on with the base: what they do is valid Delta, and a foreign write to us."""
     from andes_spark.errors import ForeignWriteError

@@ -161,6 +161,35 @@ def cost_of(aged: Aged, budget: Budget, rounds: int) -> Cost:
     return min(costs, key=lambda cost: cost.rounds)
 
 
+VACUUM = {"GET": 18, "PUT": 5, "HEAD": 1, "POST": 1}
+PIN = {"GET": 2, "PUT": 1}
+"""Requests of a vacuum that releases all old versions, and of a pin, on the young table."""
+VACUUM_ROUNDS = 14
+VACUUM_PAGES = 9
+"""Requests of the old table alone: pages of listings of mods, records and data files, and of deletions."""
+
+
+def check_vacuums(young_table: Aged, old_table: Aged) -> None:
+    """A vacuum reads the log from the floor on, and nothing of the versions that it releases."""
+    costs: list[Cost] = []
+    for aged_table in (young_table, old_table):
+        aged_table.advance()
+        table = aged_table.open()
+        table.to_arrow()
+        with aged_table.meter.verb():
+            table.pin()
+        assert aged_table.meter.cost.kinds == PIN
+        with aged_table.meter.verb():
+            result = table.vacuum("0 seconds")
+        assert result.files > 2 * aged_table.versions
+        costs.append(aged_table.meter.cost)
+    young, old = costs
+    assert all(count <= VACUUM.get(kind, 0) for kind, count in young.kinds.items()), young.paths
+    assert young.rounds <= VACUUM_ROUNDS, young.paths
+    assert old.requests <= young.requests + VACUUM_PAGES, old.paths
+    assert old.rounds <= young.rounds + VACUUM_PAGES, old.paths
+
+
 def test_the_age_of_a_table_costs_nothing(tables: list[Aged]) -> None:
     """Verbs in a fixed order, so that both tables are equally far from their last roll-up and checkpoint."""
     young_table, old_table = tables
@@ -175,3 +204,4 @@ def test_the_age_of_a_table_costs_nothing(tables: list[Aged]) -> None:
         budget = BUDGETS[name]
         assert old.rounds <= young.rounds, (name, old.paths)
         assert old.requests <= young.requests + budget.pages, (name, old.paths)
+    check_vacuums(young_table, old_table)

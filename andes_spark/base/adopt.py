@@ -26,10 +26,12 @@ from andes_spark.delta.partition_values import parse_partition_value
 from andes_spark.delta.vectors import load_vector, to_positions
 from andes_spark.errors import BadModsError, DuplicateKeyError, UnsupportedTableError
 from andes_spark.storage.interface import Storage
-from andes_spark.storage.scheduler import in_windows
+from andes_spark.storage.scheduler import WINDOW, in_windows
 
 _SHARE = 8
 """Part of the memory that the columns of a file take as they are read."""
+_SMALL_ROWS = 16 * 1024
+"""Rows of a file, whose values may take more memory than in the file, up to which it is read ahead."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ def check_rows(storage: Storage, files: Files, shape: TableShape, *, memory_byte
     key = shape.columns.key
     with SortedRows(check.key_schema, key, memory_bytes) as keys:
         for file, answer in in_windows(storage.scheduler, check.open, files.values()):
-            for rows in check.live_keys(file, answer.result()):
+            for rows in check.live_keys(file, *answer.result()):
                 keys.add(rows)
         check.refuse_nulls()
         for piece in keys.pieces():
@@ -90,20 +92,21 @@ class _Check:
         self.key_schema = pa.schema([shape.arrow.field(name).with_nullable(True) for name in shape.columns.key])
         self.result = CheckedRows()
 
-    def open(self, file: DataFile) -> OpenFile:
-        """Open a file and read its footer."""
-        opened = OpenFile(self._storage, file.location, file, self._shape)
-        _ = opened.starts
-        return opened
+    def open(self, file: DataFile) -> tuple[OpenFile, pa.Table | None]:
+        """Open a file and read its footer, and its columns if they are small: files are opened beside each other."""
+        opened, columns = OpenFile(self._storage, file.location, file, self._shape), self._shape.columns.narrow
+        small = opened.rows <= _SMALL_ROWS and opened.stored_bytes(columns) <= self._batch_bytes // WINDOW
+        return opened, opened.read(columns) if small else None
 
-    def live_keys(self, file: DataFile, opened: OpenFile) -> Iterator[pa.Table]:
+    def live_keys(self, file: DataFile, opened: OpenFile, read: pa.Table | None) -> Iterator[pa.Table]:
         """Yield the keys of the live rows of a file; count NULLs and rows."""
         self._check_partition(file)
         if file.num_records is None:
             self.result.adds.append(with_records(file, opened.rows))
         deleted = None if file.vector is None else to_positions(load_vector(self._storage, file.vector))
         first = 0
-        for data in opened.batches(self._shape.columns.narrow, self._batch_bytes):
+        batches = opened.batches(self._shape.columns.narrow, self._batch_bytes) if read is None else [read]
+        for data in batches:
             rows = data
             if deleted is not None:
                 live = np.ones(data.num_rows, np.bool_)

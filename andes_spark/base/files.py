@@ -193,6 +193,17 @@ class OpenFile:
         """Number of rows in the file."""
         return int(self.starts[-1])
 
+    def stored_bytes(self, columns: Sequence[str]) -> int:
+        """Return the uncompressed bytes of columns by the footer."""
+        metadata = self._parquet.metadata
+        chunks = [
+            metadata.row_group(group).column(number)
+            for number in range(metadata.num_columns)
+            if metadata.schema.column(number).path in columns
+            for group in range(metadata.num_row_groups)
+        ]
+        return sum(chunk.total_uncompressed_size for chunk in chunks)
+
     def group_ranges(self, column: str) -> list[tuple[int, Any, Any]]:
         """Return row groups, each with the range of a column by the footer; None if it lacks the range."""
         return group_ranges(self._parquet.metadata, column)

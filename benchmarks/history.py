@@ -14,6 +14,8 @@ _ROWS = 200_000
 _MODS = 100
 _WINDOW = 20
 _OPENS = 30
+_NEWEST, _FEW = 10, 20
+"""Versions whose changes are read, and versions of the table that has few."""
 
 
 def run(lab: Lab) -> list[Table]:
@@ -52,10 +54,28 @@ def run(lab: Lab) -> list[Table]:
         warm=3,
     )
     for name, many, less in (("open", "open many", "open few"), ("open and status", "many", "few")):
-        ratio = found[many].median / found[less].median
-        what = f"{name}: {versions:,} versions against 10"
-        table.add(what, found[many], found[less], f"{ratio:.2f}", 1.5, verdict(ratio <= 1.5), what=what, ratio=ratio)
+        _compare(table, f"{name}: {versions:,} versions against 10", found[many], found[less])
+    _changes(lab, table, old, versions)
     return [table]
+
+
+def _changes(lab: Lab, table: Table, old: _Grown, versions: int) -> None:
+    """Measure the changes of the newest versions, by tables that are opened anew each time."""
+    young = _Grown(lab, "history-changes", merged=True)
+    for grown, last in ((old, versions), (young, _FEW)):
+        grown.grow(last)
+    found = alternate(
+        {name: lambda grown=grown: grown.changes(_NEWEST) for name, grown in (("many", old), ("few", young))},
+        times=_OPENS,
+        warm=3,
+    )
+    what = f"open and changes of the last {_NEWEST}: {versions:,} versions against {_FEW}"
+    _compare(table, what, found["many"], found["few"])
+
+
+def _compare(table: Table, what: str, many: Spread, few: Spread) -> None:
+    ratio = many.median / few.median
+    table.add(what, many, few, f"{ratio:.2f}", 1.5, verdict(ratio <= 1.5), what=what, ratio=ratio)
 
 
 class _Grown:
@@ -81,6 +101,11 @@ class _Grown:
         with stopwatch() as clock:
             self._table.apply(mods, apply_as_deletes=data.DELETES, batch_id=("history", self._table.version))
         return clock()
+
+    def changes(self, count: int) -> int:
+        """Read the changes of the newest versions by another handle; number of rows."""
+        table = ModTable.open(self.url)
+        return table.changes(self._table.version - count).read_all().num_rows
 
 
 def _spread(spent: list[float]) -> Spread:

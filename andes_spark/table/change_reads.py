@@ -179,7 +179,7 @@ class TableChanges:
             spark = open_table.spark_executor().spark
             zone = None if options.from_timestamp is None else session_zone(spark)
             feed = table_feed(open_table, options, zone=zone)
-            return change_stream(spark, feed, open_table.shape().schema.select(feed.columns))
+            return change_stream(spark, feed, feed.schema)
 
         with about(self.url):
             return observe(open_table, "read stream", frame)

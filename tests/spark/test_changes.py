@@ -20,6 +20,7 @@ def mods(table: ModTable, keys: list[int], lsn: int, gone: bool = False) -> pa.T
     values = [None if key % 3 == 0 else {"x": key, "y": [None, "z"] if key % 2 else None} for key in keys]
     kinds = table.schema.to_arrow()
     columns = {"id": keys, "lsn": [lsn] * len(keys), "n": values, "at": [lsn * 1_000_000] * len(keys)}
+    columns |= {name: [None] * len(keys) for name in table.schema.names if name not in columns}
     made = {name: pa.array(column, kinds.field(name).type) for name, column in columns.items()}
     return pa.table({**made, "gone": [gone] * len(keys)})
 
@@ -63,41 +64,113 @@ def test_a_batch_equals_the_changes_in_arrow(spark, table, ranges, monkeypatch):
 
 
 class Query:
-    """A query that appends the changes to a folder of Parquet."""
+    """A query that keeps each micro-batch in a folder of its own: exactly once by the numbers of the batches."""
 
     def __init__(self, spark, folder: Path) -> None:
         self.spark, self.folder = spark, folder
+        self.fails_at: int | None = None
 
-    def run(self, table: ModTable, *begin: int, **options: Any) -> int:
-        """Run to the newest version; number of micro-batches with rows."""
+    def run(self, table: ModTable, *begin: int, **options: Any) -> list[int]:
+        """Run to the newest version; numbers of rows of the micro-batches."""
+        query = self.start(table, *begin, available_now=True, **options)
+        query.awaitTermination()
+        return [progress["numInputRows"] for progress in query.recentProgress if progress["numInputRows"]]
+
+    def start(self, table: ModTable, *begin: int, available_now: bool = False, **options: Any) -> Any:
         stream = table.read_stream(*begin, before_images=True, **options)
         assert stream.isStreaming
-        writer = stream.writeStream.foreachBatch(self.write).option(
-            "checkpointLocation", str(self.folder / "checkpoint")
-        )
-        query = writer.trigger(availableNow=True).start()
-        query.awaitTermination()
-        return sum(progress["numInputRows"] > 0 for progress in query.recentProgress)
+        writer = stream.writeStream.foreachBatch(self.write)
+        writer = writer.trigger(availableNow=True) if available_now else writer.trigger(processingTime="0 seconds")
+        return writer.option("checkpointLocation", str(self.folder / "checkpoint")).start()
 
     def write(self, frame, number: int) -> None:
-        # As a sink that is exactly once by the number of the batch.
         frame.write.mode("overwrite").parquet(str(self.folder / f"batch-{number}"))
+        if number == self.fails_at:
+            raise ValueError("after the write")
 
-    def rows(self) -> list[dict[str, Any]]:
-        return in_order(self.spark.read.parquet(*map(str, sorted(self.folder.glob("batch-*")))).toArrow())
+    def rows(self, first: int = 0) -> list[dict[str, Any]]:
+        """Rows of the micro-batches from a number on."""
+        folders = [path for path in self.folder.glob("batch-*") if int(path.name.split("-")[1]) >= first]
+        return in_order(self.spark.read.parquet(*map(str, folders)).toArrow())
 
 
 def test_a_stream_goes_on_from_its_checkpoint(spark, table, tmp_path):
     query = Query(spark, tmp_path / "q")
-    assert query.run(table, 1) == 1
-    expected = in_order(table.changes(1, 3, before_images=True).read_all())
-    assert query.rows() == expected
-    assert query.run(table, 1) == 0, "nothing is new"
+    first = table.changes(1, 3, before_images=True).read_all()
+    assert query.run(table, 1) == [first.num_rows]
+    assert query.rows() == in_order(first)
+    assert query.run(table, 1) == [], "nothing is new"
     apply(table, [4, 40], 4)
     table.restore(3)
     apply(table, [41], 5)
-    # What the query says is not what counts, but the checkpoint.
-    assert query.run(table, 5) == 1
-    assert query.rows() == in_order(pa.concat_tables([
-        table.changes(1, 3, before_images=True).read_all(), table.changes(3, 6, before_images=True).read_all(),
-    ]))  # fmt: skip
+    # The checkpoint counts, not what is said here.
+    assert query.run(table, 5) == [1]
+    second = table.changes(3, 6, before_images=True).read_all()
+    assert query.rows() == in_order(pa.concat_tables([first, second]))
+
+
+def test_a_micro_batch_that_failed_is_the_same_again(spark, table, tmp_path):
+    query = Query(spark, tmp_path / "q")
+    query.fails_at = 0
+    with pytest.raises(Exception, match="after the write"):
+        query.run(table, 0)
+    written = query.rows()
+    apply(table, [1, 2], 7)
+    table.merge()
+    query.fails_at = None
+    later = table.changes(3, 4, before_images=True).read_all()
+    # The versions of the first one are in the checkpoint, and what was applied since is in the second.
+    assert query.run(table, 0)[-1] == later.num_rows
+    assert written == in_order(table.changes(0, 3, before_images=True).read_all())
+    assert (query.rows(first=1), query.rows()) == (in_order(later), in_order_of(written, later))
+
+
+def in_order_of(written: list[dict[str, Any]], later: pa.Table) -> list[dict[str, Any]]:
+    return in_order(pa.concat_tables([pa.Table.from_pylist(written, later.schema), later]))
+
+
+def test_a_micro_batch_of_few_versions(spark, table, tmp_path):
+    query = Query(spark, tmp_path / "q")
+    sizes = [table.changes(version, version + 1, before_images=True).read_all().num_rows for version in range(3)]
+    assert query.run(table, 0, max_versions=1) == sizes
+    assert [row["_commit_version"] for row in query.rows(first=2)] == [3] * sizes[2]
+    with pytest.raises(OptionError, match="max_versions"):
+        table.read_stream(0, max_versions=0)
+
+
+def test_a_query_takes_what_is_applied_while_it_runs(spark, table, tmp_path):
+    query = Query(spark, tmp_path / "q")
+    running = query.start(table, 3)
+    try:
+        apply(table, [50], 8)
+        running.processAllAvailable()
+        apply(table, [51], 9)
+        running.processAllAvailable()
+    finally:
+        running.stop()
+    assert [row["id"] for row in query.rows()] == [50, 51]
+
+
+def test_the_schema_changes_while_a_query_runs(spark, table, tmp_path):
+    """New columns are left out; a wider type, or a column that is gone, ends the query until it is made anew."""
+    query = Query(spark, tmp_path / "q")
+    query.fails_at = 1
+    running = query.start(table, 3)
+    table.alter.add_column("more", "STRING")
+    apply_with(table, 60, more="x")
+    running.processAllAvailable()
+    assert query.rows(first=0) == in_order(table.changes(3, columns=["id", "lsn", "n", "at"]).read_all())
+    table.alter.widen("n.x", "BIGINT")
+    with pytest.raises(Exception, match=r"began with the column n STRUCT<x: INT.* version 6; make the stream anew"):
+        running.processAllAvailable()
+    assert not running.isActive
+    # The versions of this micro-batch are in the checkpoint; the rows now have the new type.
+    apply_with(table, 61, more="y")
+    query.fails_at = None
+    assert query.run(table, 3) == [1]
+    assert [(row["id"], row["more"]) for row in query.rows(first=1) if row["id"] == 61] == [(61, "y")]
+
+
+def apply_with(table: ModTable, key: int, more: str) -> None:
+    rows = mods(table, [key], key).drop_columns(["gone"])
+    table.apply(rows.set_column(rows.schema.get_field_index("more"), "more", pa.array([more])))

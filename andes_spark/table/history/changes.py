@@ -38,13 +38,16 @@ def _batches(open_table: OpenTable, comparison: Comparison, floor: int) -> Itera
         yield from comparison.batches(comparison.ranges(), cache)
 
 
-def compare(open_table: OpenTable, options: ChangesOptions, *, zone: str | None = None) -> Comparison:
+def compare(
+    open_table: OpenTable, options: ChangesOptions, *, zone: str | None = None, columns_of: int = 0
+) -> Comparison:
     """Pin the two versions of a comparison.
 
     Args:
         open_table: the table.
         options: which versions, and what to return.
         zone: zone of timestamps without one; None to refuse them.
+        columns_of: version whose columns the rows have, if it is later than both.
 
     Raises:
         OptionError: the second version is below the first, or a column does not exist.
@@ -53,7 +56,9 @@ def compare(open_table: OpenTable, options: ChangesOptions, *, zone: str | None 
     log = open_table.log
     earlier = chosen_version(open_table, options.start, zone=zone)
     assert earlier is not None
-    after = pin(open_table, chosen_version(open_table, options.end, zone=zone))
+    chosen = chosen_version(open_table, options.end, zone=zone)
+    shape = open_table.shape_at(columns_of) if chosen is not None and chosen < columns_of else None
+    after = pin(open_table, chosen, shape=shape)
     later, shape = after.version, after.inputs.shape
     names = resolved(shape, options.columns)
     if earlier > later:

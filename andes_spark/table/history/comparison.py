@@ -20,6 +20,7 @@ import pyarrow as pa
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.keys import KeyCache
 from andes_spark.base.merge.plan import bucket_count, row_width
+from andes_spark.base.paged import PageSource
 from andes_spark.base.sorted_rows import SortedRows
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import sorted_order
@@ -176,8 +177,10 @@ class Comparison:
 
     def _changes(self, keys: pl.DataFrame, bounds: KeyRange | None, cache: KeyCache | None) -> pa.Table:
         """Compare the rows of some keys."""
+        # Most files of the base are the same in both.
+        source = PageSource(self.storage, self.after.shape, cache, single_rows=True)
         sides = [
-            rows_of_keys(self.storage, inputs, keys, bounds=bounds, settings=self.settings, cache=cache)
+            rows_of_keys(self.storage, inputs, keys, bounds=bounds, settings=self.settings, source=source)
             for inputs in (self.before, self.after)
         ]
         old, new = (_numbers(keys, rows) for rows in sides)

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from andes_spark.base.files import TableShape
+from andes_spark.errors import SchemaMismatchError
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.log.readable import check_readable
 from andes_spark.model.read_options import ChangesOptions, StreamOptions
+from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.history.changes import compare
@@ -47,7 +50,8 @@ class TableFeed:
         settings: settings of the process.
         from_version: version to begin with.
         max_versions: number of versions of one micro-batch at most; None for no limit.
-        columns: columns to return.
+        begun: newest version when the stream was made, whose columns it has.
+        schema: columns to return.
         before_images: whether to return updated rows as they were, too.
     """
 
@@ -55,7 +59,8 @@ class TableFeed:
     settings: Settings
     from_version: int
     max_versions: int | None
-    columns: tuple[str, ...]
+    begun: int
+    schema: Schema
     before_images: bool
     _opened: list[OpenTable] = field(default_factory=list)
 
@@ -64,13 +69,35 @@ class TableFeed:
         return self._table().log.refresh()
 
     def parts(self, earlier: int, later: int) -> Sequence[ComparedRange]:
-        """Parts of the changes between two versions; none if they are the same."""
+        """Parts of the changes between two versions; none if they are the same.
+
+        Raises:
+            SchemaMismatchError: the later version has columns of other types, or lacks some.
+        """
         if earlier == later:
             return []
+        open_table = self._table()
+        if open_table.log.head < max(later, self.begun):
+            open_table.log.refresh()
+        self._check_columns(open_table.shape_at(max(later, self.begun)), later)
         options = ChangesOptions.checked(
-            from_version=earlier, to_version=later, columns=self.columns, before_images=self.before_images
+            from_version=earlier, to_version=later, columns=self.schema.names, before_images=self.before_images
         )
-        return compared_ranges(compare(self._table(), options))
+        return compared_ranges(compare(open_table, options, columns_of=self.begun))
+
+    def _check_columns(self, shape: TableShape, version: int) -> None:
+        for column in self.schema:
+            name = column.name
+            if name in shape.schema.names and shape.schema.field(name).type == column.type:
+                continue
+            state = f"is {shape.schema.select([name]).to_ddl()}" if name in shape.schema.names else "is not there"
+            began = self.schema.select([name]).to_ddl()
+            raise SchemaMismatchError(
+                f"{shape.table}: the stream began with the column {began}, which {state} in version {version}; make "
+                "the stream anew by read_stream() and start the query again: it goes on from its checkpoint",
+                table=shape.table,
+                column=name,
+            )
 
     def _table(self) -> OpenTable:
         if not self._opened:
@@ -90,11 +117,17 @@ def table_feed(open_table: OpenTable, options: StreamOptions, *, zone: str | Non
         OptionError: a column does not exist.
         NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
     """
-    open_table.log.refresh()
+    begun = open_table.log.refresh()
     version = chosen_version(open_table, options.start, zone=zone)
     assert version is not None
     check_readable(open_table.log, version)
-    columns = resolved(open_table.shape(), options.columns)
+    shape = open_table.shape()
     return TableFeed(
-        open_table.storage, open_table.settings, version, options.max_versions, columns, options.before_images
+        storage=open_table.storage,
+        settings=open_table.settings,
+        from_version=version,
+        max_versions=options.max_versions,
+        begun=begun,
+        schema=shape.schema.select(resolved(shape, options.columns)),
+        before_images=options.before_images,
     )

@@ -45,9 +45,9 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     inputs = snapshot.inputs
     names = resolved(inputs.shape, options.columns)
     sought = _Sought.of(asked, inputs.shape)
-    cache = cache_for(open_table, inputs.shape)
+    source = PageSource(open_table.storage, inputs.shape, cache_for(open_table, inputs.shape), single_rows=True)
     with or_expired(open_table, snapshot.version, floor=floor):
-        return _Get(open_table.storage, inputs, sought, names, open_table.settings, cache).rows()
+        return _Get(open_table.storage, inputs, sought, names, open_table.settings, source).rows()
 
 
 def cache_for(open_table: OpenTable, shape: TableShape) -> KeyCache | None:
@@ -62,7 +62,7 @@ def rows_of_keys(
     *,
     bounds: KeyRange | None,
     settings: Settings,
-    cache: KeyCache | None,
+    source: PageSource,
 ) -> pa.Table:
     """Read the rows of some keys, all columns, in the order of the keys.
 
@@ -72,11 +72,11 @@ def rows_of_keys(
         keys: key columns, each key once, sorted.
         bounds: range that holds the keys; None if it is not known.
         settings: settings of the process.
-        cache: keys of files in memory; None for none.
+        source: reader of pages; another snapshot with the same files may have used it.
     """
     order = np.arange(keys.height)
     sought = _Sought(keys.with_columns(pl.Series(WINNER, order, pl.Int64)), order)
-    return _Get(storage, inputs, sought, inputs.shape.schema.names, settings, cache, bounds).rows()
+    return _Get(storage, inputs, sought, inputs.shape.schema.names, settings, source, bounds).rows()
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class _Get:
     sought: _Sought
     names: Sequence[str]
     settings: Settings
-    cache: KeyCache | None
+    source: PageSource
     bounds: KeyRange | None = None
 
     def rows(self) -> pa.Table:
@@ -118,11 +118,10 @@ class _Get:
         shape, keys = self.inputs.shape, self.sought.keys
         if not keys.height:
             return shape.arrow.empty_table().select(list(self.names))
-        source = PageSource(self.storage, shape, self.cache, single_rows=True)
-        located = self._located(source)
+        located = self._located()
         done = self._evaluated(located)
         kept = self._kept(located, done)
-        parts = [self._base_rows(kept, source)]
+        parts = [self._base_rows(kept)]
         numbers = [kept[WINNER].to_numpy()]
         if done is not None:
             written = pl.from_arrow(done.rows.select(shape.columns.key))
@@ -135,23 +134,23 @@ class _Get:
         schema = pa.schema([shape.arrow.field(name) for name in self.names])
         return pa.concat_tables([part.cast(schema) for part in parts]).take(pa.array(order))
 
-    def _base_rows(self, kept: pl.DataFrame, source: PageSource) -> pa.Table:
+    def _base_rows(self, kept: pl.DataFrame) -> pa.Table:
         """Columns of rows of the base; those of the key are known."""
         shape, numbers = self.inputs.shape, kept[WINNER].to_numpy()
         others = [name for name in self.names if name not in shape.columns.key]
         if others:
-            rows = base_rows(self.storage, shape, self.inputs.files, kept, others, source)
+            rows = base_rows(self.storage, shape, self.inputs.files, kept, others, self.source)
         keys = self.sought.keys[numbers].select(shape.columns.key).to_arrow()
         columns = {name: keys[name] if name in shape.columns.key else rows[name] for name in self.names}
         return pa.table(columns).cast(pa.schema([shape.arrow.field(name) for name in self.names]))
 
-    def _located(self, source: PageSource) -> pl.DataFrame:
+    def _located(self) -> pl.DataFrame:
         """Places of the keys in the base, with the sequences where pending mods are compared with them."""
         inputs, pending = self.inputs, self.inputs.pending
         keys = without_sequences(self.sought.keys, inputs.shape)
         lookup = row_lookup(keys, inputs.shape, sequences=bool(pending.rows or pending.truncates))
         files = [] if inputs.erased else files_with(inputs, keys)
-        frames = locate_files(source, files, lookup, threads=self.settings.threads)
+        frames = locate_files(self.source, files, lookup, threads=self.settings.threads)
         return concat_located(frames, inputs.shape, keys)
 
     def _evaluated(self, located: pl.DataFrame) -> Evaluation | None:
@@ -174,7 +173,7 @@ class _Get:
 
         columns = list(dict.fromkeys([*inputs.shape.columns.key, *self.names]))
         return evaluate(
-            storage, inputs, locate=known, bounds=self.bounds, columns=columns, cache=self.cache, targets=targets
+            storage, inputs, locate=known, bounds=self.bounds, columns=columns, cache=self.source.cache, targets=targets
         )
 
     def _kept(self, located: pl.DataFrame, done: Evaluation | None) -> pl.DataFrame:

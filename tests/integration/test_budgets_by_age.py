@@ -129,8 +129,8 @@ BUDGETS = {
     "open and status": Budget(lambda aged, table: table.status(), {"GET": 15}, 3, pages=3),
     "open and get": Budget(lambda aged, table: table.get(7), {"GET": 17}, 5),
     "open and history": Budget(lambda aged, table: table.history(limit=3), {"GET": 8}, 3),
-    "changes": Budget(lambda aged, table: aged.changes(table), {"GET": 8, "HEAD": 1}, 5, warm=True),
-    "open and changes": Budget(lambda aged, table: aged.changes(table), {"GET": 25, "HEAD": 1}, 10),
+    "changes": Budget(lambda aged, table: aged.changes(table), {"GET": 7, "HEAD": 1}, 5, warm=True),
+    "open and changes": Budget(lambda aged, table: aged.changes(table), {"GET": 24, "HEAD": 1}, 10),
     "set aside": Budget(
         lambda aged, table: aged.set_aside(table),
         {"GET": 9, "PUT": 2, "HEAD": 1},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,13 @@ import pyarrow as pa
 import pytest
 
 from andes_spark.base.merge import plan
-from andes_spark.errors import NoSuchVersionError, OptionError, VersionExpiredError
-from andes_spark.model.read_options import ChangesOptions
+from andes_spark.errors import NoSuchVersionError, OptionError, SchemaMismatchError, VersionExpiredError
+from andes_spark.model.read_options import ChangesOptions, StreamOptions
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.history import comparison
 from andes_spark.table.history.changes import compare
+from andes_spark.table.history.feed import TableFeed, table_feed
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.tables import create, rows
 from tests.vacuumed import made, opened, paths
@@ -275,3 +278,38 @@ def test_all_ways_give_the_same_changes(policy: str, budget: int, monkeypatch: p
     both = replace(compare(table._open_table, ChangesOptions.checked(from_version=2)), touched=None)
     rows_of = pa.Table.from_batches(both.batches(both.ranges()), both.schema).to_pylist()
     assert [(row["_change_type"], row["id"], row["lsn"], row["a"]) for row in rows_of] == expected
+
+
+def test_the_feed_of_a_stream(tmp_path: Path) -> None:
+    """It is sent to another process, opens the table there, and keeps the columns that it began with."""
+    table = ModTable.create(tmp_path / "t", "id INT, lsn BIGINT, a STRING", primary_key="id", sequence_by="lsn")
+    table.apply(rows((1, 1, "a"), (2, 1, "b")), cast=True)
+    options = StreamOptions.checked(from_version=0, columns=["id", "a"])
+    feed: TableFeed = pickle.loads(pickle.dumps(table_feed(table._open_table, options, zone=None)))
+    table.apply(rows((2, 2, "c")), cast=True)
+    table.alter.add_column("more", "INT")
+
+    def read(feed: TableFeed, earlier: int, later: int) -> list[tuple[Any, ...]]:
+        parts = [pickle.loads(pickle.dumps(part)) for part in feed.parts(earlier, later)]
+        found = [row for part in parts for batch in part() for row in batch.to_pylist()]
+        return [(row["_change_type"], row["id"], row["a"], row["_commit_version"]) for row in found]
+
+    assert feed.newest() == 3
+    assert feed.parts(3, 3) == []
+    assert read(feed, 0, 1) == [("insert", 1, "a", 1), ("insert", 2, "b", 1)]
+    assert read(feed, 1, 3) == [("update_postimage", 2, "c", 3)]
+    table.alter.widen("id", "BIGINT")
+    table.apply(pa.table({"id": [3], "lsn": [3], "a": ["d"]}), missing="null")
+    with pytest.raises(SchemaMismatchError, match=r"began with the column id INT .*, which is id BIGINT .* version 5"):
+        feed.parts(3, 5)
+    # What is made anew reads the versions before in the columns of now.
+    feed = table_feed(table._open_table, options, zone=None)
+    assert read(feed, 1, 3) == [("update_postimage", 2, "c", 3)]
+    assert read(feed, 3, 5) == [("insert", 3, "d", 5)]
+    table.vacuum("0 seconds")
+    with pytest.raises(VersionExpiredError):
+        feed.parts(3, 5)
+    with pytest.raises(VersionExpiredError):
+        table_feed(table._open_table, options, zone=None)
+    with pytest.raises(OptionError, match="say which version"):
+        StreamOptions.checked()

@@ -388,7 +388,7 @@ def pins_before_the_floor(patch: Patch) -> None:
 
     def commit_floor(self: Any, plan: Any) -> Manifest:
         listed = stored_pins(self._open_table.storage)
-        patch.setattr(vacuum, "stored_pins", lambda storage: listed)
+        self._open_table.storage.find(IN_BETWEEN)
         try:
             return true(self, plan)
         finally:
@@ -458,7 +458,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     set_aside_below_the_floor: {"nested": 1.0, "asides": 0.6, "interruptions": ("merge", "vacuum"), "pinning": 0.0},
     readers_that_know_no_floor: VACUUMS,
     pin_after_the_floor: {**PINS, "at": IN_BETWEEN},
-    pins_before_the_floor: {**PINS, "steps": 8},
+    pins_before_the_floor: {**PINS, "at": IN_BETWEEN, "steps": 8},
     pins_that_keep_nothing: {**VACUUMS, "pinning": 0.6},
 }
 SEEDS = 300

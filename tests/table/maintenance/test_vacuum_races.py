@@ -6,13 +6,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
 from andes_spark.errors import CommitConflictError, StorageError, VersionExpiredError
+from andes_spark.model.documents import encode
 from andes_spark.model.events import mods_of
 from andes_spark.model.manifest import manifest_path
+from andes_spark.model.merge_record import merge_record_path
+from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
@@ -176,3 +180,46 @@ def test_a_vacuum_that_stops_at_any_step_is_made_up_for(storage: MemoryStorage) 
         assert paths(copy, "_andes/mods") == set()
         assert rows(opened(copy), tag="three") == tagged
         sound(copy)
+
+
+def test_a_record_of_an_older_state_is_not_adopted(storage: MemoryStorage) -> None:
+    """A merge that ended before its commit named tombstones of its own state, which a vacuum deleted since."""
+    table = opened(storage)
+    table.apply(mods(8), apply_as_deletes="op = 'D'", merge=False)
+    expected = rows(table)
+    base = table._open_table.base.snapshot()
+    manifest = table.manifest(8)
+    (first, *others) = base.record.tombstones
+    gone = msgspec.structs.replace(first, path=first.path.replace(first.path[-20:-8], "0" * 12))
+    record = msgspec.structs.replace(
+        base.record, version=8, commit_id=manifest.commit_id, tombstones=[gone, *others], checksum=""
+    )
+    storage.put(merge_record_path(8, manifest.commit_id), encode(record))
+    assert storage.size(gone.path) is None
+    merged = opened(storage).merge()
+    # The version that follows has a record of its own.
+    assert (merged.status, merged.applied) == ("merged", 9)
+    assert opened(storage).history()[0].operation == "merge"
+    late = opened(storage).apply(pa.table({"id": [51, 58], "seq": [0, 0]}))
+    assert late.merge is not None
+    assert late.merge.counts.late == 2
+    assert rows(opened(storage)) == expected
+    assert opened(storage).verify().ok
+
+
+def test_a_record_of_the_same_state_is_adopted(storage: MemoryStorage) -> None:
+    """A merge that ended between its record and its Delta entry."""
+    table = opened(storage)
+    table.apply(mods(8), apply_as_deletes="op = 'D'", merge=False)
+
+    class Ending(TappedStorage):
+        def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
+            if path.startswith("_delta_log"):
+                raise StorageError("the store is gone", path=path)
+            return super().put_if_absent(path, data)
+
+    with pytest.raises(StorageError):
+        opened(Ending(storage)).merge()
+    merged = opened(storage).merge()
+    assert (merged.status, merged.applied) == ("merged", 8)
+    assert opened(storage).verify().ok

@@ -73,6 +73,11 @@ class NumberedFile:
     path: str
     file: DataFile
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the log encodes its path: polars overlooks the deletion vector of such a file."""
+        return self.file.path != self.path
+
 
 class NumberedFiles(Sequence[NumberedFile]):
     """Files of the base, all or some, with their numbers; objects are made when they are asked for. Sent to tasks.

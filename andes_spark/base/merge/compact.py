@@ -77,7 +77,10 @@ def compact(
     if pulls:
         with steps.step("compact files"):
             marks = context.deletion_vectors and deletion_vectors_enabled(base.state)
-            _pull(context, context.writer(base), pulls if marks else [pull.alone() for pull in pulls], work)
+            pulls = [
+                pull if marks and not any(file.is_encoded for file in pull.sources) else pull.alone() for pull in pulls
+            ]
+            _pull(context, context.writer(base), pulls, work)
     left = budget - sum(pull.file.file.size for pull in pulls)
     groups = _choose_groups(context, parts, work, left)
     if not work.old and not groups:

@@ -249,7 +249,7 @@ def _write(
         marks = context.deletion_vectors and deletion_vectors_enabled(base.state) and not rewrites
         if rewrites:
             gone = {number: BitMap64() for number in inputs.files.numbers.tolist()} | gone
-        changes = _mark(context, inputs, gone) if marks else _rewrite(context, inputs, gone, writer)
+        changes = _delete(context, inputs, gone, writer) if marks else _rewrite(context, inputs, gone, writer)
     return results, [*changes, *(action for result in results for action in result.adds)]
 
 
@@ -292,6 +292,17 @@ def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, Bi
     in_memory = {path: vector for path, vector in cached.items() if vector is not None}
     missing = {path: vector for path, vector in vectors.items() if path not in in_memory}
     return in_memory | load_vectors(context.storage, missing)
+
+
+def _delete(
+    context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64], writer: RowWriter
+) -> list[Action]:
+    """Mark rows as deleted; files with encoded paths, as converted tables have, are rewritten."""
+    encoded = set() if inputs.erased else {file.number for file in _touched(inputs, gone) if file.is_encoded}
+    changes = _mark(context, inputs, {number: rows for number, rows in gone.items() if number not in encoded})
+    if encoded:
+        changes += _rewrite(context, inputs, {number: gone[number] for number in encoded}, writer)
+    return changes
 
 
 def _mark(context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Action]:

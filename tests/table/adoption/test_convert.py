@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -472,3 +473,20 @@ def test_a_vacuum_keeps_the_history_of_delta_as_long_as_version_0(monkeypatch: p
     assert foreign.storage.size(decode_path(path)) is None
     checked = ModTable.open(foreign.storage).verify()
     assert checked.ok, checked.problems
+
+
+def test_files_with_encoded_paths_get_no_vector(tmp_path: Path) -> None:
+    """Polars overlooks the vector of such a file, and would show rows that are deleted."""
+    number = 1_000
+    data = pa.table({"id": range(number), "seq": [1] * number, "p": ["a b", "c"] * (number // 2)})
+    deltalake.write_deltalake(str(tmp_path), data, partition_by=["p"])
+    table = ModTable.convert(tmp_path, **KEYS)
+    table.apply(pa.table({"id": [0, 1], "seq": [2, 2]}), apply_as_deletes="true")
+    files = load_state(table._open_table.storage).files
+    assert {path.partition("/")[0]: file.vector is not None for path, file in files.items() if "/" in path} == {
+        "p=c": True
+    }
+    assert table.to_arrow().num_rows == number - 2
+    with pytest.raises(pl.exceptions.PolarsError):
+        pl.scan_delta(str(tmp_path)).collect()
+    assert table.verify().ok

@@ -193,7 +193,10 @@ class World(Appends):
             return
         order = self.random.sample(range(batch.rows.num_rows), batch.rows.num_rows)
         rows = batch.rows.take(pa.array(order, pa.int64()))
-        result = self.tables[number].apply(rows, batch_id=batch.id, **self.alters.options(batch.options))
+        options, table = self.alters.options(batch.options), self.tables[number]
+        result = self.vacuums.sent(lambda: table.apply(rows, batch_id=batch.id, **options))
+        if result is None:
+            return
         assert result.replayed
         assert result.version == version
         self.count(result.merge)

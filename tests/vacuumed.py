@@ -56,7 +56,7 @@ def base_files(storage: MemoryStorage) -> set[str]:
 
 def sound(storage: MemoryStorage) -> None:
     checked = ModTable.open(storage).verify()
-    assert (checked.problems, checked.missing, checked.unused) == ((), (), ())
+    assert (checked.problems, checked.missing, checked.unused) == ((), (), ()), checked.details()
 
 
 def write_at(table: ModTable, time: int) -> None:

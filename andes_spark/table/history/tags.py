@@ -17,6 +17,8 @@ from andes_spark.model.events import QUIET, CurrentTag, Tag
 from andes_spark.model.history_options import TagOptions
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.moments import milliseconds
+from andes_spark.table.history.expired import or_expired
+from andes_spark.table.history.travel import evaluable
 from andes_spark.table.open_table import OpenTable
 
 MOST_TAGS = 1_000
@@ -99,6 +101,10 @@ def tag_version(open_table: OpenTable, name: str, options: TagOptions) -> TagRes
         open_table.check_log()
         version = _newest_of_rows(log) if options.version is None else options.version
         check_readable(log, version)
+        if version < floor_of(log):
+            # A pin may have come too late: the files must exist.
+            with or_expired(open_table, version):
+                evaluable(open_table, open_table.base.snapshot_at(version), version)
     with steps.step("check the clock"):
         clock = open_table.clock.check(begun=log.clock())
     wanted = _event(name, version, options, clock.now())

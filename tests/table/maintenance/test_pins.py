@@ -115,6 +115,14 @@ def test_a_vacuum_that_lists_the_pins_after_one_was_put(storage: MemoryStorage) 
     assert any("pin until" in reason for reason in vacuuming.vacuum(NOW).kept)
     assert rows(opened(storage), version=3) == expected
     sound(storage)
+    # What is pinned can be tagged and restored.
+    pinner.tag("three", 3)
+    pinner.unpin(3)
+    pinner.restore(3)
+    aged(storage)
+    pinner.vacuum(NOW)
+    assert rows(opened(storage)) == rows(opened(storage), tag="three") == expected
+    sound(storage)
 
 
 def test_a_pin_that_came_too_late_stands_in_nobody_s_way(storage: MemoryStorage) -> None:
@@ -123,8 +131,10 @@ def test_a_pin_that_came_too_late_stands_in_nobody_s_way(storage: MemoryStorage)
     table.vacuum(NOW)
     storage.put(StoredPin(3, FAR, OWNER).path, b"{}")
     storage.put("_andes/pins/README", b"of somebody")
-    with pytest.raises(VersionExpiredError):
-        opened(storage).to_arrow(version=3)
+    for verb in (lambda each: each.to_arrow(version=3), lambda each: each.tag("x", 3), lambda each: each.restore(3)):
+        with pytest.raises(VersionExpiredError):
+            verb(opened(storage))
+    assert opened(storage).version == LAST + 1
     sound(storage)
     for seq in (8, 9):
         table.apply(mods(seq), apply_as_deletes="op = 'D'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
-from andes_spark.errors import CommitConflictError, StorageError, VersionExpiredError
+from andes_spark.errors import CommitConflictError, CommitUnknownError, StorageError, VersionExpiredError
 from andes_spark.model.documents import encode
 from andes_spark.model.events import mods_of
 from andes_spark.model.manifest import manifest_path
@@ -223,3 +223,66 @@ def test_a_record_of_the_same_state_is_adopted(storage: MemoryStorage) -> None:
     merged = opened(storage).merge()
     assert (merged.status, merged.applied) == ("merged", 8)
     assert opened(storage).verify().ok
+
+
+class Gone(TappedStorage):
+    """A store that is gone at the n-th write: before it happens, in its middle, or after it."""
+
+    def __init__(self, inner: Any, left: int, share: float) -> None:
+        super().__init__(inner)
+        self.left, self.share = left, share
+
+    def _write(self, write: Callable[[], Any], *, whole: bool = True) -> Any:
+        self.left -= 1
+        if self.left > 0:
+            return write()
+        if self.left == 0 and self.share == 1.0 and whole:
+            write()
+        raise StorageError("the store is gone", path="?")
+
+    def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
+        self._write(lambda: super(Gone, self).put(path, data, sync=sync))
+
+    def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
+        outcome: PutOutcome = self._write(lambda: super(Gone, self).put_if_absent(path, data))
+        return outcome
+
+    def delete(self, paths: Iterable[str]) -> None:
+        given = list(paths)
+        if self.left == 1:
+            super().delete(given[: int(self.share * len(given))])
+        self._write(lambda: super(Gone, self).delete(given), whole=False)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0], ids=["before", "in the middle", "after"])
+def test_the_store_gone_at_any_write(storage: MemoryStorage, share: float) -> None:
+    table = opened(storage)
+    table.tag("three", 3)
+    table.pin(2)
+    table.apply(mods(8), apply_as_deletes="op = 'D'", merge=False)
+    aged(storage)
+    kept: list[dict[str, Any]] = [{}, {"tag": "three"}, {"version": 2}]
+    expected = [rows(table, **which) for which in kept]
+    for left in range(1, 30):
+        copy = copy_of(storage)
+        gone = Gone(copy, left, share)
+        try:
+            opened(gone).vacuum(NOW)
+        except (StorageError, CommitUnknownError):
+            assert gone.left <= 0
+        late = opened(copy)
+        assert [rows(late, **which) for which in kept] == expected
+        checked = late.verify()
+        assert (checked.problems, checked.missing) == ((), ())
+        late.merge()
+        aged(copy)
+        late.vacuum(NOW)
+        assert [rows(opened(copy), **which) for which in kept] == expected
+        checked = ModTable.open(copy).verify()
+        assert (checked.problems, checked.missing) == ((), ())
+        # A ledger file of the attempt may wait for the next version.
+        assert all(path.startswith("_andes/ledger/") for path in checked.unused)
+        if gone.left > 0:
+            break
+    assert gone.left > 0, "the vacuum never ended"
+    assert left >= 5

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -54,3 +58,43 @@ def test_a_truncate_reads_all_files() -> None:
     mods = pa.table({"id": pa.array([None], pa.int64()), "lsn": [5], "op": ["T"]})
     table.apply(mods, apply_as_truncates="op = 'T'")
     assert judged(table)
+
+
+def test_merges_end_while_eight_writers_append() -> None:
+    storage = MemoryStorage()
+    table = ModTable.create(storage, "id BIGINT, lsn BIGINT", primary_key="id", sequence_by="lsn", merge="manual")
+    writers = [ModTable.open(storage) for _ in range(8)]
+    stop, sent = threading.Event(), itertools.count(1)
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        # In turn: threads of one process would wait for each other, not for the table.
+        try:
+            for number in itertools.cycle(range(8)):
+                if stop.is_set():
+                    return
+                writers[number].apply(pa.table({"id": [number], "lsn": [next(sent)]}))
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            failures.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    applied = 0
+    try:
+        for _ in range(6):
+            # The next merge begins once something is pending again.
+            while (before := table.version) <= applied and not failures:
+                time.sleep(0.01)
+            merged = table.merge()
+            assert merged.status == "merged"
+            # All that was there when it began is merged, whatever came since.
+            assert merged.applied >= before
+            applied = merged.applied
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not failures
+    table.merge()
+    assert table.status().pending_versions == 0
+    assert table.to_arrow().num_rows == min(8, next(sent) - 1)
+    assert table.verify().ok

@@ -13,6 +13,7 @@ from andes_spark.delta import actions
 from andes_spark.delta.log import create_entry, load_state
 from andes_spark.errors import ForeignWriteError, OptionError
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.table.verbs.due import due_now
 from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
 from tests.vacuumed import NOW, aged, rows, sound, write_at
@@ -176,3 +177,20 @@ def test_the_status_tells_what_a_vacuum_would_delete(storage: MemoryStorage) -> 
     table.maintain(retain="7 days")
     assert table.status().floor == 24
     assert "versions from 24 on" in table.status().details()["readable"]
+
+
+@pytest.mark.parametrize("policy", ["always", "auto", "1 second"])
+def test_a_tag_alone_is_nothing_to_merge(policy: str) -> None:
+    storage = MemoryStorage()
+    table = ModTable.create(storage, "id BIGINT, seq BIGINT", primary_key="id", sequence_by="seq", merge=policy)
+    table.apply(pa.table({"id": [1], "seq": [1]}))
+    table.merge()
+    table.tag("now")
+    before = load_state(storage).version
+    for handle in (table, opened(storage)):
+        write_at(handle, handle._open_table.log.clock() + 60_000)
+        assert due_now(handle._open_table).reason == "nothing pending"
+    table.apply(pa.table({"id": [2], "seq": [1]}), merge=False)
+    write_at(table, table._open_table.log.clock() + 60_000)
+    assert due_now(table._open_table).due
+    assert load_state(storage).version == before

@@ -13,7 +13,7 @@ from tests.table.memory_use import BUDGET, MIB
 
 OPERATIONS = (
     "create", "apply", "to_batches", "merge", "apply partials", "to_batches", "fold", "to_batches", "changes",
-    "changes by all rows", "verify",
+    "verify",
 )  # fmt: skip
 TIMES = 5
 """Memory beyond that of small tables, in budgets: Arrow data, polars' frames of it, and what allocators keep."""

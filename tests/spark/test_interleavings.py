@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
-from andes_spark.testing.random_batches import VALUE_NAMES
-from tests.interleave import World, difference
+from andes_spark.errors import VersionExpiredError
+from tests.interleave import World
+from tests.interleave_rows import difference
 from tests.spark.batches import HERE, TASKS
 
 FEWEST = 5
@@ -34,13 +35,23 @@ class Watched:
 
     def check(self, version: int | None) -> None:
         """Compare a version, None for the newest, whole and filtered."""
-        world, frame = self.world, self.table.read(version=version)
-        schema = pa.schema([field.with_nullable(True) for field in world.schema])
-        wanted = world.expected(len(world.versions) - 1 if version is None else version)
-        found = world.rows_of(frame.toArrow().select(schema.names).cast(schema))
+        world = self.world
+        head = len(world.versions) - 1
+        if version is not None and not world.vacuums.readable(world, version, head):
+            with pytest.raises(VersionExpiredError):
+                self.table.read(version=version)
+            return
+        frame = self.table.read(version=version)
+        at = head if version is None else version
+        fields = [*world.schema, *(pa.field(name, kind) for name, kind in world.alters.at(at).items())]
+        schema = pa.schema([field.with_nullable(True) for field in fields])
+        assert frame.columns == schema.names
+        wanted = world.expected(at)
+        found = world.rows_of(frame.toArrow().cast(schema))
         assert found == wanted, f"version {version}: {difference(found, wanted)}"
         text = self.random.choice(tuple(FILTERS))
-        kept = [row for _, row in wanted.values() if FILTERS[text](dict(zip(VALUE_NAMES, row, strict=True)))]
+        names = world.alters.names(at)
+        kept = [row for _, row in wanted.values() if FILTERS[text](dict(zip(names, row, strict=True)))]
         assert frame.where(text).count() == len(kept), f"version {version} where {text}"
 
 

@@ -67,8 +67,8 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         ahead.plan(attempt.pending(head + 1), options.batch_id, in_memory)
     with or_fenced(open_table.log, head):
         manifest, replayed = attempt.commit(asked, head, begun, steps)
-    # While the files of a repeated batch exist: their digest tells it from others of its id.
-    counts = attempt.counts_in(manifest)
+        # While the files of a repeated batch exist: their digest tells it from others of its id.
+        counts = attempt.counts_in(manifest)
     open_table.met_writer(attempt.overtaken or ahead.overtaken)
     if replayed:
         advisory.run(

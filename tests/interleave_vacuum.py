@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.errors import CommitConflictError, VersionExpiredError
+from andes_spark.log.pins import stored_pins
 from andes_spark.model.manifest import MANIFESTS
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Vacuums:
             version = rnd.choice(sorted(self.pinned))
             removed = world.tables[number].unpin(version).removed
             assert removed or version not in self.pinned, "another handle removed no pin"
-            self.pinned.discard(version)
+            # Another handle may have put a pin since the list of those that were removed.
+            if not _has_pin(world, version):
+                self.pinned.discard(version)
             self.unpinned.append(version)
         else:
             self._pin(world, number, rnd.choice((None, rnd.randrange(len(world.versions)))))
@@ -63,7 +66,8 @@ class Vacuums:
             assert self.released(world, version), f"version {version} can be pinned"
             return
         assert version in (None, result.version)
-        if result.version not in self.unpinned[unpinned:]:
+        # An unpin in its middle came before the pin was put, or after it.
+        if result.version not in self.unpinned[unpinned:] or _has_pin(world, result.version):
             self.pinned.add(result.version)
 
     def run(self, world: World, number: int) -> None:
@@ -119,3 +123,7 @@ class Vacuums:
                 found = EXPIRED
             can = self.readable(world, version, len(world.versions) - 1)
             assert found == (world.expected(version) if can else EXPIRED), f"version {version}"
+
+
+def _has_pin(world: World, version: int) -> bool:
+    return any(pin.version == version for pin in stored_pins(world.storage))

@@ -16,7 +16,7 @@ from andes_spark.log.lease import LEASE_PATH
 from andes_spark.log.probing import HINT
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable as Table
-from andes_spark.table.verbs import after_merge, due
+from andes_spark.table.verbs import after_merge, due, overtaken
 from andes_spark.table.verbs import merge as merging
 from andes_spark.testing.tapped import TappedStorage
 
@@ -97,7 +97,7 @@ def failing_progress(step: str) -> Fail:
 
 def newer_version_fails(tapped: TappedStorage, table: Table, patch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Another writer appends while the first round runs; the second round fails."""
-    failing_function("merge_pending", on_call=2)(tapped, table, patch, error)
+    failing_function("merge_pending", on_call=2, module=overtaken)(tapped, table, patch, error)
     other = ModTable.open(tapped.inner)
     true: Any = vars(merging)["compact"]
 

@@ -16,8 +16,7 @@ from andes_spark.log import rolled
 from andes_spark.model.merge_record import merge_record_path
 from andes_spark.model.values import json_rows
 from andes_spark.storage.memory import MemoryStorage
-from andes_spark.table.verbs import after_merge
-from andes_spark.table.verbs import merge as merging
+from andes_spark.table.verbs import after_merge, overtaken
 from andes_spark.testing.tables import create as simple
 from andes_spark.testing.tables import fill, rows
 
@@ -297,7 +296,7 @@ def test_checkpoints_come_however_many_rounds_a_merge_takes() -> None:
     )
     other = ModTable.open(storage)
     patch = pytest.MonkeyPatch()
-    true: Any = vars(merging)["merge_pending"]
+    true: Any = vars(overtaken)["merge_pending"]
 
     def merge_pending(*args: Any, **given: Any) -> Any:
         done = true(*args, **given)
@@ -307,7 +306,7 @@ def test_checkpoints_come_however_many_rounds_a_merge_takes() -> None:
         return done
 
     due: list[int] = []
-    patch.setattr(merging, "merge_pending", merge_pending)
+    patch.setattr(overtaken, "merge_pending", merge_pending)
     patch.setattr(after_merge, "write_checkpoint", lambda storage, state, *, now_ms: due.append(state.version))
     with patch.context():
         for seq in range(1, 16):

@@ -153,13 +153,12 @@ class _Attempt:
         self._start = head
         self._batch_id = options.batch_id
         self._batch = SentBatch.of_part(options.batch_id, plan, part, open_table.storage)
+        self._changes = () if definition is None else (alter_event(open_table.definition, definition),)
         self._draft = Draft(
             operation="apply",
             table_id=open_table.table_id,
             counts=part.counts,
-            events=part.events
-            if definition is None
-            else (alter_event(open_table.definition, definition), *part.events),
+            events=(*self._changes, *part.events),
             batches=self._batch.stored(),
             definition=definition,
             job=options.job,
@@ -253,7 +252,7 @@ class _Attempt:
         mods, refused = (tuple(copies[entry.path] for entry in files) for files in (self.part.mods, self.part.refused))
         self.part = replace(self.part, mods=mods, refused=refused)
         self._batch = SentBatch.of_part(self._batch_id, self._batch.plan, self.part, open_table.storage)
-        self._draft = replace(self._draft, events=self.part.events)
+        self._draft = replace(self._draft, events=(*self._changes, *self.part.events))
         for path in [path for path in self._in_memory if path in copies]:
             self._in_memory[copies[path].path] = self._in_memory.pop(path)
         self._start = head

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from andes_spark import ModTable
+from andes_spark import ModTable, Schema
 from andes_spark.errors import CommitConflictError, CommitUnknownError, StorageError, VersionExpiredError
 from andes_spark.model.documents import encode
 from andes_spark.model.events import mods_of
@@ -55,31 +55,45 @@ def late_writer(storage: MemoryStorage) -> tuple[TappedStorage, ModTable]:
     return tapped, opened(tapped)
 
 
-def test_a_writer_that_began_below_the_fence_writes_its_files_again(storage: MemoryStorage) -> None:
+@pytest.mark.parametrize("evolves", [False, True], ids=["same columns", "more columns"])
+def test_a_writer_that_began_below_the_fence_writes_its_files_again(storage: MemoryStorage, evolves: bool) -> None:
     tapped, writer = late_writer(storage)
-    stale_head = writer._open_table.log.head
     opened(storage).apply(mods(8), apply_as_deletes="op = 'D'")
     other = opened(storage)
+    # A batch with more columns looks at the newest definition first.
+    begun, newest = (LAST + 1, LAST + 2) if evolves else (LAST, LAST + 1)
 
     def meanwhile(kind: str, path: str) -> None:
         if kind == "put_if_absent" and path == manifest_path(LAST + 2):
             tapped.tap = None
+            if evolves:
+                other.apply(mods(10), apply_as_deletes="op = 'D'")
             # The files of the writer are younger than the retention, so that they are still there.
             future = other._open_table.log.clock() + 10_000
             storage._objects |= {
                 name: (data, future)
                 for name, (data, _) in storage._objects.items()
-                if name.startswith(f"_andes/mods/{stale_head:020d}")
+                if name.startswith(f"_andes/mods/{begun:020d}")
             }
-            assert other.vacuum(NOW).version == LAST + 2
+            assert other.vacuum(NOW).version == newest + 1
 
     tapped.tap = meanwhile
-    result = writer.apply(mods(9), apply_as_deletes="op = 'D'", batch_id=("feed", 9), merge=False)
-    assert result.version == LAST + 3
-    (entry,) = mods_of(opened(storage).manifest(result.version).events)
-    assert re.match(rf"_andes/mods/{LAST + 2:020d}-", entry.path)
-    assert len(paths(storage, "_andes/mods")) == 2  # and the one of version 8
-    assert opened(storage).get([19, 39, 17]).num_rows == 3
+    batch = mods(9)
+    options: dict[str, Any] = {"apply_as_deletes": "op = 'D'", "batch_id": ("feed", 9), "merge": False}
+    if evolves:
+        batch = batch.append_column("n", pa.array(["new"] * batch.num_rows))
+        options["evolve_schema"] = "add"
+    result = writer.apply(batch, **options)
+    assert result.version == newest + 2
+    table = opened(storage)
+    (entry,) = mods_of(table.manifest(result.version).events)
+    assert re.match(rf"_andes/mods/{newest + 1:020d}-", entry.path)
+    # Those of the newest version before the vacuum, and of this one.
+    assert len(paths(storage, "_andes/mods")) == 2
+    assert table.get([19, 39, 17]).num_rows == 3
+    table.merge()
+    # The base has the columns of the version as well.
+    assert ("n" in Schema.from_json(table._open_table.base.snapshot().state.metadata.schema_json)) == evolves
     sound(storage)
 
 

@@ -30,10 +30,7 @@ class Appends:
     versions: list[list[Mod]]
     sent: dict[int, Batch]
     groups: dict[int, list[Batch]]
-
-    def count(self, result: Any) -> None:
-        """Add the counts of a merge."""
-        raise NotImplementedError
+    count: Any
 
     def append(self, number: int) -> None:
         """Append several batches as one version by a handle, some of them again."""

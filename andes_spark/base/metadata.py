@@ -58,8 +58,9 @@ def altered_configuration(definition: Definition, alteration: Alteration | None,
         state: newest state of the base.
     """
     configuration = dict(state.metadata.configuration)
-    changed = frozenset() if alteration is None else alteration.changed
-    new = base_configuration(definition)
+    if alteration is None:
+        return configuration
+    changed, new = alteration.changed, base_configuration(definition)
     if "schema_id" in changed:
         configuration.pop(STATISTICS, None)
         configuration |= {name: value for name, value in new.items() if name == STATISTICS}

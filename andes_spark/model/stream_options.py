@@ -10,7 +10,7 @@ from andes_spark.model.options import NAME, TEXT, Kind, Options, option
 
 
 @dataclass(frozen=True)
-class StreamOptions(Options):
+class ApplyStreamOptions(Options):
     """Options of ``apply_stream``, beside those of ``apply``."""
 
     source: str = option(NAME, help="Name of the feed; batch ids of the micro-batches begin with it.")

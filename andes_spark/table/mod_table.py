@@ -21,7 +21,7 @@ from andes_spark.model.options import (
 )
 from andes_spark.model.read_options import SnapshotOptions
 from andes_spark.model.results import ApplyResult, MergeResult
-from andes_spark.model.stream_options import StreamOptions
+from andes_spark.model.stream_options import ApplyStreamOptions
 from andes_spark.run.steps import Progress
 from andes_spark.run.telemetry import observed
 from andes_spark.schema.schema import Schema
@@ -407,7 +407,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         Raises:
             OptionError: not a stream, or options that do not fit.
         """
-        chosen = StreamOptions.checked(
+        chosen = ApplyStreamOptions.checked(
             source=source,
             checkpoint=os.fspath(checkpoint),
             trigger=trigger,

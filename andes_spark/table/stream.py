@@ -14,7 +14,7 @@ from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.mod import BatchId
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
-from andes_spark.model.stream_options import StreamOptions
+from andes_spark.model.stream_options import ApplyStreamOptions
 from andes_spark.table.about import about
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable
@@ -73,7 +73,7 @@ class TableStream:
         error: error of the library that ended the stream; None if there is none.
     """
 
-    def __init__(self, open_table: OpenTable, options: StreamOptions, apply: ApplyOptions) -> None:
+    def __init__(self, open_table: OpenTable, options: ApplyStreamOptions, apply: ApplyOptions) -> None:
         self._open_table = open_table
         self._options = options
         self._apply = apply
@@ -89,7 +89,9 @@ class TableStream:
         return f"TableStream({self._open_table.table!r}, {self._options.source!r}, {state})"
 
     @classmethod
-    def start(cls, open_table: OpenTable, frame: DataFrame, options: StreamOptions, apply: ApplyOptions) -> TableStream:
+    def start(
+        cls, open_table: OpenTable, frame: DataFrame, options: ApplyStreamOptions, apply: ApplyOptions
+    ) -> TableStream:
         """Start a stream on a handle of its own. See ``ModTable.apply_stream``."""
         from andes_spark.spark.session import require_running
         from andes_spark.spark.streams import start

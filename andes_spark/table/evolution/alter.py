@@ -200,7 +200,7 @@ def alter(open_table: OpenTable, change: Change, verb: str) -> AlterResult:
     steps = open_table.begin("alter", open_table.log.head + 1)
     with steps.step("read the log"):
         open_table.check_log()
-        defined = _defined(open_table)
+        defined = Defined.of(open_table.definition, open_table.table)
         definition = change(defined)
     if definition == defined.definition:
         return AlterResult(None, (), _columns(open_table))
@@ -222,7 +222,7 @@ def alter(open_table: OpenTable, change: Change, verb: str) -> AlterResult:
                 )
             break
         except _AlteredError:
-            defined = _defined(open_table)
+            defined = Defined.of(open_table.definition, open_table.table)
             definition = change(defined)
             if definition == defined.definition:
                 return AlterResult(None, (), _columns(open_table))
@@ -248,10 +248,6 @@ def _admit(manifest: Manifest) -> Manifest | None:
 def _draft(open_table: OpenTable, before: Definition, after: Definition) -> Draft:
     event = alter_event(before, after)
     return Draft(operation="alter", table_id=open_table.table_id, events=(event,), definition=after)
-
-
-def _defined(open_table: OpenTable) -> Defined:
-    return Defined(open_table.definition, open_table.shape().versions)
 
 
 def _columns(open_table: OpenTable) -> tuple[str, ...]:

@@ -77,13 +77,13 @@ def evolve(open_table: OpenTable, source: Source, options: ApplyOptions) -> tupl
     Raises:
         SchemaMismatchError: differences that ``evolve_schema`` does not allow.
     """
-    checked, defined = _Checked.of(source), _defined(open_table)
+    checked, defined = _Checked.of(source), Defined.of(open_table.definition, open_table.table)
     error = checked.difference(open_table, defined, options)
     if error is None:
         return checked.source, defined.definition
     # Another writer may have changed the columns.
     open_table.log.refresh()
-    defined = _defined(open_table)
+    defined = Defined.of(open_table.definition, open_table.table)
     error = checked.difference(open_table, defined, options)
     if error is not None:
         widens = options.evolve_schema == "add_and_widen"
@@ -94,10 +94,6 @@ def evolve(open_table: OpenTable, source: Source, options: ApplyOptions) -> tupl
         if left is not None:
             raise left
     return checked.source, defined.definition
-
-
-def _defined(open_table: OpenTable) -> Defined:
-    return Defined(open_table.definition, open_table.shape().versions)
 
 
 def _differences(error: SchemaMismatchError, batch: Schema, table: Schema, widens: bool) -> list[Difference]:

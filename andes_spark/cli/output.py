@@ -89,6 +89,19 @@ class Output:
         width = screen_width(sys.stdout)
         self.say(table_text([_cell(name, wide) for name in columns], texts, right=right, width=width), wrap=False)
 
+    def entries(self, entries: Sequence[Displayed], *, none: str) -> None:
+        """Print results of one kind: as documents of JSON, or as a table; ``none`` says that there are none."""
+        from andes_spark.cli.plain import plain
+
+        if self.is_json:
+            for entry in entries:
+                self.document(plain(entry))
+        elif entries:
+            details = [entry.details() for entry in entries]
+            self.table(details, columns=list(details[0]), wide=100)
+        else:
+            self.note(none)
+
     def fields(self, content: Row) -> None:
         """Print names and values line by line, for people, without those that are None."""
         shown = {name: _shown(value) for name, value in content.items() if value is not None}

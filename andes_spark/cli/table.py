@@ -66,11 +66,19 @@ def table_command(function: Command) -> Command:
     return command
 
 
-def opened(path: str, storage_options: dict[str, str] | None, **more: Any) -> ModTable:
-    """Open a table; the modules for it are imported only here, so that help and usage errors are fast."""
+def opened(path: str, storage_options: dict[str, str] | None, *, dry_run: bool = False, **more: Any) -> ModTable:
+    """Open a table, for a dry run on a storage that keeps what is written in memory.
+
+    The modules for it are imported only here, so that help and usage errors are fast.
+    """
     from andes_spark.table.mod_table import ModTable
 
-    return ModTable.open(path, storage_options=storage_options, **more)
+    if not dry_run:
+        return ModTable.open(path, storage_options=storage_options, **more)
+    from andes_spark.cli.dry_run import DryRun
+    from andes_spark.storage.open import open_storage
+
+    return ModTable.open(DryRun(open_storage(path, options=storage_options)), **more)
 
 
 @table.command()

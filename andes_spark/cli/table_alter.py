@@ -9,7 +9,7 @@ import click
 from andes_spark.cli.help import Command, Group
 from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
-from andes_spark.cli.table import table_command
+from andes_spark.cli.table import opened, table_command
 from andes_spark.cli.table_writes import dry_run
 from andes_spark.model.alter_options import AddColumnOptions, SettingsOptions
 
@@ -88,16 +88,12 @@ def unset(path: str, output: Output, storage_options: Access, dry_run: bool, nam
 def _change(
     path: str, output: Output, storage_options: Access, dry_run: bool, verb: str, *names: str, **arguments: Any
 ) -> None:
-    from andes_spark.cli.dry_run import DryRun
     from andes_spark.cli.plain import plain
     from andes_spark.cli.summaries import alter_summary
-    from andes_spark.storage.open import open_storage
-    from andes_spark.table.mod_table import ModTable
 
-    storage = open_storage(path, options=storage_options)
     with output.progress("alter") as step:
-        opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
-        result = getattr(opened.alter, verb)(*names, **arguments)
+        opened_table = opened(path, storage_options, dry_run=dry_run, progress=step)
+        result = getattr(opened_table.alter, verb)(*names, **arguments)
         content = plain(result) | {"dry_run": dry_run}
         if dry_run:
             output.document(content, text=alter_summary(result))

@@ -40,29 +40,16 @@ def untag(path: str, output: Output, storage_options: Access, name: str, dry_run
 @table_command
 def tags(path: str, output: Output, storage_options: Access) -> None:
     """Show the tags: names for versions."""
-    from andes_spark.cli.plain import plain
-
-    entries = opened(path, storage_options).tags()
-    if output.is_json:
-        for entry in entries:
-            output.document(plain(entry))
-    elif entries:
-        output.table([entry.details() for entry in entries], columns=list(entries[0].details()), wide=100)
-    else:
-        output.note("the table has no tags")
+    output.entries(opened(path, storage_options).tags(), none="the table has no tags")
 
 
 def _change(
     path: str, output: Output, storage_options: Access, dry_run: bool, verb: str, name: str, options: dict[str, Any]
 ) -> None:
-    from andes_spark.cli.dry_run import DryRun
     from andes_spark.cli.plain import plain
     from andes_spark.cli.summaries import tag_summary
-    from andes_spark.storage.open import open_storage
-    from andes_spark.table.mod_table import ModTable
 
-    storage = open_storage(path, options=storage_options)
     with output.progress(verb) as step:
-        opened_table = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        opened_table = opened(path, storage_options, dry_run=dry_run, progress=step)
         result = getattr(opened_table, verb)(name, **options)
         output.document(plain(result) | {"dry_run": dry_run}, text=tag_summary(result, dry_run=dry_run))

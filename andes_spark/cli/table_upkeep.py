@@ -71,29 +71,16 @@ def unpin(path: str, output: Output, storage_options: Access, version: int, dry_
 @table_command
 def pins(path: str, output: Output, storage_options: Access) -> None:
     """Show the pinned versions."""
-    from andes_spark.cli.plain import plain
-
-    entries = opened(path, storage_options).pins()
-    if output.is_json:
-        for entry in entries:
-            output.document(plain(entry))
-    elif entries:
-        output.table([entry.details() for entry in entries], columns=list(entries[0].details()), wide=100)
-    else:
-        output.note("no version is pinned")
+    output.entries(opened(path, storage_options).pins(), none="no version is pinned")
 
 
 def _pinned(
     path: str, output: Output, storage_options: Access, dry_run: bool, verb: str, options: dict[str, Any]
 ) -> None:
-    from andes_spark.cli.dry_run import DryRun
     from andes_spark.cli.plain import plain
-    from andes_spark.storage.open import open_storage
-    from andes_spark.table.mod_table import ModTable
 
-    storage = open_storage(path, options=storage_options)
     with output.progress(verb) as step:
-        opened_table = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        opened_table = opened(path, storage_options, dry_run=dry_run, progress=step)
         result = getattr(opened_table, verb)(**options)
     text = result.summary()
     if dry_run:

@@ -10,7 +10,7 @@ import click
 from andes_spark.cli.help import Command
 from andes_spark.cli.options import FORMATS, flags, values
 from andes_spark.cli.output import Output
-from andes_spark.cli.table import counts_of, table_command
+from andes_spark.cli.table import counts_of, opened, table_command
 from andes_spark.errors import OptionError
 from andes_spark.model.history_options import RestoreOptions
 from andes_spark.model.options import ApplyOptions, CreateOptions, declared_options, defaults, flag_of
@@ -129,8 +129,8 @@ def apply(
 
     with output.progress("apply") as step:
         storage = open_storage(path, options=storage_options)
-        opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
-        schema, keys, sequence = opened.schema, opened.primary_key, opened.sequence_by
+        opened_table = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        schema, keys, sequence = opened_table.schema, opened_table.primary_key, opened_table.sequence_by
         if options["form_of_files"] == "wal2json":
             batches = _feed(files, schema, keys, sequence, options)
         else:
@@ -138,7 +138,7 @@ def apply(
         for batch in batches:
             # A dry run does not merge: the result is not shown, and pending mods may be large.
             chosen = {**batch.options, "merge": False} if dry_run else batch.options
-            result = opened.apply(batch.mods, **chosen)
+            result = opened_table.apply(batch.mods, **chosen)
             content = {**plain(result), "counts": counts_of(result.counts)}
             if dry_run:
                 content["dry_run"] = True
@@ -232,19 +232,19 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
     storage = open_storage(path, options=storage_options)
     with output.progress("merge") as step:
         open_table = OpenTable(storage, settings, Log.open(storage, settings), progress=step)
-        opened = ModTable(open_table)
+        opened_table = ModTable(open_table)
         decision = due_now(open_table) if if_due else None
         skip = decision is not None and not decision.due
         if dry_run:
-            now = opened.status()
+            now = opened_table.status()
             pending = {name: getattr(now, name) for name in ("pending_versions", "pending_mods", "pending_bytes")}
             would = now.pending_versions > 0 and not skip
             output.document({"table": now.table, "dry_run": True, "would_merge": would, **pending})
         elif skip:
-            applied = opened.status().applied
+            applied = opened_table.status().applied
             output.document({"status": "not due", "applied": applied, "decision": plain(decision)}, text=str(decision))
         else:
-            result = opened.merge()
+            result = opened_table.merge()
             output.result(result, plain(result))
 
 
@@ -254,16 +254,12 @@ def merge(path: str, output: Output, storage_options: Options, if_due: bool, dry
 @dry_run
 def set_aside(path: str, output: Output, storage_options: Options, version: int, dry_run: bool) -> None:
     """Take the mods of a committed version that is not merged out of the table."""
-    from andes_spark.cli.dry_run import DryRun
     from andes_spark.cli.plain import plain
     from andes_spark.cli.summaries import set_aside_summary
-    from andes_spark.storage.open import open_storage
-    from andes_spark.table.mod_table import ModTable
 
-    storage = open_storage(path, options=storage_options)
     with output.progress("set aside") as step:
-        opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
-        result = opened.set_aside(version)
+        opened_table = opened(path, storage_options, dry_run=dry_run, progress=step)
+        result = opened_table.set_aside(version)
         output.document(plain(result) | {"dry_run": dry_run}, text=set_aside_summary(result, dry_run=dry_run))
 
 
@@ -274,18 +270,14 @@ def set_aside(path: str, output: Output, storage_options: Options, version: int,
 @dry_run
 def restore(path: str, output: Output, storage_options: Options, dry_run: bool, **options: Any) -> None:
     """Give the table the rows of an earlier version again, as a new version."""
-    from andes_spark.cli.dry_run import DryRun
     from andes_spark.cli.plain import plain
     from andes_spark.cli.summaries import restore_summary
-    from andes_spark.storage.open import open_storage
-    from andes_spark.table.mod_table import ModTable
 
-    storage = open_storage(path, options=storage_options)
     with output.progress("restore") as step:
-        opened = ModTable.open(DryRun(storage) if dry_run else storage, progress=step)
+        opened_table = opened(path, storage_options, dry_run=dry_run, progress=step)
         # A dry run does not merge: the result is not shown.
         chosen = {**values(RestoreOptions, options), "merge": False} if dry_run else values(RestoreOptions, options)
-        result = opened.restore(**chosen)
+        result = opened_table.restore(**chosen)
         content = plain(result) | {"dry_run": dry_run}
         if dry_run:
             output.document(content, text=restore_summary(result))

@@ -15,7 +15,22 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from benchmarks import append, applies, compaction, data, growth, history, load, machine, memory, reads, s3, spark_in
+from benchmarks import (
+    append,
+    applies,
+    compaction,
+    data,
+    growth,
+    history,
+    load,
+    machine,
+    memory,
+    reads,
+    s3,
+    spark_in,
+    streams,
+    upkeep,
+)
 from benchmarks.data import KeyType
 from benchmarks.lab import FULL_ROWS, QUICK_ROWS, Lab
 from benchmarks.peers import contest
@@ -23,7 +38,8 @@ from benchmarks.report import Report, Table
 from benchmarks.series import Name, Series, run_series
 
 PARTS = (
-    "append", "arrow", "spark", "bytes", "reads", "load", "history", "memory", "compaction", "s3", "growth", "peers"
+    "append", "arrow", "spark", "bytes", "reads", "load", "history", "memory", "compaction", "s3", "growth", "peers",
+    "streams", "upkeep",
 )  # fmt: skip
 _SERIES: dict[str, tuple[Name, ...]] = {
     "arrow": ("arrow",),
@@ -61,6 +77,7 @@ def _tables(lab: Lab, part: str, series: Runner, key_types: Sequence[KeyType]) -
     """The tables of a part."""
     simple = {"append": append.run, "load": load.run, "history": history.run, "memory": memory.run, "s3": s3.run}
     simple |= {"compaction": compaction.run, "growth": growth.run, "peers": contest.run}
+    simple |= {"streams": streams.run, "upkeep": upkeep.run}
     if part in simple:
         yield from simple[part](lab)
         return

@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself: see scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast wheel explore bench check format clean
+.PHONY: help setup demo test test-fast faults wheel explore bench check format clean
 ARGS ?=
 
 help: ## Show the targets
@@ -12,13 +12,16 @@ setup: ## Set up .venv, Java and the jars, once
 demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare the table with PostgreSQL's
 	@scripts/run.sh scripts/demo.sh
 
-test: setup ## Run all tests, those with a JVM beside the others; make test ARGS="-k merge" runs some
-	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+test: setup ## Run all tests but those of make faults; make test ARGS="-k merge" runs some
+	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not faults" $(ARGS)
 
 test-fast: setup ## Run the tests that need no JVM and no server, but the slow ones
-	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not spark and not slow and not integration" \
+	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not spark and not slow and not integration and not faults" \
 		--ignore tests/spark --ignore tests/conformance --ignore tests/jobs --ignore tests/notebooks --ignore tests/docs \
 		$(ARGS)
+
+faults: setup ## Plant mistakes that the tests must find; fail the store and kill processes at every step
+	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m faults $(ARGS)
 
 explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
 	@scripts/run.sh pytest -n 2 --dist loadgroup --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \

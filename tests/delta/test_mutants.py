@@ -39,6 +39,8 @@ from tests.delta.log_rules import check_log
 from tests.interleave import explore
 from tests.other_readers import READERS, random_table
 
+pytestmark = pytest.mark.faults
+
 Patch = pytest.MonkeyPatch
 Detector = Callable[[Path], None]
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from click.testing import CliRunner
+
+from andes_spark.cli.app import andes
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)(?: (skip|spark))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"[|&;<>()$`*?#~!\"'\\]")
+"""What a shell reads as more than a word, outside quotes."""
+QUOTED = re.compile(r"'[^']*'|\"[^\"$`\\]*\"")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -35,20 +42,59 @@ def run_python(path: Path, *, with_spark: bool) -> None:
             exec(compile(block.code, f"{path.name}, block {number + 1}", "exec"), names)
 
 
+def plain_commands(code: str) -> list[list[str]] | None:
+    """Arguments of each call of ``andes``, if a block has nothing else, so that no shell is needed."""
+    lines = [line for line in code.replace("\\\n", " ").splitlines() if line.strip()]
+    if any(not line.startswith("andes ") or SHELL.search(QUOTED.sub("", line)) for line in lines):
+        return None
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def run_here(commands: list[list[str]]) -> None:
+    """Run commands in this process: a process for each takes longer to start than to work."""
+    for command in commands:
+        done = CliRunner().invoke(andes, command)
+        assert done.exit_code == 0, f"{shlex.join(command)}\n{done.output}"
+
+
+def run_bash(code: str) -> None:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("code", "commands"),
+    [
+        ('andes table read a --filter "b < 4"\n', [["table", "read", "a", "--filter", "b < 4"]]),
+        ("andes table tags \\\n    a\n\nandes --help\n", [["table", "tags", "a"], ["--help"]]),
+        ("andes table get a '{\"b\": 1}'\n", [["table", "get", "a", '{"b": 1}']]),
+        ("andes table read a | head\n", None),
+        ('andes table read "$a"\n', None),
+        ("! andes table read a\n", None),
+        ("cat a\n", None),
+    ],
+)
+def test_blocks_that_need_no_shell(code: str, commands: list[list[str]] | None) -> None:
+    assert plain_commands(code) == commands
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_code_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run_python(path, with_spark=False)
     for block in blocks(path):
         if block.language == "bash":
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", block.code],
-                env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            assert done.returncode == 0, f"{block.code}\n{done.stdout}{done.stderr}"
+            commands = plain_commands(block.code)
+            if commands is None:
+                run_bash(block.code)
+            else:
+                run_here(commands)
 
 
 @pytest.mark.parametrize(

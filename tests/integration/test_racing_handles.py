@@ -13,7 +13,7 @@ from andes_spark.delta.log import load_state
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.testing.s3 import FaultProxy, S3Server
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
 HANDLES, EACH, ROWS = 4, 12, 20_000
 SETTINGS = Settings(compact_bytes=0, checkpoint_interval=1_000)
 

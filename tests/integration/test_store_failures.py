@@ -20,7 +20,7 @@ from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
 SHORT = Settings(threads=1, compact_bytes=0, store_seconds=0.3, commit_seconds=0.3)
 LATEST = 12.0
 """Seconds of the slowest case: several requests, one after another, each fail for as long as they are repeated."""

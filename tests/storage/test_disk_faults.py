@@ -22,6 +22,8 @@ from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.disk_errors import translate
 from andes_spark.storage.interface import TEMP_PREFIX, PutOutcome
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -18,7 +18,7 @@ from andes_spark.storage.s3 import S3Storage
 from andes_spark.storage.s3_options import S3Options
 from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
 SECONDS = 1.0
 LATEST = 5.0
 """Seconds after which an error has come; the deadline, the attempt that exceeds it, and a busy machine."""

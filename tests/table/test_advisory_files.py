@@ -17,6 +17,8 @@ from andes_spark.model.documents import seal
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 
+pytestmark = pytest.mark.faults
+
 
 def batch(number: int) -> pa.Table:
     ids = [number, number + 1, 100 + number]

@@ -304,6 +304,7 @@ def cut_loses_a_piece(patch: Patch) -> None:
     patch.setattr(compact, "cut", lambda *args, **options: true(*args, **options)[:-1])
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mutant", [moved_rows_stay, moved_rows_are_lost, deleted_rows_move, lost_rows_come_back, cut_loses_a_piece]

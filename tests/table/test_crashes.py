@@ -19,6 +19,8 @@ from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.tables import copy_of
 
+pytestmark = pytest.mark.faults
+
 SETTINGS = Settings(threads=1, compact_files=2, checkpoint_interval=2)
 FIRST = [(1, 1, "a", "U"), (2, 1, "b", "U"), (3, 1, "c", "U")]
 SECOND = [(1, 2, "A", "U"), (2, 2, None, "D"), (4, 2, "d", "U"), (9, 2, None, "D")]

@@ -15,6 +15,8 @@ from andes_spark.table.verbs import get
 from tests.interleave import explore
 from tests.table.test_mutants import ORDERED
 
+pytestmark = pytest.mark.faults
+
 Patch = pytest.MonkeyPatch
 
 

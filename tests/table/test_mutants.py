@@ -37,6 +37,8 @@ from andes_spark.table.verbs import ahead, append, apply, read
 from andes_spark.testing.tapped import TappedStorage
 from tests.interleave import explore
 
+pytestmark = pytest.mark.faults
+
 Patch = pytest.MonkeyPatch
 IN_BETWEEN = "_andes/in-between"
 """Path of no file, which a planted mistake asks for at the moment when others step in."""

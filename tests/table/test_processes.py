@@ -13,6 +13,8 @@ from andes_spark.model.results import MergeCounts
 from andes_spark.settings import Settings
 from andes_spark.table.mod_table import ModTable
 
+pytestmark = pytest.mark.faults
+
 WRITERS, BATCHES, MERGERS = 3, 10, 2
 SCHEMA = pa.schema(
     [

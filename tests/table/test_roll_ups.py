@@ -16,6 +16,8 @@ from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of, create, fill, rows
 from andes_spark.testing.tapped import TappedStorage
 
+pytestmark = pytest.mark.faults
+
 SETTINGS = Settings(threads=1, compact_bytes=0, commit_seconds=0.0)
 Verb = Callable[[ModTable], Any]
 

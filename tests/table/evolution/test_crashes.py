@@ -13,6 +13,8 @@ from andes_spark.errors import OptionError, StorageError
 from andes_spark.storage.memory import MemoryStorage
 from tests.table.test_crashes import FailingStorage, copy_of
 
+pytestmark = pytest.mark.faults
+
 SETTINGS = Settings(commit_seconds=0.0)
 OLD = [{"id": number, "a": number, "lsn": 1} for number in (1, 2, 3)]
 FEED = pa.table({"id": [4], "a": [2**40], "lsn": [2], "n": ["new"]})

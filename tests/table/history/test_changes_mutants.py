@@ -17,6 +17,8 @@ from andes_spark.table.history.comparison import Comparison
 from andes_spark.table.verbs import read
 from tests.interleave import explore
 
+pytestmark = pytest.mark.faults
+
 Patch = pytest.MonkeyPatch
 
 

@@ -22,6 +22,8 @@ from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
 from tests.vacuumed import LAST, NOW, SETTINGS, aged, made, mods, opened, paths, rows, sound
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def built() -> MemoryStorage:

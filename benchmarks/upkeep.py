@@ -98,7 +98,7 @@ def _upload(server: S3Server, path: Path, bucket: str) -> None:
             client.upload_file(str(file), bucket, f"table/{file.relative_to(path)}")
 
 
-def _rows(keys: np.ndarray, sequence: int) -> pa.Table:  # type: ignore[type-arg]
+def _rows(keys: np.ndarray, sequence: int) -> pa.Table:
     identifiers = np.asarray(keys, np.int64)
     names = pa.array(identifiers).cast(pa.string())
     return pa.table([identifiers, np.full(len(identifiers), sequence, np.int64), names], schema=_SCHEMA)

@@ -44,14 +44,14 @@ class ForeignChange:
         event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.what}"
         stays = f"reads stay at Delta version {self.before.version}, and merges stop"
         restore = f"RESTORE TABLE delta.`{table}` TO VERSION AS OF {self.before.version}"
+        undo = f'Stop that writer; then repair(foreign="undo") takes its change back, as {restore} does in Delta'
         if self.unreadable is not None:
             return UnsupportedTableError(
-                f"{event}: {self.unreadable.message}; {stays}. Undo the change in Delta: {restore}",
+                f"{event}: {self.unreadable.message}; {stays}. {undo}",
                 **{**self.unreadable.fields, "table": table},
             )
         return ForeignWriteError(
-            f"{event}: {stays}. Stop that writer and undo its change in Delta: {restore}; then send its change as mods "
-            "through apply()",
+            f"{event}: {stays}. {undo}; send its change as mods through apply()",
             table=table,
             delta_version=self.delta_version,
             operation=self.operation,

@@ -1,4 +1,4 @@
-"""``andes table vacuum``, ``compact``, ``maintain``, ``pin``, ``unpin`` and ``pins``: the upkeep of a table."""
+"""``andes table vacuum``, ``compact``, ``maintain``, ``repair``, ``pin``, ``unpin``, ``pins``: upkeep of a table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import opened, table_command
 from andes_spark.cli.table_writes import dry_run
+from andes_spark.model.repair_options import RepairOptions
 from andes_spark.model.upkeep_options import CompactOptions, MaintainOptions, PinOptions, VacuumOptions
 
 Access = dict[str, str] | None
@@ -38,6 +39,14 @@ def compact(path: str, output: Output, storage_options: Access, **options: Any) 
 def maintain(path: str, output: Output, storage_options: Access, **options: Any) -> None:
     """Do all upkeep that is due, for a scheduler: a merge, compaction, a vacuum."""
     _done(path, output, storage_options, "maintain", values(MaintainOptions, options))
+
+
+@click.command(cls=Command)
+@table_command
+@flags(RepairOptions)
+def repair(path: str, output: Output, storage_options: Access, **options: Any) -> None:
+    """Find what other writers did to the base, and undo it."""
+    _done(path, output, storage_options, "repair", values(RepairOptions, options))
 
 
 def _done(path: str, output: Output, storage_options: Access, verb: str, options: dict[str, Any]) -> None:

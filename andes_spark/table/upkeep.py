@@ -6,6 +6,7 @@ import datetime
 
 from andes_spark.model.display import Listing
 from andes_spark.model.options import INTEGER, require
+from andes_spark.model.repair_options import RepairOptions
 from andes_spark.model.upkeep_options import CompactOptions, MaintainOptions, PinOptions, VacuumOptions
 from andes_spark.table.about import about
 from andes_spark.table.maintenance.compaction import CompactionResult, compaction
@@ -14,6 +15,7 @@ from andes_spark.table.maintenance.pins import PinnedVersion, PinResult, pin_ver
 from andes_spark.table.maintenance.vacuum import VacuumResult, vacuum
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.repair.repair import RepairResult, repair
 
 
 class TableUpkeep:
@@ -116,3 +118,23 @@ class TableUpkeep:
         options = VacuumOptions.checked(retain=retain, dry_run=dry_run)
         with about(self._open_table.table):
             return observe(self._open_table, "vacuum", lambda: vacuum(self._open_table, options))
+
+    def repair(self, foreign: str | None = None, *, dry_run: bool = False) -> RepairResult:
+        """Find what other writers did to the base, and undo it from the log, so that merges go on.
+
+        Changes of other writers are never judged by themselves: without ``foreign`` they are refused, with the number
+        of rows that they added, changed and removed. Runs Spark jobs only above the byte budget.
+
+        Args:
+            foreign: ``"undo"`` takes back what other writers changed, rows, columns and features: the base is as the log
+                says again, in one Delta commit.
+            dry_run: only tell what is wrong, and what would be done.
+
+        Raises:
+            OptionError: another writer changed the base, and ``foreign`` does not say what becomes of it.
+            CommitConflictError: another writer committed meanwhile; nothing was repaired.
+            DamagedError: what is needed is missing or damaged.
+        """
+        options = RepairOptions.checked(foreign=foreign, dry_run=dry_run)
+        with about(self._open_table.table):
+            return observe(self._open_table, "repair", lambda: repair(self._open_table, options))

@@ -25,6 +25,7 @@ from andes_spark.base.merge.rewind import rewound
 from andes_spark.base.metadata import altered
 from andes_spark.base.snapshots import BaseSnapshot, read_record
 from andes_spark.delta import actions
+from andes_spark.delta.actions import Action
 from andes_spark.delta.state import Commit
 from andes_spark.errors import AndesError, CommitUnknownError
 from andes_spark.log.pending import ModsInMemory, Pending
@@ -47,11 +48,13 @@ class Upto:
         version: version of the log.
         commit_id: commit id of that version.
         newest: newest state of the base, which the Delta entry follows; mods may be evaluated on an older one.
+        properties: actions for columns, properties and features that another writer changed.
     """
 
     version: int
     commit_id: str
     newest: BaseSnapshot
+    properties: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,8 @@ def _commit(context: BaseContext, planned: Planned, upto: Upto, record: MergeRec
         previous=newest.state.commit_id,
     )
     definition = altered(context.definition, context.shape, planned.alteration, newest.state)
+    kinds = {kind for action in definition for kind in action}
+    definition += [action for action in upto.properties if not kinds & action.keys()]
     entry = [info, *definition, actions.txn(context.table_id, upto.version), *files]
     commit = commit_entry(context, version, entry, commit_id)
     if commit is None:

@@ -73,6 +73,11 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
     )
 
 
+def gone_files(storage: Storage, state: DeltaState) -> list[str]:
+    """Return the files of a state that do not exist; all are asked for."""
+    return _Files(storage, None).gone(state)
+
+
 class _Files:
     """Existence of files, with a cache."""
 

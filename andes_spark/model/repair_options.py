@@ -1,0 +1,21 @@
+"""Options of ``repair``; see ``model.options``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from andes_spark.model.options import FLAG, Options, choice, option
+
+TAKE_IN, UNDO = "take_in", "undo"
+
+
+@dataclass(frozen=True)
+class RepairOptions(Options):
+    """Options of ``repair``."""
+
+    foreign: str | None = option(
+        choice(UNDO).or_none(),
+        None,
+        help="What becomes of changes that other writers made to the base; without it they are refused.",
+    )
+    dry_run: bool = option(FLAG, False, help="Only say what is wrong, and what would be done; nothing is written.")

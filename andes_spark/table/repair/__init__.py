@@ -1,0 +1,1 @@
+"""Repair: the base and the log say the same again."""

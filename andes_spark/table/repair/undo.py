@@ -1,0 +1,127 @@
+"""Undoing what another writer did to the base: the base is again as the log says, by one Delta commit."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+
+from andes_spark.base.merge.finish import Merged, Upto, merge_pending
+from andes_spark.base.merge.merge import commit_entry
+from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.base.undo import files_back, properties_back
+from andes_spark.delta import actions
+from andes_spark.delta.features import obstacles, refusal
+from andes_spark.delta.log import load_state
+from andes_spark.delta.state import Commit, DeltaState
+from andes_spark.errors import CommitConflictError, DamagedError
+from andes_spark.log.origin import origin_of
+from andes_spark.log.pending import pending_of
+from andes_spark.model.events import PendingVersion
+from andes_spark.run.steps import Steps
+from andes_spark.table.history.travel import gone_files
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.overtaken import add_version
+
+
+def last_writable(open_table: OpenTable, newest: DeltaState) -> DeltaState:
+    """The newest files with the columns, properties and features of the last state that this library can write.
+
+    Raises:
+        DamagedError: an entry of the Delta log is gone.
+    """
+    state = newest
+    first = origin_of(open_table.log).delta_version
+    while refusal(obstacles(state)) is not None and state.version > first:
+        state = load_state(open_table.storage, version=state.version - 1)
+    return replace(newest, metadata=state.metadata, protocol=state.protocol, domains=state.domains)
+
+
+def bring_back(open_table: OpenTable, newest: DeltaState, goal: DeltaState, applied: int) -> Commit:
+    """Commit an entry that leads from the newest state of the Delta table to an earlier one.
+
+    Args:
+        open_table: the table.
+        newest: newest state.
+        goal: state to bring back; all its files exist.
+        applied: version of the log that it contains.
+
+    Raises:
+        CommitConflictError: another writer committed meanwhile.
+    """
+    commit_id = str(uuid.uuid4())
+    now = time.time_ns() // 1_000_000
+    info = actions.commit_info(
+        "RESTORE",
+        timestamp_ms=now,
+        commit_id=commit_id,
+        parameters={"version": goal.version, "andes_from": applied, "andes_to": applied},
+        read_version=newest.version,
+        previous=newest.commit_id,
+    )
+    changes = [*properties_back(newest, goal), actions.txn(open_table.table_id, applied)]
+    entry = [info, *changes, *files_back(newest, goal, timestamp_ms=now)]
+    commit = commit_entry(open_table.base_context(applied), newest.version + 1, entry, commit_id)
+    if commit is None:
+        raise overtaken(open_table, newest)
+    return commit
+
+
+def rebuild(open_table: OpenTable, newest: DeltaState, goal: BaseSnapshot, steps: Steps) -> Merged:
+    """Build the base again from an older state whose files exist, and the mods since, by one Delta commit.
+
+    It goes up to a new version without changes, so that the merge record is written anew as well.
+
+    Args:
+        open_table: the table.
+        newest: newest state of the Delta table.
+        goal: newest state of the base with the rows of the log alone; some of its files are gone.
+        steps: of the operation.
+
+    Raises:
+        CommitConflictError: another writer committed meanwhile.
+        DamagedError: files of all older states are gone too.
+    """
+    with steps.step("commit"):
+        add_version(open_table)
+    version = open_table.log.head
+    base, versions = _intact(open_table, goal, version)
+    context = open_table.base_context(version)
+    pending = pending_of(versions, context.shape.versions, context.shape.columns)
+    state = replace(newest, metadata=goal.state.metadata, domains=goal.state.domains)
+    upto = Upto(
+        version,
+        open_table.log.commit_id(version),
+        replace(goal, state=state),
+        properties=tuple(properties_back(newest, goal.state)),
+    )
+    merged = merge_pending(context, base, pending, upto, steps=steps, in_memory=None)
+    if merged is None:
+        raise overtaken(open_table, newest)
+    return merged
+
+
+def _intact(open_table: OpenTable, goal: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
+    """Find the newest state whose files exist, and the versions up to ``version`` that it lacks."""
+    base = goal
+    while True:
+        base, versions = open_table.evaluable(base, version)
+        gone = gone_files(open_table.storage, base.state)
+        if not gone:
+            return base, versions
+        if base.applied == 0:
+            raise DamagedError(
+                f"{open_table.table}: the base cannot be rebuilt: files of all its states are gone, such as {gone[0]}; "
+                "restore them from a backup or from earlier object versions",
+                table=open_table.table,
+            )
+        base = open_table.base.older(base.applied - 1)
+
+
+def overtaken(open_table: OpenTable, newest: DeltaState) -> CommitConflictError:
+    """Build the error for a repair during which another writer committed."""
+    return CommitConflictError(
+        f"{open_table.table}: another writer committed after Delta version {newest.version} during the repair, and its "
+        "change was not looked at; nothing was repaired: stop it, and repair again",
+        table=open_table.table,
+    )

@@ -1,0 +1,142 @@
+"""Undoing what another writer did to the base."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from andes_spark import ModTable
+from andes_spark.delta.log import load_state
+from andes_spark.errors import CommitConflictError, OptionError
+from andes_spark.storage.memory import MemoryStorage
+from tests.table.test_foreign_writes import (
+    check_going_on,
+    opened,
+    removal,
+    restored,
+    shown,
+    theirs,
+    with_column,
+    with_property,
+)
+
+
+def write(storage: MemoryStorage, change: str) -> None:
+    """Change the base as another writer does."""
+    if change in ("ADD COLUMNS", "both"):
+        theirs(storage, "ADD COLUMNS", with_column(storage))
+    if change in ("DELETE", "both"):
+        theirs(storage, "DELETE", *removal(storage))
+    if change == "RESTORE":
+        theirs(storage, "RESTORE", *restored(storage, load_state(storage).version - 1))
+    if change == "columnMapping":
+        theirs(storage, "SET TBLPROPERTIES", with_property(storage, "delta.columnMapping.mode", "name"))
+
+
+@pytest.mark.parametrize("change", ["DELETE", "ADD COLUMNS", "both", "RESTORE", "columnMapping"])
+def test_a_change_is_undone(change: str) -> None:
+    storage, table = opened()
+    before = load_state(storage)
+    write(storage, change)
+    names = len(list(storage.list()))
+    with pytest.raises(OptionError, match=r'repair\(foreign="undo"\) takes it back') as caught:
+        table.repair()
+    assert caught.value.option == "foreign"
+    dry = table.repair(foreign="undo", dry_run=True)
+    assert (dry.dry_run, len(dry.findings), len(dry.actions)) == (True, 1, 1)
+    assert len(list(storage.list())) == names
+    done = ModTable.open(storage).repair(foreign="undo")
+    assert (done.findings, done.actions) == (dry.findings, dry.actions)
+    after = load_state(storage)
+    assert (dict(after.files), after.metadata) == (dict(before.files), before.metadata)
+    assert done.delta_version == after.version
+    check_going_on(storage, table)
+    assert table.repair().findings == ()
+
+
+def test_the_error_tells_how_many_rows_differ() -> None:
+    storage, table = opened()
+    theirs(storage, "DELETE", *removal(storage))
+    with pytest.raises(OptionError, match=r"changed rows: 2 rows removed"):
+        table.repair()
+    theirs(storage, "RESTORE", *restored(storage, load_state(storage).version - 2))
+    found = table.repair(dry_run=True).findings
+    assert "its changes go up to Delta version 4: 1 row changed" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("delta.enableChangeDataFeed", "true"),
+        ("delta.appendOnly", "true"),
+        ("delta.constraints.positive", "id > 0"),
+        ("delta.enableInCommitTimestamps", "true"),
+        ("delta.enableRowTracking", "true"),
+    ],
+)
+def test_a_feature_of_writers_is_undone(name: str, value: str) -> None:
+    storage, table = opened()
+    theirs(storage, "SET TBLPROPERTIES", with_property(storage, "who", "us"))
+    theirs(storage, "SET TBLPROPERTIES", with_property(storage, name, value))
+    with pytest.raises(OptionError, match=r'foreign="undo"'):
+        table.repair()
+    table.repair(foreign="undo")
+    check_going_on(storage, table)
+    configuration = load_state(storage).metadata.configuration
+    assert configuration["who"] == "us"
+    assert name not in configuration
+
+
+@pytest.mark.parametrize("feature", ["rowTracking", "materializePartitionColumns", "clustering"])
+def test_a_feature_of_the_protocol_is_undone(feature: str) -> None:
+    storage, table = opened()
+    protocol = load_state(storage).protocol
+    features = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": sorted(protocol.reader_features),
+        "writerFeatures": sorted({*protocol.writer_features, feature, "domainMetadata"}),
+    }
+    columns = json.dumps({"clusteringColumns": [["id"]]})
+    domain = {"domain": "delta.clustering", "configuration": columns, "removed": False}
+    theirs(storage, "SET TBLPROPERTIES", {"protocol": features}, {"domainMetadata": domain})
+    assert table.status().stopped is not None
+    table.repair(foreign="undo")
+    check_going_on(storage, table)
+
+
+def test_a_base_whose_files_are_gone_is_built_again() -> None:
+    """As after DELETE and VACUUM RETAIN 0 HOURS of Delta."""
+    storage, table = opened()
+    old = set(load_state(storage).files)
+    theirs(storage, "DELETE", *removal(storage))
+    storage.delete(old)
+    finding = table.repair(dry_run=True).findings[0]
+    assert "how many rows differ cannot be told, since 2 files of the state before it are gone" in finding
+    done = table.repair(foreign="undo")
+    assert "built again" in done.actions[0]
+    check_going_on(storage, table)
+    assert ModTable.open(storage).verify().missing
+
+
+def test_another_write_during_the_repair_is_not_undone_unseen() -> None:
+    storage, table = opened()
+    theirs(storage, "DELETE", *removal(storage))
+    base = table._open_table.base
+    base.snapshot()
+    snapshot = base.snapshot
+    writes = iter([True])
+
+    def meanwhile() -> object:
+        found = snapshot()
+        if next(writes, False):
+            theirs(storage, "TRUNCATE", with_property(storage, "who", "them"))
+        return found
+
+    base.snapshot = meanwhile  # type: ignore[method-assign, assignment]
+    with pytest.raises(CommitConflictError, match="another writer committed after Delta version 3 during the repair"):
+        table.repair(foreign="undo")
+    table.repair(foreign="undo")
+    check_going_on(storage, table)
+    assert shown(table)

@@ -6,7 +6,15 @@ import re
 from dataclasses import MISSING
 from pathlib import Path
 
-from andes_spark.model import adoption_options, alter_options, history_options, options, read_options, upkeep_options
+from andes_spark.model import (
+    adoption_options,
+    alter_options,
+    history_options,
+    options,
+    read_options,
+    repair_options,
+    upkeep_options,
+)
 from andes_spark.model.options import Declared, Options, declared_options, defaults, flag_of
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -36,7 +44,7 @@ def shown(default: object) -> str:
 
 
 def _class(name: str) -> type[Options]:
-    modules = (options, read_options, history_options, adoption_options, alter_options, upkeep_options)
+    modules = (options, read_options, history_options, adoption_options, alter_options, upkeep_options, repair_options)
     kind: type[Options] = next(getattr(module, name) for module in modules if hasattr(module, name))
     return kind
 

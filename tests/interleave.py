@@ -18,7 +18,13 @@ import pytest
 
 from andes_spark.base import paged, tombstones
 from andes_spark.base.merge import plan
-from andes_spark.errors import BatchConflictError, CommitConflictError, OptionError, VersionExpiredError
+from andes_spark.errors import (
+    BatchConflictError,
+    CommitConflictError,
+    ForeignWriteError,
+    OptionError,
+    VersionExpiredError,
+)
 from andes_spark.log import mod_files
 from andes_spark.log.log import system_clock
 from andes_spark.model import merge_cost
@@ -38,6 +44,7 @@ from tests.foreign_tables import converted
 from tests.interleave_alters import Alters, refused
 from tests.interleave_appends import UNKNOWN, Appends
 from tests.interleave_changes import reads_of_changes
+from tests.interleave_repairs import Repairs
 from tests.interleave_rows import difference, rewound
 from tests.interleave_tags import Tags
 from tests.interleave_vacuum import EXPIRED, Vacuums
@@ -67,6 +74,7 @@ class World(Appends):
     converted: float = 0.5
     vacuuming: float = 0.1
     altering: float = 0.1
+    foreign: float = 0.06
     pinning: float = 0.4
     at: str | None = None
     folder: str | None = None
@@ -78,6 +86,7 @@ class World(Appends):
     tags: Tags = field(default_factory=Tags)
     vacuums: Vacuums = field(default_factory=Vacuums)
     alters: Alters = field(default_factory=Alters)
+    repairs: Repairs = field(default_factory=Repairs)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
     failures: list[Exception] = field(default_factory=list)
@@ -250,7 +259,7 @@ class World(Appends):
 
     def vacuum(self, number: int) -> None:
         """Vacuum, pin or unpin by a handle."""
-        self.vacuums.act(self, number)
+        self.repairs.allow(lambda: self.vacuums.act(self, number))
 
     def learn_quiet(self, version: int) -> None:
         """Learn of a version without mods."""
@@ -264,12 +273,14 @@ class World(Appends):
         if result is None:
             return
         if result.error is not None:
+            if isinstance(result.error, ForeignWriteError) and self.repairs.due:
+                return
             raise result.error
         self.counts = self.counts.plus(result.counts)
 
     def merge(self, number: int) -> None:
         """Merge by a handle."""
-        self.count(self.tables[number].merge())
+        self.count(self.repairs.allow(self.tables[number].merge))
 
     def read(self, number: int) -> None:
         """Compare the newest rows; whatever another handle commits meanwhile may be in them or not."""
@@ -327,6 +338,8 @@ class World(Appends):
             action = partial(self.alters.change, self)
         if rnd.random() < self.reads:
             action = self.read
+        if random.Random(f"{self.seed} {self.steps} repair").random() < self.foreign:
+            action = partial(self.repairs.act, self)
         try:
             action(number)
         finally:
@@ -396,7 +409,9 @@ class World(Appends):
 
     def state(self, version: int) -> State:
         """State of a version by the oracle."""
-        return oracle.snapshot(self.versions[: version + 1], self.alters.ever(), ["must"], self.aside, self.restored)
+        return oracle.snapshot(
+            self.versions[: version + 1], self.alters.ever(), ["must"], self.aside, self.restored, self.repairs.taken
+        )
 
     def rows_of(self, table: pa.Table) -> dict[Any, Any]:
         found: dict[Any, Any] = {}

@@ -7,6 +7,7 @@ the base has the files, deletion vectors and columns of that state again, for ex
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,8 +15,9 @@ from typing import Any
 
 from andes_spark.delta.features import obstacles, refusal
 from andes_spark.delta.log import load_state
+from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DeltaState
-from andes_spark.errors import AndesError, ForeignWriteError, UnsupportedTableError
+from andes_spark.errors import AndesError, ForeignWriteError, LogDamagedError, UnsupportedTableError
 from andes_spark.storage.interface import Storage
 
 
@@ -39,23 +41,66 @@ class ForeignChange:
     unreadable: UnsupportedTableError | None = None
     rows_changed: bool = True
 
+    def not_merged(self, table: str) -> ForeignWriteError:
+        """Error for work on the base that has to wait until a change that was taken in is merged."""
+        return ForeignWriteError(
+            f"{table}: the change of another writer in Delta version {self.delta_version} was taken in, and is not "
+            "merged yet: merge() first",
+            table=table,
+            delta_version=self.delta_version,
+            operation=self.operation,
+        )
+
     def error(self, table: str) -> AndesError:
         """Error for a merge: describes the change and how to resume merges."""
         event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.what}"
         stays = f"reads stay at Delta version {self.before.version}, and merges stop"
         restore = f"RESTORE TABLE delta.`{table}` TO VERSION AS OF {self.before.version}"
-        undo = f'Stop that writer; then repair(foreign="undo") takes its change back, as {restore} does in Delta'
+        undo = (
+            'Stop that writer; then repair(foreign="take_in") makes its rows a version of the table, or '
+            f'repair(foreign="undo") takes its change back, as {restore} does in Delta'
+        )
         if self.unreadable is not None:
             return UnsupportedTableError(
                 f"{event}: {self.unreadable.message}; {stays}. {undo}",
                 **{**self.unreadable.fields, "table": table},
             )
         return ForeignWriteError(
-            f"{event}: {stays}. {undo}; send its change as mods through apply()",
+            f"{event}: {stays}. {undo}; a dry run of repair() counts the rows",
             table=table,
             delta_version=self.delta_version,
             operation=self.operation,
         )
+
+
+def unwritable(table: str, state: DeltaState) -> UnsupportedTableError | None:
+    """Return features in use that keep this library from writing a state; None if there are none.
+
+    Raises:
+        UnsupportedTableError: features that keep this library from reading it.
+        LogDamagedError: the schema cannot be read.
+    """
+    try:
+        features = obstacles(state)
+        unreadable = refusal(features, reading=True)
+        if unreadable is not None:
+            raise unreadable
+    except (UnsupportedTableError, LogDamagedError) as error:
+        raise type(error)(f"{table}: {error.message}", **{**error.fields, "table": table}) from error
+    reason = refusal(features)
+    if reason is None:
+        return None
+    message = f"{table}: {reason.message}; until then merges stop, and reads and appends go on"
+    return UnsupportedTableError(message, **{**reason.fields, "table": table})
+
+
+def overwritten(table: str, delta_version: int) -> ForeignWriteError:
+    """Build the error for an entry of this library that another writer has overwritten."""
+    message = (
+        f"{table}: Delta version {delta_version} was a merge of ours and is now another writer's commit: Delta's "
+        f"writers must not run while a merge does; restore {entry_path(delta_version)}"
+    )
+    return ForeignWriteError(message, table=table, delta_version=delta_version)
 
 
 def find_foreign(
@@ -89,7 +134,7 @@ def find_foreign(
             known = None
             break
         commits.append(entry)
-    if not any(_may_be_foreign(entry) for entry in commits):
+    if not any(may_be_foreign(entry) for entry in commits):
         return known
     foreign = known
     before = load_state(storage, version=commits[-1].version - 1)
@@ -97,31 +142,39 @@ def find_foreign(
         after = load_state(storage, version=entry.version, previous=before)
         if foreign is not None:
             foreign = _after(foreign, entry, after)
-        elif _may_be_foreign(entry):
+        elif may_be_foreign(entry):
             foreign = _judge(entry, before, after)
         before = after
     return foreign
 
 
+def content_of(state: DeltaState) -> str:
+    """Digest of the files, deletion vectors and columns of a state."""
+    content = [sorted(_files(state).items()), _columns(state), state.metadata.partition_columns]
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
 def same_content(one: DeltaState, other: DeltaState) -> bool:
     """Whether two states have the same files, deletion vectors, columns and transactions."""
-    return _files(one) == _files(other) and _same_columns(one, other) and dict(one.txns) == dict(other.txns)
+    return _files(one) == _files(other) and same_columns(one, other) and dict(one.txns) == dict(other.txns)
 
 
-def _same_columns(one: DeltaState, other: DeltaState) -> bool:
+def same_columns(one: DeltaState, other: DeltaState) -> bool:
+    """Whether two states have the same columns and partition columns."""
     return _columns(one) == _columns(other) and one.metadata.partition_columns == other.metadata.partition_columns
 
 
 def _after(foreign: ForeignChange, commit: Commit, after: DeltaState) -> ForeignChange | None:
     """Update a foreign change by one more commit; None if the base is as before the change again."""
     if refusal(obstacles(after), reading=True) is None:
-        moved = not foreign.rows_changed and not commit.data_change and _same_columns(after, foreign.before)
+        moved = not foreign.rows_changed and not commit.data_change and same_columns(after, foreign.before)
         if moved or same_content(after, foreign.before):
             return None
     return replace(foreign, rows_changed=foreign.rows_changed or commit.data_change)
 
 
-def _may_be_foreign(commit: Commit) -> bool:
+def may_be_foreign(commit: Commit) -> bool:
+    """Whether a commit may change rows, columns or features."""
     return commit.data_change or any(kind in ("metaData", "protocol") for kind, _ in commit.actions)
 
 

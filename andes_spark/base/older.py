@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from andes_spark.base.foreign import may_be_foreign
 from andes_spark.delta.hinted import state_at
 from andes_spark.delta.log import read_commit
 from andes_spark.delta.paths import entry_path
@@ -24,11 +25,13 @@ class OlderVersion:
         delta_version: its number.
         applied: version of the log that it contains.
         until: version of the log that the next merge contains: its state is that of all versions below it.
+        doubtful: whether another writer may have changed the base since the merge before it.
     """
 
     delta_version: int
     applied: int
     until: int
+    doubtful: bool = False
 
 
 class OlderStates:
@@ -44,6 +47,7 @@ class OlderStates:
         self._applied_by = applied_by
         self._applied: dict[int, int] = {}
         self._commits: dict[int, Commit] = {}
+        self._doubtful: set[int] = set()
 
     def remember(self, delta_version: int, applied: int) -> None:
         """Keep which version of the log a Delta version contains."""
@@ -52,6 +56,7 @@ class OlderStates:
     def forget(self) -> None:
         """Forget all entries: one of them was overwritten."""
         self._applied.clear()
+        self._doubtful.clear()
 
     def find(self, version: int, *, origin: int, newest: int) -> OlderVersion:
         """Find the newest Delta version that contains no version above ``version``.
@@ -76,7 +81,7 @@ class OlderStates:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if self._applied_at(middle) <= version else (low, middle)
-        return OlderVersion(low, self._applied_at(low), self._applied_at(high))
+        return OlderVersion(low, self._applied_at(low), self._applied_at(high), low in self._doubtful)
 
     def load(self, delta_version: int, checkpoint: int | None) -> DeltaState:
         """Load the state at a Delta version, with the entries that were read to find it.
@@ -100,14 +105,19 @@ class OlderStates:
         between = []
         version = delta_version
         while version not in self._applied:
-            between.append(version)
-            applied = self._applied_by(self._commits.get(version) or self._entry(version))
+            commit = self._commits.get(version) or self._entry(version)
+            applied = self._applied_by(commit)
             if applied is not None:
                 self._applied[version] = applied
                 break
+            between.append((version, may_be_foreign(commit)))
             version -= 1
-        for each in between:
+        doubtful = version in self._doubtful
+        for each, may_be in reversed(between):
+            doubtful = doubtful or may_be
             self._applied[each] = self._applied[version]
+            if doubtful:
+                self._doubtful.add(each)
         return self._applied[delta_version]
 
     def _entry(self, version: int) -> Commit:

@@ -10,21 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from andes_spark.base.foreign import ForeignChange, find_foreign
+from andes_spark.base.foreign import ForeignChange, find_foreign, overwritten, unwritable
 from andes_spark.base.hints import BaseHints, ask_hints
 from andes_spark.base.older import OlderStates
 from andes_spark.base.recent import RecentEntries
-from andes_spark.delta.features import obstacles, refusal
+from andes_spark.base.records import read_record
+from andes_spark.base.taken import TakenStates
 from andes_spark.delta.hinted import HintedState
 from andes_spark.delta.log import load_state, read_commit
-from andes_spark.delta.paths import entry_path
 from andes_spark.delta.replay import advanced
 from andes_spark.delta.state import Commit, DeltaState
-from andes_spark.errors import AndesError, ForeignWriteError, LogDamagedError, UnsupportedTableError
+from andes_spark.errors import AndesError, LogDamagedError, UnsupportedTableError
 from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.log.log import Log
 from andes_spark.log.origin import origin_of
-from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path, no_record
+from andes_spark.model.events import PendingVersion, TakeIn
+from andes_spark.model.merge_record import MergeRecord, merge_record_path, no_record
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked, Lazy
 
@@ -39,6 +40,7 @@ class BaseSnapshot:
         record: tombstones and watermarks as of that version.
         foreign: the change of another writer above it, if there is one.
         unwritable: features in use that keep this library from writing it, if there are some.
+        taken: version that takes the state in, if another writer made it; then it stands for that of ``applied``.
     """
 
     state: DeltaState
@@ -46,6 +48,12 @@ class BaseSnapshot:
     record: MergeRecord
     foreign: ForeignChange | None = None
     unwritable: UnsupportedTableError | None = None
+    taken: int | None = None
+
+    @property
+    def record_path(self) -> str | None:
+        """Path of the merge record; None before the first merge."""
+        return merge_record_path(self.record.version, self.record.commit_id) if self.applied else None
 
     @property
     def version(self) -> int:
@@ -102,6 +110,7 @@ class Base:
         self._foreign: ForeignChange | None = None
         self._unwritable: UnsupportedTableError | None = None
         self._older = OlderStates(storage, self._applied_by)
+        self._taken = TakenStates(storage, table_id, log)
         self._kept: _Kept | None = None
         self._newest_record: MergeRecord | None = None
         self._asked_record: tuple[str, Asked[MergeRecord]] | None = None
@@ -157,15 +166,8 @@ class Base:
         else:
             state, commit = self._refreshed(asked), partial(read_commit, self._storage)
         if state.version > self._checked:
-            self._foreign = find_foreign(
-                self._storage,
-                state,
-                checked=self._checked,
-                known=self._foreign,
-                is_merge=self.is_merge,
-                commit=commit,
-            )
-            self._unwritable = None if self._foreign is not None else self._obstacles(state)
+            self._foreign = self._find_foreign(state, checked=self._checked, known=self._foreign, commit=commit)
+            self._unwritable = None if self._foreign is not None else unwritable(self._storage.url, state)
             self._checked = state.version
         self._state = state
         try:
@@ -179,9 +181,8 @@ class Base:
         """The base as it was found or advanced last, without a request; as :meth:`snapshot` where nothing was read."""
         if self._state is None:
             return self.snapshot()
-        if self._foreign is None:
-            return self._of(self._state, None, self._unwritable)
-        return self._of(self._foreign.before, self._foreign, None)
+        foreign = self._foreign
+        return self._of(self._state, self._unwritable) if foreign is None else self._of(foreign.before, None, foreign)
 
     @property
     def newest(self) -> DeltaState | None:
@@ -200,8 +201,9 @@ class Base:
         """
         if self._state is None or self._state.version != commit.version - 1:
             return
-        if record is not None:
+        if record is not None and self._foreign is None:
             self._keep(self._state, record.version)
+        self._foreign = None
         self._state = advanced(self._state, commit)
         self._checked, self._unread, self._asked = commit.version, commit, None
         self.recent.remember(commit)
@@ -295,16 +297,50 @@ class Base:
             commit_id = self._log.commit_id(found.applied)
             record = storage.scheduler.ask(read_record, storage, table_id, found.applied, commit_id)
         state = self._older.load(found.delta_version, self.checkpoint)
+        if found.doubtful:
+            foreign = self._find_foreign(state, checked=-1, known=None)
+            state = state if foreign is None else foreign.before
         return _Kept(BaseSnapshot(state, found.applied, record.result()), found.until)
+
+    def _find_foreign(
+        self,
+        state: DeltaState,
+        *,
+        checked: int,
+        known: ForeignChange | None,
+        commit: Callable[[int], Commit | None] | None = None,
+    ) -> ForeignChange | None:
+        return find_foreign(
+            self._storage,
+            state,
+            checked=checked,
+            known=known,
+            is_merge=self.is_merge,
+            commit=partial(read_commit, self._storage) if commit is None else commit,
+        )
+
+    def taken(self, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
+        """The state that a version takes in, in the place of the one with an earlier version of the log."""
+        state, record = self._taken.load(event, self._state)
+        return BaseSnapshot(state, event.applied, record, taken=version.version)
+
+    def taken_foreign(self, snapshot: BaseSnapshot) -> ForeignChange | None:
+        """The foreign change of a snapshot that the log has not taken in; None if there is none."""
+        taken = None if snapshot.foreign is None else self._taken.pending(snapshot.applied)
+        if taken is None or self._state is None or self._state.version < taken[1].delta_version:
+            return snapshot.foreign
+        return self._find_foreign(self._state, checked=taken[1].delta_version, known=None)
 
     def obstacle(self, snapshot: BaseSnapshot) -> AndesError | None:
         """Why nothing can be merged into a snapshot: an error that says what to do; None if merges go on."""
-        if snapshot.foreign is not None:
-            return snapshot.foreign.error(self._storage.url)
-        return snapshot.unwritable
+        foreign = self.taken_foreign(snapshot)
+        return snapshot.unwritable if foreign is None else foreign.error(self._storage.url)
 
-    def require_writable(self, snapshot: BaseSnapshot) -> None:
+    def require_mergeable(self, snapshot: BaseSnapshot) -> DeltaState:
         """Refuse to build on what another writer changed, or on features that this library does not write.
+
+        Returns:
+            The state that the Delta entry of a merge follows: the newest one.
 
         Raises:
             ForeignWriteError: names the Delta version and what it was.
@@ -313,6 +349,18 @@ class Base:
         error = self.obstacle(snapshot)
         if error is not None:
             raise error
+        return snapshot.state if snapshot.foreign is None or self._state is None else self._state
+
+    def require_writable(self, snapshot: BaseSnapshot) -> None:
+        """Refuse as ``require_mergeable``, and what another writer changed until a merge of it is committed.
+
+        Raises:
+            ForeignWriteError: names the Delta version and what it was.
+            UnsupportedTableError: names the features.
+        """
+        self.require_mergeable(snapshot)
+        if snapshot.foreign is not None:
+            raise snapshot.foreign.not_merged(self._storage.url)
 
     def is_merge(self, commit: Commit) -> bool:
         """Whether a Delta commit is one of our merges, or our create."""
@@ -322,7 +370,7 @@ class Base:
         return commit.txns.get(self._table_id)
 
     def _of(
-        self, state: DeltaState, foreign: ForeignChange | None, unwritable: UnsupportedTableError | None
+        self, state: DeltaState, unwritable: UnsupportedTableError | None, foreign: ForeignChange | None = None
     ) -> BaseSnapshot:
         applied = state.txns.get(self._table_id, 0)
         return BaseSnapshot(state, applied, self._record(applied), foreign, unwritable)
@@ -339,22 +387,6 @@ class Base:
                 self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
         return self._newest_record
 
-    def _obstacles(self, state: DeltaState) -> UnsupportedTableError | None:
-        """Features that keep this library from writing a state; raises what keeps it from reading it."""
-        url = self._storage.url
-        try:
-            features = obstacles(state)
-            unreadable = refusal(features, reading=True)
-            if unreadable is not None:
-                raise unreadable
-        except (UnsupportedTableError, LogDamagedError) as error:
-            raise type(error)(f"{url}: {error.message}", **{**error.fields, "table": url}) from error
-        unwritable = refusal(features)
-        if unwritable is None:
-            return None
-        message = f"{url}: {unwritable.message}; until then merges stop, and reads and appends go on"
-        return UnsupportedTableError(message, **{**unwritable.fields, "table": url})
-
     def _check_last_merge(self, note: MergeNote, commit: Callable[[int], Commit | None], newest: int) -> None:
         """Compare the last merge in memory with the stored entry."""
         if note.delta_version is None:
@@ -365,35 +397,3 @@ class Base:
             return
         if stored is None or stored.commit_id != note.commit_id:
             raise overwritten(self._storage.url, note.delta_version)
-
-
-def overwritten(table: str, delta_version: int) -> ForeignWriteError:
-    """Build the error for an entry of this library that another writer has overwritten."""
-    message = (
-        f"{table}: Delta version {delta_version} was a merge of ours and is now another writer's commit: Delta's "
-        f"writers must not run while a merge does; restore {entry_path(delta_version)}"
-    )
-    return ForeignWriteError(message, table=table, delta_version=delta_version)
-
-
-def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -> MergeRecord:
-    """The merge record of a version.
-
-    Raises:
-        LogDamagedError: it is missing, or of another table.
-        UnsupportedTableError: a newer format.
-    """
-    path = merge_record_path(version, commit_id)
-    data = storage.find(path)
-    if data is None:
-        raise LogDamagedError(
-            f"{storage.url}: {path} is missing, though the base contains version {version}; restore it",
-            table=storage.url,
-            version=version,
-            path=path,
-        )
-    record = decode_merge_record(data, table=storage.url, version=version, commit_id=commit_id)
-    if record.table_id != table_id:
-        message = f"{storage.url}: {path} belongs to another table; restore it"
-        raise LogDamagedError(message, table=storage.url, version=version)
-    return record

@@ -17,8 +17,13 @@ def files_back(newest: DeltaState, goal: DeltaState, *, timestamp_ms: int) -> li
     return rewound(newest.files, goal.files, [], timestamp_ms=timestamp_ms)
 
 
+def writable_again(newest: DeltaState, goal: DeltaState) -> list[Action]:
+    """As :func:`properties_back`, only where features in use keep this library from writing the newest state."""
+    return [] if refusal(obstacles(newest)) is None else properties_back(newest, goal)
+
+
 def properties_back(newest: DeltaState, goal: DeltaState) -> list[Action]:
-    """Actions that bring back columns, properties and domains; and the protocol, where a feature is in use without them.
+    """Actions that bring back columns, properties and domains; and the protocol, where a feature is in use by itself.
 
     Features that are listed and not in use stay listed, as after Delta's RESTORE.
     """

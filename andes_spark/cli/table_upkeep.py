@@ -45,7 +45,7 @@ def maintain(path: str, output: Output, storage_options: Access, **options: Any)
 @table_command
 @flags(RepairOptions)
 def repair(path: str, output: Output, storage_options: Access, **options: Any) -> None:
-    """Find what other writers did to the base, and undo it."""
+    """Find what other writers did to the base, and take it back or in."""
     _done(path, output, storage_options, "repair", values(RepairOptions, options))
 
 

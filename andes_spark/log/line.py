@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Sequence
 
-from andes_spark.model.events import PendingVersion, Restore, SetAside
+from andes_spark.model.events import PendingVersion, Restore, SetAside, TakeIn
 
 
 def restored(version: PendingVersion) -> int | None:
@@ -47,6 +47,15 @@ def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
             if isinstance(event, Restore) and event.version < applied:
                 bounds.append(event.version)
     return min(bounds, default=None)
+
+
+def taken_in(versions: Sequence[PendingVersion]) -> tuple[PendingVersion, TakeIn] | None:
+    """Find the last version of the line that takes a state of the base in, with the event; None if none does."""
+    for version in reversed(line(versions)):
+        for event in version.events:
+            if isinstance(event, TakeIn):
+                return version, event
+    return None
 
 
 def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:

@@ -29,6 +29,7 @@ from andes_spark.model.events import (
     Restore,
     SetAside,
     Tag,
+    TakeIn,
     Truncate,
     Vacuum,
     mods_of,
@@ -168,7 +169,7 @@ class _Interpreter:
                 self._set_aside(event.version)
             case Quarantine() | Tag() | Vacuum() | Drop():
                 pass  # no part of the law's input
-            case Restore() | Alter():
+            case Restore() | TakeIn() | Alter():
                 pass  # see ``log.line`` and ``log.alterations``
 
     def _set_aside(self, version: int) -> None:

@@ -1,8 +1,7 @@
 """Events: the parts of a version that determine its rows, a union tagged by ``type``.
 
-Readers refuse unknown events by name, since they cannot determine the rows. Reserved for later releases: ``expire``,
-``take_in``. The effect of each event on rows is implemented in ``log.pending``, that of restores in
-``log.line``.
+Readers refuse unknown events by name, since they cannot determine the rows. Reserved for later releases: ``expire``.
+The effect of each event on rows is implemented in ``log.pending``, that of restores in ``log.line``.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import msgspec
 
 from andes_spark.errors import UnsupportedTableError
 from andes_spark.model.documents import Document
-from andes_spark.model.files import Entry
+from andes_spark.model.files import Entry, SideFile
 
-RESERVED = frozenset({"expire", "take_in"})
+RESERVED = frozenset({"expire"})
 
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
@@ -53,6 +52,27 @@ class Restore(Document, frozen=True, tag_field="type", tag="restore"):
     """The table as of an earlier version: the versions after it, up to this one, take no part from this one on."""
 
     version: int
+
+
+class TakeIn(Document, frozen=True, tag_field="type", tag="take_in"):
+    """A state of the base that another writer made, which stands for that of an earlier version from this one on.
+
+    The mods between the two versions follow it, as they followed the state before.
+
+    Attributes:
+        delta_version: Delta version of the state.
+        content: digest of its files and columns, see ``base.foreign.content_of``.
+        applied: version of the log that the base contained before the changes.
+        tombstones: files of tombstones behind those of that version's merge record: of rows that the other writer
+            removed, and of keys that have a row again.
+        ends_truncate: whether rows of the state are at or below the truncate in force, which ends with it.
+    """
+
+    delta_version: int
+    content: str
+    applied: int
+    tombstones: list[SideFile] = []
+    ends_truncate: bool = False
 
 
 class Tag(Document, frozen=True, tag_field="type", tag="tag"):
@@ -102,7 +122,7 @@ class Alter(Document, frozen=True, tag_field="type", tag="schema"):
     changed: list[str] = []
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore | Tag | Vacuum | Drop | Alter
+Event = Mods | Quarantine | Truncate | SetAside | Restore | TakeIn | Tag | Vacuum | Drop | Alter
 QUIET = (Tag, Vacuum)
 """Events that are about names and files, not about rows."""
 
@@ -144,13 +164,20 @@ def files_of(events: Iterable[Event]) -> Iterator[Entry]:
             yield from event.files
 
 
+def side_files_of(events: Iterable[Event]) -> Iterator[SideFile]:
+    """Yield files of tombstones of events."""
+    for event in events:
+        if isinstance(event, TakeIn):
+            yield from event.tombstones
+
+
 def refuse_unknown(data: bytes, **fields: Any) -> None:
     """Refuse a document with an unknown event; for documents that cannot be decoded.
 
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, Tag, Vacuum, Drop, Alter)
+    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, TakeIn, Tag, Vacuum, Drop, Alter)
     known = {event.__struct_config__.tag for event in kinds}
     for event in _events(data):
         if event.type not in known:

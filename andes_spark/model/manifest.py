@@ -176,7 +176,7 @@ def decode_manifest(data: bytes, *, table: str, version: int) -> Manifest:
         if definition is not None:
             check_definition(definition, table=table, version=version, path=path)
     for pending in (manifest.pending, *(roll_up.pending if roll_up else [])):
-        for entry in events.files_of(pending.events):
+        for entry in (*events.files_of(pending.events), *events.side_files_of(pending.events)):
             files.check_path(entry.path, table=table, version=version)
     for ledger in roll_up.ledger if roll_up else []:
         files.check_path(ledger.path, table=table, version=version)

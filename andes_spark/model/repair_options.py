@@ -14,8 +14,8 @@ class RepairOptions(Options):
     """Options of ``repair``."""
 
     foreign: str | None = option(
-        choice(UNDO).or_none(),
+        choice(TAKE_IN, UNDO).or_none(),
         None,
-        help="What becomes of changes that other writers made to the base; without it they are refused.",
+        help="What becomes of changes that other writers made to the base; without it they are an error.",
     )
     dry_run: bool = option(FLAG, False, help="Only say what is wrong, and what would be done; nothing is written.")

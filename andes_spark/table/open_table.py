@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from andes_spark.law.columns import KeyColumns
 from andes_spark.log.clock import StoreClock
 from andes_spark.log.lease import MergeLease
 from andes_spark.log.ledger import Ledger
-from andes_spark.log.line import newest_base
+from andes_spark.log.line import newest_base, taken_in
 from andes_spark.log.log import Log, NewerVersions
 from andes_spark.log.rolled import RollUps
 from andes_spark.model.definition import Definition
@@ -287,13 +287,24 @@ class OpenTable:
     def evaluable(self, base: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
         """State of the base to evaluate the versions up to ``version`` on, and the versions that it lacks.
 
-        It is ``base``, unless that contains a version which was set aside later.
+        It is ``base``, unless that contains a version which was set aside later, or lacks one that takes a state in.
         """
+        *_, start = self.starts(base, version)
+        return start
+
+    def starts(self, base: BaseSnapshot, version: int) -> Iterator[tuple[BaseSnapshot, list[PendingVersion]]]:
+        """Yield the states that are looked at to find the one of :meth:`evaluable`, which is the last."""
         while True:
             versions = self.log.pending(base.applied, version)
+            yield base, versions
+            taken = taken_in(versions)
+            if taken is not None:
+                state = self.base.taken(*taken)
+                yield state, self.log.pending(state.applied, version)
+                return
             bound = newest_base(versions, base.applied)
             if bound is None:
-                return base, versions
+                return
             base = self.base.older(bound)
 
     def begin(self, verb: str, version: int) -> Steps:

@@ -120,18 +120,18 @@ class TableUpkeep:
             return observe(self._open_table, "vacuum", lambda: vacuum(self._open_table, options))
 
     def repair(self, foreign: str | None = None, *, dry_run: bool = False) -> RepairResult:
-        """Find what other writers did to the base, and undo it from the log, so that merges go on.
+        """Find what other writers did to the base, and take it back or in, so that merges go on.
 
-        Changes of other writers are never judged by themselves: without ``foreign`` they are refused, with the number
-        of rows that they added, changed and removed. Runs Spark jobs only above the byte budget.
+        What becomes of it is the caller's choice: without ``foreign`` it is an error, with the number of rows that were
+        added, changed and removed. Runs Spark jobs only above the byte budget.
 
         Args:
-            foreign: ``"undo"`` takes back what other writers changed, rows, columns and features: the base is as the log
-                says again, in one Delta commit.
+            foreign: ``"undo"`` takes back what other writers changed, rows, columns and features, by one Delta commit;
+                ``"take_in"`` makes the rows of the base a version of the table, after a check of their keys.
             dry_run: only tell what is wrong, and what would be done.
 
         Raises:
-            OptionError: another writer changed the base, and ``foreign`` does not say what becomes of it.
+            OptionError: ``foreign`` does not say what becomes of a change, or the change cannot be taken in.
             CommitConflictError: another writer committed meanwhile; nothing was repaired.
             DamagedError: what is needed is missing or damaged.
         """

@@ -6,6 +6,7 @@ Implements the documented rules independently of the library: dictionaries only,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +51,7 @@ def snapshot(
     required: Sequence[str] = (),
     set_aside: Mapping[int, int] | None = None,
     restores: Mapping[int, int] | None = None,
+    taken: Mapping[int, tuple[int, State]] | None = None,
 ) -> State:
     """Return the state after the last of ``versions``.
 
@@ -59,16 +61,19 @@ def snapshot(
         required: names of the NOT NULL columns among them.
         set_aside: version whose mods are ignored, by the version from which they are ignored.
         restores: version that is restored, by the version that restores it.
+        taken: state that another writer made of an earlier version's, with that version, by the version that takes it
+            in: it is in the place of that version's, and the versions between follow it.
     """
-    state = State()
     line: set[int] = set()
     number = len(versions) - 1
     while number >= 0:
         line.add(number)
         number = (restores or {}).get(number, number - 1)
     gone = {version for event, version in (set_aside or {}).items() if event in line}
+    newest = max((number for number in taken or {} if number in line), default=None)
+    first, state = (-1, State()) if newest is None else deepcopy((taken or {})[newest])
     for number, mods in enumerate(versions):
-        if number in gone or number not in line:
+        if number in gone or number not in line or number <= first:
             continue
         places = [(mod.sequence if mod.sequence is not None else (number, mod.batch), mod) for mod in mods]
         # By version and batch, then sequence; truncates first at equal sequences, and first of all without sequences.

@@ -115,6 +115,14 @@ def test_a_foreign_write_is_noticed_and_named(spark, tmp_path, name):
         [problem] = each.verify().problems
         assert "Delta version 2" in problem
     assert table.version == 2
+    plain = spark.read.format("delta").load(table.url)
+    theirs = {row["id"]: row for row in spark_rows(plain, table)}
+    pending = {row["id"]: row for row in expected if row["seq"] >= 200}
+    assert table.repair(foreign="take_in").committed == 3
+    taken = sorted((theirs | pending).values(), key=lambda row: row["id"])
+    going_on(table, taken)
+    assert spark_rows(spark.read.format("delta").load(table.url), table) == taken
+    assert shown(table, version=2) == expected
 
 
 def test_an_apply_returns_and_says_that_its_merge_failed(spark, tmp_path, caplog):
@@ -150,6 +158,36 @@ def test_a_change_that_delta_restores_is_over(spark, tmp_path, name):
     assert table.status().stopped == str(caught.value)
     table.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False)
     run(spark, RESTORE, table)
+    going_on(table, expected)
+
+
+@pytest.mark.parametrize("name", list(UNDONE))
+def test_a_change_that_a_repair_takes_back_is_over(spark, tmp_path, name):
+    table = prepared(tmp_path / "t")
+    expected = shown(table)
+    run(spark, UNDONE[name], table)
+    if name == "UPDATE":
+        spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+        run(spark, "VACUUM {} RETAIN 0 HOURS", table)
+    table.repair(foreign="undo")
+    going_on(table, expected)
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    assert spark_rows(spark.read.format("delta").load(table.url), table) == expected
+
+
+def test_features_that_a_repair_takes_back(spark, tmp_path):
+    table = prepared(tmp_path / "t")
+    expected = shown(table)
+    for set_it, _ in (*WRITERS.values(), *READERS.values()):
+        run(spark, set_it, table)
+        assert table.status().stopped is not None, set_it
+        table.repair(foreign="undo")
+        assert table.status().stopped is None, set_it
+        assert shown(table) == expected, set_it
+    going_on(table, expected)
+    run(spark, "OPTIMIZE {}", table)
+    run(spark, "DELETE FROM {} WHERE id < 3", table)
+    table.repair(foreign="undo")
     going_on(table, expected)
 
 

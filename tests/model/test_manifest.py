@@ -27,6 +27,7 @@ from andes_spark.model.events import (
     Restore,
     SetAside,
     Tag,
+    TakeIn,
     Truncate,
 )
 from andes_spark.model.files import Entry, FileKeyRange, LedgerFile, SideFile
@@ -60,6 +61,18 @@ REFUSED = Entry(
     footer="600-00000001",
     arrow_bytes=64,
     schema_id=1,
+)
+TOMBSTONES = SideFile(
+    path="_andes/tombstones/00000000000000000100-6f1c2f4e-0000-4000-8000-000000000007.parquet",
+    rows=1,
+    bytes=900,
+    sha256="34" * 32,
+    footer="700-00000002",
+    arrow_bytes=32,
+    schema_id=1,
+    keys=FileKeyRange(low=[1], high=[1]),
+    low_sequence=[10],
+    high_sequence=[10],
 )
 DEFINITION = Definition(
     schemas=(
@@ -99,6 +112,7 @@ FULL = Manifest(
         Tag(name="old"),
         Drop(),
         Alter(schema_id=1, before=0, changed=["schema_id"]),
+        TakeIn(delta_version=7, content="ef" * 32, applied=98, tombstones=[TOMBSTONES], ends_truncate=True),
     ],
     batches=[
         Batch(

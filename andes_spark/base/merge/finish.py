@@ -23,10 +23,11 @@ from andes_spark.base.merge.merge import (
 )
 from andes_spark.base.merge.rewind import rewound
 from andes_spark.base.metadata import altered
-from andes_spark.base.snapshots import BaseSnapshot, read_record
+from andes_spark.base.records import read_record
+from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
-from andes_spark.delta.state import Commit
+from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import AndesError, CommitUnknownError
 from andes_spark.log.pending import ModsInMemory, Pending
 from andes_spark.model.documents import FORMAT, encode
@@ -48,12 +49,14 @@ class Upto:
         version: version of the log.
         commit_id: commit id of that version.
         newest: newest state of the base, which the Delta entry follows; mods may be evaluated on an older one.
+        follows: newest state of the Delta table, if another writer changed it since; the entry follows this one.
         properties: actions for columns, properties and features that another writer changed.
     """
 
     version: int
     commit_id: str
     newest: BaseSnapshot
+    follows: DeltaState | None = None
     properties: tuple[Action, ...] = ()
 
 
@@ -212,11 +215,11 @@ def _side_files(record: MergeRecord) -> set[str]:
 def _commit(context: BaseContext, planned: Planned, upto: Upto, record: MergeRecord) -> Merged | None:
     base, counts = planned.base, planned.counts
     commit_id = str(uuid.uuid4())
-    newest, version = upto.newest, upto.newest.version + 1
-    now = time.time_ns() // 1_000_000
+    newest = upto.newest.state if upto.follows is None else upto.follows
+    version, now = newest.version + 1, time.time_ns() // 1_000_000
     files = planned.changes
     if newest.version != base.version:
-        files = rewound(newest.state.files, base.state.files, planned.changes, timestamp_ms=now)
+        files = rewound(newest.files, base.state.files, planned.changes, timestamp_ms=now)
     metrics = {name: getattr(counts, name) for name in MergeCounts.__dataclass_fields__}
     info = actions.commit_info(
         "MERGE",
@@ -225,9 +228,9 @@ def _commit(context: BaseContext, planned: Planned, upto: Upto, record: MergeRec
         parameters={"andes_from": base.applied, "andes_to": upto.version},
         metrics=metrics,
         read_version=newest.version,
-        previous=newest.state.commit_id,
+        previous=newest.commit_id,
     )
-    definition = altered(context.definition, context.shape, planned.alteration, newest.state)
+    definition = altered(context.definition, context.shape, planned.alteration, newest)
     kinds = {kind for action in definition for kind in action}
     definition += [action for action in upto.properties if not kinds & action.keys()]
     entry = [info, *definition, actions.txn(context.table_id, upto.version), *files]

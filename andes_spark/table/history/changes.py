@@ -12,7 +12,7 @@ from andes_spark.log.line import difference
 from andes_spark.log.log import Log
 from andes_spark.log.pending import Pending, PendingFile
 from andes_spark.log.readable import check_readable, floor_of
-from andes_spark.model.events import PendingVersion, Truncate, mods_of
+from andes_spark.model.events import PendingVersion, TakeIn, Truncate, mods_of
 from andes_spark.model.read_options import ChangesOptions
 from andes_spark.table.history.comparison import Comparison
 from andes_spark.table.history.expired import or_expired
@@ -96,7 +96,7 @@ def touched_mods(log: Log, earlier: int, later: int, shape: TableShape) -> Pendi
         return [manifest.pending for manifest in log.manifests(version + 1, later)] if version < later else []
 
     versions = difference(read, earlier, later)
-    if any(isinstance(event, Truncate) for version in versions.values() for event in version.events):
+    if any(isinstance(event, Truncate | TakeIn) for version in versions.values() for event in version.events):
         return None
     files = [PendingFile(number, entry) for number, version in versions.items() for entry in mods_of(version.events)]
     if any(file.version <= floor_of(log) for file in files):

@@ -56,10 +56,10 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
         if not gone:
             return state
         first_gone = first_gone or gone
-        if state.applied == 0:
+        if state.applied == 0 or state.taken is not None:
             break
         state = open_table.base.older(state.applied - 1)
-    else:
+    else:  # a state that was taken in stands for itself: no older one has its rows
         origin = open_table.base.older(0)
         if not files.gone(origin.state):
             return origin

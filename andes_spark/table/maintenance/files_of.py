@@ -15,7 +15,7 @@ from andes_spark.log.log import ROLL_UP_INTERVAL
 from andes_spark.log.readable import check_readable
 from andes_spark.model import events
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
-from andes_spark.model.merge_record import MergeRecord, merge_record_path
+from andes_spark.model.merge_record import MergeRecord
 from andes_spark.storage.scheduler import in_windows
 from andes_spark.table.open_table import OpenTable
 
@@ -74,7 +74,7 @@ def files_of(open_table: OpenTable, version: int) -> VersionFiles:
         mods=tuple(entry.path for part in line(pending) for entry in events.mods_of(part.events)),
         quarantine=tuple(_quarantine(open_table, versions)),
         ledger=tuple(file.path for file in roll_up.ledger) if roll_up is not None else (),
-        records=(merge_record_path(record.version, record.commit_id),) if base.applied else (),
+        records=() if base.record_path is None else (base.record_path,),
         side_files=tuple(named_by_record(record)),
         delta_log=tuple(log_files(open_table.storage, base.version)),
         data=tuple(base.state.files),
@@ -92,7 +92,7 @@ def _quarantine(open_table: OpenTable, versions: range) -> Iterator[str]:
 
 def named_by_manifest(manifest: Manifest) -> Iterator[str]:
     """Files that a manifest names."""
-    for entry in events.files_of(manifest.events):
+    for entry in (*events.files_of(manifest.events), *events.side_files_of(manifest.events)):
         yield entry.path
     for ledger in manifest.roll_up.ledger if manifest.roll_up is not None else ():
         yield ledger.path

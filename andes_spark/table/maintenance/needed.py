@@ -8,6 +8,7 @@ of the log, the base and the pins:
   mods since then, and all tombstones that any merge record since then names.
 - A version below the floor is needed for a tag or a pin: the state of the base that it is evaluated on, and the mods
   between the two.
+- A version since then that takes in a state which another writer made needs that state.
 - A later version that restores one below the floor, or sets one aside that the base contains, is evaluated on a state
   before that one, and so are those that follow it. It needs that state, and the mods from there on.
 """
@@ -18,23 +19,24 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from andes_spark.base.snapshots import BaseSnapshot, read_record
+from andes_spark.base.records import read_record
+from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import read_commit
 from andes_spark.delta.paths import decode_path, entry_path
 from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import VectorDescriptor
 from andes_spark.errors import LogDamagedError
-from andes_spark.log.line import line, newest_base
+from andes_spark.log.line import line
 from andes_spark.log.log import Log
 from andes_spark.log.origin import origin_of
 from andes_spark.log.pins import StoredPin
 from andes_spark.log.probing import hole
 from andes_spark.log.readable import is_tagged
 from andes_spark.log.tags import current_tags
-from andes_spark.model.events import Restore, SetAside, mods_of
+from andes_spark.model.events import Restore, SetAside, TakeIn, mods_of
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
-from andes_spark.model.merge_record import MergeRecord, merge_record_path
+from andes_spark.model.merge_record import MergeRecord
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
 from andes_spark.table.maintenance.delta_history import named_by_entries
@@ -101,13 +103,15 @@ def needed_files(
     kept = _kept(log, floor, pins, without_tags)
     applied: dict[int, str] = {}
     starts: dict[int, str] = {}
+    takes: list[int] = []
     for manifest in _manifests(log, low.applied + 1):
         files |= {entry.path for entry in mods_of(manifest.events)} | _ledger(manifest)
         applied[manifest.version] = manifest.commit_id
+        takes += [manifest.version for event in manifest.events if isinstance(event, TakeIn)]
         if manifest.version > floor:
             starts.update((manifest.version, reason) for newest, reason in _starts(manifest) if newest < floor)
     files |= _ledger(log.manifest(log.last_roll_up))
-    for version in sorted({*kept, *starts}):
+    for version in sorted({*kept, *starts, *takes}):
         try:
             files |= _of_version(open_table, version)
         except LogDamagedError as error:
@@ -193,14 +197,11 @@ def _of_version(open_table: OpenTable, version: int) -> set[str]:
 
     A version that a restore started begins its search at a later state, whose merge record is read as well.
     """
-    base, files = open_table.base.older(version), set[str]()
-    while True:
+    files = set[str]()
+    for base, _ in (starts := list(open_table.starts(open_table.base.older(version), version))):
         files |= _of_record(base)
-        versions = open_table.log.pending(base.applied, version)
-        bound = newest_base(versions, base.applied)
-        if bound is None:
-            return files | _of_state(base) | {entry.path for part in line(versions) for entry in mods_of(part.events)}
-        base = open_table.base.older(bound)
+    base, versions = starts[-1]
+    return files | _of_state(base) | {entry.path for part in line(versions) for entry in mods_of(part.events)}
 
 
 def _of_state(base: BaseSnapshot) -> set[str]:
@@ -208,8 +209,8 @@ def _of_state(base: BaseSnapshot) -> set[str]:
 
 
 def _of_record(base: BaseSnapshot) -> set[str]:
-    record = base.record
-    return {merge_record_path(record.version, record.commit_id), *named_by_record(record)} if base.applied else set()
+    path = base.record_path
+    return {*([] if path is None else [path]), *named_by_record(base.record)}
 
 
 def _of_entry(commit: Commit) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from andes_spark.base.snapshots import read_record
+from andes_spark.base.records import read_record
 from andes_spark.model.merge_record import MERGES
 from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.files_of import named_by_record

@@ -11,6 +11,7 @@ from functools import partial
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.log import load_state
 from andes_spark.errors import AndesError, LogDamagedError
+from andes_spark.log.line import taken_in
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.manifest import MANIFESTS, decode_manifest, manifest_path
@@ -161,8 +162,9 @@ def _raise(error: AndesError) -> None:
 
 
 def _check_base(open_table: OpenTable, base: BaseSnapshot, findings: Findings) -> None:
-    if base.foreign is not None:
-        findings.problems.append(base.foreign.error(open_table.table).message)
+    foreign = findings.get(partial(open_table.base.taken_foreign, base))
+    if foreign is not None:
+        findings.problems.append(foreign.error(open_table.table).message)
     for path, file in base.state.files.items():
         if file.footer is not None:
             findings.check(partial(findings.page_index, open_table.storage, path, file.footer))
@@ -215,6 +217,8 @@ def _compare(
     if needed is None:
         state = load_state(open_table.storage, version=_first(summary))
         origin = BaseSnapshot(state, 0, no_record(open_table.table_id))
+        taken = taken_in(summary.changes_up_to(base.applied))
+        origin = origin if taken is None else open_table.base.taken(*taken)
     else:
         origin, _ = open_table.evaluable(needed.low, base.applied)
     RowCheck(

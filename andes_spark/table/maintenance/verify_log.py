@@ -11,7 +11,17 @@ from andes_spark.log.line import line, restored
 from andes_spark.log.tags import with_events
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import digest_of
-from andes_spark.model.events import CurrentTag, Event, Mods, PendingVersion, Quarantine, SetAside, files_of, mods_of
+from andes_spark.model.events import (
+    CurrentTag,
+    Event,
+    Mods,
+    PendingVersion,
+    Quarantine,
+    SetAside,
+    files_of,
+    mods_of,
+    side_files_of,
+)
 from andes_spark.model.manifest import Manifest, Origin, decode_manifest, manifest_path
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
@@ -144,6 +154,7 @@ def _refuse_tags(table: str, manifest: Manifest, tags: Mapping[str, CurrentTag])
 
 def _check_files(storage: Storage, manifest: Manifest, findings: Findings, expects: Expects) -> None:
     findings.name(named_by_manifest(manifest))
-    for file in (*files_of(manifest.events), *(manifest.roll_up.ledger if manifest.roll_up else ())):
+    events, ledger = manifest.events, manifest.roll_up.ledger if manifest.roll_up else ()
+    for file in (*files_of(events), *side_files_of(events), *ledger):
         if expects(manifest.version, file.path):
             findings.checksum(storage, file)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from functools import partial
 
 from andes_spark.base.files import OpenFile, TableShape
-from andes_spark.base.snapshots import read_record
+from andes_spark.base.records import read_record
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import load_state, read_commit
 from andes_spark.delta.paths import entry_path

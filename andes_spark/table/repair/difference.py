@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import TableShape, numbered_files
-from andes_spark.delta.state import DeltaState
+from andes_spark.delta.files import Files
 from andes_spark.log.pending import Pending
 from andes_spark.model.display import count_text
 from andes_spark.table.history.comparison import CHANGE_TYPE, Comparison
@@ -35,9 +35,7 @@ class RowCounts:
         return ", ".join(parts) or "no row changed"
 
 
-def changed_rows(
-    open_table: OpenTable, shape: TableShape, before: DeltaState, after: DeltaState
-) -> Iterator[pa.RecordBatch]:
+def changed_rows(open_table: OpenTable, shape: TableShape, before: Files, after: Files) -> Iterator[pa.RecordBatch]:
     """Yield the rows by which two states differ, with the kind of each change, in the order of the keys.
 
     Only files that are not in both are read. Keys are unique in both states.
@@ -45,11 +43,11 @@ def changed_rows(
     Args:
         open_table: the table.
         shape: shape of the rows.
-        before: the earlier state.
-        after: the later state.
+        before: files of the earlier state.
+        after: files of the later state.
     """
     none = Pending((), ())
-    sides = [EvaluationInput(shape, none, numbered_files(state.files)) for state in (before, after)]
+    sides = [EvaluationInput(shape, none, numbered_files(files)) for files in (before, after)]
     comparison = Comparison(
         storage=open_table.storage,
         settings=open_table.settings,

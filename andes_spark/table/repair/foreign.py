@@ -1,14 +1,17 @@
-"""What another writer did to the base: its rows counted, and whether they could be rows of this table."""
+"""What another writer did to the base: its rows counted, and whether they can be rows of this table."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from andes_spark.base.adopt import check_rows
-from andes_spark.base.foreign import ForeignChange
+from andes_spark.base.adopt import CheckedRows, check_rows
+from andes_spark.base.foreign import ForeignChange, same_columns
 from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.delta.actions import Action
 from andes_spark.delta.state import DeltaState
 from andes_spark.errors import AndesError, BadModsError, DuplicateKeyError, UnsupportedTableError
+from andes_spark.log.line import newest_base, taken_in
+from andes_spark.model.files import SideFile
 from andes_spark.table.history.travel import gone_files
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.difference import RowCounts, changed_rows, count_rows
@@ -23,19 +26,26 @@ class ForeignWrite:
 
     Attributes:
         change: the first change.
-        base: state before it.
+        base: newest state of the base with the rows of the log alone.
+        before: state before the change; another one than ``base`` if earlier changes were taken in and are not merged.
         newest: state of the Delta table after all changes.
         lost: files of the state before that do not exist any more.
         counts: rows that differ; None if the two states cannot be compared.
-        obstacle: why the rows after it cannot be rows of this table; None if they can.
+        obstacle: why the state cannot be taken in; None if it can.
+        adds: files to be added again with the number of their rows, if it is taken in.
+        tombstones, ends_truncate: of an earlier take-in that is not merged.
     """
 
     change: ForeignChange
     base: BaseSnapshot
+    before: BaseSnapshot
     newest: DeltaState
     lost: tuple[str, ...]
     counts: RowCounts | None
-    obstacle: AndesError | None
+    obstacle: str | None
+    adds: list[Action]
+    tombstones: tuple[SideFile, ...] = ()
+    ends_truncate: bool = False
 
     def text(self) -> str:
         """Describe the changes."""
@@ -48,7 +58,7 @@ class ForeignWrite:
         if self.lost:
             gone = f"{len(self.lost)} files of the state before it are gone, such as {self.lost[0]}"
             return f"{what}; how many rows differ cannot be told, since {gone}"
-        return f"{what}; how many rows differ cannot be told: {self.obstacle}"
+        return f"{what}; how many rows differ cannot be told"
 
 
 def look_at(open_table: OpenTable, base: BaseSnapshot, change: ForeignChange) -> ForeignWrite:
@@ -57,28 +67,49 @@ def look_at(open_table: OpenTable, base: BaseSnapshot, change: ForeignChange) ->
     Args:
         open_table: the table.
         base: newest state with the rows of the log alone.
-        change: the first change after it.
+        change: the first change that the log has not taken in.
     """
     newest = open_table.base.newest
     assert newest is not None
-    lost = tuple(gone_files(open_table.storage, base.state))
-    obstacle = _obstacle(open_table, base, newest, change)
-    counts = None
-    if not lost and obstacle is None:
+    versions = open_table.log.pending(base.applied, open_table.log.head)
+    taken = taken_in(versions)
+    before = base if taken is None else replace(open_table.base.taken(*taken), state=change.before)
+    lost = tuple(gone_files(open_table.storage, before.state))
+    checked, counts = _checked(open_table, base.applied, newest, change), None
+    if not lost and isinstance(checked, CheckedRows):
         shape = open_table.shape_at(base.applied)
-        counts = count_rows(changed_rows(open_table, shape, base.state, newest))
-    return ForeignWrite(change, base, newest, lost, counts, obstacle)
+        counts = count_rows(changed_rows(open_table, shape, before.state.files, newest.files))
+    return ForeignWrite(
+        change,
+        base,
+        before,
+        newest,
+        lost,
+        counts,
+        checked.message if isinstance(checked, AndesError) else _obstacle(open_table, base, before, newest),
+        [] if isinstance(checked, AndesError) else checked.adds,
+        () if taken is None else tuple(taken[1].tombstones),
+        ends_truncate=taken is not None and taken[1].ends_truncate,
+    )
 
 
-def _obstacle(
-    open_table: OpenTable, base: BaseSnapshot, newest: DeltaState, change: ForeignChange
-) -> AndesError | None:
-    """Why the rows of a state cannot be rows of this table; None if they can."""
+def _checked(
+    open_table: OpenTable, applied: int, newest: DeltaState, change: ForeignChange
+) -> CheckedRows | AndesError:
+    """Check whether the rows of a state can be rows of this table; return the error if they cannot."""
     if change.unreadable is not None:
         return change.unreadable
-    shape, budget = open_table.shape_at(base.applied), open_table.settings.byte_budget
+    shape, budget = open_table.shape_at(applied), open_table.settings.byte_budget
     try:
-        check_rows(open_table.storage, newest.files, shape, memory_bytes=budget // SHARE)
+        return check_rows(open_table.storage, newest.files, shape, memory_bytes=budget // SHARE)
     except (BadModsError, DuplicateKeyError, UnsupportedTableError) as error:
         return error
+
+
+def _obstacle(open_table: OpenTable, base: BaseSnapshot, before: BaseSnapshot, newest: DeltaState) -> str | None:
+    if not same_columns(before.state, newest):
+        return "the columns were changed: take that back, and change them by alter()"
+    versions = open_table.log.pending(base.applied, open_table.log.head)
+    if newest_base(versions, base.applied) is not None:
+        return "a version that is not merged restores or sets aside what the changed state contains"
     return None

@@ -1,23 +1,28 @@
-"""Repair: what other writers or damage did to the base is found, and undone from the log.
+"""Repair: what other writers did to the base is found, and undone from the log or taken in.
 
-Nothing is guessed: changes of other writers are undone only if the caller says so.
+Nothing is guessed: what becomes of their changes is the caller's choice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.errors import OptionError, UnsupportedTableError
+from andes_spark.log.advisory import Advisory
 from andes_spark.model.display import Displayed
-from andes_spark.model.repair_options import UNDO, RepairOptions
-from andes_spark.model.results import Step
+from andes_spark.model.repair_options import TAKE_IN, UNDO, RepairOptions
+from andes_spark.model.results import AdvisoryFailure, MergeResult, Step
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.foreign import ForeignWrite, look_at
+from andes_spark.table.repair.take_in import take_in
 from andes_spark.table.repair.undo import bring_back, last_writable, rebuild
+from andes_spark.table.verbs.merge import merge_after_apply
 
-_CHOICES = 'repair(foreign="undo") takes it back'
+_TAKES_IN = "makes these rows a version of the table"
+_UNDOES = "takes the changes back"
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,8 +33,11 @@ class RepairResult(Displayed):
         findings: what was wrong; empty if nothing was.
         actions: what was done about it; in a dry run, what would be done.
         version: newest version of the log.
+        committed: version that takes changes in, or that the base was built again up to; None if none was committed.
         delta_version: Delta version of the base.
         dry_run: whether nothing was written.
+        merge: result of the merge of what was taken in; None without one.
+        advisory: failed steps after the commit, which do not affect the repair.
         steps: measurements of the steps.
     """
 
@@ -37,7 +45,10 @@ class RepairResult(Displayed):
     actions: tuple[str, ...]
     version: int
     delta_version: int
+    committed: int | None = None
     dry_run: bool = False
+    merge: MergeResult | None = None
+    advisory: tuple[AdvisoryFailure, ...] = ()
     steps: tuple[Step, ...] = ()
 
     def summary(self) -> str:
@@ -66,15 +77,19 @@ class _Repair:
         self._steps = steps
         self._findings: list[str] = []
         self._actions: list[str] = []
+        self._committed: int | None = None
+        self._merge: MergeResult | None = None
+        self._advisory: tuple[AdvisoryFailure, ...] = ()
 
     def run(self) -> RepairResult:
         open_table = self._open_table
         with self._steps.step("read log and base"):
             base = open_table.base.snapshot()
             open_table.check_log()
-        if base.foreign is not None:
+            foreign = open_table.base.taken_foreign(base)
+        if foreign is not None:
             with self._steps.step("compare the rows"):
-                write = look_at(open_table, base, base.foreign)
+                write = look_at(open_table, base, foreign)
             self._findings.append(write.text())
             self._repair_foreign(write)
         elif base.unwritable is not None:
@@ -86,27 +101,54 @@ class _Repair:
             tuple(self._actions),
             open_table.log.head,
             base.version,
+            self._committed,
             self._options.dry_run,
+            self._merge,
+            self._advisory,
             self._steps.done,
         )
 
-    def _chosen(self, finding: str) -> bool:
-        """Whether the changes of other writers are to be undone; a dry run without a choice names the choices."""
-        if self._options.foreign == UNDO:
-            return True
+    def _chosen(self, finding: str, choices: Mapping[str, str], refused: str = "") -> str | None:
+        """Return what becomes of the changes of other writers; None in a dry run without a choice, which names all.
+
+        Raises:
+            OptionError: the caller did not say it, or it is not possible.
+        """
+        chosen, table = self._options.foreign, self._open_table.table
+        if chosen in choices:
+            return chosen
+        offered = "; ".join([f'repair(foreign="{name}") {what}' for name, what in choices.items()])
+        if chosen is not None:
+            raise OptionError(f"{table}: {refused}; {offered}", table=table, option="foreign", value=chosen)
+        offered += f"; {refused}" if refused else ""
         if not self._options.dry_run:
-            table = self._open_table.table
             raise OptionError(
-                f"{table}: {finding}. Stop that writer; then {_CHOICES}", table=table, option="foreign", value=None
+                f"{table}: {finding}. Stop that writer; then {offered}", table=table, option="foreign", value=None
             )
-        self._actions.append(_CHOICES)
-        return False
+        self._actions.append(offered)
+        return None
 
     def _repair_foreign(self, write: ForeignWrite) -> None:
-        if not self._chosen(write.text()):
+        refused = "" if write.obstacle is None else f"the changes cannot be taken in: {write.obstacle}"
+        choices = {TAKE_IN: _TAKES_IN, UNDO: _UNDOES} if write.obstacle is None else {UNDO: _UNDOES}
+        match self._chosen(write.text(), choices, refused):
+            case "take_in":
+                self._take_in(write)
+            case "undo":
+                self._undo(write)
+
+    def _take_in(self, write: ForeignWrite) -> None:
+        self._actions.append(f"the rows of Delta version {write.newest.version} become a version of the table")
+        if self._options.dry_run:
             return
+        open_table, advisory = self._open_table, Advisory(self._open_table.table)
+        self._committed = take_in(open_table, write, self._steps).version
+        self._merge = merge_after_apply(open_table, None, requested=True, in_memory={}, advisory=advisory)
+        self._advisory = advisory.report("the changes are taken in")
+
+    def _undo(self, write: ForeignWrite) -> None:
         base = write.base
-        if not write.lost:
+        if not write.lost and write.before is base:
             self._actions.append(f"the base gets the files and columns of Delta version {base.version} again")
             if not self._options.dry_run:
                 with self._steps.step("commit to Delta"):
@@ -114,12 +156,13 @@ class _Repair:
             return
         self._actions.append("the base is built again from an older state and the mods since")
         if not self._options.dry_run:
-            rebuild(self._open_table, write.newest, base, self._steps)
+            self._committed = rebuild(self._open_table, write.newest, base, self._steps).applied
 
     def _repair_features(self, base: BaseSnapshot, reason: UnsupportedTableError) -> None:
         """Bring back the properties before the features that keep this library from writing the base."""
         self._findings.append(reason.message)
-        if not self._chosen(reason.message):
+        refused = "features in use cannot be taken in"
+        if self._chosen(reason.message, {UNDO: "takes them back"}, refused) is None:
             return
         self._actions.append(f"the base gets the properties from before {reason.feature} again")
         if not self._options.dry_run:

@@ -88,13 +88,8 @@ def rebuild(open_table: OpenTable, newest: DeltaState, goal: BaseSnapshot, steps
     base, versions = _intact(open_table, goal, version)
     context = open_table.base_context(version)
     pending = pending_of(versions, context.shape.versions, context.shape.columns)
-    state = replace(newest, metadata=goal.state.metadata, domains=goal.state.domains)
-    upto = Upto(
-        version,
-        open_table.log.commit_id(version),
-        replace(goal, state=state),
-        properties=tuple(properties_back(newest, goal.state)),
-    )
+    properties = tuple(properties_back(newest, goal.state))
+    upto = Upto(version, open_table.log.commit_id(version), goal, newest, properties)
     merged = merge_pending(context, base, pending, upto, steps=steps, in_memory=None)
     if merged is None:
         raise overtaken(open_table, newest)

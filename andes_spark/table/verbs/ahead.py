@@ -16,7 +16,7 @@ from andes_spark.base.merge.finish import drop_record, start_record
 from andes_spark.base.merge.merge import Planned, drop_changes, drop_planned, plan_merge
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.log.advisory import Advisory
-from andes_spark.log.line import newest_base
+from andes_spark.log.line import newest_base, taken_in
 from andes_spark.log.pending import ModsInMemory, pending_of
 from andes_spark.model.events import PendingVersion, mods_of
 from andes_spark.model.manifest import Manifest
@@ -81,10 +81,12 @@ class MergeAhead:
             return None
         # A base in memory is compared with the stored one later, see ``settle``.
         base = open_table.base.in_memory() if open_table.base.newest is not None else before.base.result()
-        if base.applied >= version.version or open_table.base.obstacle(base) is not None:
+        if base.applied >= version.version or base.foreign is not None or base.unwritable is not None:
             return None
         versions = [*open_table.log.pending(base.applied, version.version - 1), version]
-        if newest_base(versions, base.applied) is not None or is_long(open_table, base, versions):
+        if newest_base(versions, base.applied) is not None or taken_in(versions) is not None:
+            return None
+        if is_long(open_table, base, versions):
             return None
         by_cost = self._requested is None and open_table.definition.merge == "auto"
         if by_cost and not decide_on(open_table, base, versions).due:

@@ -14,6 +14,7 @@ from andes_spark.base.merge.compact import compact
 from andes_spark.base.merge.finish import Merged, Upto, finish_merge
 from andes_spark.base.merge.merge import rehearse
 from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.base.undo import writable_again
 from andes_spark.errors import (
     ClockError,
     CommitConflictError,
@@ -310,7 +311,7 @@ def _merge_to(
             if newest.version == tried and last is None:
                 # The record of this version cannot be used; that of the next one is not written yet.
                 add_version(open_table)
-        open_table.base.require_writable(newest)
+        follows = open_table.base.require_mergeable(newest)
         head = open_table.log.head
         open_table.log.check_writable()
         version = head if last is None else last
@@ -319,7 +320,8 @@ def _merge_to(
             open_table.log.applied = newest.applied
             return None
         base_context = open_table.base_context(version)
-        upto = Upto(version, open_table.log.commit_id(version), newest)
+        again = tuple(writable_again(follows, newest.state)) if newest.foreign is not None else ()
+        upto = Upto(version, open_table.log.commit_id(version), newest, follows, again)
         if planned is not None:
             plan, record = planned
             assert plan.version == version

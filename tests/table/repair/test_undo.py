@@ -40,7 +40,7 @@ def test_a_change_is_undone(change: str) -> None:
     before = load_state(storage)
     write(storage, change)
     names = len(list(storage.list()))
-    with pytest.raises(OptionError, match=r'repair\(foreign="undo"\) takes it back') as caught:
+    with pytest.raises(OptionError, match=r'repair\(foreign="undo"\) takes the changes back') as caught:
         table.repair()
     assert caught.value.option == "foreign"
     dry = table.repair(foreign="undo", dry_run=True)

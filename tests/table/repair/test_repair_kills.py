@@ -1,0 +1,83 @@
+"""A repair that ends at any of its writes: nothing is lost, and the same repair, or any merge, finishes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from andes_spark import ModTable
+from andes_spark.delta.log import load_state
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.testing.tables import copy_of
+from andes_spark.testing.tapped import TappedStorage
+from tests.table.repair.test_take_in import FOREIGN, content, named, opened, overwrite
+
+WRITES = ("put", "put_if_absent", "open_output")
+BEFORE = {1: (10, "a"), 2: (12, "mine"), 3: (10, "c"), 4: (10, "d")}
+AFTER = {1: (10, "a"), 2: (12, "mine"), 5: (7, "new")}
+
+
+class KilledError(Exception):
+    """The process ended."""
+
+
+@pytest.fixture(scope="module")
+def changed() -> MemoryStorage:
+    """A table with a pending mod, whose base another writer changed."""
+    storage, table = opened()
+    table.apply(named((2, 12, "mine")), merge=False)
+    overwrite(storage, *FOREIGN, stats=False)
+    return storage
+
+
+def killed(storage: MemoryStorage, write: int, after: bool, **options: Any) -> bool:
+    """Whether a repair ended at one of its writes, before or after it was done."""
+    tapped = TappedStorage(storage)
+    table = ModTable.open(tapped)  # type: ignore[arg-type]
+    left, over = write, False
+
+    def tap(kind: str, path: str) -> None:
+        nonlocal left, over
+        left -= kind in WRITES
+        if over or left < 0:
+            raise KilledError
+        if left == 0 and kind in WRITES:
+            if after:
+                over = True
+            else:
+                raise KilledError
+
+    tapped.tap = tap
+    try:
+        table.repair(**options)
+    except KilledError:
+        return True
+    return over
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("choice", ["take_in", "undo", "undo without files"])
+def test_a_repair_that_is_killed(changed: MemoryStorage, choice: str, after: bool) -> None:
+    foreign, ended = choice.split()[0], 0
+    for write in range(1, 40):
+        storage = copy_of(changed)
+        if choice.endswith("files"):
+            merged = load_state(storage, version=1)
+            storage.delete(merged.files)
+        if not killed(storage, write, after, foreign=foreign):
+            break
+        ended += 1
+        table = ModTable.open(storage)
+        if not choice.endswith("files"):
+            assert content(table) in (BEFORE, AFTER), f"killed at write {write}"
+        table.apply(pa.table({"id": [8], "seq": [1], "name": ["more"]}), merge=False)
+        if table.repair(dry_run=True).findings:
+            table.repair(foreign=foreign)
+        table.merge()
+        expected = AFTER if foreign == "take_in" else BEFORE
+        for each in (table, ModTable.open(storage)):
+            assert content(each) == {**expected, 8: (1, "more")}, f"killed at write {write}"
+            assert each.verify().ok, each.verify().problems
+    assert ended >= (1 if choice == "undo" else 3)

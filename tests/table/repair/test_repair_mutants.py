@@ -1,0 +1,111 @@
+"""Mistakes planted into what takes changes of other writers in or back: interleavings find every one of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from andes_spark.base import older
+from andes_spark.base.snapshots import Base, BaseSnapshot
+from andes_spark.model.events import Drop, PendingVersion, TakeIn
+from andes_spark.table import open_table
+from andes_spark.table.history import changes
+from andes_spark.table.repair import foreign, take_in, undo
+from tests.interleave import explore
+
+Patch = pytest.MonkeyPatch
+SEEDS = 60
+
+
+def removed_rows_without_tombstones(patch: Patch) -> None:
+    """Older mods of rows that the other writer removed bring them back."""
+    true = take_in.write_tombstones
+    patch.setattr(
+        take_in,
+        "write_tombstones",
+        lambda storage, gone, cleared, *rest, **given: true(storage, gone.clear(), cleared, *rest, **given),
+    )
+
+
+def tombstones_under_new_rows(patch: Patch) -> None:
+    """A tombstone stays in force though its key has a row again."""
+    patch.setattr(take_in, "_buried", lambda open_table, base, shape, rows: rows.clear())
+
+
+def truncate_over_new_rows(patch: Patch) -> None:
+    """The truncate in force stays, though rows below it were taken in."""
+    patch.setattr(take_in, "_reaches", lambda rows, shape, mark: False)
+
+
+def mods_before_it_are_lost(patch: Patch) -> None:
+    """Mods that were not merged before the take-in take no part any more."""
+    true = Base.taken
+
+    def taken(base: Base, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
+        return replace(true(base, version, event), applied=version.version)
+
+    patch.setattr(Base, "taken", taken)
+
+
+def state_before_instead_of_the_changed_one(patch: Patch) -> None:
+    """The event has no effect on the rows."""
+    patch.setattr(open_table, "taken_in", lambda versions: None)
+
+
+def changed_states_for_versions_before(patch: Patch) -> None:
+    """Versions before the take-in are evaluated on what the other writer made."""
+    patch.setattr(older, "may_be_foreign", lambda commit: False)
+
+
+def restore_that_is_passed_over(patch: Patch) -> None:
+    """A state is taken in that a restore before it left out."""
+    patch.setattr(foreign, "newest_base", lambda versions, applied: None)
+
+
+def changes_by_mods_alone(patch: Patch) -> None:
+    """Rows that another writer changed are no changes between two versions."""
+    patch.setattr(changes, "TakeIn", Drop)
+
+
+def undone_files_alone(patch: Patch) -> None:
+    """The other writer's rows stay beside those that are brought back."""
+    true = undo.files_back
+    patch.setattr(
+        undo,
+        "files_back",
+        lambda *states, **given: [action for action in true(*states, **given) if "remove" not in action],
+    )
+
+
+MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
+    removed_rows_without_tombstones: {"sequences": ("int", "two")},
+    tombstones_under_new_rows: {"sequences": ("int", "two"), "steps": 12},
+    truncate_over_new_rows: {"sequences": ("int", "two"), "truncates": True, "steps": 12},
+    mods_before_it_are_lost: {},
+    state_before_instead_of_the_changed_one: {},
+    changed_states_for_versions_before: {},
+    restore_that_is_passed_over: {"restores": 0.5},
+    changes_by_mods_alone: {},
+    undone_files_alone: {},
+}
+QUIETER = {"altering": 0.0, "tagging": 0.0, "vacuuming": 0.0, "asides": 0.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
+def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    given = {"foreign": 0.4, **QUIETER, **MUTANTS[mutant]}
+    for seed in range(5000, 5000 + SEEDS):
+        try:
+            with monkeypatch.context() as patch:
+                mutant(patch)
+                explore(seed, **given)
+        except AssertionError as error:
+            logging.getLogger(__name__).info("found after %d interleavings: %s", seed - 4999, error)
+            explore(seed, **given)  # the same interleaving without the mistake
+            return
+    raise AssertionError(f"{mutant.__name__} was not found in {SEEDS} interleavings")

@@ -175,13 +175,14 @@ def changes(
 
 @table.command()
 @table_command
-def verify(path: str, output: Output, storage_options: dict[str, str] | None) -> None:
+@click.option("--since", type=int, help="Check only what was added after this version.")
+def verify(path: str, output: Output, storage_options: dict[str, str] | None, since: int | None) -> None:
     """Check all that is stored: chain, checksums, unique keys, base against log. Exits with 1 if it finds fault."""
     from andes_spark.cli.plain import plain
     from andes_spark.table.mod_table import ModTable
 
     with output.progress("verify"):
-        result = ModTable.verify_folder(path, storage_options=storage_options)
+        result = ModTable.verify_folder(path, since, storage_options=storage_options)
     output.result(result, {"ok": result.ok, **plain(result)})
     if not result.ok:
         click.get_current_context().exit(1)

@@ -13,6 +13,7 @@ from andes_spark.model.display import fields_html
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import (
     FLAG,
+    INTEGER,
     NAME,
     AppenderOptions,
     ApplyOptions,
@@ -475,12 +476,20 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         """
         return reports.status(self._open_table, files=require("files", files, FLAG))
 
-    def verify(self) -> VerifyResult:
+    def verify(self, since: int | None = None) -> VerifyResult:
         """Check the stored table: chain of manifests, checksums, unique keys, and the base against the log.
 
         Reads all files, within the byte budget. Problems are part of the result and raise nothing.
+
+        Args:
+            since: check only what was added after this version: manifests, their mods, Delta entries and files of the
+                base, whose rows are compared with what the mods since then make of the state before.
+
+        Raises:
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
         """
-        return observe(self._open_table, "verify", lambda: verify(self._open_table))
+        since = require("since", since, INTEGER.or_none())
+        return observe(self._open_table, "verify", lambda: verify(self._open_table, since))
 
     def clone(
         self,
@@ -566,12 +575,13 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
     def verify_folder(
         cls,
         path: str | os.PathLike[str] | Storage,
+        since: int | None = None,
         *,
         storage_options: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         spark: SparkSession | None = None,
     ) -> VerifyResult:
-        """As ``open(path).verify()``, also for a table that is too damaged to be opened.
+        """As ``open(path).verify(since)``, also for a table that is too damaged to be opened.
 
         Then each manifest, Delta entry and file is checked for itself, and the result names the damaged ones; the base
         is not compared with the log. Arguments are those of ``open``.
@@ -584,7 +594,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         except (DamagedError, NoSuchTableError, UnsupportedTableError) as error:
             chosen = process_settings(settings, spark=spark, progress=None)
             return verify_damaged(_storage(path, storage_options, spark, chosen), chosen, error)
-        return table.verify()
+        return table.verify(since)
 
 
 def _is_s3(path: Any) -> bool:

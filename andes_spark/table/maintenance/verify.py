@@ -24,6 +24,7 @@ from andes_spark.table.maintenance.needed import Needed, needed_files
 from andes_spark.table.maintenance.unused import unused_files
 from andes_spark.table.maintenance.verify_log import Expects, LogSummary, check_log
 from andes_spark.table.maintenance.verify_past import PastCheck, newest_entry
+from andes_spark.table.maintenance.verify_since import check_since
 from andes_spark.table.maintenance.verify_rows import SHARE, RowCheck
 from andes_spark.table.open_table import OpenTable, shape_of
 
@@ -73,9 +74,11 @@ class VerifyResult(Displayed):
         return fields | {name: "\n".join(paths) for name, paths in lists.items() if paths}
 
 
-def verify(open_table: OpenTable) -> VerifyResult:
+def verify(open_table: OpenTable, since: int | None = None) -> VerifyResult:
     """Verify a table; see ``ModTable.verify``."""
     findings = Findings()
+    if since is not None:
+        return _verify_since(open_table, since, findings)
     storage, begun = open_table.storage, time.time_ns() // 1_000_000
     # The base is read first: with concurrent writers, it must not contain more than the log that is read.
     base = findings.get(open_table.base.snapshot)
@@ -106,6 +109,18 @@ def verify(open_table: OpenTable) -> VerifyResult:
     past.run(range(_first(summary), 1 + (newest_entry(storage) if base is None else base.version)))
     unused = findings.get(partial(unused_files, storage, open_table.table_id, findings, before_ms=begun))
     return _result(head, -1 if base is None else base.applied, findings, unused or ())
+
+
+def _verify_since(open_table: OpenTable, since: int, findings: Findings) -> VerifyResult:
+    base = findings.get(open_table.base.snapshot)
+    findings.check(open_table.log.refresh)
+    head = open_table.log.head
+    if base is not None:
+        foreign = findings.get(partial(open_table.base.taken_foreign, base))
+        if foreign is not None:
+            findings.problems.append(foreign.error(open_table.table).message)
+        check_since(open_table, base, since, findings)
+    return _result(head, -1 if base is None else base.applied, findings, ())
 
 
 def verify_damaged(storage: Storage, settings: Settings, error: AndesError) -> VerifyResult:

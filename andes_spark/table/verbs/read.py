@@ -171,11 +171,11 @@ def row_parts(
     storage: Storage, inputs: EvaluationInput, settings: Settings, selection: Selection
 ) -> Iterator[pa.Table]:
     """Yield the remaining rows of each file of the base, then the rows that pending mods write."""
-    ranges = _pending_ranges(storage, inputs, settings)
+    ranges = pending_ranges(storage, inputs, settings)
     if ranges == [None]:
         done = evaluated(storage, inputs, settings, columns=selection.used)
         gone = gone_rows(storage, inputs, done, settings)
-        yield from _base_parts(storage, inputs, settings, selection, gone)
+        yield from base_parts(storage, inputs, settings, selection, gone)
         if done is not None:
             yield done.rows
         return
@@ -183,15 +183,15 @@ def row_parts(
     gone = truncated_rows(storage, inputs, settings)
     for bounds in ranges:
         done = evaluated(storage, inputs, settings, columns=inputs.shape.columns.key, bounds=bounds)
-        _add_rows(gone, replaced_rows(done))
-    yield from _base_parts(storage, inputs, settings, selection, gone)
+        add_rows(gone, replaced_rows(done))
+    yield from base_parts(storage, inputs, settings, selection, gone)
     for bounds in ranges:
         done = evaluated(storage, inputs, settings, columns=selection.used, bounds=bounds)
         if done is not None:
             yield done.rows
 
 
-def _pending_ranges(storage: Storage, inputs: EvaluationInput, settings: Settings) -> list[KeyRange | None]:
+def pending_ranges(storage: Storage, inputs: EvaluationInput, settings: Settings) -> list[KeyRange | None]:
     """Split the keys into ranges whose pending mods fit the byte budget; None for all keys."""
     sizes = estimate(inputs)
     size = sizes.mods + sizes.narrow
@@ -201,13 +201,14 @@ def _pending_ranges(storage: Storage, inputs: EvaluationInput, settings: Setting
     return list(bucket_bounds(storage, inputs.pending, shape.columns, shape.arrow, buckets, table=shape.table))
 
 
-def _base_parts(
+def base_parts(
     storage: Storage,
     inputs: EvaluationInput,
     settings: Settings,
     selection: Selection,
     gone: Mapping[int, BitMap64],
 ) -> Iterator[pa.Table]:
+    """Yield the rows of each file of a base that are neither deleted nor among ``gone``, by number of the file."""
     files = inputs.files.pick([]) if inputs.erased else _files_for(inputs, selection.condition)
     largest = int(files.files.arrow_bytes.max(initial=0))
     share = settings.byte_budget // SHARE
@@ -258,7 +259,7 @@ def gone_rows(
 ) -> dict[int, BitMap64]:
     """Return the rows of the base that pending mods replace or remove, by number of the file."""
     gone = truncated_rows(storage, inputs, settings)
-    _add_rows(gone, replaced_rows(done))
+    add_rows(gone, replaced_rows(done))
     return gone
 
 
@@ -279,7 +280,8 @@ def truncated_rows(storage: Storage, inputs: EvaluationInput, settings: Settings
     return {number: deserialize(data) for number, data in bitmaps if data}
 
 
-def _add_rows(gone: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:
+def add_rows(gone: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:
+    """Add rows, by number of the file."""
     for number, rows in more.items():
         gone[number] = gone[number] | rows if number in gone else rows
 

@@ -1,0 +1,197 @@
+"""Verification of what changed since a version: new manifests and Delta entries, the files that they name, and the rows.
+
+The state of the base with that version, or an earlier one, counts as right. The mods since then are evaluated on it, and
+the result is compared with the rows of the newest base, without those of files that both states have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from andes_spark.base.evaluation import EvaluationInput, evaluation_input
+from andes_spark.base.files import NumberedFiles, TableShape
+from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.base.sorted_rows import SortedRows
+from andes_spark.law.rows import content_hashes
+from andes_spark.log.pending import Pending, pending_of
+from andes_spark.log.readable import check_readable
+from andes_spark.settings import Settings
+from andes_spark.storage.interface import Storage
+from andes_spark.table.maintenance.findings import Findings
+from andes_spark.table.maintenance.verify_log import check_log
+from andes_spark.table.maintenance.verify_past import PastCheck
+from andes_spark.table.maintenance.verify_rows import LEAST_BYTES, SHARE
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.read import (
+    Selection,
+    add_rows,
+    base_parts,
+    evaluated,
+    gone_rows,
+    pending_ranges,
+    replaced_rows,
+    truncated_rows,
+)
+
+_HASH = ("_andes_hash_0", "_andes_hash_1")
+_SIDE = "_andes_side"
+_SHOWN = 10
+
+
+def check_since(open_table: OpenTable, base: BaseSnapshot, since: int, findings: Findings) -> None:
+    """Check what was added after a version.
+
+    Args:
+        open_table: the table.
+        base: newest state of the base.
+        since: version at or above the floor, or with a tag.
+        findings: collector of problems.
+
+    Raises:
+        NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
+    """
+    check_readable(open_table.log, since)
+    storage, head = open_table.storage, open_table.log.head
+    # With the manifest before, whose digest the first one names.
+    check_log(storage, range(since, head + 1), findings, expects=lambda version, path: version > since)
+    before = findings.get(partial(open_table.base.older, since))
+    if before is None:
+        return
+    past = PastCheck(
+        storage,
+        open_table.table_id,
+        open_table.shape(),
+        compared=before.state.files,
+        expects=lambda delta_version, path: True,
+        batch_bytes=max(LEAST_BYTES, open_table.settings.byte_budget // SHARE),
+        findings=findings,
+    )
+    past.run(range(before.version + 1, base.version + 1))
+    for path, file in base.state.files.items():
+        if file.footer is not None and path not in before.state.files:
+            findings.check(partial(findings.page_index, storage, path, file.footer))
+    if before.applied < base.applied:
+        findings.check(partial(_compare, open_table, before, base, findings))
+
+
+def _compare(open_table: OpenTable, before: BaseSnapshot, base: BaseSnapshot, findings: Findings) -> None:
+    """Compare the newest base with the evaluation of the mods since an earlier state."""
+    shape = open_table.shape_at(base.applied)
+    start, versions = open_table.evaluable(before, base.applied)
+    pending = pending_of(versions, shape.versions, shape.columns)
+    expected = evaluation_input(start, pending, shape)
+    found = evaluation_input(base, Pending((), ()), shape)
+    check = _Comparison(open_table.storage, open_table.settings, expected, found)
+    problem = check.run()
+    findings.rows += check.rows
+    if problem:
+        findings.problems.append(f"{open_table.table}: {problem}")
+
+
+class _Comparison:
+    """A comparison of rows.
+
+    Args:
+        storage: the table's folder.
+        settings: settings of the process.
+        expected: an earlier state, and the mods since.
+        found: the newest state.
+
+    Attributes:
+        rows: number of rows of the newest state that were compared.
+    """
+
+    def __init__(
+        self, storage: Storage, settings: Settings, expected: EvaluationInput, found: EvaluationInput
+    ) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._expected = expected
+        self._found = found
+        names = tuple(expected.shape.schema.names)
+        self._all = Selection(names, names, None, None)
+        self.rows = 0
+
+    def run(self) -> str:
+        """Return a description of the differences; an empty text if there are none."""
+        shape = self._expected.shape
+        fields = [shape.arrow.field(name).with_nullable(True) for name in shape.columns.key]
+        made = [*(pa.field(name, pa.int64()) for name in _HASH), pa.field(_SIDE, pa.int8())]
+        memory = max(LEAST_BYTES, self._settings.byte_budget // SHARE)
+        examples: list[object] = []
+        with SortedRows(pa.schema([*fields, *made]), shape.columns.key, memory) as collected:
+            sides: tuple[Iterable[pa.Table], ...] = self._sides()
+            for side, parts in enumerate(sides):
+                for part in parts:
+                    self.rows += side * part.num_rows
+                    collected.add(_narrow(part, shape, side).cast(pa.schema([*fields, *made])))
+            for piece in collected.pieces():
+                examples += _differing(piece, shape)
+        if not examples:
+            return ""
+        return (
+            f"{len(examples)} keys of the base have other rows than the log gives, such as {examples[:_SHOWN]}; "
+            "verify() without a version compares all of them"
+        )
+
+    def _sides(self) -> tuple[Iterator[pa.Table], Iterator[pa.Table]]:
+        """Rows by the law, and rows of the base, both without files that both have and that no mod touches."""
+        storage, settings, expected = self._storage, self._settings, self._expected
+        ranges = pending_ranges(storage, expected, settings)
+        done = evaluated(storage, expected, settings, columns=self._all.used) if ranges == [None] else None
+        gone = gone_rows(storage, expected, done, settings) if ranges == [None] else {}
+        if ranges != [None]:
+            gone = truncated_rows(storage, expected, settings)
+            for bounds in ranges:
+                keys = expected.shape.columns.key
+                add_rows(gone, replaced_rows(evaluated(storage, expected, settings, columns=keys, bounds=bounds)))
+        untouched = _vectors(expected.files, without=gone)
+        common = {path for path, vector in _vectors(self._found.files).items() if untouched.get(path, "") == vector}
+
+        def by_law() -> Iterator[pa.Table]:
+            mine = replace(expected, files=_others(expected.files, common if not expected.erased else set()))
+            yield from base_parts(storage, mine, settings, self._all, gone)
+            for bounds in ranges:
+                part = done or evaluated(storage, expected, settings, columns=self._all.used, bounds=bounds)
+                if part is not None:
+                    yield part.rows
+
+        theirs = replace(self._found, files=_others(self._found.files, common if not expected.erased else set()))
+        return by_law(), base_parts(storage, theirs, settings, self._all, {})
+
+
+def _vectors(files: NumberedFiles, without: Iterable[int] = ()) -> dict[str, str | None]:
+    """Deletion vectors of files by their paths."""
+    left_out = set(without)
+    return {
+        file.path: None if file.file.vector is None else file.file.vector.unique_id
+        for file in files
+        if file.number not in left_out
+    }
+
+
+def _others(files: NumberedFiles, common: set[str]) -> NumberedFiles:
+    return files.pick([at for at, file in enumerate(files) if file.path not in common])
+
+
+def _narrow(rows: pa.Table, shape: TableShape, side: int) -> pa.Table:
+    hashes = content_hashes(rows, shape.schema).view(np.int64)
+    columns = {name: rows[name] for name in shape.columns.key}
+    made = {name: pa.array(hashes[:, number]) for number, name in enumerate(_HASH)}
+    return pa.table({**columns, **made, _SIDE: pa.array(np.full(rows.num_rows, side, np.int8))})
+
+
+def _differing(piece: pa.Table, shape: TableShape) -> list[object]:
+    """Keys whose rows are not the same on both sides, each as often."""
+    frame = pl.from_arrow(piece)
+    assert isinstance(frame, pl.DataFrame)
+    key = list(shape.columns.key)
+    counts = frame.group_by([*key, *_HASH]).agg(pl.col(_SIDE).sum().alias("found"), pl.len().alias("both"))
+    wrong = counts.filter((pl.col("found") != 1) | (pl.col("both") != 2))
+    return list(wrong.select(key).unique(maintain_order=True).to_dicts())

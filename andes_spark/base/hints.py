@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import msgspec
 
 from andes_spark.delta import checkpoints
+from andes_spark.delta.hinted import HintedState
+from andes_spark.delta.state import Commit
 from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked
@@ -37,3 +39,20 @@ def _read_hints(storage: Storage) -> MergeNote:
     if note.checkpoint is None:
         note = msgspec.structs.replace(note, checkpoint=checkpoints.read_hint(storage))
     return note
+
+
+@dataclass(frozen=True)
+class BegunState:
+    """A first read of the state under way, and the note that led to it."""
+
+    note: MergeNote
+    state: HintedState
+
+
+@dataclass(frozen=True)
+class NewerAnswers:
+    """Answers under way: the entry after a version, and that version's own where it was not read back yet."""
+
+    version: int
+    following: Asked[Commit | None]
+    unread: Asked[Commit | None] | None

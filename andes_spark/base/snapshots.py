@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from andes_spark.base.foreign import ForeignChange, find_foreign, overwritten, unwritable
-from andes_spark.base.hints import BaseHints, ask_hints
+from andes_spark.base.hints import BaseHints, BegunState, NewerAnswers, ask_hints
 from andes_spark.base.older import OlderStates
 from andes_spark.base.recent import RecentEntries
 from andes_spark.base.records import read_record
@@ -69,24 +69,7 @@ class _Kept:
     until: int
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """A first read of the state under way, and the note that led to it."""
-
-    note: MergeNote
-    state: HintedState
-
-
-@dataclass(frozen=True)
-class _NewerAnswers:
-    """Answers under way: the entry after a version, and that version's own where it was not read back yet."""
-
-    version: int
-    following: Asked[Commit | None]
-    unread: Asked[Commit | None] | None
-
-
-_Answers = BaseHints | _Begun | _NewerAnswers
+_Answers = BaseHints | BegunState | NewerAnswers
 
 _HINT_SECONDS = 2.0
 """Age of hints beyond which a handle asks for them again."""
@@ -127,7 +110,7 @@ class Base:
         else:
             version = self._state.version
             unread = None if self._unread is None else ask(read_commit, storage, version)
-            self._asked = _NewerAnswers(version, ask(read_commit, storage, version + 1), unread)
+            self._asked = NewerAnswers(version, ask(read_commit, storage, version + 1), unread)
 
     def ask_with_note(self) -> Asked[MergeNote]:
         """As :meth:`ask`; return the note of the last merge, which may be among these requests."""
@@ -135,11 +118,11 @@ class Base:
         asked = self._asked
         if isinstance(asked, BaseHints):
             return asked.note
-        if isinstance(asked, _Begun):
+        if isinstance(asked, BegunState):
             return Lazy(lambda: asked.note)
         return self._storage.scheduler.ask(read_note, self._storage)
 
-    def _begun(self) -> BaseHints | _Begun | None:
+    def _begun(self) -> BaseHints | BegunState | None:
         """A read that follows the hints of the open, if that was just now: their answers came with the log."""
         hints, self._hints = self._hints, None
         if hints is None or time.monotonic() - hints.begun >= _HINT_SECONDS:
@@ -161,7 +144,7 @@ class Base:
         if self._asked is None:
             self.ask()
         asked, self._asked = self._asked, None
-        if isinstance(asked, BaseHints | _Begun) and self._state is None:
+        if isinstance(asked, BaseHints | BegunState) and self._state is None:
             state, commit = self._load(asked)
         else:
             state, commit = self._refreshed(asked), partial(read_commit, self._storage)
@@ -224,8 +207,8 @@ class Base:
         state = self._state
         if state is None:
             return load_state(self._storage)
-        fits = isinstance(asked, _NewerAnswers) and asked.version == state.version
-        answers = asked if isinstance(asked, _NewerAnswers) and fits else None
+        fits = isinstance(asked, NewerAnswers) and asked.version == state.version
+        answers = asked if isinstance(asked, NewerAnswers) and fits else None
         if self._unread is not None:
             unread = answers.unread if answers is not None else None
             self._check_unread(read_commit(self._storage, state.version) if unread is None else unread.result())
@@ -245,18 +228,18 @@ class Base:
         self.recent.forget()
         raise overwritten(self._storage.url, written.version)
 
-    def _begin(self, note: MergeNote) -> _Begun:
+    def _begin(self, note: MergeNote) -> BegunState:
         """Request the state that a note leads to, without waiting."""
         known = note.delta_version or 0
         # Behind an exact hint of the log, the note is seldom old: it is written first.
         beyond = 1 if self._log.hint_was_exact else 2
         hinted = HintedState(self._storage, note.checkpoint, known, note.newest or 0, beyond=beyond)
         self._ask_record(note)
-        return _Begun(note, hinted)
+        return BegunState(note, hinted)
 
-    def _load(self, asked: BaseHints | _Begun) -> tuple[DeltaState, Callable[[int], Commit | None]]:
+    def _load(self, asked: BaseHints | BegunState) -> tuple[DeltaState, Callable[[int], Commit | None]]:
         """The newest state where none was read before, and what reads entries of it."""
-        begun = asked if isinstance(asked, _Begun) else self._begin(asked.note.result())
+        begun = asked if isinstance(asked, BegunState) else self._begin(asked.note.result())
         hinted = begun.state
         state = hinted.state()
         for entry in hinted.entries:
@@ -374,6 +357,10 @@ class Base:
     ) -> BaseSnapshot:
         applied = state.txns.get(self._table_id, 0)
         return BaseSnapshot(state, applied, self._record(applied), foreign, unwritable)
+
+    def assume(self, record: MergeRecord) -> None:
+        """Use a merge record for the newest state whose own one is damaged, to find older states; nothing is read."""
+        self._newest_record = record
 
     def _record(self, applied: int) -> MergeRecord:
         if applied == 0:

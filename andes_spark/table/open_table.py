@@ -307,6 +307,10 @@ class OpenTable:
                 return
             base = self.base.older(bound)
 
+    def forget_base(self) -> None:
+        """Read the base anew: its documents were replaced."""
+        self.base = Base(self.storage, self.table_id, self.log)
+
     def begin(self, verb: str, version: int) -> Steps:
         """Begin an operation: return its collector of steps, and name Spark jobs by it."""
         self._verb, self._version = verb, version

@@ -28,6 +28,7 @@ class Findings:
         files: number of files whose checksums were compared.
         rows: number of rows compared with the law's evaluation.
         needed: files that any version names.
+        differs: whether the base has other rows, columns or tombstones than the log gives.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,12 @@ class Findings:
         self.needed: set[str] = set()
         self.files = 0
         self.rows = 0
+        self.differs = False
+
+    @property
+    def damaged(self) -> frozenset[str]:
+        """Paths of files and documents that a problem names."""
+        return frozenset(self._named)
 
     def check(self, function: Callable[[], object]) -> None:
         """Run a check; record the message of an error of the library, once for each file."""
@@ -56,6 +63,11 @@ class Findings:
                 if path in self.missing:
                     self.missing.remove(path)
             return None
+
+    def differ(self, problem: str) -> None:
+        """Record that the base is not what the log gives."""
+        self.problems.append(problem)
+        self.differs = True
 
     def is_named(self, path: str) -> bool:
         """Whether a problem names a file."""

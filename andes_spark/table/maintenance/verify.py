@@ -79,6 +79,11 @@ def verify(open_table: OpenTable, since: int | None = None) -> VerifyResult:
     findings = Findings()
     if since is not None:
         return _verify_since(open_table, since, findings)
+    return examine(open_table, findings)
+
+
+def examine(open_table: OpenTable, findings: Findings) -> VerifyResult:
+    """Verify a whole table, and keep what was found."""
     storage, begun = open_table.storage, time.time_ns() // 1_000_000
     # The base is read first: with concurrent writers, it must not contain more than the log that is read.
     base = findings.get(open_table.base.snapshot)

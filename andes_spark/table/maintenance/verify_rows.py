@@ -339,9 +339,9 @@ class RowCheck:
         totals, table = self._totals, self._shape.table
         self._findings.rows += totals.base_rows
         if self._repeated:
-            self._findings.problems.append(f"keys that the base has more than once: {self._repeated}")
+            self._findings.differ(f"keys that the base has more than once: {self._repeated}")
         if self._law_known and self._base_known and (self._examples or totals.base_rows != totals.law_rows):
-            self._findings.problems.append(
+            self._findings.differ(
                 f"{table}: the base has {totals.base_rows} rows, the log gives {totals.law_rows}, and they are not the "
                 f"same rows; keys that differ: {self._examples}"
             )
@@ -349,11 +349,11 @@ class RowCheck:
             return
         mark, expected = watermark_of(self._base.record, self._shape), greatest(self._truncates, None)
         if mark != expected:
-            self._findings.problems.append(
+            self._findings.differ(
                 f"{table}: the merge record's truncate watermark is {mark}, the log gives {expected}"
             )
         if self._tombstones_known and totals.tombstones_differ:
-            self._findings.problems.append(
+            self._findings.differ(
                 f"{table}: the merge record has {totals.stored_tombstones} tombstones, the log gives "
                 f"{totals.law_tombstones}, and they are not the same"
             )

@@ -1,7 +1,7 @@
 """Verification of what changed since a version: new manifests and Delta entries, the files that they name, and the rows.
 
-The state of the base with that version, or an earlier one, counts as right. The mods since then are evaluated on it, and
-the result is compared with the rows of the newest base, without those of files that both states have.
+The state of the base with that version, or an earlier one, counts as right. The mods since then are evaluated on it,
+and the result is compared with the rows of the newest base, without those of files that both states have.
 """
 
 from __future__ import annotations

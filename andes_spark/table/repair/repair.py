@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from andes_spark.base.foreign import ForeignChange
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.errors import OptionError, UnsupportedTableError
+from andes_spark.errors import DamagedError, ForeignWriteError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.log.advisory import Advisory
 from andes_spark.model.display import Displayed
 from andes_spark.model.repair_options import TAKE_IN, UNDO, RepairOptions
 from andes_spark.model.results import AdvisoryFailure, MergeResult, Step
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.repair.damage import DamageRepair
 from andes_spark.table.repair.foreign import ForeignWrite, look_at
 from andes_spark.table.repair.take_in import take_in
 from andes_spark.table.repair.undo import bring_back, last_writable, rebuild
@@ -31,7 +33,8 @@ class RepairResult(Displayed):
 
     Attributes:
         findings: what was wrong; empty if nothing was.
-        actions: what was done about it; in a dry run, what would be done.
+        actions: what was done about it; in a dry run, what would be done, of damage what would be mended first.
+        left: problems that cannot be mended from the log; each says what to restore.
         version: newest version of the log.
         committed: version that takes changes in, or that the base was built again up to; None if none was committed.
         delta_version: Delta version of the base.
@@ -43,6 +46,7 @@ class RepairResult(Displayed):
 
     findings: tuple[str, ...]
     actions: tuple[str, ...]
+    left: tuple[str, ...]
     version: int
     delta_version: int
     committed: int | None = None
@@ -58,7 +62,7 @@ class RepairResult(Displayed):
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
         done = "would be done" if self.dry_run else "done"
-        lists = {"found": self.findings, done: self.actions}
+        lists = {"found": self.findings, done: self.actions, **({"left": self.left} if self.left else {})}
         versions = {"version": str(self.version), "base": f"Delta version {self.delta_version}"}
         return {**{name: "\n".join(texts) or "nothing" for name, texts in lists.items()}, **versions}
 
@@ -77,6 +81,7 @@ class _Repair:
         self._steps = steps
         self._findings: list[str] = []
         self._actions: list[str] = []
+        self._left: tuple[str, ...] = ()
         self._committed: int | None = None
         self._merge: MergeResult | None = None
         self._advisory: tuple[AdvisoryFailure, ...] = ()
@@ -84,29 +89,49 @@ class _Repair:
     def run(self) -> RepairResult:
         open_table = self._open_table
         with self._steps.step("read log and base"):
-            base = open_table.base.snapshot()
-            open_table.check_log()
-            foreign = open_table.base.taken_foreign(base)
-        if foreign is not None:
+            base, foreign = self._read()
+        if base is not None and foreign is not None:
             with self._steps.step("compare the rows"):
                 write = look_at(open_table, base, foreign)
             self._findings.append(write.text())
             self._repair_foreign(write)
-        elif base.unwritable is not None:
+        elif base is not None and base.unwritable is not None:
             self._repair_features(base, base.unwritable)
+        else:
+            self._repair_damage()
         if not self._options.dry_run:
-            base = open_table.base.snapshot()
+            base = self._read()[0]
         return RepairResult(
             tuple(self._findings),
             tuple(self._actions),
+            self._left,
             open_table.log.head,
-            base.version,
+            -1 if base is None else base.version,
             self._committed,
             self._options.dry_run,
             self._merge,
             self._advisory,
             self._steps.done,
         )
+
+    def _read(self) -> tuple[BaseSnapshot | None, ForeignChange | None]:
+        """The newest base, and the change of another writer that is not taken in; None if it is damaged."""
+        try:
+            base = self._open_table.base.snapshot()
+            self._open_table.log.refresh()
+            return base, self._open_table.base.taken_foreign(base)
+        except (DamagedError, ForeignWriteError, NoSuchTableError):
+            return None, None
+
+    def _repair_damage(self) -> None:
+        def undo(finding: str) -> bool:
+            return self._chosen(finding, {UNDO: _UNDOES}, "the changes cannot be taken in") is not None
+
+        repair = DamageRepair(self._open_table, self._steps, undo)
+        repair.run(dry_run=self._options.dry_run)
+        self._findings += repair.findings
+        self._actions += repair.actions
+        self._left = repair.left
 
     def _chosen(self, finding: str, choices: Mapping[str, str], refused: str = "") -> str | None:
         """Return what becomes of the changes of other writers; None in a dry run without a choice, which names all.

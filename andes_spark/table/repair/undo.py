@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 
 from andes_spark.base.merge.finish import Merged, Upto, merge_pending
@@ -67,7 +68,9 @@ def bring_back(open_table: OpenTable, newest: DeltaState, goal: DeltaState, appl
     return commit
 
 
-def rebuild(open_table: OpenTable, newest: DeltaState, goal: BaseSnapshot, steps: Steps) -> Merged:
+def rebuild(
+    open_table: OpenTable, newest: DeltaState, goal: BaseSnapshot, steps: Steps, damaged: Collection[str] = ()
+) -> Merged:
     """Build the base again from an older state whose files exist, and the mods since, by one Delta commit.
 
     It goes up to a new version without changes, so that the merge record is written anew as well.
@@ -77,6 +80,7 @@ def rebuild(open_table: OpenTable, newest: DeltaState, goal: BaseSnapshot, steps
         newest: newest state of the Delta table.
         goal: newest state of the base with the rows of the log alone; some of its files are gone.
         steps: of the operation.
+        damaged: files that exist and cannot be used.
 
     Raises:
         CommitConflictError: another writer committed meanwhile.
@@ -85,7 +89,7 @@ def rebuild(open_table: OpenTable, newest: DeltaState, goal: BaseSnapshot, steps
     with steps.step("commit"):
         add_version(open_table)
     version = open_table.log.head
-    base, versions = _intact(open_table, goal, version)
+    base, versions = intact(open_table, goal, version, damaged)
     context = open_table.base_context(version)
     pending = pending_of(versions, context.shape.versions, context.shape.columns)
     properties = tuple(properties_back(newest, goal.state))
@@ -96,21 +100,42 @@ def rebuild(open_table: OpenTable, newest: DeltaState, goal: BaseSnapshot, steps
     return merged
 
 
-def _intact(open_table: OpenTable, goal: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
-    """Find the newest state whose files exist, and the versions up to ``version`` that it lacks."""
+def intact(
+    open_table: OpenTable, goal: BaseSnapshot, version: int, damaged: Collection[str]
+) -> tuple[BaseSnapshot, list[PendingVersion]]:
+    """Find the newest state, at or below ``goal``, whose files are there, and the versions that it lacks.
+
+    Args:
+        open_table: the table.
+        goal: state to begin with.
+        version: version of the log up to which it will be merged.
+        damaged: files that exist and cannot be used.
+
+    Raises:
+        DamagedError: files of all states are gone or damaged.
+    """
     base = goal
     while True:
         base, versions = open_table.evaluable(base, version)
-        gone = gone_files(open_table.storage, base.state)
+        gone = unusable(open_table, base.state, damaged)
         if not gone:
             return base, versions
-        if base.applied == 0:
+        if base.applied == 0 or base.taken is not None:
             raise DamagedError(
-                f"{open_table.table}: the base cannot be rebuilt: files of all its states are gone, such as {gone[0]}; "
-                "restore them from a backup or from earlier object versions",
+                f"{open_table.table}: the base cannot be built again: files of all its states are gone or damaged, "
+                f"such as {gone[0]}; restore them from a backup or from earlier object versions",
                 table=open_table.table,
             )
         base = open_table.base.older(base.applied - 1)
+
+
+def unusable(open_table: OpenTable, state: DeltaState, damaged: Collection[str]) -> list[str]:
+    """Files of a state that are gone or damaged."""
+    vectors = (file.vector.file_path for file in state.files.values() if file.vector is not None)
+    return [
+        *gone_files(open_table.storage, state),
+        *(path for path in (*state.files, *vectors) if path is not None and path in damaged),
+    ]
 
 
 def overtaken(open_table: OpenTable, newest: DeltaState) -> CommitConflictError:

@@ -1,0 +1,156 @@
+"""Damage of the base: what verification names is made again from the log of mods.
+
+One kind of damage is mended at a time, those first that hide others, and the table is verified again after each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.errors import AndesError, DamagedError, ForeignWriteError
+from andes_spark.log.lease import LEASE_PATH
+from andes_spark.log.readable import floor_of
+from andes_spark.model.display import count_text
+from andes_spark.run.steps import Steps
+from andes_spark.table.maintenance.findings import Findings
+from andes_spark.table.maintenance.verify import examine
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, refuse_loss
+from andes_spark.table.repair.records import damaged_records, write_again
+from andes_spark.table.repair.undo import rebuild, unusable
+from andes_spark.table.verbs.merge import run_merge
+
+_BASE_FILE = re.compile(r"(?:[^_./][^/]*/)*[^_./][^/]*\.(?:parquet|bin)")
+_CHECKPOINT = re.compile(r"_delta_log/.*checkpoint.*")
+_MOST_PASSES = 8
+_SHOWN = 3
+
+Mend = Callable[[], object]
+Choose = Callable[[str], bool]
+"""Whether changes of other writers that go with damage are to be undone; an error if the caller did not say it."""
+
+
+class DamageRepair:
+    """Repair of damage.
+
+    Args:
+        open_table: the table.
+        steps: of the operation.
+        undo: see ``Choose``.
+
+    Attributes:
+        findings: problems that the first verification found.
+        actions: what was done, or in a dry run would be done first.
+        left: problems that cannot be mended from the log.
+    """
+
+    def __init__(self, open_table: OpenTable, steps: Steps, undo: Choose) -> None:
+        self._open_table = open_table
+        self._steps = steps
+        self._undo = undo
+        self.findings: tuple[str, ...] = ()
+        self.actions: list[str] = []
+        self.left: tuple[str, ...] = ()
+
+    def run(self, *, dry_run: bool) -> None:
+        """Mend what can be mended; in a dry run only say what would be mended first."""
+        for number in range(_MOST_PASSES):
+            findings = Findings()
+            with self._steps.step("verify"):
+                examine(self._open_table, findings)
+            if number == 0:
+                self.findings = tuple(findings.problems)
+            self.left = tuple(findings.problems)
+            if not findings.problems:
+                return
+            try:
+                plan = self._plan(findings)
+                if plan is None or dry_run:
+                    self.actions += [] if plan is None else [plan[0]]
+                    return
+                plan[1]()
+            except DamagedError as error:
+                self.left = (error.message, *self.left)
+                return
+            self.actions.append(plan[0])
+
+    def _plan(self, findings: Findings) -> tuple[str, Mend] | None:
+        """What to mend next; None if nothing that is damaged can be made again."""
+        open_table, damaged = self._open_table, findings.damaged
+        checkpoints = sorted(path for path in damaged if _CHECKPOINT.fullmatch(path))
+        if checkpoints:
+            return f"{checkpoints[0]} is deleted: its state is read from entries", partial(self._delete, checkpoints)
+        cut = find_cut(open_table)
+        if cut is not None:
+            return self._plan_cut(cut)
+        if self._is_misled():
+            return f"{LEASE_PATH} is deleted: the last merge that it names is not there", partial(
+                self._delete, [LEASE_PATH]
+            )
+        records = damaged_records(open_table, damaged)
+        if records:
+            what = f"the merge records of {count_text(len(records), 'versions')} are made again, from {records[0]} on"
+            return what, partial(write_again, open_table, records, damaged, self._steps)
+        return self._plan_files(findings)
+
+    def _plan_cut(self, cut: Cut) -> tuple[str, Mend] | None:
+        open_table = self._open_table
+        refused = refuse_loss(open_table, cut)
+        if refused is not None:
+            raise DamagedError(
+                f"{open_table.table}: {cut.why}, and the base cannot be made again: {refused}; restore the file from a "
+                "backup or from an earlier object version",
+                table=open_table.table,
+            )
+        if cut.foreign:
+            entries = ", ".join(str(commit.version) for commit in cut.foreign[:_SHOWN])
+            if not self._undo(f"{cut.why}, and Delta version {entries} is another writer's"):
+                return None
+
+        def mend() -> None:
+            cut_off(open_table, cut)
+            run_merge(open_table)
+
+        what = f"the Delta log is cut off before version {cut.first} ({cut.why}), and the mods since are merged again"
+        return what, mend
+
+    def _is_misled(self) -> bool:
+        """Whether the note of the last merge keeps the base from being read: that entry is another one."""
+        try:
+            self._open_table.forget_base()
+            self._open_table.base.snapshot()
+        except ForeignWriteError:
+            return True
+        except AndesError:
+            return False
+        return False
+
+    def _plan_files(self, findings: Findings) -> tuple[str, Mend] | None:
+        open_table = self._open_table
+        base = open_table.base.snapshot()
+        damaged = {path for path in findings.damaged if _BASE_FILE.fullmatch(path)}
+        bad = unusable(open_table, base.state, damaged)
+        if bad:
+            what = f"the base is built again: it lacks {count_text(len(set(bad)), 'files')}, such as {bad[0]}"
+            return what, partial(self._rebuild, base, base, damaged)
+        if findings.differs:
+            what = "the base is built again from its oldest state: it has not the rows that the log gives"
+            return what, partial(self._rebuild, base, open_table.base.older(floor_of(open_table.log)), damaged)
+        old = sorted(path for path in damaged if open_table.storage.size(path) is not None)
+        if old:
+            what = f"{count_text(len(old), 'damaged files')} of older states are deleted, such as {old[0]}"
+            return what, partial(self._delete, old)
+        return None
+
+    def _rebuild(self, base: BaseSnapshot, start: BaseSnapshot, damaged: set[str]) -> None:
+        rebuild(self._open_table, base.state, start, self._steps, damaged)
+        live = self._open_table.base.snapshot().state
+        kept = {*live.files, *(file.vector.file_path for file in live.files.values() if file.vector is not None)}
+        self._open_table.storage.delete(sorted(damaged - kept))
+
+    def _delete(self, paths: list[str]) -> None:
+        self._open_table.storage.delete(paths)
+        self._open_table.forget_base()

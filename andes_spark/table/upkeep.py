@@ -119,15 +119,17 @@ class TableUpkeep:
         with about(self._open_table.table):
             return observe(self._open_table, "vacuum", lambda: vacuum(self._open_table, options))
 
-    def repair(self, foreign: str | None = None, *, dry_run: bool = False) -> RepairResult:
-        """Find what other writers did to the base, and take it back or in, so that merges go on.
+    def repair(self, foreign: str | None = None, *, lost: str | None = None, dry_run: bool = False) -> RepairResult:
+        """Find what other writers or damage did to the table, and mend it from the log, so that merges go on.
 
-        What becomes of it is the caller's choice: without ``foreign`` it is an error, with the number of rows that were
-        added, changed and removed. Runs Spark jobs only above the byte budget.
+        What becomes of changes of other writers is the caller's choice: without ``foreign`` they are an error, with the
+        number of rows that were added, changed and removed. If there are none, the table is verified, and what is
+        damaged is made again from the log; what is lost is named in ``left``. Runs Spark jobs only above the byte budget.
 
         Args:
             foreign: ``"undo"`` takes back what other writers changed, rows, columns and features, by one Delta commit;
                 ``"take_in"`` makes the rows of the base a version of the table, after a check of their keys.
+            lost: ``"accept"`` goes on without mods and manifests that are lost, whose cost ``left`` names.
             dry_run: only tell what is wrong, and what would be done.
 
         Raises:
@@ -135,6 +137,6 @@ class TableUpkeep:
             CommitConflictError: another writer committed meanwhile; nothing was repaired.
             DamagedError: what is needed is missing or damaged.
         """
-        options = RepairOptions.checked(foreign=foreign, dry_run=dry_run)
+        options = RepairOptions.checked(foreign=foreign, lost=lost, dry_run=dry_run)
         with about(self._open_table.table):
             return observe(self._open_table, "repair", lambda: repair(self._open_table, options))

@@ -349,9 +349,7 @@ class RowCheck:
             return
         mark, expected = watermark_of(self._base.record, self._shape), greatest(self._truncates, None)
         if mark != expected:
-            self._findings.differ(
-                f"{table}: the merge record's truncate watermark is {mark}, the log gives {expected}"
-            )
+            self._findings.differ(f"{table}: the merge record's truncate watermark is {mark}, the log gives {expected}")
         if self._tombstones_known and totals.tombstones_differ:
             self._findings.differ(
                 f"{table}: the merge record has {totals.stored_tombstones} tombstones, the log gives "

@@ -107,9 +107,7 @@ class _Comparison:
         rows: number of rows of the newest state that were compared.
     """
 
-    def __init__(
-        self, storage: Storage, settings: Settings, expected: EvaluationInput, found: EvaluationInput
-    ) -> None:
+    def __init__(self, storage: Storage, settings: Settings, expected: EvaluationInput, found: EvaluationInput) -> None:
         self._storage = storage
         self._settings = settings
         self._expected = expected

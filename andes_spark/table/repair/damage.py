@@ -19,6 +19,7 @@ from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify import examine
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, refuse_loss
+from andes_spark.table.repair.lost import accept_loss, cost_of, lost_mods
 from andes_spark.table.repair.records import damaged_records, write_again
 from andes_spark.table.repair.undo import rebuild, unusable
 from andes_spark.table.verbs.merge import run_merge
@@ -40,6 +41,7 @@ class DamageRepair:
         open_table: the table.
         steps: of the operation.
         undo: see ``Choose``.
+        accepts: whether to go on without what is lost.
 
     Attributes:
         findings: problems that the first verification found.
@@ -47,10 +49,11 @@ class DamageRepair:
         left: problems that cannot be mended from the log.
     """
 
-    def __init__(self, open_table: OpenTable, steps: Steps, undo: Choose) -> None:
+    def __init__(self, open_table: OpenTable, steps: Steps, undo: Choose, *, accepts: bool) -> None:
         self._open_table = open_table
         self._steps = steps
         self._undo = undo
+        self._accepts = accepts
         self.findings: tuple[str, ...] = ()
         self.actions: list[str] = []
         self.left: tuple[str, ...] = ()
@@ -143,6 +146,14 @@ class DamageRepair:
         if old:
             what = f"{count_text(len(old), 'damaged files')} of older states are deleted, such as {old[0]}"
             return what, partial(self._delete, old)
+        lost = lost_mods(open_table, findings.damaged)
+        return self._plan_loss(cost_of(open_table, lost), partial(accept_loss, open_table, lost)) if lost else None
+
+    def _plan_loss(self, cost: str, mend: Mend) -> tuple[str, Mend] | None:
+        """Go on without what is lost, if the caller says so."""
+        if self._accepts:
+            return cost, mend
+        self.left = (*self.left, f'{cost}: restore the files, or repair(lost="accept") goes on without them')
         return None
 
     def _rebuild(self, base: BaseSnapshot, start: BaseSnapshot, damaged: set[str]) -> None:

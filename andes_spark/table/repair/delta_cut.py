@@ -52,7 +52,9 @@ def find_cut(open_table: OpenTable) -> Cut | None:
     cut: tuple[int, str] | None = None
     later: list[Commit] = []
     before: Commit | None = None
-    for version, answer in in_windows(storage.scheduler, partial(_read, storage), range(origin, max(newest, origin) + 1)):
+    for version, answer in in_windows(
+        storage.scheduler, partial(_read, storage), range(origin, max(newest, origin) + 1)
+    ):
         commit = answer.result()
         if cut is None and isinstance(commit, Commit) and before is not None:
             if None not in (commit.previous, before.commit_id) and commit.previous != before.commit_id:
@@ -110,7 +112,5 @@ def cut_off(open_table: OpenTable, cut: Cut) -> None:
         storage.delete([path])
     if cut.first == 0:
         definition = open_table.log.definition_at(0)
-        create_base(
-            storage, open_table.settings, definition, open_table.table_id, base_configuration(definition), []
-        )
+        create_base(storage, open_table.settings, definition, open_table.table_id, base_configuration(definition), [])
     open_table.forget_base()

@@ -13,7 +13,7 @@ from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.errors import DamagedError, ForeignWriteError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.log.advisory import Advisory
 from andes_spark.model.display import Displayed
-from andes_spark.model.repair_options import TAKE_IN, UNDO, RepairOptions
+from andes_spark.model.repair_options import ACCEPT, TAKE_IN, UNDO, RepairOptions
 from andes_spark.model.results import AdvisoryFailure, MergeResult, Step
 from andes_spark.run.steps import Steps
 from andes_spark.table.open_table import OpenTable
@@ -127,7 +127,7 @@ class _Repair:
         def undo(finding: str) -> bool:
             return self._chosen(finding, {UNDO: _UNDOES}, "the changes cannot be taken in") is not None
 
-        repair = DamageRepair(self._open_table, self._steps, undo)
+        repair = DamageRepair(self._open_table, self._steps, undo, accepts=self._options.lost == ACCEPT)
         repair.run(dry_run=self._options.dry_run)
         self._findings += repair.findings
         self._actions += repair.actions

@@ -1,0 +1,83 @@
+"""What the log has lost and nothing can bring back: named with what it costs, and left behind by the caller's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from andes_spark.errors import OptionError
+from andes_spark.log.commit import Draft, commit
+from andes_spark.log.line import line
+from andes_spark.log.readable import floor_of
+from andes_spark.model.display import count_text
+from andes_spark.model.events import SetAside, Vacuum, mods_of
+from andes_spark.model.manifest import Manifest
+from andes_spark.table.maintenance.set_aside import set_aside
+from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.merge import run_merge
+
+_SHOWN = 5
+
+
+def lost_mods(open_table: OpenTable, damaged: Collection[str]) -> dict[int, int]:
+    """Number of mods in damaged files, by the version that names them."""
+    lost: dict[int, int] = {}
+    for manifest in open_table.log.manifests(0, open_table.log.head):
+        rows = sum(entry.rows for entry in mods_of(manifest.events) if entry.path in damaged)
+        if rows:
+            lost[manifest.version] = rows
+    return lost
+
+
+def cost_of(open_table: OpenTable, lost: Mapping[int, int]) -> str:
+    """Describe what is lost with files of mods, and what is not."""
+    applied = open_table.base.snapshot().applied
+    waiting = [version for version in _taking_part(open_table, applied) if version in lost]
+    texts = []
+    if waiting:
+        rows = count_text(sum(lost[version] for version in waiting), "mods")
+        texts.append(
+            f"{rows} of versions {_named(waiting)} are lost before they were merged: these versions are set aside as a "
+            "whole, and their batches can be sent again with new ids"
+        )
+    merged = [version for version in lost if version not in waiting]
+    if merged:
+        texts.append(f"the mods of versions {_named(merged)} are lost, and their rows are in the base")
+    return "; ".join([*texts, f"versions below {open_table.log.head} cannot be read any more"])
+
+
+def _named(versions: list[int]) -> str:
+    return ", ".join(map(str, versions[:_SHOWN])) + (", ..." if len(versions) > _SHOWN else "")
+
+
+def _taking_part(open_table: OpenTable, applied: int) -> list[int]:
+    """Versions above ``applied`` whose mods take part in the newest one."""
+    versions = line(open_table.log.pending(applied, open_table.log.head)) if applied < open_table.log.head else []
+    aside = {event.version for version in versions for event in version.events if isinstance(event, SetAside)}
+    return [version.version for version in versions if version.version not in aside]
+
+
+def accept_loss(open_table: OpenTable, lost: Mapping[int, int]) -> None:
+    """Go on without mods that are lost: what was not merged is set aside, and versions that need them are released."""
+    applied = open_table.base.snapshot().applied
+    for version in _taking_part(open_table, applied):
+        if version in lost:
+            try:
+                set_aside(open_table, version)
+            except OptionError:  # another writer merged it, or left it out, meanwhile
+                open_table.log.refresh()
+    run_merge(open_table)
+    release_before(open_table, open_table.base.snapshot().applied)
+
+
+def release_before(open_table: OpenTable, floor: int) -> None:
+    """Commit a floor, as a vacuum does, and delete nothing."""
+    log = open_table.log
+    if floor <= floor_of(log):
+        return
+
+    def admit(manifest: Manifest) -> None:
+        return None
+
+    clock = open_table.clock.check(begun=log.clock())
+    draft = Draft(operation="repair", table_id=open_table.table_id, events=(Vacuum(floor=floor, fence=0),), floor=floor)
+    commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make)

@@ -358,8 +358,9 @@ class Log:
         manifest = decoded or decode_manifest(data, table=self.table, version=version)
         digest = digest_of(data)
         before, after = self._known.get(version - 1), self._known.get(version + 1)
-        if (before and (manifest.previous != before[1] or manifest.table_id != before[0].table_id)) or (
-            after and after[0].previous != digest
+        follows = before is None or before[0].is_followed_by(manifest, before[1])
+        if (before and (not follows or manifest.table_id != before[0].table_id)) or (
+            after and not manifest.is_followed_by(after[0], digest)
         ):
             raise LogDamagedError(
                 f"{self.table}: the chain of manifests is broken at version {version}: one of "

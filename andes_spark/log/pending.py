@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from andes_spark.errors import LogDamagedError
 from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, KeyColumns, arrival
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import grouped
@@ -26,6 +27,7 @@ from andes_spark.model.events import (
     Mods,
     PendingVersion,
     Quarantine,
+    Rebuilt,
     Restore,
     SetAside,
     Tag,
@@ -169,6 +171,13 @@ class _Interpreter:
                 self._set_aside(event.version)
             case Quarantine() | Tag() | Vacuum() | Drop():
                 pass  # no part of the law's input
+            case Rebuilt():
+                if not event.known:
+                    raise LogDamagedError(
+                        f"the mods of version {version} are lost with its manifest, so that only versions whose base "
+                        "contains it can be read",
+                        version=version,
+                    )
             case Restore() | TakeIn() | Alter():
                 pass  # see ``log.line`` and ``log.alterations``
 

@@ -108,6 +108,19 @@ class Vacuum(Document, frozen=True, tag_field="type", tag="vacuum"):
     fence: int
 
 
+class Rebuilt(Document, frozen=True, tag_field="type", tag="rebuilt"):
+    """The manifest of this version was lost, and a repair made it again; no rows change.
+
+    Attributes:
+        digest: SHA-256 of the lost manifest, as the next one names it; empty if there was no next one.
+        known: whether the other events are all that the version had, or count as all. Else it can only be read from a
+            state of the base that contains it.
+    """
+
+    digest: str
+    known: bool
+
+
 class Alter(Document, frozen=True, tag_field="type", tag="schema"):
     """A change of the table's definition, which the manifest carries whole; merges bring it to the base.
 
@@ -122,8 +135,8 @@ class Alter(Document, frozen=True, tag_field="type", tag="schema"):
     changed: list[str] = []
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore | TakeIn | Tag | Vacuum | Drop | Alter
-QUIET = (Tag, Vacuum)
+Event = Mods | Quarantine | Truncate | SetAside | Restore | TakeIn | Tag | Vacuum | Drop | Alter | Rebuilt
+QUIET = (Tag, Vacuum, Rebuilt)
 """Events that are about names and files, not about rows."""
 
 
@@ -177,7 +190,7 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, TakeIn, Tag, Vacuum, Drop, Alter)
+    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, TakeIn, Tag, Vacuum, Drop, Alter, Rebuilt)
     known = {event.__struct_config__.tag for event in kinds}
     for event in _events(data):
         if event.type not in known:

@@ -137,6 +137,11 @@ class Manifest(Document, frozen=True):
         """Return the batch with an id, if the version has it."""
         return next((batch for batch in self.batches if (batch.source, batch.id) == (source, tagged)), None)
 
+    def is_followed_by(self, later: Manifest, digest: str) -> bool:
+        """Whether a manifest names this one, whose bytes have a digest, or the lost one that it stands for."""
+        lost = (event.digest for event in self.events if isinstance(event, events.Rebuilt))
+        return later.previous in (digest, *lost)
+
     @property
     def pending(self) -> PendingVersion:
         """The version as repeated in a roll-up."""

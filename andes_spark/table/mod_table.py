@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
-from andes_spark.errors import DamagedError, NoSuchTableError, OptionError, UnsupportedTableError
+from andes_spark.errors import DamagedError, LogDamagedError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.model.adoption_options import ConvertOptions
 from andes_spark.model.display import fields_html
 from andes_spark.model.mod import OnNull
@@ -21,6 +21,7 @@ from andes_spark.model.options import (
     require,
 )
 from andes_spark.model.read_options import SnapshotOptions
+from andes_spark.model.repair_options import RepairOptions
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.model.stream_options import ApplyStreamOptions
 from andes_spark.run.steps import Progress
@@ -40,6 +41,7 @@ from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_da
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.reads import TableReads
+from andes_spark.table.repair.repair import RepairResult, repair_manifests
 from andes_spark.table.sessions import active_session, s3_options
 from andes_spark.table.stream import TableStream, check_stream
 from andes_spark.table.upkeep import TableUpkeep
@@ -570,6 +572,36 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         storage = _storage(path, storage_options, spark, chosen)
         finished = finish_drop(storage, confirm)
         return cls.open(storage, settings=settings).drop(confirm=confirm) if finished is None else finished
+
+    @classmethod
+    def repair_folder(
+        cls,
+        path: str | os.PathLike[str] | Storage,
+        foreign: str | None = None,
+        *,
+        lost: str | None = None,
+        dry_run: bool = False,
+        storage_options: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        spark: SparkSession | None = None,
+        progress: Progress | None = None,
+    ) -> RepairResult:
+        """As ``open(path).repair(...)``, also for a table that cannot be opened since manifests are lost or damaged.
+
+        Arguments are those of ``open`` and ``repair``, and errors too.
+
+        Raises:
+            NoSuchTableError: the folder holds no table.
+            LogDamagedError: nothing tells what a lost manifest said; it names what to restore.
+        """
+        options = RepairOptions.checked(foreign=foreign, lost=lost, dry_run=dry_run)
+        try:
+            table = cls.open(path, storage_options=storage_options, settings=settings, spark=spark, progress=progress)
+        except LogDamagedError as error:
+            chosen = process_settings(settings, spark=spark, progress=progress)
+            done = repair_manifests(_storage(path, storage_options, spark, chosen), chosen, options, error)
+            return done[0] if isinstance(done, tuple) else done
+        return table.repair(foreign, lost=lost, dry_run=dry_run)
 
     @classmethod
     def verify_folder(

@@ -24,6 +24,7 @@ from andes_spark.model.events import (
     Mods,
     PendingVersion,
     Quarantine,
+    Rebuilt,
     Restore,
     SetAside,
     Tag,
@@ -113,6 +114,7 @@ FULL = Manifest(
         Drop(),
         Alter(schema_id=1, before=0, changed=["schema_id"]),
         TakeIn(delta_version=7, content="ef" * 32, applied=98, tombstones=[TOMBSTONES], ends_truncate=True),
+        Rebuilt(digest="12" * 32, known=False),
     ],
     batches=[
         Batch(

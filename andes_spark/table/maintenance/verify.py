@@ -24,8 +24,8 @@ from andes_spark.table.maintenance.needed import Needed, needed_files
 from andes_spark.table.maintenance.unused import unused_files
 from andes_spark.table.maintenance.verify_log import Expects, LogSummary, check_log
 from andes_spark.table.maintenance.verify_past import PastCheck, newest_entry
-from andes_spark.table.maintenance.verify_since import check_since
 from andes_spark.table.maintenance.verify_rows import SHARE, RowCheck
+from andes_spark.table.maintenance.verify_since import check_since
 from andes_spark.table.open_table import OpenTable, shape_of
 
 
@@ -94,6 +94,8 @@ def examine(open_table: OpenTable, findings: Findings) -> VerifyResult:
         needed = findings.get(partial(_needed, open_table))
     summary = check_log(storage, range(head + 1), findings, expects=_in_log(floor_of(open_table.log), needed))
     known = needed is not None or not floor_of(open_table.log)
+    first = -1 if needed is None else needed.low.applied
+    known = known and not any(version > first for version in summary.unknown)
     compared = base is not None and base.applied <= head and summary.complete and known
     if base is not None:
         _check_base(open_table, base, findings)

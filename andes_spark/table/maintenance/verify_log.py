@@ -17,6 +17,7 @@ from andes_spark.model.events import (
     Mods,
     PendingVersion,
     Quarantine,
+    Rebuilt,
     SetAside,
     files_of,
     mods_of,
@@ -41,6 +42,7 @@ class LogSummary:
         changes: events of the versions that are neither mods nor quarantine.
         partial: whether there are partial mods.
         tags: current tags.
+        unknown: versions whose mods are lost with their manifests.
     """
 
     complete: bool = True
@@ -50,6 +52,7 @@ class LogSummary:
     changes: list[PendingVersion] = field(default_factory=list)
     partial: bool = False
     tags: dict[str, CurrentTag] = field(default_factory=dict)
+    unknown: list[int] = field(default_factory=list)
 
     def take(self, manifest: Manifest) -> None:
         """Add the manifest of the next version."""
@@ -59,6 +62,8 @@ class LogSummary:
         self.origin = self.origin or manifest.origin
         self.partial = self.partial or any(entry.partial for entry in mods_of(manifest.events))
         self.tags = with_events(self.tags, [manifest])
+        if any(isinstance(event, Rebuilt) and not event.known for event in manifest.events):
+            self.unknown.append(manifest.version)
         others: list[Event] = [event for event in manifest.events if not isinstance(event, Mods | Quarantine)]
         if others:
             pending = PendingVersion(version=manifest.version, commit_id=manifest.commit_id, events=others)
@@ -90,20 +95,20 @@ def check_log(
     """Check manifests, in the order of their versions, and the checksums of their files, each for itself."""
     summary = LogSummary()
     last: int | None = None
-    before: str | None = None
+    before: tuple[Manifest, str] | None = None
     for version, data, manifest in stored_manifests(storage, versions, findings):
         if last is not None and version != last + 1:
             before, summary.complete = None, False
         if manifest is None:
             summary.complete = False
         else:
-            if before is not None and manifest.previous != before:
+            if before is not None and not before[0].is_followed_by(manifest, before[1]):
                 findings.check(partial(_refuse_chain, storage.url, version))
             if summary.complete:
                 findings.check(partial(_refuse_tags, storage.url, manifest, summary.tags))
             summary.take(manifest)
             _check_files(storage, manifest, findings, expects)
-        last, before = version, None if data is None else digest_of(data)
+        last, before = version, None if data is None or manifest is None else (manifest, digest_of(data))
     return summary
 
 

@@ -1,4 +1,4 @@
-"""Verification of what changed since a version: new manifests and Delta entries, the files that they name, and the rows.
+"""Verification of what changed since a version: new manifests and Delta entries, the files that they name, and rows.
 
 The state of the base with that version, or an earlier one, counts as right. The mods since then are evaluated on it,
 and the result is compared with the rows of the newest base, without those of files that both states have.

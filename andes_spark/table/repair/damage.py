@@ -14,12 +14,14 @@ from andes_spark.errors import AndesError, DamagedError, ForeignWriteError
 from andes_spark.log.lease import LEASE_PATH
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import count_text
+from andes_spark.model.manifest import MANIFESTS
 from andes_spark.run.steps import Steps
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify import examine
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, refuse_loss
 from andes_spark.table.repair.lost import accept_loss, cost_of, lost_mods
+from andes_spark.table.repair.manifests import LostManifest, Manifests
 from andes_spark.table.repair.records import damaged_records, write_again
 from andes_spark.table.repair.undo import rebuild, unusable
 from andes_spark.table.verbs.merge import run_merge
@@ -47,6 +49,8 @@ class DamageRepair:
         findings: problems that the first verification found.
         actions: what was done, or in a dry run would be done first.
         left: problems that cannot be mended from the log.
+        lost: manifests that are lost.
+        made_again: whether they were made again: the table has to be opened anew.
     """
 
     def __init__(self, open_table: OpenTable, steps: Steps, undo: Choose, *, accepts: bool) -> None:
@@ -57,6 +61,8 @@ class DamageRepair:
         self.findings: tuple[str, ...] = ()
         self.actions: list[str] = []
         self.left: tuple[str, ...] = ()
+        self.lost: list[LostManifest] = []
+        self.made_again = False
 
     def run(self, *, dry_run: bool) -> None:
         """Mend what can be mended; in a dry run only say what would be mended first."""
@@ -79,10 +85,18 @@ class DamageRepair:
                 self.left = (error.message, *self.left)
                 return
             self.actions.append(plan[0])
+            if self.lost:
+                self.made_again = True
+                return
 
     def _plan(self, findings: Findings) -> tuple[str, Mend] | None:
         """What to mend next; None if nothing that is damaged can be made again."""
         open_table, damaged = self._open_table, findings.damaged
+        if any(path.startswith(MANIFESTS) for path in damaged):
+            manifests = Manifests(open_table.storage, open_table.settings)
+            self.lost = manifests.lost()
+            costs = "; ".join(each.cost for each in self.lost)
+            return self._plan_loss(costs, partial(manifests.make_again, self.lost)) if self.lost else None
         checkpoints = sorted(path for path in damaged if _CHECKPOINT.fullmatch(path))
         if checkpoints:
             return f"{checkpoints[0]} is deleted: its state is read from entries", partial(self._delete, checkpoints)

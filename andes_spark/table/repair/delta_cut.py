@@ -49,23 +49,25 @@ def find_cut(open_table: OpenTable) -> Cut | None:
     """Read all entries since the start of the log of mods; None if they follow each other and can be read."""
     storage, origin = open_table.storage, origin_of(open_table.log).delta_version
     newest = max(entry_versions(storage), default=-1)
-    cut: tuple[int, str] | None = None
-    later: list[Commit] = []
-    before: Commit | None = None
-    for version, answer in in_windows(
-        storage.scheduler, partial(_read, storage), range(origin, max(newest, origin) + 1)
-    ):
-        commit = answer.result()
-        if cut is None and isinstance(commit, Commit) and before is not None:
-            if None not in (commit.previous, before.commit_id) and commit.previous != before.commit_id:
-                # The entry before was overwritten after this one was made.
-                cut, later = (version - 1, f"{entry_path(version - 1)} was overwritten by another writer"), [before]
-        if cut is None and not isinstance(commit, Commit):
-            cut = (version, f"{entry_path(version)} is missing" if commit is None else commit.message)
-        if isinstance(commit, Commit):
-            before = commit
-            later += [commit] if cut is not None else []
-    return None if cut is None else Cut(*cut, tuple(_foreign(open_table, later)))
+    versions = range(origin, max(newest, origin) + 1)
+    answers = in_windows(storage.scheduler, partial(_read, storage), versions)
+    entries = {version: answer.result() for version, answer in answers}
+    for version, entry in entries.items():
+        why = _damage(version, entry, entries.get(version + 1))
+        if why is not None:
+            later = [commit for commit in entries.values() if isinstance(commit, Commit) and commit.version >= version]
+            return Cut(version, why, tuple(_foreign(open_table, later)))
+    return None
+
+
+def _damage(version: int, entry: Commit | AndesError | None, following: Commit | AndesError | None) -> str | None:
+    """What is wrong with an entry; None if nothing is."""
+    if not isinstance(entry, Commit):
+        return f"{entry_path(version)} is missing" if entry is None else entry.message
+    named = following.previous if isinstance(following, Commit) else None
+    if None not in (named, entry.commit_id) and named != entry.commit_id:
+        return f"{entry_path(version)} was overwritten by another writer"
+    return None
 
 
 def _read(storage: Storage, version: int) -> Commit | AndesError | None:

@@ -1,4 +1,4 @@
-"""What the log has lost and nothing can bring back: named with what it costs, and left behind by the caller's choice."""
+"""Mods that are lost and nothing can bring back: named with what they cost, and left behind by the caller's choice."""
 
 from __future__ import annotations
 

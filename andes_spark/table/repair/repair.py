@@ -5,23 +5,27 @@ Nothing is guessed: what becomes of their changes is the caller's choice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from andes_spark.base.foreign import ForeignChange
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.errors import DamagedError, ForeignWriteError, NoSuchTableError, OptionError, UnsupportedTableError
+from andes_spark.errors import AndesError, DamagedError, ForeignWriteError, NoSuchTableError, OptionError, UnsupportedTableError
 from andes_spark.log.advisory import Advisory
 from andes_spark.model.display import Displayed
 from andes_spark.model.repair_options import ACCEPT, TAKE_IN, UNDO, RepairOptions
 from andes_spark.model.results import AdvisoryFailure, MergeResult, Step
 from andes_spark.run.steps import Steps
+from andes_spark.settings import Settings
+from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.damage import DamageRepair
 from andes_spark.table.repair.foreign import ForeignWrite, look_at
+from andes_spark.table.repair.lost import release_before
+from andes_spark.table.repair.manifests import LostManifest, Manifests
 from andes_spark.table.repair.take_in import take_in
 from andes_spark.table.repair.undo import bring_back, last_writable, rebuild
-from andes_spark.table.verbs.merge import merge_after_apply
+from andes_spark.table.verbs.merge import merge_after_apply, run_merge
 
 _TAKES_IN = "makes these rows a version of the table"
 _UNDOES = "takes the changes back"
@@ -67,9 +71,71 @@ class RepairResult(Displayed):
         return {**{name: "\n".join(texts) or "nothing" for name, texts in lists.items()}, **versions}
 
 
-def repair(open_table: OpenTable, options: RepairOptions) -> RepairResult:
-    """Repair a table; see ``ModTable.repair``."""
-    return _Repair(open_table, options, open_table.begin("repair", open_table.log.head)).run()
+def repair(open_table: OpenTable, options: RepairOptions) -> tuple[RepairResult, OpenTable]:
+    """Repair a table; see ``ModTable.repair``. It is opened anew if manifests were made again."""
+    work = _Repair(open_table, options, open_table.begin("repair", open_table.log.head))
+    result = work.run()
+    return _goes_on(result, open_table, options, work.lost) if work.made_again else (result, open_table)
+
+
+def repair_manifests(
+    storage: Storage, settings: Settings, options: RepairOptions, error: AndesError
+) -> RepairResult | tuple[RepairResult, OpenTable]:
+    """Repair a table that cannot be opened; see ``ModTable.repair_folder``.
+
+    Args:
+        storage: the table's folder.
+        settings: of the process.
+        options: of the verb.
+        error: of the open; raised again if no manifest is lost.
+
+    Returns:
+        The result, with the opened table if its manifests were made again.
+    """
+    manifests = Manifests(storage, settings)
+    lost = manifests.lost()
+    if not lost:
+        raise error
+    costs = tuple(each.cost for each in lost)
+    if options.dry_run or options.lost != ACCEPT:
+        left = tuple(f'{cost}: restore it, or repair(lost="accept") goes on without it' for cost in costs)
+        return RepairResult((error.message,), (), left, -1, -1, dry_run=options.dry_run)
+    manifests.make_again(lost)
+    first = RepairResult((error.message,), costs, (), -1, -1)
+    return _goes_on(first, None, options, lost, storage=storage, settings=settings)
+
+
+def _goes_on(
+    first: RepairResult,
+    before: OpenTable | None,
+    options: RepairOptions,
+    lost: Sequence[LostManifest],
+    *,
+    storage: Storage | None = None,
+    settings: Settings | None = None,
+) -> tuple[RepairResult, OpenTable]:
+    """Open a table whose manifests were made again, and repair the rest."""
+    folder = storage if before is None else before.storage
+    chosen = settings if before is None else before.settings
+    assert folder is not None
+    assert chosen is not None
+    open_table = OpenTable.open(
+        folder,
+        chosen,
+        spark=None if before is None else before.spark,
+        progress=None if before is None else before.progress,
+    )
+    second, open_table = repair(open_table, options)
+    if not second.left and any(each.merged and each.known is None and each.version for each in lost):
+        run_merge(open_table)
+        release_before(open_table, open_table.base.snapshot().applied)
+    joined = replace(
+        second,
+        findings=(*first.findings, *second.findings),
+        actions=(*first.actions, *second.actions),
+        version=open_table.log.head,
+    )
+    return joined, open_table
 
 
 class _Repair:
@@ -82,6 +148,8 @@ class _Repair:
         self._findings: list[str] = []
         self._actions: list[str] = []
         self._left: tuple[str, ...] = ()
+        self.lost: list[LostManifest] = []
+        self.made_again = False
         self._committed: int | None = None
         self._merge: MergeResult | None = None
         self._advisory: tuple[AdvisoryFailure, ...] = ()
@@ -132,6 +200,7 @@ class _Repair:
         self._findings += repair.findings
         self._actions += repair.actions
         self._left = repair.left
+        self.lost, self.made_again = repair.lost, repair.made_again
 
     def _chosen(self, finding: str, choices: Mapping[str, str], refused: str = "") -> str | None:
         """Return what becomes of the changes of other writers; None in a dry run without a choice, which names all.

@@ -17,8 +17,8 @@ from andes_spark.errors import ForeignWriteError, OptionError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from tests.foreign_tables import parquet_bytes
-from tests.table.test_foreign_writes import removal, theirs
 from tests.table.maintenance.test_verify import KINDS, history, names
+from tests.table.test_foreign_writes import removal, theirs
 
 MENDED = ("data", "vector", "delta entry", "merge record", "tombstones")
 

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from andes_spark import ModTable
-from andes_spark.errors import VersionExpiredError
+from andes_spark.errors import LogDamagedError, VersionExpiredError
+from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from tests.table.maintenance.test_verify import KINDS, history, names
@@ -66,3 +67,120 @@ def test_mods_that_are_not_merged(whole: MemoryStorage) -> None:
     assert table.get([1, 2, 3])["v"].to_pylist() == ["batch 1", "new", "batch 3"]
     table.apply([{"k": 2, "v": "batch 2", "s": 60}], batch_id=("s", "2 again"), merge=True)
     assert sound(storage).get([2])["v"].to_pylist() == ["batch 2"]
+
+
+def with_roll_up() -> MemoryStorage:
+    """Versions beyond a roll-up, the newest of which are pending, with a version set aside and a restore."""
+    storage = history()
+    table = ModTable.open(storage)
+    for number in range(6):
+        table.apply([{"k": number, "v": f"later {number}", "s": 60}], batch_id=("s", number), merge=False)
+    table.set_aside(9)
+    table.tag("named", 12)
+    return storage
+
+
+@pytest.fixture(scope="module")
+def long() -> MemoryStorage:
+    return with_roll_up()
+
+
+@pytest.mark.parametrize("change", ["gone", "cut"])
+def test_a_manifest_that_a_roll_up_repeats(long: MemoryStorage, change: str) -> None:
+    expected = ModTable.open(long).to_arrow().sort_by("k")
+    versions = [ModTable.open(long).to_arrow(version=version).sort_by("k") for version in range(5, 15)]
+    for version in range(7, 10):
+        storage = copy_of(long)
+        damage(storage, manifest_path(version), change)
+        [left] = [text for text in ModTable.repair_folder(storage).left if "accept" in text]
+        assert manifest_path(version) in left
+        assert "is made again from a later roll-up; the ids of its batches are lost" in left
+        done = ModTable.repair_folder(storage, lost="accept")
+        assert done.left == ()
+        table = sound(storage)
+        assert table.to_arrow().sort_by("k") == expected
+        assert [table.to_arrow(version=number).sort_by("k") for number in range(5, 15)] == versions
+        table.merge()
+        assert sound(storage).to_arrow().sort_by("k") == expected
+
+
+@pytest.mark.parametrize("version", [1, 3, 5, 6, 8])
+def test_a_manifest_whose_rows_are_in_the_base(long: MemoryStorage, version: int) -> None:
+    storage = history() if version < 7 else copy_of(long)
+    table = ModTable.open(storage)
+    if version == 8:
+        table.merge()
+        rolled = manifest_path(10)
+        storage.delete([rolled])
+    expected = table.to_arrow().sort_by("k")
+    storage.delete([manifest_path(version)])
+    costs = " ".join(ModTable.repair_folder(storage).left)
+    assert "whose rows are in the base" in costs
+    done = ModTable.repair_folder(storage, lost="accept")
+    assert done.left == (), done
+    table = sound(storage)
+    assert table.to_arrow().sort_by("k") == expected
+    with pytest.raises(VersionExpiredError):
+        table.to_arrow(version=version - 1)
+    table.apply([{"k": 1, "v": "next", "s": 99}], merge=True)
+    assert sound(storage).get([1])["v"].to_pylist() == ["next"]
+
+
+def test_a_manifest_whose_mods_were_not_merged(long: MemoryStorage) -> None:
+    storage = copy_of(long)
+    storage.delete([manifest_path(11)])
+    [left] = [text for text in ModTable.repair_folder(storage).left if "accept" in text]
+    assert "which were not merged: its batches have to be sent again" in left
+    done = ModTable.repair_folder(storage, lost="accept")
+    assert done.left == ()
+    table = sound(storage)
+    assert table.get([4])["v"].to_pylist() == ["new"]
+    table.apply([{"k": 4, "v": "later 4", "s": 60}], batch_id=("s", 4), merge=True)
+    assert sound(storage).get([3, 4, 5])["v"].to_pylist() == ["later 3", "later 4", "later 5"]
+
+
+def test_the_newest_manifest(long: MemoryStorage) -> None:
+    storage = copy_of(long)
+    head = ModTable.open(storage).version
+    storage.delete([manifest_path(head)])
+    assert ModTable.repair_folder(storage, lost="accept").left == ()
+    assert sound(storage).version == head
+    assert "named" not in [tag.name for tag in ModTable.open(storage).tags()]
+
+
+def test_the_first_manifest(long: MemoryStorage) -> None:
+    storage = copy_of(long)
+    expected = ModTable.open(storage).to_arrow().sort_by("k")
+    storage.delete([manifest_path(0)])
+    assert ModTable.repair_folder(storage, lost="accept").left == ()
+    assert sound(storage).to_arrow().sort_by("k") == expected
+    short = history()
+    short.delete([manifest_path(0)])
+    with pytest.raises(LogDamagedError, match="nothing else tells the definition of the table; restore it"):
+        ModTable.repair_folder(short, lost="accept")
+
+
+def test_a_roll_up(long: MemoryStorage) -> None:
+    storage = copy_of(long)
+    expected = ModTable.open(storage).to_arrow().sort_by("k")
+    ModTable.open(storage).merge()
+    storage.delete([manifest_path(10)])
+    assert ModTable.repair_folder(storage, lost="accept").left == ()
+    table = sound(storage)
+    assert table.to_arrow().sort_by("k") == expected
+    assert table.manifest(10).roll_up is not None
+    assert [tag.name for tag in table.tags()] == ["named"]
+    for number in range(12):
+        table.apply([{"k": number, "v": "more", "s": 70 + number}], batch_id=("t", number))
+    assert table.apply([{"k": 0, "v": "later 0", "s": 60}], batch_id=("s", 0)).replayed
+    assert sound(storage).version == table.version
+
+
+def test_a_manifest_of_another_table(whole: MemoryStorage) -> None:
+    storage = copy_of(whole)
+    expected = ModTable.open(storage).to_arrow().sort_by("k")
+    storage.put(manifest_path(3), history().get(manifest_path(3)))
+    done = ModTable.repair_folder(storage, lost="accept")
+    assert done.left == ()
+    assert any(manifest_path(3) in text for text in done.actions)
+    assert sound(storage).to_arrow().sort_by("k") == expected

@@ -1,0 +1,276 @@
+"""Lost and damaged manifests: named with what they cost, and made again as far as other documents know them.
+
+A later roll-up repeats the events of a version, and with them all that determines its rows; ids of batches are lost. If
+there is none, the mods of the version are lost: it does no harm to the newest rows if the base contains the version.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from andes_spark.delta.log import load_state
+from andes_spark.errors import AndesError, LogDamagedError, UnsupportedTableError
+from andes_spark.log.ledger import Ledger
+from andes_spark.log.log import ROLL_UP_INTERVAL, Log
+from andes_spark.log.probing import read_hint
+from andes_spark.log.rolled import RollUps
+from andes_spark.model.documents import FORMAT, digest_of, encode
+from andes_spark.model.events import Alter, Event, PendingVersion, Rebuilt, Restore, TakeIn
+from andes_spark.model.manifest import MANIFESTS, Counts, Manifest, RollUp, decode_manifest, manifest_path
+from andes_spark.model.merge_record import MERGES
+from andes_spark.settings import Settings
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import in_windows
+from andes_spark.storage.wrapped import WrappedStorage
+
+_RECORD = re.compile(rf"{MERGES}/(\d{{20}})-([0-9a-f-]+)\.json")
+_EPOCHS = (Restore, TakeIn)
+
+
+@dataclass(frozen=True)
+class LostManifest:
+    """A manifest that is lost or damaged.
+
+    Attributes:
+        version: its version.
+        cost: what is lost with it.
+        known: the version as a roll-up repeats it; None if no roll-up does.
+        merged: whether the base contains the version.
+    """
+
+    version: int
+    cost: str
+    known: PendingVersion | None
+    merged: bool
+
+
+class Manifests:
+    """The stored manifests of a table.
+
+    Args:
+        storage: the table's folder.
+        settings: settings of the process.
+    """
+
+    def __init__(self, storage: Storage, settings: Settings) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._stored: dict[int, tuple[Manifest, str]] = {}
+        self._newest = -1
+
+    def lost(self) -> list[LostManifest]:
+        """Read all manifests; return those that are missing or damaged, oldest first.
+
+        Raises:
+            LogDamagedError: nothing tells what a lost manifest said.
+        """
+        bad = sorted(self._read())
+        if not bad:
+            return []
+        applied = self._applied()
+        return [self._judge(version, applied) for version in bad]
+
+    def _read(self) -> set[int]:
+        """Read the manifests, and return the versions of those that are not as they were committed."""
+        storage = self._storage
+        names = (info.path.removeprefix(f"{MANIFESTS}/") for info in storage.list(MANIFESTS))
+        listed = [int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit()]
+        hinted = read_hint(storage)
+        self._newest = max([*listed, -1 if hinted is None else hinted])
+        bad: set[int] = set()
+        broken: set[int] = set()
+        for version, answer in in_windows(
+            storage.scheduler, lambda number: storage.find(manifest_path(number)), range(self._newest + 1)
+        ):
+            data = answer.result()
+            manifest = None if data is None else self._decoded(version, data)
+            if data is None or manifest is None:
+                bad.add(version)
+                continue
+            before = self._stored.get(version - 1)
+            if before is not None and not before[0].is_followed_by(manifest, before[1]):
+                broken.add(version)
+            self._stored[version] = (manifest, digest_of(data))
+        for version in sorted(broken):
+            # A manifest that was replaced follows nothing and nothing follows it; one that was edited still follows.
+            stranger = self._stored[version][0].table_id != self._stored[version - 1][0].table_id
+            wrong = version if version + 1 in broken or stranger else version - 1
+            bad |= {wrong} if version - 1 not in bad else set()
+        for version in bad:
+            self._stored.pop(version, None)
+        return bad
+
+    def _decoded(self, version: int, data: bytes) -> Manifest | None:
+        try:
+            return decode_manifest(data, table=self._storage.url, version=version)
+        except LogDamagedError:
+            return None
+
+    def _applied(self) -> int | None:
+        """Version that the base contains; None if that cannot be read."""
+        table_ids = {manifest.table_id for manifest, _ in self._stored.values()}
+        try:
+            txns = load_state(self._storage).txns
+        except UnsupportedTableError:
+            raise
+        except AndesError:
+            return None
+        return max((applied for application, applied in txns.items() if application in table_ids), default=0)
+
+    def _judge(self, version: int, applied: int | None) -> LostManifest:
+        url, path = self._storage.url, manifest_path(version)
+        rolled = self._rolled(version)
+        known = None if rolled is None else next((p for p in rolled.pending if p.version == version), None)
+        if version == 0 and (rolled is None or not self._same_definition(0)):
+            raise self._hopeless(version, "nothing else tells the definition of the table")
+        if known is not None and any(isinstance(event, Alter) for event in known.events):
+            raise self._hopeless(version, "it changed the definition of the table")
+        if known is None and version and not self._same_definition(version):
+            raise self._hopeless(version, "it may have changed the definition of the table")
+        if known is None and version and applied is None:
+            raise self._hopeless(version, "the base, which may contain the version, cannot be read")
+        merged = version <= (applied or 0)
+        if known is not None or version == 0:
+            cost = f"{url}: {path} is made again from a later roll-up; the ids of its batches are lost, so that a batch"
+            cost += " of it that is sent again is applied again"
+        elif merged:
+            cost = f"{url}: {path} is lost with the names of its mods, whose rows are in the base; versions that are "
+            cost += "evaluated from these mods cannot be read any more"
+        else:
+            cost = f"{url}: {path} is lost with the names of its mods, which were not merged: its batches have to be "
+            cost += "sent again"
+        return LostManifest(version, cost, known, merged)
+
+    def _hopeless(self, version: int, why: str) -> LogDamagedError:
+        path = manifest_path(version)
+        return LogDamagedError(
+            f"{self._storage.url}: {path} is lost, and {why}; restore it from a backup or an earlier object version",
+            table=self._storage.url,
+            version=version,
+            path=path,
+        )
+
+    def _rolled(self, version: int) -> RollUp | None:
+        """The next roll-up that repeats a version."""
+        for later in range(version + 1, self._newest + 1):
+            stored = self._stored.get(later)
+            rolled = None if stored is None else stored[0].roll_up
+            if rolled is not None and (version == 0 or any(pending.version == version for pending in rolled.pending)):
+                return rolled
+        return None
+
+    def _same_definition(self, version: int) -> bool:
+        """Whether the definition after a lost version is known to be that before it."""
+        after = [self._stored[later][0] for later in range(version + 1, self._newest + 1) if later in self._stored]
+        altered = False
+        for manifest in after:
+            if manifest.roll_up is not None:
+                before = self._definition_before(version)
+                return not altered and (version == 0 or manifest.roll_up.definition == before)
+            altered = altered or manifest.definition is not None
+        return version > 0 and not self._unknown_schemas(version, after)
+
+    def _definition_before(self, version: int) -> object:
+        for earlier in range(version - 1, -1, -1):
+            stored = self._stored.get(earlier)
+            if stored is not None and stored[0].definition is not None:
+                return stored[0].definition
+            if stored is not None and stored[0].roll_up is not None:
+                return stored[0].roll_up.definition
+        return None
+
+    def _unknown_schemas(self, version: int, after: list[Manifest]) -> bool:
+        """Whether later files have a schema that is not known before the lost version."""
+        before: object = self._definition_before(version)
+        known = {schema.id for schema in getattr(before, "schemas", ())}
+        used = {entry.schema_id for manifest in after for entry in _entries(manifest)}
+        return not used <= known
+
+    def make_again(self, lost: list[LostManifest]) -> None:
+        """Put manifests in the place of those that are lost, oldest first."""
+        records = dict(self._record_ids())
+        for each in lost:
+            manifest = self._made_again(each, records)
+            data = encode(manifest)
+            path = manifest_path(each.version)
+            self._storage.delete([path])
+            self._storage.put_if_absent(path, data)
+            stored = decode_manifest(data, table=self._storage.url, version=each.version)
+            self._stored[each.version] = (stored, digest_of(data))
+
+    def _record_ids(self) -> Iterator[tuple[int, str]]:
+        """Commit ids of versions with one merge record."""
+        found: dict[int, list[str]] = {}
+        for info in self._storage.list(MERGES):
+            match = _RECORD.fullmatch(info.path)
+            if match is not None:
+                found.setdefault(int(match[1]), []).append(match[2])
+        return ((version, ids[0]) for version, ids in found.items() if len(ids) == 1)
+
+    def _made_again(self, lost: LostManifest, records: Mapping[int, str]) -> Manifest:
+        version = lost.version
+        before, after = self._stored.get(version - 1), self._stored.get(version + 1)
+        near = after[0] if before is None else before[0]
+        digest = "" if after is None or after[0].previous is None else after[0].previous
+        events: list[Event] = [] if lost.known is None else list(lost.known.events)
+        known = lost.known is not None or not lost.merged or version == 0
+        epoch = near.epoch
+        if after is not None:
+            epoch = after[0].epoch - any(isinstance(event, _EPOCHS) for event in after[0].events)
+        rolled = self._rolled(version)
+        commit_id = records.get(version) or str(uuid.uuid4())
+        if lost.known is not None:
+            commit_id = lost.known.commit_id
+        for manifest, _ in self._stored.values():
+            if manifest.roll_up is not None and manifest.roll_up.applied == version:
+                commit_id = manifest.roll_up.applied_commit_id
+        return Manifest(
+            format=FORMAT,
+            table_id=near.table_id,
+            version=version,
+            previous=None if before is None else before[1],
+            commit_id=commit_id,
+            time=near.time,
+            operation="create" if version == 0 else "repair",
+            writer={"library": "andes_spark"},
+            counts=Counts(),
+            reader_features=near.reader_features,
+            writer_features=near.writer_features,
+            events=[*events, Rebuilt(digest=digest, known=known)],
+            definition=None if version or rolled is None else rolled.definition,
+            origin=None if version or rolled is None else rolled.origin,
+            roll_up=self._roll_up(version, near.time) if version and version % ROLL_UP_INTERVAL == 0 else None,
+            epoch=epoch,
+            floor=0 if before is None else before[0].floor,
+        )
+
+    def _roll_up(self, version: int, time: int) -> RollUp:
+        """The roll-up of a version, from the manifests before it."""
+        log = Log.open(_Until(self._storage, version), self._settings)  # type: ignore[arg-type]
+        return RollUps(log, Ledger(log)).make(version, time)
+
+
+class _Until(WrappedStorage):
+    """The table's folder without the manifests from a version on."""
+
+    def __init__(self, storage: Storage, version: int) -> None:
+        super().__init__(storage)
+        self._hidden = manifest_path(version)
+
+    def find(self, path: str) -> bytes | None:
+        """See ``Storage.find``; there is no hint either."""
+        gone = path == "_andes/hint" or (path.startswith(MANIFESTS) and path >= self._hidden)
+        return None if gone else super().find(path)
+
+    def size(self, path: str) -> int | None:
+        """See ``Storage.size``."""
+        gone = path.startswith(MANIFESTS) and path >= self._hidden
+        return None if gone else super().size(path)
+
+
+def _entries(manifest: Manifest) -> Iterator[object]:
+    for event in manifest.events:
+        yield from getattr(event, "files", ())

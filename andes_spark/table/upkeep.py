@@ -124,7 +124,7 @@ class TableUpkeep:
 
         What becomes of changes of other writers is the caller's choice: without ``foreign`` they are an error, with the
         number of rows that were added, changed and removed. If there are none, the table is verified, and what is
-        damaged is made again from the log; what is lost is named in ``left``. Spark jobs run only above the byte budget.
+        damaged is made again from the log; what is lost is named in ``left``. Runs Spark jobs as ``merge`` does.
 
         Args:
             foreign: ``"undo"`` takes back what other writers changed, rows, columns and features, by one Delta commit;
@@ -139,7 +139,5 @@ class TableUpkeep:
         """
         options = RepairOptions.checked(foreign=foreign, lost=lost, dry_run=dry_run)
         with about(self._open_table.table):
-            result, self._open_table = observe(
-                self._open_table, "repair", lambda: repair(self._open_table, options)
-            )
+            result, self._open_table = observe(self._open_table, "repair", lambda: repair(self._open_table, options))
         return result

@@ -10,7 +10,7 @@ import pytest
 
 from andes_spark import ModTable, Settings
 from andes_spark.errors import ForeignWriteError, UnsupportedTableError
-from tests.spark.batches import SIMPLE, create, shown, simple_rows, spark_rows, table_of
+from tests.spark.batches import SIMPLE, create, rows_of, shown, simple_rows, spark_rows, table_of
 
 STATEMENTS = {
     "DELETE": "DELETE FROM {} WHERE id < 3",
@@ -122,7 +122,7 @@ def test_a_foreign_write_is_noticed_and_named(spark, tmp_path, name):
     taken = sorted((theirs | pending).values(), key=lambda row: row["id"])
     going_on(table, taken)
     assert spark_rows(spark.read.format("delta").load(table.url), table) == taken
-    assert shown(table, version=2) == expected
+    assert rows_of(table.to_arrow(version=2), table) == expected
 
 
 def test_an_apply_returns_and_says_that_its_merge_failed(spark, tmp_path, caplog):

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 
 from andes_spark.base.foreign import ForeignChange
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.errors import AndesError, DamagedError, ForeignWriteError, NoSuchTableError, OptionError, UnsupportedTableError
+from andes_spark.errors import (
+    AndesError,
+    DamagedError,
+    ForeignWriteError,
+    NoSuchTableError,
+    OptionError,
+    UnsupportedTableError,
+)
 from andes_spark.log.advisory import Advisory
 from andes_spark.model.display import Displayed
 from andes_spark.model.repair_options import ACCEPT, TAKE_IN, UNDO, RepairOptions

@@ -45,8 +45,17 @@ def maintain(path: str, output: Output, storage_options: Access, **options: Any)
 @table_command
 @flags(RepairOptions)
 def repair(path: str, output: Output, storage_options: Access, **options: Any) -> None:
-    """Find what other writers did to the base, and take it back or in."""
-    _done(path, output, storage_options, "repair", values(RepairOptions, options))
+    """Mend damage, and take back or in what other writers did to the base. Exits with 1 if something is left."""
+    from andes_spark.cli.plain import plain
+    from andes_spark.table.mod_table import ModTable
+
+    with output.progress("repair") as step:
+        result = ModTable.repair_folder(
+            path, storage_options=storage_options, progress=step, **values(RepairOptions, options)
+        )
+    output.result(result, plain(result))
+    if result.left:
+        click.get_current_context().exit(1)
 
 
 def _done(path: str, output: Output, storage_options: Access, verb: str, options: dict[str, Any]) -> None:

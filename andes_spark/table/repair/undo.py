@@ -86,6 +86,8 @@ def rebuild(
         CommitConflictError: another writer committed meanwhile.
         DamagedError: files of all older states are gone too.
     """
+    # If it is not possible, nothing is committed.
+    intact(open_table, goal, open_table.log.head, damaged)
     with steps.step("commit"):
         add_version(open_table)
     version = open_table.log.head

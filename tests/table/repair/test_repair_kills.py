@@ -14,6 +14,7 @@ from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
 from tests.table.repair.test_take_in import FOREIGN, content, named, opened, overwrite
 
+pytestmark = pytest.mark.faults
 WRITES = ("put", "put_if_absent", "open_output")
 BEFORE = {1: (10, "a"), 2: (12, "mine"), 3: (10, "c"), 4: (10, "d")}
 AFTER = {1: (10, "a"), 2: (12, "mine"), 5: (7, "new")}

@@ -17,6 +17,7 @@ from andes_spark.table.history import changes
 from andes_spark.table.repair import foreign, take_in, undo
 from tests.interleave import explore
 
+pytestmark = pytest.mark.faults
 Patch = pytest.MonkeyPatch
 SEEDS = 60
 

@@ -57,7 +57,7 @@ def changed_rows(open_table: OpenTable, shape: TableShape, before: Files, after:
         earlier=0,
         later=0,
         time=0,
-        names=shape.columns.narrow,
+        names=tuple(shape.columns.narrow),
         before_images=False,
     )
     yield from comparison.batches(comparison.ranges())

@@ -17,8 +17,9 @@ from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.probing import read_hint
 from andes_spark.log.rolled import RollUps
+from andes_spark.model.definition import Definition
 from andes_spark.model.documents import FORMAT, digest_of, encode
-from andes_spark.model.events import Alter, Event, PendingVersion, Rebuilt, Restore, TakeIn
+from andes_spark.model.events import Alter, Event, PendingVersion, Rebuilt, Restore, TakeIn, files_of
 from andes_spark.model.manifest import MANIFESTS, Counts, Manifest, RollUp, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MERGES
 from andes_spark.settings import Settings
@@ -173,7 +174,7 @@ class Manifests:
             altered = altered or manifest.definition is not None
         return version > 0 and not self._unknown_schemas(version, after)
 
-    def _definition_before(self, version: int) -> object:
+    def _definition_before(self, version: int) -> Definition | None:
         for earlier in range(version - 1, -1, -1):
             stored = self._stored.get(earlier)
             if stored is not None and stored[0].definition is not None:
@@ -184,10 +185,9 @@ class Manifests:
 
     def _unknown_schemas(self, version: int, after: list[Manifest]) -> bool:
         """Whether later files have a schema that is not known before the lost version."""
-        before: object = self._definition_before(version)
-        known = {schema.id for schema in getattr(before, "schemas", ())}
-        used = {entry.schema_id for manifest in after for entry in _entries(manifest)}
-        return not used <= known
+        before = self._definition_before(version)
+        known = {schema.id for schema in ([] if before is None else before.schemas)}
+        return any(not _schemas(manifest) <= known for manifest in after)
 
     def make_again(self, lost: list[LostManifest]) -> None:
         """Put manifests in the place of those that are lost, oldest first."""
@@ -213,7 +213,7 @@ class Manifests:
     def _made_again(self, lost: LostManifest, records: Mapping[int, str]) -> Manifest:
         version = lost.version
         before, after = self._stored.get(version - 1), self._stored.get(version + 1)
-        near = after[0] if before is None else before[0]
+        near = min(self._stored.items())[1][0] if before is None else before[0]
         digest = "" if after is None or after[0].previous is None else after[0].previous
         events: list[Event] = [] if lost.known is None else list(lost.known.events)
         known = lost.known is not None or not lost.merged or version == 0
@@ -249,7 +249,7 @@ class Manifests:
 
     def _roll_up(self, version: int, time: int) -> RollUp:
         """The roll-up of a version, from the manifests before it."""
-        log = Log.open(_Until(self._storage, version), self._settings)  # type: ignore[arg-type]
+        log = Log.open(_Until(self._storage, version), self._settings)
         return RollUps(log, Ledger(log)).make(version, time)
 
 
@@ -271,6 +271,6 @@ class _Until(WrappedStorage):
         return None if gone else super().size(path)
 
 
-def _entries(manifest: Manifest) -> Iterator[object]:
-    for event in manifest.events:
-        yield from getattr(event, "files", ())
+def _schemas(manifest: Manifest) -> set[int]:
+    """Schemas of the files of a version."""
+    return {entry.schema_id for entry in files_of(manifest.events)}

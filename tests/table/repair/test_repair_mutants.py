@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from andes_spark.base import older
+from andes_spark.base import older, tombstones
+from andes_spark.base import undo as base_undo
 from andes_spark.base.snapshots import Base, BaseSnapshot
 from andes_spark.model.events import Drop, PendingVersion, TakeIn
 from andes_spark.table import open_table
@@ -24,7 +25,7 @@ SEEDS = 60
 
 def removed_rows_without_tombstones(patch: Patch) -> None:
     """Older mods of rows that the other writer removed bring them back."""
-    true = take_in.write_tombstones
+    true = tombstones.write_tombstones
     patch.setattr(
         take_in,
         "write_tombstones",
@@ -74,7 +75,7 @@ def changes_by_mods_alone(patch: Patch) -> None:
 
 def undone_files_alone(patch: Patch) -> None:
     """The other writer's rows stay beside those that are brought back."""
-    true = undo.files_back
+    true = base_undo.files_back
     patch.setattr(
         undo,
         "files_back",

@@ -14,6 +14,7 @@ from andes_spark.delta import actions
 from andes_spark.delta.log import load_state
 from andes_spark.errors import CommitConflictError, ForeignWriteError, OptionError
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.table.repair import repair
 from tests.foreign_tables import parquet_bytes
 from tests.table.test_foreign_writes import theirs, with_column, with_property
 
@@ -178,14 +179,9 @@ def test_a_take_in_that_is_not_merged() -> None:
 
 def crash_before_merge(table: ModTable) -> None:
     """Take in, without the merge that follows."""
-    from andes_spark.table.repair import repair as verb
-
-    merge = verb.merge_after_apply
-    verb.merge_after_apply = lambda *args, **options: None  # type: ignore[assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repair, "merge_after_apply", lambda *args, **options: None)
         table.repair(foreign="take_in")
-    finally:
-        verb.merge_after_apply = merge
 
 
 @pytest.mark.parametrize("choice", ["take_in", "undo"])
@@ -300,9 +296,9 @@ def test_rows_that_cannot_be_rows_of_the_table_are_refused(values: Any, words: s
     expected = content(table)
     overwrite(storage, *values)
     count = len(list(storage.list()))
-    for options in ({"foreign": "take_in"}, {}):
+    for choice in ("take_in", None):
         with pytest.raises(OptionError, match=words):
-            table.repair(**options)
+            table.repair(choice)
     assert len(list(storage.list())) == count
     table.repair(foreign="undo")
     assert content(table) == expected

@@ -301,7 +301,7 @@ class OpenFile:
         """Return the error for a file that is missing, or not what was written."""
         table, path = self._shape.table, self._path
         if isinstance(error, NotFoundError):
-            text = f"{table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: restore it"
+            text = f"{table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: repair()"
         else:
-            text = f"{table}: {path} cannot be read ({error}); restore it from a backup"
+            text = f"{table}: {path} cannot be read ({error}); repair() makes the base again"
         return FileDamagedError(text, table=table, path=path)

@@ -98,7 +98,7 @@ def overwritten(table: str, delta_version: int) -> ForeignWriteError:
     """Build the error for an entry of this library that another writer has overwritten."""
     message = (
         f"{table}: Delta version {delta_version} was a merge of ours and is now another writer's commit: Delta's "
-        f"writers must not run while a merge does; restore {entry_path(delta_version)}"
+        f"writers must not run while a merge does; restore {entry_path(delta_version)}, or repair() the table"
     )
     return ForeignWriteError(message, table=table, delta_version=delta_version)
 

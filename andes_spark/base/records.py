@@ -18,7 +18,7 @@ def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -
     data = storage.find(path)
     if data is None:
         raise LogDamagedError(
-            f"{storage.url}: {path} is missing, though the base contains version {version}; restore it",
+            f"{storage.url}: {path} is missing, though the base contains version {version}; repair() makes it again",
             table=storage.url,
             version=version,
             path=path,

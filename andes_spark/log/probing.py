@@ -82,7 +82,8 @@ def gallop(storage: Storage) -> int:
 def hole(table: str, version: int) -> LogDamagedError:
     """Error for a missing manifest below the head."""
     return LogDamagedError(
-        f"{table}: {manifest_path(version)} is missing, though later versions exist; restore it",
+        f"{table}: {manifest_path(version)} is missing, though later versions exist; restore it, or repair() "
+        "names what is lost with it",
         table=table,
         version=version,
     )
@@ -91,8 +92,8 @@ def hole(table: str, version: int) -> LogDamagedError:
 def hinted_is_gone(table: str, version: int) -> LogDamagedError:
     """Error for a hint to a missing manifest."""
     return LogDamagedError(
-        f"{table}: {HINT} has seen version {version}, but its manifest is gone; restore it "
-        f"(if the hint itself is wrong, delete {HINT})",
+        f"{table}: {HINT} has seen version {version}, but its manifest is gone; restore it, or "
+        "repair() names what is lost with it",
         table=table,
         version=version,
     )

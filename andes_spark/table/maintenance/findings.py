@@ -107,7 +107,7 @@ class Findings:
             return
         except (pa.ArrowInvalid, OSError) as error:
             raise FileDamagedError(
-                f"{storage.url}: {path} is not the file that was written ({error}); restore it from a backup",
+                f"{storage.url}: {path} is not the file that was written ({error}); repair() makes the base again",
                 table=storage.url,
                 path=path,
             ) from error

@@ -70,6 +70,8 @@ class VerifyResult(Displayed):
             "version": f"{self.version}; the base contains version {self.applied}",
             "checked": f"{count_text(self.files, 'files')}, {count_text(self.rows, 'rows')} of the base",
         }
+        if self.problems:
+            fields["remedy"] = "repair(), which makes again what the log tells, and names what is lost"
         lists = {"missing": self.missing, "unused": self.unused}
         return fields | {name: "\n".join(paths) for name, paths in lists.items() if paths}
 

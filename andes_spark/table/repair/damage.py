@@ -14,7 +14,6 @@ from andes_spark.errors import AndesError, DamagedError, ForeignWriteError
 from andes_spark.log.lease import LEASE_PATH
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import count_text
-from andes_spark.model.manifest import MANIFESTS
 from andes_spark.run.steps import Steps
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify import examine
@@ -92,11 +91,11 @@ class DamageRepair:
     def _plan(self, findings: Findings) -> tuple[str, Mend] | None:
         """What to mend next; None if nothing that is damaged can be made again."""
         open_table, damaged = self._open_table, findings.damaged
-        if any(path.startswith(MANIFESTS) for path in damaged):
-            manifests = Manifests(open_table.storage, open_table.settings)
-            self.lost = manifests.lost()
+        manifests = Manifests(open_table.storage, open_table.settings)
+        self.lost = manifests.lost()
+        if self.lost:
             costs = "; ".join(each.cost for each in self.lost)
-            return self._plan_loss(costs, partial(manifests.make_again, self.lost)) if self.lost else None
+            return self._plan_loss(costs, partial(manifests.make_again, self.lost))
         checkpoints = sorted(path for path in damaged if _CHECKPOINT.fullmatch(path))
         if checkpoints:
             return f"{checkpoints[0]} is deleted: its state is read from entries", partial(self._delete, checkpoints)

@@ -15,7 +15,7 @@ from andes_spark.delta.log import load_state
 from andes_spark.errors import AndesError, LogDamagedError, UnsupportedTableError
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
-from andes_spark.log.probing import read_hint
+from andes_spark.log.probing import HINT, read_hint
 from andes_spark.log.rolled import RollUps
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import FORMAT, digest_of, encode
@@ -40,12 +40,14 @@ class LostManifest:
         cost: what is lost with it.
         known: the version as a roll-up repeats it; None if no roll-up does.
         merged: whether the base contains the version.
+        hinted: whether only the hint tells of the version, which no other document follows.
     """
 
     version: int
     cost: str
     known: PendingVersion | None
     merged: bool
+    hinted: bool = False
 
 
 class Manifests:
@@ -68,20 +70,32 @@ class Manifests:
         Raises:
             LogDamagedError: nothing tells what a lost manifest said.
         """
-        bad = sorted(self._read())
-        if not bad:
-            return []
+        hint = read_hint(self._storage)
+        self._read()
         applied = self._applied()
-        return [self._judge(version, applied) for version in bad]
+        # The manifests are read last: others may commit meanwhile.
+        bad = sorted(self._read())
+        if not self._stored:
+            return []
+        # The base may contain versions above the newest manifest.
+        bad += range(self._newest + 1, (applied or 0) + 1)
+        self._newest = max(self._newest, applied or 0)
+        lost = [self._judge(version, applied) for version in bad]
+        return lost if hint is None or hint <= self._newest else [*lost, self._hinted(hint)]
+
+    def _hinted(self, hint: int) -> LostManifest:
+        cost = f"{self._storage.url}: {HINT} has seen version {hint}, and there is no manifest above version "
+        cost += f"{self._newest}: if there were some, their batches have to be sent again"
+        return LostManifest(hint, cost, None, merged=False, hinted=True)
 
     def _read(self) -> set[int]:
         """Read the manifests, and return the versions of those that are not as they were committed."""
         storage = self._storage
         names = (info.path.removeprefix(f"{MANIFESTS}/") for info in storage.list(MANIFESTS))
         listed = [int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit()]
-        hinted = read_hint(storage)
-        self._newest = max([*listed, -1 if hinted is None else hinted])
+        self._newest = max(listed, default=-1)
         bad: set[int] = set()
+        self._stored.clear()
         broken: set[int] = set()
         for version, answer in in_windows(
             storage.scheduler, lambda number: storage.find(manifest_path(number)), range(self._newest + 1)
@@ -193,6 +207,9 @@ class Manifests:
         """Put manifests in the place of those that are lost, oldest first."""
         records = dict(self._record_ids())
         for each in lost:
+            if each.hinted:
+                self._storage.delete([HINT])
+                continue
             manifest = self._made_again(each, records)
             data = encode(manifest)
             path = manifest_path(each.version)
@@ -262,7 +279,7 @@ class _Until(WrappedStorage):
 
     def find(self, path: str) -> bytes | None:
         """See ``Storage.find``; there is no hint either."""
-        gone = path == "_andes/hint" or (path.startswith(MANIFESTS) and path >= self._hidden)
+        gone = path == HINT or (path.startswith(MANIFESTS) and path >= self._hidden)
         return None if gone else super().find(path)
 
     def size(self, path: str) -> int | None:

@@ -143,8 +143,10 @@ def test_the_newest_manifest(long: MemoryStorage) -> None:
     storage = copy_of(long)
     head = ModTable.open(storage).version
     storage.delete([manifest_path(head)])
+    (left,) = ModTable.repair_folder(storage).left
+    assert f"has seen version {head}, and there is no manifest above version {head - 1}" in left
     assert ModTable.repair_folder(storage, lost="accept").left == ()
-    assert sound(storage).version == head
+    assert sound(storage).version == head - 1
     assert "named" not in [tag.name for tag in ModTable.open(storage).tags()]
 
 
@@ -184,3 +186,16 @@ def test_a_manifest_of_another_table(whole: MemoryStorage) -> None:
     assert done.left == ()
     assert any(manifest_path(3) in text for text in done.actions)
     assert sound(storage).to_arrow().sort_by("k") == expected
+
+
+@pytest.mark.parametrize("hint", [True, False])
+def test_the_newest_manifests_of_a_base_that_contains_them(whole: MemoryStorage, hint: bool) -> None:
+    storage = copy_of(whole)
+    expected = ModTable.open(storage).to_arrow().sort_by("k")
+    storage.delete([manifest_path(5), manifest_path(6), *([] if hint else ["_andes/hint"])])
+    assert len(ModTable.repair_folder(storage).left) == 2
+    assert ModTable.repair_folder(storage, lost="accept").left == ()
+    table = sound(storage)
+    assert table.to_arrow().sort_by("k") == expected
+    table.apply([{"k": 1, "v": "next", "s": 99}], merge=True)
+    assert sound(storage).get([1])["v"].to_pylist() == ["next"]

@@ -15,7 +15,7 @@ from andes_spark.base.snapshots import Base, BaseSnapshot
 from andes_spark.model.events import Drop, PendingVersion, TakeIn
 from andes_spark.table import open_table
 from andes_spark.table.history import changes
-from andes_spark.table.repair import foreign, take_in, undo
+from andes_spark.table.repair import take_in, undo
 from tests.interleave import explore
 
 pytestmark = pytest.mark.faults
@@ -63,11 +63,6 @@ def changed_states_for_versions_before(patch: Patch) -> None:
     patch.setattr(older, "may_be_foreign", lambda commit: False)
 
 
-def restore_that_is_passed_over(patch: Patch) -> None:
-    """A state is taken in that a restore before it left out."""
-    patch.setattr(foreign, "newest_base", lambda versions, applied: None)
-
-
 def changes_by_mods_alone(patch: Patch) -> None:
     """Rows that another writer changed are no changes between two versions."""
     patch.setattr(changes, "TakeIn", Drop)
@@ -90,7 +85,6 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     mods_before_it_are_lost: {},
     state_before_instead_of_the_changed_one: {},
     changed_states_for_versions_before: {},
-    restore_that_is_passed_over: {"restores": 0.5},
     changes_by_mods_alone: {},
     undone_files_alone: {},
 }

@@ -44,6 +44,7 @@ from tests.foreign_tables import converted
 from tests.interleave_alters import Alters, refused
 from tests.interleave_appends import UNKNOWN, Appends
 from tests.interleave_changes import reads_of_changes
+from tests.interleave_forget import Forgets
 from tests.interleave_repairs import Repairs
 from tests.interleave_rows import difference, rewound
 from tests.interleave_tags import Tags
@@ -76,6 +77,7 @@ class World(Appends):
     altering: float = 0.1
     foreign: float = 0.06
     pinning: float = 0.4
+    forgetting: float = 0.05
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -87,6 +89,7 @@ class World(Appends):
     vacuums: Vacuums = field(default_factory=Vacuums)
     alters: Alters = field(default_factory=Alters)
     repairs: Repairs = field(default_factory=Repairs)
+    forgets: Forgets = field(default_factory=Forgets)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
     failures: list[Exception] = field(default_factory=list)
@@ -261,6 +264,10 @@ class World(Appends):
         """Vacuum, pin or unpin by a handle."""
         self.repairs.allow(lambda: self.vacuums.act(self, number))
 
+    def forget(self, number: int) -> None:
+        """Forget keys by a handle."""
+        self.forgets.run(self, number)
+
     def learn_quiet(self, version: int) -> None:
         """Learn of a version without mods."""
         while len(self.versions) <= version:
@@ -340,6 +347,8 @@ class World(Appends):
             action = self.read
         if random.Random(f"{self.seed} {self.steps} repair").random() < self.foreign:
             action = partial(self.repairs.act, self)
+        if self.forgets.is_due(self, "step"):
+            action = self.forget
         try:
             action(number)
         finally:
@@ -370,6 +379,8 @@ class World(Appends):
             actions = (*actions, self.vacuum)
         if rnd.random() < self.altering:
             actions = (*actions, partial(self.alters.change, self))
+        if self.forgets.is_due(self, "tap"):
+            actions = (*actions, self.forget)
         if self.interruptions:
             actions = tuple(getattr(self, name) for name in self.interruptions)
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
@@ -443,7 +454,7 @@ class World(Appends):
         assert table.status().pending_versions == 0
         committed = sum(len(mods) for mods in self.versions[1:])
         state = self.state(len(self.versions) - 1)
-        if not rewound(table):
+        if not rewound(table) and not self.forgets.done:
             assert self.counts.mods == committed, f"{self.counts} of {committed} mods"
             if not self.restored:
                 assert self.counts.discarded == sum(len(self.versions[version]) for version in self.aside.values())

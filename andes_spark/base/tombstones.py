@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.files import SortedValues, TableShape, group_ranges, holds
+from andes_spark.base.forgotten import fold_forgotten, forgotten_keys, without_forgotten
 from andes_spark.base.keys import KeyCache, Keys, Layout
 from andes_spark.law.keys.ranges import KeyRange, literals
 from andes_spark.law.order import above
@@ -54,16 +55,32 @@ def read_tombstones(
         files: files of a merge record.
         shape: shape of the table.
         bounds: range of keys; None for all.
-        keys: key columns of the required keys, others may be returned too; None for all.
+        keys: key columns of the required keys, others may be returned too; None for all but those of forgotten keys,
+            which no file tells.
         cache: row groups in memory, extended by this call.
 
     Returns:
         Key columns and ``columns.tombstone_sequence()``, one row per key, in no order.
     """
-    latest = _latest(storage, files, shape, bounds, keys, cache)
+    latest = _latest(storage, with_keys(files), shape, bounds, keys, cache)
     names = dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True))
     kept = latest.filter(pl.col(OP) == int(Op.DELETE))
+    hashed = [] if keys is None else hashed_files(files)
+    if hashed and keys is not None:
+        # Older than all rows with keys: what is known of a key since, also that it has a row again, is in effect.
+        forgotten = forgotten_keys(storage, hashed, shape, keys, cache).join(latest, on=shape.columns.key, how="anti")
+        kept = pl.concat([kept.select(shape.columns.narrow), forgotten])
     return kept.select(*shape.columns.key, *(pl.col(name).alias(alias) for name, alias in names.items()))
+
+
+def hashed_files(files: Sequence[SideFile]) -> list[SideFile]:
+    """Select the files of hashed tombstones."""
+    return [file for file in files if file.salt is not None]
+
+
+def with_keys(files: Sequence[SideFile]) -> list[SideFile]:
+    """Select the files of tombstones that hold keys: not those of forgotten keys."""
+    return [file for file in files if file.salt is None]
 
 
 def write_tombstones(
@@ -99,10 +116,14 @@ def fold_files(
     version: int,
     watermark: tuple[object, ...] | None,
 ) -> list[SideFile]:
-    """Fold small files into one if there are more than 16, without a change of the effective tombstones.
+    """Fold small files with keys into one if there are more than 16, without a change of the effective tombstones.
+
+    Files of hashed tombstones are left out. That a key has a row again is only kept where there is something older: for
+    forgotten keys, and behind a large file.
 
     Tombstones at or below the truncate watermark are left out, since the watermark has the same effect.
     """
+    hashed, files = hashed_files(files), with_keys(files)
     # Only the files behind the last large one: a fold must not change which row of a key is the newest.
     first = max((i + 1 for i, file in enumerate(files) if file.rows >= _LARGE_ROWS), default=0)
     run = files[first:]
@@ -110,12 +131,47 @@ def fold_files(
         return list(files)
     rows = _latest(storage, run, shape)
     if first == 0:
-        rows = rows.filter(pl.col(OP) == int(Op.DELETE))
+        old = forgotten_keys(storage, hashed, shape, rows).select(shape.columns.key) if hashed else rows[:0]
+        cleared = rows.filter(pl.col(OP) != int(Op.DELETE)).join(old, on=shape.columns.key, how="semi")
+        rows = pl.concat([rows.filter(pl.col(OP) == int(Op.DELETE)), cleared])
     if watermark is not None:
         sequence = [pl.col(name) for name in shape.columns.sequence]
         rows = rows.filter(above(sequence, [pl.lit(value) for value in watermark]))
     folded = [_write(storage, rows, shape, version)] if rows.height else []
     return [*files[:first], *folded]
+
+
+def forget_tombstones(
+    storage: Storage,
+    files: Sequence[SideFile],
+    before: Sequence[SideFile],
+    forgotten: Sequence[SideFile],
+    shape: TableShape,
+    *,
+    version: int,
+) -> list[SideFile]:
+    """Drop the tombstones of forgotten keys, and add the hashed ones.
+
+    Args:
+        storage: the table's folder.
+        files: files of tombstones with keys.
+        before: files of the merge record before, of which the hashed ones stay.
+        forgotten: those that do so now.
+        shape: shape of the table.
+        version: that the merge goes up to.
+    """
+    hashed = hashed_files(before)
+    kept: list[SideFile] = []
+    for file in files if forgotten else ():
+        opened = open_entry(storage, file, table=shape.table)
+        columns = [*shape.columns.narrow, OP]
+        rows = _frame(read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns))
+        remaining = without_forgotten(storage, rows, forgotten, shape)
+        if remaining.height == rows.height:
+            kept.append(file)
+        elif remaining.height:
+            kept.append(_write(storage, remaining, shape, version))
+    return [*fold_forgotten(storage, [*hashed, *forgotten], shape, version=version), *(kept if forgotten else files)]
 
 
 def _latest(

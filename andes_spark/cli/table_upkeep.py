@@ -1,4 +1,4 @@
-"""``andes table vacuum``, ``compact``, ``maintain``, ``repair``, ``pin``, ``unpin``, ``pins``: upkeep of a table."""
+"""``andes table vacuum``, ``forget``, ``compact``, ``maintain``, ``repair``, ``pin``, ``unpin``, ``pins``: upkeep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from andes_spark.cli.output import Output
 from andes_spark.cli.table import opened, table_command
 from andes_spark.cli.table_writes import dry_run
 from andes_spark.model.repair_options import RepairOptions
-from andes_spark.model.upkeep_options import CompactOptions, MaintainOptions, PinOptions, VacuumOptions
+from andes_spark.model.upkeep_options import CompactOptions, ForgetOptions, MaintainOptions, PinOptions, VacuumOptions
 
 Access = dict[str, str] | None
 
@@ -55,6 +55,30 @@ def repair(path: str, output: Output, storage_options: Access, **options: Any) -
         )
     output.result(result, plain(result))
     if result.left:
+        click.get_current_context().exit(1)
+
+
+@click.command(cls=Command)
+@table_command
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@flags(ForgetOptions)
+def forget(path: str, output: Output, storage_options: Access, keys: tuple[str, ...], **options: Any) -> None:
+    """Remove keys from all that is stored, for good: rows, mods, old versions, refused rows, both logs.
+
+    KEY is a value, or a JSON array or object, as for get. The result is the proof: what was removed and written anew,
+    and what was found in all that is left. Exits with 1 if something still names the keys.
+    """
+    from andes_spark.cli.plain import plain
+    from andes_spark.inputs.keys import keys_of_texts
+
+    with output.progress("forget") as step:
+        table = opened(path, storage_options, progress=step)
+        sought = keys_of_texts(keys, table.schema.select(table.primary_key)) if keys else None
+        result = table.forget(sought, **values(ForgetOptions, options))
+    content = plain(result)
+    del content["_search"]
+    output.result(result, {"ok": result.ok, **content})
+    if not result.ok and not result.dry_run:
         click.get_current_context().exit(1)
 
 

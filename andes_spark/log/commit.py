@@ -46,6 +46,7 @@ class Draft:
     job: str | None = None
     new_epoch: bool = False
     floor: int | None = None
+    features: tuple[str, ...] = ()
     commit_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -165,8 +166,8 @@ def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int,
         operation=draft.operation,
         writer=_writer(draft.job),
         counts=draft.counts,
-        reader_features=before.reader_features if before else [],
-        writer_features=before.writer_features if before else [],
+        reader_features=_with_features(before.reader_features if before else [], draft.features),
+        writer_features=_with_features(before.writer_features if before else [], draft.features),
         events=list(draft.events),
         batches=list(draft.batches),
         definition=draft.definition,
@@ -175,6 +176,10 @@ def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int,
         epoch=before.epoch + draft.new_epoch if before else 0,
         floor=max(before.floor if before else 0, draft.floor or 0),
     )
+
+
+def _with_features(before: list[str], features: tuple[str, ...]) -> list[str]:
+    return [*before, *(feature for feature in features if feature not in before)]
 
 
 @cache

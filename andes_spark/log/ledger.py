@@ -28,7 +28,6 @@ LEDGER_SCHEMA = pa.schema(
     [
         ("source", pa.string()),
         ("id", pa.string()),
-        ("digest", pa.string()),
         ("version", pa.int64()),
         ("time", pa.int64()),
     ]
@@ -267,7 +266,6 @@ def _batches(manifests: list[Manifest]) -> pa.Table:
         {
             "source": batch.source,
             "id": batch.id,
-            "digest": batch.digest,
             "version": manifest.version,
             "time": manifest.time,
         }

@@ -14,10 +14,9 @@ from andes_spark.errors import LogDamagedError, NoSuchVersionError
 from andes_spark.log.dropped import refuse_dropped
 from andes_spark.log.probing import consecutive, fetch, gallop, hinted_is_gone, hole, read_hint
 from andes_spark.model.definition import Definition
-from andes_spark.model.documents import digest_of
 from andes_spark.model.events import PendingVersion
 from andes_spark.model.features import check_writable
-from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
+from andes_spark.model.manifest import Manifest, committed_digest, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MERGES
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
@@ -205,7 +204,7 @@ class Log:
     def _check_stored(self, data: bytes | None) -> None:
         if data is None:
             raise hole(self.table, self.head)
-        if digest_of(data) != self.digest(self.head):
+        if committed_digest(data) != self.digest(self.head):
             raise LogDamagedError(
                 f"{self.table}: version {self.head} is not the one that was read before: the table was replaced, or "
                 "the manifest edited, since this table was opened; open it again",
@@ -278,7 +277,7 @@ class Log:
         return self._known[version][0]
 
     def digest(self, version: int) -> str:
-        """SHA-256 of a manifest's bytes."""
+        """SHA-256 of a manifest's bytes as it was committed."""
         self.manifest(version)
         return self._known[version][1]
 
@@ -356,7 +355,7 @@ class Log:
 
     def _learn(self, version: int, data: bytes, decoded: Manifest | None = None) -> None:
         manifest = decoded or decode_manifest(data, table=self.table, version=version)
-        digest = digest_of(data)
+        digest = committed_digest(data)
         before, after = self._known.get(version - 1), self._known.get(version + 1)
         follows = before is None or before[0].is_followed_by(manifest, before[1])
         if (before and (not follows or manifest.table_id != before[0].table_id)) or (

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.presence import adapt_present
 from andes_spark.model.files import Entry, FileKeyRange, LogFile, SideFile
-from andes_spark.model.mod import BATCH, OP, PRESENT, SYSTEM_IDS, Op
+from andes_spark.model.mod import BATCH, HASH, OP, PRESENT, SYSTEM_IDS, Op
 from andes_spark.model.values import quote
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions, adapted, numbered, sources, with_field_ids
 from andes_spark.storage.interface import Storage
@@ -281,7 +281,7 @@ def adapt_rows(data: pa.Table, written: SchemaVersion, target: SchemaVersion, co
     if written.id == target.id:
         return data.select(list(columns))
     adapted_columns = adapted(data, written, target, [name for name in columns if name not in SYSTEM_IDS])
-    for name in (OP, BATCH):
+    for name in (OP, BATCH, HASH):
         if name in columns:
             adapted_columns[name] = data[name]
     if PRESENT in columns:

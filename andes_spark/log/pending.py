@@ -24,6 +24,7 @@ from andes_spark.model.events import (
     Alter,
     Drop,
     Event,
+    Forget,
     Mods,
     PendingVersion,
     Quarantine,
@@ -36,7 +37,7 @@ from andes_spark.model.events import (
     Vacuum,
     mods_of,
 )
-from andes_spark.model.files import Entry
+from andes_spark.model.files import Entry, SideFile
 from andes_spark.model.mod import BATCH, OP, PRESENT, Op
 from andes_spark.model.values import from_json
 from andes_spark.schema.evolution import rewrites
@@ -69,6 +70,7 @@ class Pending:
         discarded: number of mods that were set aside with their versions, or that a restore left out.
         schemas: schemas of the table, with the schema of the read; None if all files have that one.
         alteration: changes of the definition; None for none.
+        forgotten: files of hashed tombstones, which take the place of tombstones with keys.
     """
 
     files: tuple[PendingFile, ...]
@@ -76,6 +78,7 @@ class Pending:
     discarded: int = 0
     schemas: SchemaVersions | None = None
     alteration: Alteration | None = None
+    forgotten: tuple[SideFile, ...] = ()
 
     @property
     def rewrites(self) -> bool:
@@ -156,6 +159,7 @@ class _Interpreter:
         self._columns = columns
         self._files: list[PendingFile] = []
         self._truncates: list[TruncateEvent] = []
+        self._forgotten: list[SideFile] = []
         self._discarded = 0
 
     def take(self, version: int, event: Event) -> None:
@@ -169,6 +173,8 @@ class _Interpreter:
                 ]
             case SetAside():
                 self._set_aside(event.version)
+            case Forget():
+                self._forgotten += event.tombstones
             case Quarantine() | Tag() | Vacuum() | Drop():
                 pass  # no part of the law's input
             case Rebuilt():
@@ -188,7 +194,8 @@ class _Interpreter:
 
     def pending(self, *, left_out: int) -> Pending:
         discarded = self._discarded + left_out
-        return Pending(tuple(self._files), tuple(self._truncates), discarded, self._schemas)
+        files, truncates, forgotten = tuple(self._files), tuple(self._truncates), tuple(self._forgotten)
+        return Pending(files, truncates, discarded, self._schemas, forgotten=forgotten)
 
 
 def typed_sequence(values: Sequence[object] | None, schema: pa.Schema, columns: KeyColumns) -> tuple[object, ...]:

@@ -11,8 +11,10 @@ from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.origin import origin_of
+from andes_spark.log.readable import floor_of
 from andes_spark.log.tags import current_tags
 from andes_spark.model.events import PendingVersion, files_of
+from andes_spark.model.features import HASHED_TOMBSTONES
 from andes_spark.model.files import LedgerFile
 from andes_spark.model.manifest import Manifest, RollUp
 from andes_spark.storage.scheduler import Asked
@@ -89,6 +91,9 @@ class RollUps:
             begun = None
         note = None if begun is None or begun.note is None else begun.note.result()
         applied = self.assumed_applied(note)
+        if HASHED_TOMBSTONES in log.manifest(version - 1).reader_features:
+            # A forget takes ranges of keys out of the versions up to the floor, and this handle may know them still.
+            applied = max(applied, floor_of(log))
         pending = newest(log.pending(first_rolled(applied, version - 1), version - 1))
         behind = pending[0].version - 1 if pending else version - 1
         return RollUp(

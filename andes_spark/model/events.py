@@ -135,7 +135,19 @@ class Alter(Document, frozen=True, tag_field="type", tag="schema"):
     changed: list[str] = []
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore | TakeIn | Tag | Vacuum | Drop | Alter | Rebuilt
+class Forget(Document, frozen=True, tag_field="type", tag="forget"):
+    """Tombstones whose keys are salted hashes, in place of those with the keys; no rows change.
+
+    A merge of the version drops the tombstones of these keys up to the same sequence, and its record names these files.
+
+    Attributes:
+        tombstones: files of hashed tombstones; none without ``sequence_by``.
+    """
+
+    tombstones: list[SideFile] = []
+
+
+Event = Mods | Quarantine | Truncate | SetAside | Restore | TakeIn | Tag | Vacuum | Drop | Alter | Rebuilt | Forget
 QUIET = (Tag, Vacuum, Rebuilt)
 """Events that are about names and files, not about rows."""
 
@@ -170,6 +182,11 @@ def quarantine_of(events: Iterable[Event]) -> list[Entry]:
     return [entry for event in events if isinstance(event, Quarantine) for entry in event.files]
 
 
+def forgotten_of(events: Iterable[Event]) -> list[SideFile]:
+    """Return files of hashed tombstones of events."""
+    return [file for event in events if isinstance(event, Forget) for file in event.tombstones]
+
+
 def files_of(events: Iterable[Event]) -> Iterator[Entry]:
     """Yield all files of events."""
     for event in events:
@@ -180,7 +197,7 @@ def files_of(events: Iterable[Event]) -> Iterator[Entry]:
 def side_files_of(events: Iterable[Event]) -> Iterator[SideFile]:
     """Yield files of tombstones of events."""
     for event in events:
-        if isinstance(event, TakeIn):
+        if isinstance(event, TakeIn | Forget):
             yield from event.tombstones
 
 
@@ -190,7 +207,7 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, TakeIn, Tag, Vacuum, Drop, Alter, Rebuilt)
+    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, TakeIn, Tag, Vacuum, Drop, Alter, Rebuilt, Forget)
     known = {event.__struct_config__.tag for event in kinds}
     for event in _events(data):
         if event.type not in known:

@@ -12,9 +12,11 @@ import msgspec
 
 from andes_spark.errors import UnsupportedTableError
 
-READER_FEATURES: frozenset[str] = frozenset()
-WRITER_FEATURES: frozenset[str] = frozenset()
-RESERVED = frozenset({"columnSequences", "scd2", "leafPresence", "firstRow", "aggregates", "hashedTombstones"})
+HASHED_TOMBSTONES = "hashedTombstones"
+"""Tombstones that hold a salted hash in place of the key, and manifests without ranges of keys: after a ``forget``."""
+READER_FEATURES: frozenset[str] = frozenset({HASHED_TOMBSTONES})
+WRITER_FEATURES: frozenset[str] = frozenset({HASHED_TOMBSTONES})
+RESERVED = frozenset({"columnSequences", "scd2", "leafPresence", "firstRow", "aggregates"})
 """Names reserved for later releases: not written by this release, and refused by its readers."""
 
 

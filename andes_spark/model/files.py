@@ -95,7 +95,7 @@ class SideFile(LogFile, frozen=True):
         schema_id: id of the schema of its key and sequence columns.
         keys: range of the keys, if the file is sorted by them.
         low_sequence, high_sequence: range of the sequences, in lexicographic order.
-        salt: reserved (feature ``hashedTombstones``): salt of hashed keys.
+        salt: salt of hashed keys (feature ``hashedTombstones``), see ``base.forgotten``; None for a file with keys.
     """
 
     schema_id: int

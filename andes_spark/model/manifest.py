@@ -6,6 +6,8 @@ generated from these classes and checked by a test.
 
 from __future__ import annotations
 
+import msgspec
+
 from andes_spark.errors import LogDamagedError
 from andes_spark.model import documents, events, features, files
 from andes_spark.model.definition import Definition, check_definition
@@ -107,6 +109,8 @@ class Manifest(Document, frozen=True):
         roll_up: state repeated in every 10th manifest.
         epoch: number increased when a restore or a foreign write starts a new line of versions.
         floor: oldest readable version.
+        original: SHA-256 of the manifest as it was committed, if a ``forget`` has removed ranges of keys from it later:
+            the next manifest names that one.
         checksum: see ``documents.encode``; empty before the document is stored.
     """
 
@@ -128,6 +132,7 @@ class Manifest(Document, frozen=True):
     roll_up: RollUp | None = None
     epoch: int = 0
     floor: int = 0
+    original: str | None = None
     checksum: str = ""
 
     def __repr__(self) -> str:
@@ -146,6 +151,18 @@ class Manifest(Document, frozen=True):
     def pending(self) -> PendingVersion:
         """The version as repeated in a roll-up."""
         return PendingVersion(version=self.version, commit_id=self.commit_id, events=self.events)
+
+
+class _Original(msgspec.Struct):
+    original: str | None = None
+
+
+def committed_digest(data: bytes) -> str:
+    """Return the SHA-256 of a stored manifest as it was committed, which the next one names."""
+    original = None
+    if b'"original":' in data and documents.is_sealed(data):
+        original = msgspec.json.decode(data, type=_Original).original
+    return original or documents.digest_of(data)
 
 
 def manifest_path(version: int) -> str:

@@ -75,8 +75,6 @@ def decode_merge_record(data: bytes, *, table: str, version: int, commit_id: str
     for file in (*record.tombstones, *record.quarantined):
         files.check_path(file.path, table=table, version=version)
     used = [feature for name, feature in _RESERVED.items() if getattr(record, name)]
-    if any(file.salt is not None for file in record.tombstones):
-        used.append("hashedTombstones")
     for feature in used:
         raise UnsupportedTableError(
             f"{table}: {path} uses {feature}, which this release does not know; install a newer andes_spark",

@@ -23,7 +23,10 @@ column at position ``i`` of its schema. NULL for a full row."""
 BATCH = "_andes_batch"
 """Column of a mod file: int32; number of the mod's batch within its version."""
 
-SYSTEM_IDS = {OP: 2_000_000_001, PRESENT: 2_000_000_002, BATCH: 2_000_000_003}
+HASH = "_andes_hash"
+"""Column of a file of hashed tombstones: binary; salted hash of the key."""
+
+SYSTEM_IDS = {OP: 2_000_000_001, PRESENT: 2_000_000_002, BATCH: 2_000_000_003, HASH: 2_000_000_004}
 """Field ids of these columns in files, above all field ids of table columns."""
 
 

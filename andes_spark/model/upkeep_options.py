@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.options import COUNT, FLAG, INTEGER, SECONDS, Kind, Options, is_text, option
+from andes_spark.model.options import COUNT, FLAG, INTEGER, NAME, SECONDS, Kind, Options, is_text, option
 
 
 def _duration(value: Any) -> datetime.timedelta:
@@ -47,6 +47,19 @@ class VacuumOptions(Options):
         metavar="DURATION",
     )
     dry_run: bool = option(FLAG, False, help="Only say what would be deleted; nothing is written.")
+
+
+@dataclass(frozen=True)
+class ForgetOptions(Options):
+    """Options of ``forget``."""
+
+    condition: str | None = option(
+        NAME.or_none(), None, help="Forget the keys of the rows that meet this condition, in SQL.", metavar="SQL"
+    )
+    confirm: str | None = option(
+        NAME.or_none(), None, help="Name of the table's folder, or its URL; needed unless for a dry run."
+    )
+    dry_run: bool = option(FLAG, False, help="Only say what names the keys; nothing is written.")
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 from andes_spark.model.display import Listing
 from andes_spark.model.options import INTEGER, require
 from andes_spark.model.repair_options import RepairOptions
-from andes_spark.model.upkeep_options import CompactOptions, MaintainOptions, PinOptions, VacuumOptions
+from andes_spark.model.upkeep_options import CompactOptions, ForgetOptions, MaintainOptions, PinOptions, VacuumOptions
 from andes_spark.table.about import about
+from andes_spark.table.forgetting.forget import forget
+from andes_spark.table.forgetting.proof import ForgetResult
 from andes_spark.table.maintenance.compaction import CompactionResult, compaction
 from andes_spark.table.maintenance.maintain import MaintainResult, maintain
 from andes_spark.table.maintenance.pins import PinnedVersion, PinResult, pin_version, pins, unpin
@@ -40,6 +43,37 @@ class TableUpkeep:
         """
         options = CompactOptions.checked(max_bytes=max_bytes, dry_run=dry_run)
         return observe(self._open_table, "compact", lambda: compaction(self._open_table, options))
+
+    def forget(
+        self, keys: Any = None, *, condition: str | None = None, confirm: str | None = None, dry_run: bool = False
+    ) -> ForgetResult:
+        """Remove keys from all that is stored: rows, mods, old versions, refused rows, tombstones, both logs.
+
+        All versions up to now are released, and the history of the base with them. Mods of the keys that come late lose
+        as before, since a salted hash takes the place of each tombstone. What other tables, clones, local caches and
+        old object versions of a bucket hold is not reached. A call that was interrupted is finished by the same call.
+        Reads all objects of the table; runs Spark jobs only as ``merge`` does.
+
+        Args:
+            keys: the keys, as for ``get``; a key without a row is forgotten as well.
+            condition: in place of keys, a SQL condition on the newest rows, whose keys are forgotten.
+            confirm: name of the table's folder, or its URL.
+            dry_run: only tell what names the keys, and what is in the way.
+
+        Returns:
+            What was removed and written anew, with checksums; its ``verify()`` decodes all that is left, at any time.
+
+        Raises:
+            OptionError: ``confirm`` is another name; neither or both of keys and condition; tags or pins keep versions,
+                which ``problems`` names, and nothing was changed (unless a pin came meanwhile: nothing was deleted).
+            SchemaMismatchError: keys of another type.
+            CommitConflictError: other writers brought the keys again each time; forget again.
+            ForeignWriteError, UnsupportedTableError: another writer changed the base.
+            DamagedError: a file or document is missing.
+        """
+        options = ForgetOptions.checked(condition=condition, confirm=confirm, dry_run=dry_run)
+        with about(self._open_table.table):
+            return observe(self._open_table, "forget", lambda: forget(self._open_table, keys, options))
 
     def maintain(
         self,

@@ -1,4 +1,4 @@
-"""``andes table vacuum``: a dry run changes nothing, and says what would be deleted."""
+"""``andes table vacuum`` and other upkeep: a dry run changes nothing, and says what would be deleted."""
 
 from __future__ import annotations
 
@@ -77,3 +77,26 @@ def test_maintenance(orders):
 
 def test_a_retention_that_is_none(orders):
     assert "retain" in run("vacuum", "orders", "--retain", "soon", code=2).stderr
+
+
+def test_forgetting(orders):
+    before = {path: path.read_bytes() for path in Path("orders").rglob("*") if path.is_file()}
+    dry = json.loads(run("forget", "orders", "3", "--dry-run", "--output", "json").stdout)
+    assert (dry["ok"], dry["dry_run"], dry["in_the_way"]) == (False, True, ["tag first on version 1"])
+    assert {mention["what"] for mention in dry["before"]} == {"rows", "range"}
+    assert before == {path: path.read_bytes() for path in Path("orders").rglob("*") if path.is_file()}
+    assert "--confirm" in run("forget", "orders", "3", code=2).stderr.replace("confirm=", "--confirm")
+    refused = run("forget", "orders", "3", "--confirm", "orders", code=2).stderr.replace("\n", " ")
+    assert "kept by tag first on version 1" in refused
+    run("untag", "orders", "first")
+    shown = run("forget", "orders", "3", "--confirm", "orders").stdout
+    assert "1 key forgotten: 1 row," in shown
+    assert "nothing was found" in shown
+    assert "no row has such a key" in run("get", "orders", "3").stderr
+    assert "nothing in the table names them" in run("forget", "orders", "3", "--confirm", "orders").stdout
+    done = json.loads(
+        run("forget", "orders", "--condition", "a = 'y'", "--confirm", "orders", "--output", "json").stdout
+    )
+    assert (done["ok"], done["keys"], done["rows"]) == (True, 2, 2)
+    assert all(len(rewritten["sha256"]) == 64 for rewritten in done["rewritten"])
+    run("verify", "orders")

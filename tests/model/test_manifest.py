@@ -281,7 +281,6 @@ def test_reserved_fields_of_the_definition_are_refused_in_use(fields: dict[str, 
         ({"ghosts": [{}]}, "columnSequences"),
         ({"events": [{}]}, "scd2"),
         ({"cut": [5]}, "expire"),
-        ({"tombstones": [{"salt": "00"}]}, "hashedTombstones"),
     ],
 )
 def test_reserved_fields_of_a_merge_record_are_refused_in_use(fields: dict[str, list[Any]], feature: str) -> None:

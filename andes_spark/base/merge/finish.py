@@ -164,7 +164,7 @@ def adoptable(stored: MergeRecord, planned: Planned) -> bool:
     A record names the tombstones of the state that its merge was planned on. If that is an older state than the one of
     this merge, a vacuum may have deleted them.
     """
-    known = _side_files(planned.base.record) | planned.side_files
+    known = _side_files(planned.base.record) | planned.side_files | {file.path for file in planned.tombstones}
     mark = f"/{planned.version:020d}-"
     return all(path in known or mark in path for path in _side_files(stored))
 

@@ -23,7 +23,7 @@ from andes_spark.base.merge.rewrite import RewriteJob
 from andes_spark.base.metadata import altered_configuration
 from andes_spark.base.rows import RowWriter
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.base.tombstones import fold_files
+from andes_spark.base.tombstones import fold_files, forget_tombstones
 from andes_spark.delta import actions
 from andes_spark.delta.actions import Action
 from andes_spark.delta.data_file import DataFile
@@ -196,18 +196,21 @@ def _planned(
     tombstones = [result.tombstones for result in results if result.tombstones is not None]
     quarantined = [result.quarantined for result in results if result.quarantined is not None]
     with steps.step("fold tombstones"):
-        all_tombstones = fold_files(
+        folded = fold_files(
             context.storage,
             [*base.record.tombstones, *tombstones],
             context.shape,
             version=version,
             watermark=inputs.new_watermark,
         )
+        all_tombstones = forget_tombstones(
+            context.storage, folded, base.record.tombstones, pending.forgotten, context.shape, version=version
+        )
         all_quarantined = fold_quarantined(
             context.storage, [*base.record.quarantined, *quarantined], context.shape, version=version
         )
-    known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
-    written = {file.path for file in (*tombstones, *quarantined, *all_tombstones, *all_quarantined)}
+    known = {file.path for file in (*base.record.tombstones, *base.record.quarantined, *pending.forgotten)}
+    written = {file.path for file in (*tombstones, *quarantined, *folded, *all_tombstones, *all_quarantined)}
     return Planned(
         base=base,
         version=version,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 
@@ -28,7 +29,10 @@ from andes_spark.errors import AndesError, OptionError, TableExistsError
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import Log
+from andes_spark.log.mod_files import new_path
 from andes_spark.model.definition import Definition
+from andes_spark.model.events import Forget
+from andes_spark.model.features import HASHED_TOMBSTONES
 from andes_spark.model.manifest import Counts, Manifest, Origin, manifest_path
 from andes_spark.model.mod import BatchId
 from andes_spark.model.options import ApplyOptions
@@ -48,6 +52,7 @@ from andes_spark.table.verbs.create import (
     refuse_other_files,
     refuse_remains,
 )
+from andes_spark.table.verbs.merge import run_merge
 from andes_spark.table.verbs.read import evaluated, pin, scan
 
 _SOURCE = "andes_clone"
@@ -96,6 +101,7 @@ def clone(open_table: OpenTable, target: Storage, options: SnapshotOptions) -> O
         raise exists(target)
     with steps.step("apply tombstones"):
         _apply_tombstones(work, made)
+        _carry_forgotten(work, made)
     return made
 
 
@@ -104,9 +110,15 @@ def _is_as_cloned(log: Log, source: str) -> bool:
     first = log.manifest(0)
     if first.operation != "clone" or first.writer.get("job") != source:
         return False
-    return log.head == 0 or (
-        log.head == 1 and log.manifest(1).batch(_BATCHES, BatchId(_BATCHES, source).tagged) is not None
+    later = log.manifests(1, log.head) if log.head else []
+    return len(later) <= 2 and all(
+        manifest.batch(_BATCHES, BatchId(_BATCHES, source).tagged) is not None or _forgets(manifest)
+        for manifest in later
     )
+
+
+def _forgets(manifest: Manifest) -> bool:
+    return manifest.operation == "clone" and any(isinstance(event, Forget) for event in manifest.events)
 
 
 def _refuse_overlap(source: Storage, target: Storage) -> None:
@@ -275,6 +287,30 @@ def _apply_tombstones(work: _Clone, made: OpenTable) -> None:
     result = apply_batch(made, mods, options)
     if result.merge is not None and result.merge.error is not None:
         raise result.merge.error
+
+
+def _carry_forgotten(work: _Clone, made: OpenTable) -> None:
+    """Copy the hashed tombstones, as a version after the others, once."""
+    inputs, log = work.snapshot.inputs, made.log
+    files = [file for file in (*inputs.tombstones, *inputs.pending.forgotten) if file.salt is not None]
+    if not files or (log.head and any(map(_forgets, log.manifests(1, log.head)))):
+        return
+    copies = [msgspec.structs.replace(file, path=new_path("tombstones", log.head)) for file in files]
+    for file, new in zip(files, copies, strict=True):
+        copy_object(work.open_table.storage, file.path, work.target, new.path, size=file.bytes)
+    work.target.scheduler.barrier()
+    draft = Draft(
+        operation="clone",
+        table_id=made.table_id,
+        events=(Forget(tombstones=copies),),
+        features=(HASHED_TOMBSTONES,),
+    )
+
+    def admit(manifest: Manifest) -> Manifest | None:
+        raise exists(work.target)
+
+    commit(log, draft, clock=check_clock(log, begun=log.clock()), admit=admit, roll_up=made.roll_ups.make)
+    run_merge(made)
 
 
 def _deletes(work: _Clone) -> pa.Table:

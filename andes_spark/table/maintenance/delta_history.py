@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from andes_spark.delta.checkpoints import Finder, read_removed
+from andes_spark.delta.checkpoints import read as read_checkpoint
 from andes_spark.delta.log import read_commit
 from andes_spark.delta.paths import LOG_FOLDER, decode_path
 from andes_spark.delta.vectors import VectorDescriptor
@@ -37,6 +39,26 @@ def named_by_entries(storage: Storage, *, before: int | None = None) -> set[str]
         for kind, action in () if commit is None else commit.actions:
             if kind in ("add", "remove", "cdc"):
                 paths.update(_paths(action))
+    return paths
+
+
+def named_by_first_checkpoints(storage: Storage) -> set[str]:
+    """Files that were live or removed before the oldest stored entry, where Delta has cleaned its log since.
+
+    Raises:
+        FileDamagedError: a checkpoint cannot be read.
+    """
+    first = min(entry_versions(storage), default=0)
+    finder, paths = Finder(), set[str]()
+    if first:
+        for info in storage.list(LOG_FOLDER):
+            finder.see(info.path.removeprefix(f"{LOG_FOLDER}/"))
+    for checkpoint in finder.complete():
+        if checkpoint.version <= first:
+            contents = read_checkpoint(storage, checkpoint)
+            for actions in (contents.adds, *read_removed(contents.parts)):
+                for action in actions.to_pylist():
+                    paths.update(_paths(action))
     return paths
 
 

@@ -5,7 +5,7 @@ No other code decides which files belong to a version: verification finds with i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from andes_spark.delta.data_file import DataFile
@@ -30,7 +30,7 @@ class VersionFiles:
         quarantine: rows refused by the batches up to the version.
         ledger: ids of batches before the version's roll-up.
         records: merge record of the base.
-        side_files: tombstones, and mods set aside by the law, that the record names.
+        side_files: tombstones, and mods set aside by the law, that the record or a later version names.
         delta_log: entries and checkpoint from which the base's state is loaded.
         data: live data files of the base.
         vectors: their deletion vectors.
@@ -75,11 +75,17 @@ def files_of(open_table: OpenTable, version: int) -> VersionFiles:
         quarantine=tuple(_quarantine(open_table, versions)),
         ledger=tuple(file.path for file in roll_up.ledger) if roll_up is not None else (),
         records=() if base.record_path is None else (base.record_path,),
-        side_files=tuple(named_by_record(record)),
+        side_files=tuple(dict.fromkeys((*named_by_record(record), *_forgotten(pending)))),
         delta_log=tuple(log_files(open_table.storage, base.version)),
         data=tuple(base.state.files),
         vectors=tuple(dict.fromkeys(vectors_of(base.state.files))),
     )
+
+
+def _forgotten(pending: Sequence[events.PendingVersion]) -> Iterator[str]:
+    for part in line(pending):
+        for file in events.forgotten_of(part.events):
+            yield file.path
 
 
 def _quarantine(open_table: OpenTable, versions: range) -> Iterator[str]:

@@ -34,7 +34,7 @@ from andes_spark.log.pins import StoredPin
 from andes_spark.log.probing import hole
 from andes_spark.log.readable import is_tagged
 from andes_spark.log.tags import current_tags
-from andes_spark.model.events import Restore, SetAside, TakeIn, mods_of
+from andes_spark.model.events import PendingVersion, Restore, SetAside, TakeIn, forgotten_of, mods_of
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MergeRecord
 from andes_spark.storage.interface import Storage
@@ -105,7 +105,7 @@ def needed_files(
     starts: dict[int, str] = {}
     takes: list[int] = []
     for manifest in _manifests(log, low.applied + 1):
-        files |= {entry.path for entry in mods_of(manifest.events)} | _ledger(manifest)
+        files |= _of_events(manifest.pending) | _ledger(manifest)
         applied[manifest.version] = manifest.commit_id
         takes += [manifest.version for event in manifest.events if isinstance(event, TakeIn)]
         if manifest.version > floor:
@@ -201,7 +201,12 @@ def _of_version(open_table: OpenTable, version: int) -> set[str]:
     for base, _ in (starts := list(open_table.starts(open_table.base.older(version), version))):
         files |= _of_record(base)
     base, versions = starts[-1]
-    return files | _of_state(base) | {entry.path for part in line(versions) for entry in mods_of(part.events)}
+    return files.union(_of_state(base), *map(_of_events, line(versions)))
+
+
+def _of_events(version: PendingVersion) -> set[str]:
+    """Files of a version that an evaluation reads, or that a merge record will name."""
+    return {file.path for file in (*mods_of(version.events), *forgotten_of(version.events))}
 
 
 def _of_state(base: BaseSnapshot) -> set[str]:

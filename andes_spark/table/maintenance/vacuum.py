@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from andes_spark.base.merge.merge import commit_entry
@@ -83,7 +83,7 @@ def vacuum(open_table: OpenTable, options: VacuumOptions) -> VacuumResult:
     with steps.step("check the clock"):
         open_table.check_log()
         clock = open_table.clock.check(begun=open_table.log.clock())
-    work = _Work(open_table, steps, clock, int(options.retain.total_seconds() * 1000))
+    work = Work(open_table, steps, clock, int(options.retain.total_seconds() * 1000))
     plan = work.plan()
     if options.dry_run or not plan.released.files:
         return plan.result(None, dry_run=options.dry_run)
@@ -96,36 +96,48 @@ def preview(open_table: OpenTable) -> tuple[int, VacuumResult]:
     """Tell what a vacuum would delete now, and the size of the files that no version needs already; writes nothing."""
     clock = CheckedClock(open_table.log.clock)
     options = VacuumOptions.checked(dry_run=True)
-    work = _Work(open_table, open_table.new_steps(), clock, int(options.retain.total_seconds() * 1000))
+    work = Work(open_table, open_table.new_steps(), clock, int(options.retain.total_seconds() * 1000))
     plan = work.plan()
     return work.unneeded(plan), plan.result(None, dry_run=True)
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What a vacuum would do, as of one head of the log.
+class Limits:
+    """Limits of a vacuum.
 
     Attributes:
         floor, fence: as in the event.
         before_ms: files written later stay.
         wanted: floor that the retention alone allows.
-        needed: what the readable versions need.
-        released: what may be deleted.
-        expired: names of tags whose time is over and whose versions go below the floor.
     """
 
     floor: int
     fence: int
     before_ms: int
     wanted: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a vacuum would do, as of one head of the log.
+
+    Attributes:
+        limits: floor and fence.
+        needed: what the readable versions need.
+        released: what may be deleted.
+        expired: names of tags whose time is over and whose versions go below the floor.
+    """
+
+    limits: Limits
     needed: Needed
     released: Released
     expired: tuple[str, ...]
 
     def result(self, version: int | None, *, dry_run: bool = False) -> VacuumResult:
+        """Return the result of the vacuum that committed ``version``; None if it committed nothing."""
         return VacuumResult(
             version,
-            self.floor,
+            self.needed.floor,
             len(self.released.files),
             self.released.bytes,
             dict(self.released.counts),
@@ -134,8 +146,8 @@ class _Plan:
         )
 
     def _reasons(self) -> Iterable[str]:
-        if self.floor < self.wanted:
-            yield f"version {self.floor + 1} is pending: merge() allows to release later ones"
+        if self.needed.floor < self.limits.wanted:
+            yield f"version {self.needed.floor + 1} is pending: merge() allows to release later ones"
         yield from self.needed.starts
         reasons = [f"version {version}: {', '.join(texts)}" for version, texts in self.needed.kept.items()]
         yield from reasons[:_SHOWN]
@@ -147,8 +159,16 @@ class _ChangedError(Exception):
     """A version that the plan does not take into account was committed."""
 
 
-class _Work:
-    """One vacuum."""
+class Work:
+    """One vacuum, or the deletion of a ``forget``.
+
+    Attributes:
+        operation: name of the verb in the manifest.
+        always_fences: whether merges planned before are to lose, even if no file of the base goes.
+    """
+
+    operation = "vacuum"
+    always_fences = False
 
     def __init__(self, open_table: OpenTable, steps: Steps, clock: CheckedClock, retain_ms: int) -> None:
         self._open_table = open_table
@@ -156,7 +176,21 @@ class _Work:
         self._clock = clock
         self._retain_ms = retain_ms
 
-    def plan(self) -> _Plan:
+    def limits(self, applied: int) -> Limits:
+        """Where the floor and the fence will be, with a base that contains a version."""
+        log = self._open_table.log
+        before_ms = self._clock.now() - self._retain_ms
+        wanted = max(floor_of(log), self._version_at(before_ms))
+        return Limits(max(floor_of(log), min(wanted, _settled(log, applied))), wanted, before_ms, wanted)
+
+    def admit(self, manifest: Manifest) -> None:
+        """See ``log.commit.Admit``."""
+        _admit(manifest)
+
+    def check_pinned(self, pinned: Collection[int]) -> None:
+        """Check the versions below the floor with pins that were put before the manifest was committed."""
+
+    def plan(self) -> Plan:
         """Plan on the newest log and base; again if another vacuum deletes files meanwhile.
 
         Raises:
@@ -173,7 +207,7 @@ class _Work:
                     raise
         return self._plan()
 
-    def _plan(self) -> _Plan:
+    def _plan(self) -> Plan:
         open_table, log = self._open_table, self._open_table.log
         with self._steps.step("read log and base"):
             log.refresh()
@@ -182,25 +216,23 @@ class _Work:
             if base.applied > log.head:
                 log.refresh()
             now = self._clock.now()
-            before_ms = now - self._retain_ms
-            wanted = max(floor_of(log), self._version_at(before_ms))
-            floor = max(floor_of(log), min(wanted, _settled(log, base.applied)))
-            expired = tuple(self._expired_tags(floor, now))
+            limits = self.limits(base.applied)
+            expired = tuple(self._expired_tags(limits.floor, now))
             pins = [pin for pin in stored_pins(log.storage) if pin.holds(now)]
         with self._steps.step("find needed files"):
-            needed = needed_files(open_table, floor, pins, without_tags=expired)
+            needed = needed_files(open_table, limits.floor, pins, without_tags=expired)
         with self._steps.step("list files"):
-            released = released_files(open_table, needed, fence=wanted, before_ms=before_ms)
-        return _Plan(floor, wanted, before_ms, wanted, needed, released, expired)
+            released = released_files(open_table, needed, fence=limits.fence, before_ms=limits.before_ms)
+        return Plan(limits, needed, released, expired)
 
-    def unneeded(self, plan: _Plan) -> int:
+    def unneeded(self, plan: Plan) -> int:
         """Size of the files among those of a plan that are not needed before the floor goes up either."""
         open_table, floor = self._open_table, floor_of(self._open_table.log)
-        if plan.floor == floor:
+        if plan.limits.floor == floor:
             return plan.released.bytes
         pins = filter(_holds_at(self._clock.now()), stored_pins(open_table.storage))
         needed = needed_files(open_table, floor, pins)
-        return released_files(open_table, needed, fence=plan.fence, before_ms=plan.before_ms).bytes
+        return released_files(open_table, needed, fence=plan.limits.fence, before_ms=plan.limits.before_ms).bytes
 
     def _version_at(self, time_ms: int) -> int:
         """Newest version of a time; the floor if that is later."""
@@ -216,7 +248,7 @@ class _Work:
             if expires is not None and expires <= now and version is not None and version < floor:
                 yield name
 
-    def announce(self, plan: _Plan) -> tuple[int, _Plan]:
+    def announce(self, plan: Plan) -> tuple[int, Plan]:
         """Commit the manifest of a plan and the Delta entry; return its version, and the plan as of then."""
         for _ in range(self._open_table.settings.commit_attempts):
             try:
@@ -231,31 +263,32 @@ class _Work:
             table=self._open_table.table,
         )
 
-    def _commit(self, plan: _Plan) -> Manifest:
+    def _commit(self, plan: Plan) -> Manifest:
         open_table = self._open_table
         untagged = (Tag(name=name) for name in plan.expired)
         draft = Draft(
-            operation="vacuum",
+            operation=self.operation,
             table_id=open_table.table_id,
-            events=(Vacuum(floor=plan.floor, fence=plan.fence), *untagged),
-            floor=plan.floor,
+            events=(Vacuum(floor=plan.limits.floor, fence=plan.limits.fence), *untagged),
+            floor=plan.limits.floor,
         )
         with self._steps.step("commit"):
-            return commit(open_table.log, draft, clock=self._clock, admit=_admit, roll_up=open_table.roll_ups.make)
+            return commit(open_table.log, draft, clock=self._clock, admit=self.admit, roll_up=open_table.roll_ups.make)
 
-    def _confirmed(self, plan: _Plan, manifest: Manifest) -> _Plan:
+    def _confirmed(self, plan: Plan, manifest: Manifest) -> Plan:
         """Fence the base, read the pins, and plan again what has changed since the files were listed.
 
         The plan holds for the versions below its manifest: the files of later ones are begun above the fence.
         """
         open_table = self._open_table
         with self._steps.step("fence the base"):
-            alone = not plan.released.of_base or self._fence_base(plan)
+            alone = not (plan.released.of_base or self.always_fences) or self._fence_base(plan)
         with self._steps.step("read the pins"):
             pins = stored_pins(open_table.storage)
             holding = list(filter(_holds_at(manifest.time), pins))
             open_table.storage.delete(pin.path for pin in pins if pin not in holding)
-        pinned = {pin.version for pin in holding if pin.version < plan.floor}
+        pinned = {pin.version for pin in holding if pin.version < plan.limits.floor}
+        self.check_pinned(pinned)
         if alone and manifest.version == plan.needed.head + 1 and pinned <= set(plan.needed.kept):
             return plan
         with self._steps.step("find needed files"):
@@ -264,13 +297,13 @@ class _Work:
             floor = floor_of(open_table.log)
             needed = needed_files(open_table, floor, filter(_holds_at(manifest.time), stored_pins(open_table.storage)))
         with self._steps.step("list files"):
-            again = released_files(open_table, needed, fence=plan.fence, before_ms=plan.before_ms)
+            again = released_files(open_table, needed, fence=plan.limits.fence, before_ms=plan.limits.before_ms)
         # What was listed before the fence alone: a merge that was planned after it may have written other files.
         listed = {file.path for file in plan.released.files}
         files = tuple(file for file in again.files if file.path in listed)
-        return _Plan(floor, plan.fence, plan.before_ms, plan.wanted, needed, Released(files), plan.expired)
+        return Plan(plan.limits, needed, Released(files), plan.expired)
 
-    def _fence_base(self, plan: _Plan) -> bool:
+    def _fence_base(self, plan: Plan) -> bool:
         """Commit a Delta entry that changes nothing; return whether it follows the state of the plan.
 
         Raises:
@@ -301,7 +334,7 @@ class _Work:
             table=open_table.table,
         )
 
-    def delete(self, plan: _Plan) -> None:
+    def delete(self, plan: Plan) -> None:
         """Delete the files of a plan."""
         files = plan.released.files
         for first in range(0, len(files), _DELETED_AT_ONCE):

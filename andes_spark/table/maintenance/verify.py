@@ -114,7 +114,7 @@ def examine(open_table: OpenTable, findings: Findings) -> VerifyResult:
         batch_bytes=open_table.settings.byte_budget // SHARE,
         findings=findings,
     )
-    past.name_before(_first(summary))
+    past.name_before(_first(summary), floor=floor_of(open_table.log))
     past.run(range(_first(summary), 1 + (newest_entry(storage) if base is None else base.version)))
     unused = findings.get(partial(unused_files, storage, open_table.table_id, findings, before_ms=begun))
     return _result(head, -1 if base is None else base.applied, findings, unused or ())

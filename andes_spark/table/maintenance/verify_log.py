@@ -10,7 +10,6 @@ from andes_spark.errors import LogDamagedError
 from andes_spark.log.line import line, restored
 from andes_spark.log.tags import with_events
 from andes_spark.model.definition import Definition
-from andes_spark.model.documents import digest_of
 from andes_spark.model.events import (
     CurrentTag,
     Event,
@@ -23,7 +22,7 @@ from andes_spark.model.events import (
     mods_of,
     side_files_of,
 )
-from andes_spark.model.manifest import Manifest, Origin, decode_manifest, manifest_path
+from andes_spark.model.manifest import Manifest, Origin, committed_digest, decode_manifest, manifest_path
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
 from andes_spark.table.maintenance.files_of import named_by_manifest
@@ -108,7 +107,7 @@ def check_log(
                 findings.check(partial(_refuse_tags, storage.url, manifest, summary.tags))
             summary.take(manifest)
             _check_files(storage, manifest, findings, expects)
-        last, before = version, None if data is None or manifest is None else (manifest, digest_of(data))
+        last, before = version, None if data is None or manifest is None else (manifest, committed_digest(data))
     return summary
 
 

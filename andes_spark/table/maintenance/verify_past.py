@@ -71,11 +71,16 @@ class PastCheck:
             if commit is not None:
                 self._findings.check(partial(self._check_entry, commit))
 
-    def name_before(self, origin: int) -> None:
-        """Note the files of the Delta versions before the origin of the log: a converted table keeps its history."""
+    def name_before(self, origin: int, *, floor: int) -> None:
+        """Note the files of the Delta versions before the origin of the log: a converted table keeps its history.
+
+        Args:
+            origin: Delta version at the start of the log.
+            floor: oldest readable version; above 0 the state at the origin may be gone, with its checkpoint.
+        """
         if origin == 0:
             return
-        state = self._findings.get(partial(load_state, self._storage, version=origin))
+        state = None if floor else self._findings.get(partial(load_state, self._storage, version=origin))
         for path, file in ({} if state is None else state.files).items():
             self._findings.name([path, *vectors_of({path: file})])
         before = self._findings.get(partial(named_by_entries, self._storage, before=origin))

@@ -22,8 +22,11 @@ import pyarrow.compute as pc
 from andes_spark.base.evaluation import watermark_of
 from andes_spark.base.files import OpenFile, TableShape, numbered_files
 from andes_spark.base.fold_rows import FoldInput, fold_rows
+from andes_spark.base.forgotten import forgotten_deletes, without_forgotten
+from andes_spark.base.keys import KeyCache
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.sorted_rows import SortedRows
+from andes_spark.base.tombstones import hashed_files, with_keys
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.files import no_files
 from andes_spark.delta.vectors import load_vector, to_positions
@@ -101,7 +104,9 @@ class RowCheck:
         self._truncates: tuple[TruncateEvent, ...] = (*before, *truncates)
         erased = bool(self._truncates) and not shape.columns.sequence
         self._origin = no_files() if erased else origin.state.files
-        self._before = origin.record.tombstones
+        self._before = with_keys(origin.record.tombstones)
+        self._forgotten = hashed_files(base.record.tombstones)
+        self._cache = KeyCache(self._bytes)
         self._whole = summary.partial
         self._schema = _schema(shape, whole=summary.partial)
         self._law_known = self._base_known = self._tombstones_known = True
@@ -120,7 +125,7 @@ class RowCheck:
             for age, file in enumerate(self._before):
                 if self._findings.get(partial(self._add_tombstones, rows, age, file, _BEFORE)) is None:
                     self._law_known = False
-            for age, file in enumerate(self._base.record.tombstones):
+            for age, file in enumerate(with_keys(self._base.record.tombstones)):
                 if self._findings.get(partial(self._add_tombstones, rows, age, file, _TOMBSTONE)) is None:
                     self._tombstones_known = False
             for piece in rows.pieces():
@@ -249,8 +254,15 @@ class RowCheck:
             _extend(self._repeated, twice.select(key).unique())
         if not self._law_known:
             return
-        before = self._deletes(piece.filter(pa.array(kinds == _BEFORE)))
-        law_rows, law_tombstones = self._by_law(pa.concat_tables([before, piece.filter(pa.array(kinds == _MOD))]))
+        stored_before = piece.filter(pa.array(kinds == _BEFORE))
+        before = self._deletes(stored_before)
+        mods = pa.concat_tables([before, piece.filter(pa.array(kinds == _MOD))])
+        if self._forgotten:
+            hashed = forgotten_deletes(
+                self._storage, self._forgotten, self._shape, mods, self._cache, without=stored_before
+            )
+            mods = pa.concat_tables([mods, hashed], promote_options="default")
+        law_rows, law_tombstones = self._by_law(mods)
         self._totals.law_rows += law_rows.height
         if self._base_known:
             for left, right in ((base, law_rows), (law_rows, base)):
@@ -325,6 +337,10 @@ class RowCheck:
             .filter(pl.col(OP) == int(Op.DELETE))
             .select(narrow)
         )
+        if self._forgotten:
+            missing = expected.join(stored, on=narrow, how="anti")
+            kept = without_forgotten(self._storage, missing, self._forgotten, self._shape)
+            expected = pl.concat([expected.join(stored, on=narrow, how="semi"), kept])
         mark = watermark_of(self._base.record, self._shape)
         if mark is not None:
             sequence = [pl.col(name) for name in self._shape.columns.sequence]

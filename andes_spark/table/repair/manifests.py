@@ -18,9 +18,17 @@ from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.probing import HINT, read_hint
 from andes_spark.log.rolled import RollUps
 from andes_spark.model.definition import Definition
-from andes_spark.model.documents import FORMAT, digest_of, encode
+from andes_spark.model.documents import FORMAT, encode
 from andes_spark.model.events import Alter, Event, PendingVersion, Rebuilt, Restore, TakeIn, files_of
-from andes_spark.model.manifest import MANIFESTS, Counts, Manifest, RollUp, decode_manifest, manifest_path
+from andes_spark.model.manifest import (
+    MANIFESTS,
+    Counts,
+    Manifest,
+    RollUp,
+    committed_digest,
+    decode_manifest,
+    manifest_path,
+)
 from andes_spark.model.merge_record import MERGES
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
@@ -108,7 +116,7 @@ class Manifests:
             before = self._stored.get(version - 1)
             if before is not None and not before[0].is_followed_by(manifest, before[1]):
                 broken.add(version)
-            self._stored[version] = (manifest, digest_of(data))
+            self._stored[version] = (manifest, committed_digest(data))
         for version in sorted(broken):
             # A manifest that was replaced follows nothing and nothing follows it; one that was edited still follows.
             stranger = self._stored[version][0].table_id != self._stored[version - 1][0].table_id
@@ -216,7 +224,7 @@ class Manifests:
             self._storage.delete([path])
             self._storage.put_if_absent(path, data)
             stored = decode_manifest(data, table=self._storage.url, version=each.version)
-            self._stored[each.version] = (stored, digest_of(data))
+            self._stored[each.version] = (stored, committed_digest(data))
 
     def _record_ids(self) -> Iterator[tuple[int, str]]:
         """Commit ids of versions with one merge record."""

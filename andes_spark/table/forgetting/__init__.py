@@ -1,0 +1,1 @@
+"""Forgetting keys: their removal from all that is stored, and the proof."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from andes_spark import ModTable
 from andes_spark.base import forgotten
 from andes_spark.delta.log import load_state
+from andes_spark.delta.paths import entry_path
 from andes_spark.errors import OptionError, UnsupportedTableError, VersionExpiredError
 from andes_spark.model.events import Vacuum
 from andes_spark.storage.memory import MemoryStorage
@@ -316,3 +320,63 @@ def test_handles_that_are_behind(storage: MemoryStorage) -> None:
     assert holding(storage) == []
     writer.merge()
     sound(storage)
+
+
+def test_other_readers_of_the_base(tmp_path: Path) -> None:
+    """Also one that has read the Delta log before: what it reads since leads to the same state."""
+    table = ModTable.create(
+        str(tmp_path / "people"), "email STRING, name STRING, seq BIGINT", primary_key="email", sequence_by="seq",
+        deletion_vectors=False, settings=SETTINGS,
+    )  # fmt: skip
+    for seq in range(1, 8):
+        send(table, mods(seq), seq)
+    before = DeltaTable(table.url)
+    send(table, mods(8), 8)
+    expected = without(table)
+    assert table.forget(KEY, confirm="people").ok
+    for reader in (before, DeltaTable(table.url)):
+        reader.update_incremental()
+        assert reader.to_pyarrow_table().sort_by("email").to_pylist() == expected
+    for log in (tmp_path / "people" / "_delta_log").iterdir():
+        assert KEY.encode() not in log.read_bytes()
+
+
+def test_a_table_of_other_writers() -> None:
+    """Its files have other names and no field ids, and its log other entries than this library's."""
+    storage = MemoryStorage()
+    theirs = ModTable.create(storage, "email STRING, name STRING, seq BIGINT", primary_key="email", sequence_by="seq")
+    for seq in range(1, 4):
+        send(theirs, mods(seq), seq)
+    plain = MemoryStorage()
+    for info in storage.list():
+        if not info.path.startswith("_andes/"):
+            plain.put(info.path, storage.get(info.path))
+    state = load_state(plain)
+    deleted = {"predicate": f"[\"(email = '{KEY}')\"]"}
+    info = {"timestamp": 1, "operation": "DELETE", "operationParameters": deleted, "engineInfo": "another"}
+    plain.put(entry_path(state.version + 1), json.dumps({"commitInfo": info}).encode())
+    ModTable.convert(plain, primary_key="email", sequence_by="seq")
+    before = opened(plain).forget(KEY, dry_run=True)
+    assert {"rows", "text"} <= {mention.what for mention in before.before}
+    expected = without(opened(plain))
+    assert forget(plain).ok
+    assert holding(plain) == []
+    assert rows(opened(plain)) == expected
+    sound(plain)
+
+
+def test_requests_do_not_grow_with_what_is_clean() -> None:
+    written = []
+    for last in (10, 30):
+        storage = made(last)
+        first = opened(storage)
+        begun = storage.counts.snapshot()
+        first.forget(KEY, confirm=confirmed(storage))
+        tally = storage.counts.minus(begun)
+        assert tally.get + tally.head <= 30 * last + 200
+        begun = storage.counts.snapshot()
+        opened(storage).forget("a-1", confirm=confirmed(storage))
+        tally = storage.counts.minus(begun)
+        written.append(tally.put + tally.put_if_absent)
+    assert written[1] <= written[0] + 4
+    assert written[0] <= 40

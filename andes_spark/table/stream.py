@@ -78,6 +78,8 @@ class TableStream:
         self._options = options
         self._apply = apply
         self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
         self._batches = self._replayed = self._received = 0
         self._seconds, self._ended = 0.0, time.monotonic()
         self.query: StreamingQuery
@@ -109,6 +111,13 @@ class TableStream:
 
     def _take(self, frame: DataFrame, query: str, number: int) -> None:
         """Apply a micro-batch, in the thread of the query."""
+        self._idle.clear()
+        try:
+            self._apply_micro_batch(frame, query, number)
+        finally:
+            self._idle.set()
+
+    def _apply_micro_batch(self, frame: DataFrame, query: str, number: int) -> None:
         begun = time.monotonic()
         # A stream with a new checkpoint numbers other rows from 0 on: its ids are those of another source.
         chosen = replace(self._apply, batch_id=BatchId(f"{self._options.source}/{query}", number))
@@ -168,7 +177,12 @@ class TableStream:
             raise
 
     def stop(self) -> None:
-        """Stop the stream; a micro-batch under way is repeated by the next start, and applied once."""
+        """Stop the stream once the micro-batch under way has ended.
+
+        A micro-batch that began in the same moment is interrupted, repeated by the next start, and applied once.
+        """
+        # Spark interrupts a micro-batch by errors in the log, and its work would be lost.
+        self._idle.wait()
         self.query.stop()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,24 @@ def test_what_is_no_stream_is_refused(spark, tmp_path: Path, feed: Path) -> None
     with pytest.raises(SchemaMismatchError, match="op"):
         table.apply_stream(stream, **options, trigger="available now").await_termination()
     assert table.version == 0
+
+
+def test_stop_lets_the_batch_under_way_end(spark, tmp_path: Path, feed: Path) -> None:
+    table = ModTable.create(tmp_path / "t", DDL, primary_key="id", sequence_by="lsn")
+    write(feed, "a", (1, 1, "one", "U"))
+    applied, ended = threading.Event(), threading.Event()
+
+    def slow(_: Any) -> None:
+        applied.set()
+        time.sleep(1)
+        ended.set()
+
+    stream = table.apply_stream(
+        stream_of(spark, feed), source="feed", checkpoint=tmp_path / "checkpoint", apply_as_deletes="op = 'D'",
+        on_batch=slow,
+    )  # fmt: skip
+    assert applied.wait(60)
+    stream.stop()
+    assert ended.is_set()
+    assert stream.query.exception() is None
+    assert stream.await_termination(10)

@@ -91,7 +91,9 @@ def test_processes_killed_in_a_stream(jars_dir: Path, tmp_path: Path) -> None:
 
     table = ModTable.open(table.url)
     batches = [batch for entry in table.history() for batch in entry.batches]
-    assert sorted(batch.id for batch in batches) == sorted(f"i:{number}" for number in range(FILES)), table.history()
+    # A source killed between its own log and that of the query gives two files to the next batch.
+    assert FILES - KILLS <= len(batches) <= FILES
+    assert {batch.id for batch in batches} == {f"i:{number}" for number in range(len(batches))}
     assert len({batch.source for batch in batches}) == 1
     assert sum(entry.counts.received for entry in table.history()) == FILES * ROWS
     assert {row["id"]: row["lsn"] for row in table.to_arrow().to_pylist()} == alive

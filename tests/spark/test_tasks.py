@@ -150,6 +150,7 @@ def test_executors_without_our_packages_are_one_clear_error(tmp_path):
     assert found["apply"]["version"] == 0
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.spark
 def test_a_cluster_of_two_workers_one_of_which_dies(tmp_path):

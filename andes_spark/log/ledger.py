@@ -7,6 +7,7 @@ roll-up names: Parquet, sorted by source and id. Files whose newest batch is old
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,9 @@ from andes_spark.model.files import LedgerFile
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.mod import BatchId
 from andes_spark.schema.versions import numbered
-from andes_spark.storage.parquet import write_parquet
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.memory import MemoryStorage
+from andes_spark.storage.parquet import Written, write_parquet
 from andes_spark.storage.scheduler import Asked, Lazy
 
 LEDGER_SCHEMA = pa.schema(
@@ -210,10 +213,8 @@ class Ledger:
         return read_entry(self._log.storage, file, table=self._log.table)
 
     def _write(self, rows: pa.Table, first: int, last: int) -> LedgerFile:
-        rows = rows.sort_by([("source", "ascending"), ("id", "ascending")])
         path = new_path("ledger", last)
-        schema, order = numbered(LEDGER_SCHEMA), ("source", "id")
-        written = write_parquet(self._log.storage, path, rows, schema, sorted_by=order, group_rows=_GROUP_ROWS)
+        rows, written = _write_sorted(self._log.storage, path, rows)
         return LedgerFile(
             **described(path, rows, written),
             from_version=first,
@@ -259,6 +260,23 @@ def _version_in(read: _Rows, batch: BatchId) -> int | None:
             if versions:
                 return versions[-1]
     return None
+
+
+def made_again(manifests: list[Manifest], file: LedgerFile) -> bytes | None:
+    """Bytes of a ledger file, from the manifests of its versions; None if they are not those that were committed."""
+    rows = _batches(manifests)
+    if rows.num_rows != file.rows:
+        return None
+    storage = MemoryStorage()
+    _write_sorted(storage, file.path, rows)
+    data = storage.get(file.path)
+    return data if hashlib.sha256(data).hexdigest() == file.sha256 else None
+
+
+def _write_sorted(storage: Storage, path: str, rows: pa.Table) -> tuple[pa.Table, Written]:
+    rows = rows.sort_by([("source", "ascending"), ("id", "ascending")])
+    schema, order = numbered(LEDGER_SCHEMA), ("source", "id")
+    return rows, write_parquet(storage, path, rows, schema, sorted_by=order, group_rows=_GROUP_ROWS)
 
 
 def _batches(manifests: list[Manifest]) -> pa.Table:

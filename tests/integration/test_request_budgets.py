@@ -13,7 +13,10 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Settings
+from andes_spark.delta.log import load_state
+from andes_spark.storage.s3 import S3Storage
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server
+from tests.table.test_foreign_writes import removal, theirs
 
 pytestmark = pytest.mark.integration
 DELAY = 0.1
@@ -328,3 +331,25 @@ def test_tag_and_read_by_it(bench: Bench) -> None:
     time = table.history(limit=2)[1].time
     assert bench.cost(lambda: table.to_arrow(timestamp=time), 2).rounds <= 2
     assert bench.cost(lambda: bench.open().tags(), 3).rounds <= 3
+
+
+def test_repair_of_a_foreign_write(bench: Bench) -> None:
+    stored: Any = S3Storage(bench.url, bench.server_options)
+    table = bench.open()
+
+    def changed() -> None:
+        state = load_state(stored)
+        theirs(stored, "DELETE", *removal(stored))
+        assert load_state(stored).version == state.version + 1
+
+    # The entry and the end of the Delta log, the record, the log; files of both states, and their keys and rows where
+    # they differ; the Delta entry, which is read back. One more round and the clock, manifest and merge for a take-in.
+    cost = bench.cost(lambda: table.repair("undo"), 18, before=changed)
+    assert cost.rounds <= 18, cost.paths
+    assert cost.requests <= 34, cost.paths
+    changed()
+    with bench.meter.verb():
+        table.repair("take_in")
+    cost = bench.meter.cost
+    assert cost.rounds <= 30, cost.paths
+    assert cost.requests <= 58, cost.paths

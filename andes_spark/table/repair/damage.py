@@ -19,6 +19,7 @@ from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify import examine
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, refuse_loss
+from andes_spark.table.repair.ledgers import ledgers_again, put_again
 from andes_spark.table.repair.lost import accept_loss, cost_of, lost_mods
 from andes_spark.table.repair.manifests import LostManifest, Manifests
 from andes_spark.table.repair.records import damaged_records, write_again
@@ -110,6 +111,10 @@ class DamageRepair:
         if records:
             what = f"the merge records of {count_text(len(records), 'versions')} are made again, from {records[0]} on"
             return what, partial(write_again, open_table, records, damaged, self._steps)
+        ledgers = ledgers_again(open_table, damaged)
+        if ledgers:
+            what = f"{count_text(len(ledgers), 'files')} of batch ids are made again, such as {min(ledgers)}"
+            return what, partial(put_again, open_table, ledgers)
         return self._plan_files(findings)
 
     def _plan_cut(self, cut: Cut) -> tuple[str, Mend] | None:

@@ -199,3 +199,20 @@ def test_the_newest_manifests_of_a_base_that_contains_them(whole: MemoryStorage,
     assert table.to_arrow().sort_by("k") == expected
     table.apply([{"k": 1, "v": "next", "s": 99}], merge=True)
     assert sound(storage).get([1])["v"].to_pylist() == ["next"]
+
+
+@pytest.mark.parametrize("change", ["gone", "cut"])
+def test_files_of_batch_ids_are_made_again(whole: MemoryStorage, change: str) -> None:
+    storage = copy_of(whole)
+    table = ModTable.open(storage)
+    for number in range(30):
+        table.apply([{"k": number, "v": "more", "s": 70}], batch_id=("t", number), merge=number % 7 == 0)
+    ledgers = [name for name in names(storage) if name.startswith("_andes/ledger/")]
+    assert len(ledgers) > 1
+    before = [storage.get(path) for path in ledgers]
+    for path in ledgers:
+        damage(storage, path, change)
+    done = ModTable.open(storage).repair()
+    assert done.left == ()
+    assert [storage.get(path) for path in ledgers] == before
+    assert sound(storage).apply([{"k": 0, "v": "more", "s": 70}], batch_id=("t", 0)).replayed

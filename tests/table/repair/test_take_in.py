@@ -374,3 +374,27 @@ def test_a_restore_during_the_repair_ends_it() -> None:
     open_table.clock.check = meanwhile  # type: ignore[method-assign]
     with pytest.raises(CommitConflictError, match="nothing was taken in"):
         table.repair(foreign="take_in")
+
+
+def test_another_repair_that_undoes_the_change_meanwhile() -> None:
+    storage, table = opened()
+    before = content(table)
+    overwrite(storage, *FOREIGN)
+    open_table = table._open_table
+    check = open_table.clock.check
+
+    def meanwhile(**options: Any) -> Any:
+        open_table.clock.check = check  # type: ignore[method-assign]
+        ModTable.open(storage).repair("undo")
+        return check(**options)
+
+    open_table.clock.check = meanwhile  # type: ignore[method-assign]
+    version = table.repair("take_in").committed
+    assert version is not None
+    for each in (table, ModTable.open(storage)):
+        assert content(each) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
+        assert content(each, version=version - 1) == before
+    table.apply(named((1, 30, "later")), merge=True)
+    for each in (table, ModTable.open(storage)):
+        assert content(each)[1] == (30, "later")
+        assert each.verify().ok, each.verify().problems

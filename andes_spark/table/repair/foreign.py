@@ -9,11 +9,13 @@ from andes_spark.base.foreign import ForeignChange, same_columns
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.actions import Action
 from andes_spark.delta.state import DeltaState
-from andes_spark.errors import AndesError, BadModsError, DuplicateKeyError, UnsupportedTableError
+from andes_spark.errors import AndesError, OptionError
 from andes_spark.log.line import newest_base, taken_in
+from andes_spark.model.definition import Definition
 from andes_spark.model.files import SideFile
 from andes_spark.table.history.travel import gone_files
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.repair.columns import definition_with
 from andes_spark.table.repair.difference import RowCounts, changed_rows, count_rows
 
 SHARE = 8
@@ -32,6 +34,7 @@ class ForeignWrite:
         lost: files of the state before that do not exist any more.
         counts: rows that differ; None if the two states cannot be compared.
         obstacle: why the state cannot be taken in; None if it can.
+        definition: definition of the table with its columns; None if it cannot be taken in.
         adds: files to be added again with the number of their rows, if it is taken in.
         tombstones, ends_truncate: of an earlier take-in that is not merged.
     """
@@ -43,6 +46,7 @@ class ForeignWrite:
     lost: tuple[str, ...]
     counts: RowCounts | None
     obstacle: str | None
+    definition: Definition | None
     adds: list[Action]
     tombstones: tuple[SideFile, ...] = ()
     ends_truncate: bool = False
@@ -75,10 +79,15 @@ def look_at(open_table: OpenTable, base: BaseSnapshot, change: ForeignChange) ->
     taken = taken_in(versions)
     before = base if taken is None else replace(open_table.base.taken(*taken), state=change.before)
     lost = tuple(gone_files(open_table.storage, before.state))
-    checked, counts = _checked(open_table, base.applied, newest, change), None
-    if not lost and isinstance(checked, CheckedRows):
-        shape = open_table.shape_at(base.applied)
-        counts = count_rows(changed_rows(open_table, shape, before.state.files, newest.files))
+    checked = _checked(open_table, base.applied, newest, change)
+    definition: Definition | None = None
+    if isinstance(checked, CheckedRows):
+        try:
+            definition = definition_with(open_table, before.state, newest, base.applied)
+        except OptionError as error:
+            checked = error
+    comparable = not lost and isinstance(checked, CheckedRows)
+    counts = _counted(open_table, before, newest) if comparable else None
     return ForeignWrite(
         change,
         base,
@@ -86,7 +95,8 @@ def look_at(open_table: OpenTable, base: BaseSnapshot, change: ForeignChange) ->
         newest,
         lost,
         counts,
-        checked.message if isinstance(checked, AndesError) else _obstacle(open_table, base, before, newest),
+        checked.message if isinstance(checked, AndesError) else _obstacle(open_table, base),
+        definition,
         [] if isinstance(checked, AndesError) else checked.adds,
         () if taken is None else tuple(taken[1].tombstones),
         ends_truncate=taken is not None and taken[1].ends_truncate,
@@ -102,13 +112,22 @@ def _checked(
     shape, budget = open_table.shape_at(applied), open_table.settings.byte_budget
     try:
         return check_rows(open_table.storage, newest.files, shape, memory_bytes=budget // SHARE)
-    except (BadModsError, DuplicateKeyError, UnsupportedTableError) as error:
+    except AndesError as error:  # whatever it is: the changes can be taken back
         return error
 
 
-def _obstacle(open_table: OpenTable, base: BaseSnapshot, before: BaseSnapshot, newest: DeltaState) -> str | None:
-    if not same_columns(before.state, newest):
-        return "the columns were changed: take that back, and change them by alter()"
+def _counted(open_table: OpenTable, before: BaseSnapshot, newest: DeltaState) -> RowCounts | None:
+    """Count the rows that differ; None if columns have other types now."""
+    shape = open_table.shape_at(before.applied)
+    try:
+        return count_rows(changed_rows(open_table, shape, before.state.files, newest.files))
+    except AndesError:
+        if same_columns(before.state, newest):
+            raise
+        return None
+
+
+def _obstacle(open_table: OpenTable, base: BaseSnapshot) -> str | None:
     versions = open_table.log.pending(base.applied, open_table.log.head)
     if newest_base(versions, base.applied) is not None:
         return "a version that is not merged restores or sets aside what the changed state contains"

@@ -32,6 +32,7 @@ from andes_spark.model.events import Mods, Quarantine, TakeIn, Truncate
 from andes_spark.model.files import SideFile
 from andes_spark.model.manifest import Manifest
 from andes_spark.run.steps import Steps
+from andes_spark.table.evolution.definitions import alter_event
 from andes_spark.table.history.comparison import CHANGE_TYPE
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.difference import DELETED, INSERTED, changed_rows
@@ -68,7 +69,9 @@ def take_in(open_table: OpenTable, write: ForeignWrite, steps: Steps) -> Manifes
         tombstones=[*write.tombstones, *beside.tombstones],
         ends_truncate=write.ends_truncate or beside.ends_truncate,
     )
-    planned_on = open_table.log.head
+    planned_on, before = open_table.log.head, open_table.definition
+    assert write.definition is not None
+    altered = () if write.definition == before else (alter_event(before, write.definition),)
 
     def admit(manifest: Manifest) -> Manifest | None:
         if all(isinstance(event, Mods | Quarantine | Truncate) for event in manifest.events):
@@ -81,7 +84,13 @@ def take_in(open_table: OpenTable, write: ForeignWrite, steps: Steps) -> Manifes
             version=manifest.version,
         )
 
-    draft = Draft(operation="take_in", table_id=open_table.table_id, events=(event,), new_epoch=True)
+    draft = Draft(
+        operation="take_in",
+        table_id=open_table.table_id,
+        events=(*altered, event),
+        definition=write.definition if altered else None,
+        new_epoch=True,
+    )
     with steps.step("commit"):
         open_table.storage.scheduler.barrier()
         return commit(open_table.log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make)

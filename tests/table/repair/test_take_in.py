@@ -16,7 +16,7 @@ from andes_spark.errors import CommitConflictError, ForeignWriteError, OptionErr
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.repair import repair
 from tests.foreign_tables import parquet_bytes
-from tests.table.test_foreign_writes import theirs, with_column, with_property
+from tests.table.test_foreign_writes import metadata_of, theirs, with_column, with_property
 
 
 def opened(**options: Any) -> tuple[MemoryStorage, ModTable]:
@@ -305,11 +305,44 @@ def test_rows_that_cannot_be_rows_of_the_table_are_refused(values: Any, words: s
     assert table.verify().ok
 
 
-def test_changed_columns_are_refused() -> None:
+def test_other_changes_of_columns_are_refused() -> None:
     storage, table = opened()
-    theirs(storage, "ADD COLUMNS", with_column(storage))
-    with pytest.raises(OptionError, match=r"the columns were changed: take that back, and change them by alter\(\)"):
+    schema = json.loads(load_state(storage).metadata.schema_json)
+    schema["fields"][2]["type"] = "binary"
+    theirs(storage, "CHANGE COLUMN", metadata_of(storage, schemaString=json.dumps(schema)))
+    with pytest.raises(OptionError, match=r"the columns were changed, and not only new ones added that may be NULL"):
         table.repair(foreign="take_in")
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("written", [True, False])
+def test_added_columns_are_taken_in(merged: bool, written: bool) -> None:
+    storage, table = opened()
+    table.apply(named((6, 12, "six")), merge=False)
+    theirs(storage, "ADD COLUMNS", with_column(storage))
+    if written:
+        state = load_state(storage)
+        data = parquet_bytes(named((7, 1, "seven")).append_column("more", pa.array(["x"])), random.Random(1))
+        storage.put("theirs-more.parquet", data)
+        statistics = {"numRecords": 1}
+        add = actions.add("theirs-more.parquet", size=len(data), modified_ms=1, statistics=statistics)
+        assert theirs(storage, "WRITE", add) == state.version + 1
+    if merged:
+        table.repair("take_in")
+    else:
+        crash_before_merge(table)
+    expected = {(1, None), (2, None), (3, None), (4, None), (6, None), *([(7, "x")] if written else [])}
+    for each in (table, ModTable.open(storage)):
+        rows = each.to_arrow()
+        assert rows.column_names == ["id", "seq", "name", "more"]
+        assert set(zip(rows["id"].to_pylist(), rows["more"].to_pylist(), strict=True)) == expected
+        assert each.to_arrow(version=2).column_names == ["id", "seq", "name"]
+        assert each.verify().ok, each.verify().problems
+    table.apply([{"id": 2, "seq": 20, "name": "b", "more": "y"}, {"id": 7, "seq": 20, "name": "z"}], merge=True)
+    again = ModTable.open(storage)
+    assert again.get([2, 7])["more"].to_pylist() == ["y", None] if written else again.get([2])["more"][0].as_py() == "y"
+    assert again.verify().ok, again.verify().problems
+    assert load_state(storage).metadata.schema_json.count('"more"') == 1
 
 
 def test_features_in_use_end_with_the_merge() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 
+import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
+from andes_spark.delta import actions
 from andes_spark.delta.log import load_state
 from andes_spark.errors import CommitConflictError, OptionError
 from andes_spark.storage.memory import MemoryStorage
+from tests.foreign_tables import parquet_bytes
 from tests.table.test_foreign_writes import (
     check_going_on,
+    metadata_of,
     opened,
     removal,
     restored,
@@ -140,3 +145,28 @@ def test_another_write_during_the_repair_is_not_undone_unseen() -> None:
     table.repair(foreign="undo")
     check_going_on(storage, table)
     assert shown(table)
+
+
+@pytest.mark.parametrize("kind", ["string", "integer"])
+def test_columns_of_other_types_are_undone(kind: str) -> None:
+    storage, table = opened()
+    before = load_state(storage)
+    schema = json.loads(before.metadata.schema_json)
+    for field in schema["fields"]:
+        field["type"] = kind
+    gone = removal(storage)
+    name = "str" if kind == "string" else "int32"
+    data = parquet_bytes(pa.table({"id": [7, 8], "seq": [1, 1]}).cast(_typed(name)), random.Random(1))
+    storage.put("theirs.parquet", data)
+    add = actions.add("theirs.parquet", size=len(data), modified_ms=1, statistics={"numRecords": 2})
+    theirs(storage, "CREATE OR REPLACE TABLE", metadata_of(storage, schemaString=json.dumps(schema)), *gone, add)
+    assert table.status().stopped is not None
+    with pytest.raises(OptionError, match="cannot be taken in"):
+        table.repair("take_in")
+    table.repair("undo")
+    check_going_on(storage, table)
+
+
+def _typed(name: str) -> pa.Schema:
+    kind = pa.string() if name == "str" else pa.int32()
+    return pa.schema([("id", kind), ("seq", kind)])

@@ -47,7 +47,7 @@ def _added(before: DeltaState, newest: DeltaState) -> list[Field]:
     parts = before.metadata.partition_columns == newest.metadata.partition_columns
     if not parts or plain[1][: len(old)] != plain[0] or not all(field.nullable for field in added):
         raise OptionError(
-            "the columns were changed, and not only new ones added that may be NULL: take that back, and change them by "
-            "alter"
+            "the columns were changed, and not only new ones added that may be NULL: take that back, and change them "
+            "by alter"
         )
     return added

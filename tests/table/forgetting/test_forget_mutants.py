@@ -22,6 +22,8 @@ from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
 from tests.forgotten import KEY, LAST, forget, holding, made, mods, opened, rows, send, without
 
+pytestmark = pytest.mark.faults
+
 Patch = pytest.MonkeyPatch
 
 

@@ -31,6 +31,8 @@ from tests.forgotten import (
     without,
 )
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def built() -> MemoryStorage:

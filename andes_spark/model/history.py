@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from andes_spark.model.display import Displayed, counts_text, moment, time_text
-from andes_spark.model.events import Event, Forget, Restore, SetAside, Tag, Vacuum
+from andes_spark.model.events import Alter, Event, Forget, Restore, SetAside, Tag, TakeIn, Vacuum
 from andes_spark.model.manifest import COUNTED, Batch, Counts, Manifest
 from andes_spark.model.results import MergeCounts
 
@@ -22,6 +22,10 @@ def event_text(event: Event) -> str | None:
             return f"version {event.version} restored"
         case Vacuum():
             return f"versions below {event.floor} are no longer kept"
+        case Alter():
+            return ", ".join("columns" if name == "schema_id" else name for name in event.changed) + " changed"
+        case TakeIn():
+            return f"Delta version {event.delta_version} of the base taken in"
         case Forget():
             return "hashes took the place of the tombstones of forgotten keys"
         case Tag(version=None):

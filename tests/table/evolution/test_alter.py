@@ -234,7 +234,11 @@ def test_settings() -> None:
     assert table.alter.unset("a", "comment").changed == ("comment", "properties")
     definition = ModTable.open(storage)._open_table.definition
     assert (definition.comment, definition.properties) == (None, {"b": "2"})
-    assert table.history()[0].operation == "alter"
+    table.alter.add_column("n", "INT")
+    assert [(entry.operation, entry.notes) for entry in table.history(limit=2)] == [
+        ("alter", ("columns changed",)),
+        ("alter", ("comment, properties changed",)),
+    ]
     assert len(definition.schemas) == 1
 
 

@@ -84,7 +84,8 @@ def test_a_change_becomes_a_version() -> None:
         assert content(each, version=2) == content(each)
         assert each.verify().ok, each.verify().problems
         assert each.status().stopped is None
-        assert [entry.operation for entry in each.history(limit=1)] == ["take_in"]
+        (newest,) = each.history(limit=1)
+        assert (newest.operation, newest.notes) == ("take_in", ("Delta version 2 of the base taken in",))
     assert table.repair().findings == ()
 
 

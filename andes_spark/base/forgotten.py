@@ -49,6 +49,10 @@ def hashes(keys: pl.DataFrame, version: SchemaVersion, columns: Sequence[str], s
     empty = pl.from_arrow(version.schema.select(columns).to_arrow().empty_table())
     assert isinstance(empty, pl.DataFrame)
     typed = keys.select(pl.col(name).cast(kind, strict=False) for name, kind in empty.schema.items())
+    # A value of a wider type may be rounded to one that was forgotten.
+    back = typed.select(pl.col(name).cast(keys.schema[name]) for name in columns)
+    exact = [pl.when(keys[name] == back[name]).then(typed[name]).alias(name) for name in columns]
+    typed = typed.select(exact)
     key = bytes.fromhex(salt)
     values = [None if None in row else _hash(list(map(_text, row)), key) for row in typed.iter_rows()]
     return pl.Series(HASH, values, pl.Binary)

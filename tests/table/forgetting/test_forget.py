@@ -353,8 +353,8 @@ def test_a_table_of_other_writers() -> None:
             plain.put(info.path, storage.get(info.path))
     state = load_state(plain)
     deleted = {"predicate": f"[\"(email = '{KEY}')\"]"}
-    info = {"timestamp": 1, "operation": "DELETE", "operationParameters": deleted, "engineInfo": "another"}
-    plain.put(entry_path(state.version + 1), json.dumps({"commitInfo": info}).encode())
+    delete = {"timestamp": 1, "operation": "DELETE", "operationParameters": deleted, "engineInfo": "another"}
+    plain.put(entry_path(state.version + 1), json.dumps({"commitInfo": delete}).encode())
     ModTable.convert(plain, primary_key="email", sequence_by="seq")
     before = opened(plain).forget(KEY, dry_run=True)
     assert {"rows", "text"} <= {mention.what for mention in before.before}
@@ -380,3 +380,25 @@ def test_requests_do_not_grow_with_what_is_clean() -> None:
         written.append(tally.put + tally.put_if_absent)
     assert written[1] <= written[0] + 4
     assert written[0] <= 40
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key", "others"),
+    [
+        ("INT", "BIGINT", 7, [7 + 2**32, 8]),
+        ("DECIMAL(4,2)", "DECIMAL(12,2)", Decimal("1.23"), [Decimal("1.24"), Decimal("101.23")]),
+    ],
+)
+def test_keys_whose_type_was_widened(before: str, after: str, key: Any, others: list[Any]) -> None:
+    """The hash is of a value of the type that the column had: no other value of the wider type is it."""
+    storage = MemoryStorage()
+    table = ModTable.create(storage, f"id {before}, seq BIGINT", primary_key="id", sequence_by="seq", settings=SETTINGS)
+    table.apply(pa.table({"id": pa.array([key], table.schema.to_arrow().field("id").type), "seq": [9]}))
+    assert forget(storage, [key]).ok
+    opened(storage).alter.widen("id", after)
+    table = opened(storage)
+    kind = table.schema.to_arrow().field("id").type
+    values = pa.array([key, *others]).cast(kind)
+    table.apply(pa.table({"id": values, "seq": [5] * len(values)}))
+    assert table.to_arrow().num_rows == len(others)
+    sound(storage)

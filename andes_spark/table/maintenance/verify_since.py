@@ -6,18 +6,20 @@ and the result is compared with the rows of the newest base, without those of fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from pyroaring import BitMap64
 
 from andes_spark.base.evaluation import EvaluationInput, evaluation_input
-from andes_spark.base.files import NumberedFiles, TableShape
+from andes_spark.base.files import NumberedFile, NumberedFiles, TableShape
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.sorted_rows import SortedRows
+from andes_spark.delta.vectors import load_vector
 from andes_spark.law.rows import content_hashes
 from andes_spark.log.pending import Pending, pending_of
 from andes_spark.log.readable import check_readable
@@ -138,8 +140,26 @@ class _Comparison:
             "verify() without a version compares all of them"
         )
 
+    def _common(self, gone: Mapping[int, BitMap64]) -> set[str]:
+        """Files of both states of which the mods leave the rows that are left.
+
+        Args:
+            gone: rows that the mods replace or remove, by number of the file.
+        """
+        found = {file.path: file for file in self._found.files}
+        common: set[str] = set()
+        for file in self._expected.files:
+            same, more = found.get(file.path), gone.get(file.number, BitMap64())
+            if same is None:
+                continue
+            if (not more and same.file.vector == file.file.vector) or (
+                _dead(self._storage, file) | more == _dead(self._storage, same)
+            ):
+                common.add(file.path)
+        return common
+
     def _sides(self) -> tuple[Iterator[pa.Table], Iterator[pa.Table]]:
-        """Rows by the law, and rows of the base, both without files that both have and that no mod touches."""
+        """Rows by the law, and rows of the base, both without files of which the same rows are left."""
         storage, settings, expected = self._storage, self._settings, self._expected
         ranges = pending_ranges(storage, expected, settings)
         done = evaluated(storage, expected, settings, columns=self._all.used) if ranges == [None] else None
@@ -149,8 +169,7 @@ class _Comparison:
             for bounds in ranges:
                 keys = expected.shape.columns.key
                 add_rows(gone, replaced_rows(evaluated(storage, expected, settings, columns=keys, bounds=bounds)))
-        untouched = _vectors(expected.files, without=gone)
-        common = {path for path, vector in _vectors(self._found.files).items() if untouched.get(path, "") == vector}
+        common = self._common(gone)
 
         def by_law() -> Iterator[pa.Table]:
             mine = replace(expected, files=_others(expected.files, common if not expected.erased else set()))
@@ -164,14 +183,9 @@ class _Comparison:
         return by_law(), base_parts(storage, theirs, settings, self._all, {})
 
 
-def _vectors(files: NumberedFiles, without: Iterable[int] = ()) -> dict[str, str | None]:
-    """Deletion vectors of files by their paths."""
-    left_out = set(without)
-    return {
-        file.path: None if file.file.vector is None else file.file.vector.unique_id
-        for file in files
-        if file.number not in left_out
-    }
+def _dead(storage: Storage, file: NumberedFile) -> BitMap64:
+    """Rows of a file that its vector marks as deleted."""
+    return BitMap64() if file.file.vector is None else load_vector(storage, file.file.vector)
 
 
 def _others(files: NumberedFiles, common: set[str]) -> NumberedFiles:

@@ -6,9 +6,12 @@ import re
 from typing import Any
 
 import pytest
+from pyroaring import BitMap64
 
 from andes_spark import ModTable, Settings
+from andes_spark.delta import actions
 from andes_spark.delta.log import load_state
+from andes_spark.delta.vectors import write_vectors
 from andes_spark.errors import DamagedError, NoSuchVersionError, VersionExpiredError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tapped import TappedStorage
@@ -61,6 +64,22 @@ def test_it_reads_no_old_file() -> None:
     tapped.tap = lambda kind, path: read.append(path)
     assert ModTable.open(tapped).verify(since=version).ok  # type: ignore[arg-type]
     assert not old & set(read)
+
+
+def test_rows_that_a_wrong_vector_marks_are_found() -> None:
+    storage = history()
+    table = ModTable.open(storage)
+    version = table.version
+    table.apply([{"k": 1, "v": "later", "s": 50}], merge=True)
+    state = load_state(storage)
+    (marked,) = [file for file in state.files.values() if file.vector is not None]
+    wrong = write_vectors(storage, {marked.path: BitMap64([5])})[marked.path]
+    info = {"commitInfo": {"operation": "DELETE", "engineInfo": "Apache-Spark", "txnId": "x"}}
+    entry = [info, actions.txn(table._open_table.table_id, state.txns[table._open_table.table_id])]
+    entry += [actions.remove(marked, timestamp_ms=1), {"add": {**marked.add, "deletionVector": wrong.to_json()}}]
+    storage.put(f"_delta_log/{state.version + 1:020}.json", actions.encode(entry))
+    [problem] = [text for text in ModTable.open(storage).verify(since=version).problems if "keys" in text]
+    assert "keys of the base have other rows than the log gives" in problem
 
 
 def test_rows_that_the_log_does_not_give_are_found() -> None:

@@ -196,8 +196,7 @@ class World(Appends):
 
     def _replay(self, number: int, version: int) -> None:
         batch = self.sent[version]
-        # After a forget, the content of older batches is not known any more.
-        if self.random.random() < 0.2 and batch.mods and not self.forgets.done:
+        if self.random.random() < 0.2 and batch.mods and not self.forgets.done:  # which leaves no digests
             with_id = {**batch.options, "batch_id": batch.id}
             other = batch.rows.filter(pa.array([False] * batch.rows.num_rows))
             with pytest.raises(BatchConflictError) as caught:

@@ -1,10 +1,10 @@
 # Every target sets up what it needs by itself: see scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast faults wheel explore bench check format clean
+.PHONY: help setup demo test test-fast test-matrix test-pairs faults wheel explore bench check format clean
 ARGS ?=
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Set up .venv, Java and the jars, once
 	@scripts/setup.sh
@@ -19,6 +19,12 @@ test-fast: setup ## Run the tests that need no JVM and no server, but the slow o
 	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not spark and not slow and not integration and not faults" \
 		--ignore tests/spark --ignore tests/conformance --ignore tests/jobs --ignore tests/notebooks --ignore tests/docs \
 		$(ARGS)
+
+test-matrix: setup ## Run all tests of Spark, the demo and the notebooks on Spark 3.5 (EMR 7), 4.0 (EMR 8) and the newest
+	@scripts/matrix.sh all emr-7 emr-8 spark
+
+test-pairs: setup ## Run the conformance tests on Spark 3.5 (EMR 7) and 4.0 (EMR 8)
+	@scripts/matrix.sh conformance emr-7 emr-8
 
 faults: setup ## Plant mistakes that the tests must find; fail the store and kill processes at every step
 	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m faults $(ARGS)

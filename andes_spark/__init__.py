@@ -6,8 +6,16 @@ loaded from its module when it is first used.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 11):  # noqa: UP036  # a cluster may run the package by a Python that pip would refuse
+    raise ImportError(
+        f"andes_spark needs Python 3.11 or newer and this is Python {sys.version_info[0]}.{sys.version_info[1]}: start"
+        " the job with --conf spark.pyspark.python=/usr/bin/python3.11 (EMR 7 has it), or set PYSPARK_PYTHON to such a"
+        " Python on the driver and the executors"
+    )
 
 if TYPE_CHECKING:
     from andes_spark.errors import AndesError as AndesError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,22 @@ LESS_COMPILED = (
 """Options of the shared session's JVM: the second compiler takes what runs ten times as often as it would by default,
 and no collection waits for classes or for a heap that grows. A fifth less work; without that compiler it is more."""
 
+WARNINGS_OF_SPARK_3 = (
+    "ignore:distutils Version classes are deprecated:DeprecationWarning",
+    "ignore:is_categorical_dtype is deprecated:DeprecationWarning",
+    # Of rows that were collected.
+    "ignore:unclosed <socket:ResourceWarning",
+)
+
+INTERPRETED = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""Settings of the shared session: to compile a query of a few rows takes longer than to interpret it, a quarter of the
+whole time, and to plan it again in its middle gains nothing. With ``--spark-defaults``, and in the tests of sessions,
+clusters, jobs and notebooks, Spark runs as people run it."""
+
 # Frames of a few rows: to hand them to other threads takes a quarter of the whole time.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
@@ -47,6 +64,14 @@ settings.load_profile("untimed")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How many random interleavings are compared with the oracle; ``make explore`` asks for thousands."""
     parser.addoption("--interleavings", type=int, default=100, help="random interleavings of 4 steps; a tenth of 16")
+    parser.addoption("--spark-defaults", action="store_true", help="adaptive execution and code generation on")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What pyspark 3.5 warns of itself is no failure of ours."""
+    if metadata.version("pyspark").startswith("3."):
+        for line in WARNINGS_OF_SPARK_3:
+            config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -82,24 +107,27 @@ def jars_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def spark(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def spark(
+    request: pytest.FixtureRequest, clean_environment: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SparkSession]:
     """One local session for all tests, with S3A, quiet and small."""
     folder = tmp_path_factory.mktemp("spark")
     with pytest.MonkeyPatch.context() as patch:
         for name in QUICK_JVM:
             patch.delenv(name)
-        session = _session(folder)
+        session = _session(folder, {} if request.config.getoption("--spark-defaults") else INTERPRETED)
     yield session
     session.stop()
 
 
-def _session(folder: Path) -> SparkSession:
+def _session(folder: Path, settings: dict[str, str]) -> SparkSession:
+    from andes_spark.spark import jars
     from andes_spark.spark.session import spark_session
 
     return spark_session(
         "andes_spark tests",
         master="local[2]",
-        s3=True,
+        s3=jars.knows_s3a(jars.installed_spark()),
         cache_dir=JARS,
         config={
             "spark.driver.memory": "2g",
@@ -110,11 +138,6 @@ def _session(folder: Path) -> SparkSession:
             "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
             "spark.databricks.delta.snapshotPartitions": "1",
             "spark.ui.showConsoleProgress": "false",
-            # To compile a query of a few rows takes longer than to interpret it, a quarter of the whole time, and to
-            # plan it again in its middle gains nothing. The tests of sessions, clusters, jobs and notebooks run with
-            # Spark's defaults.
-            "spark.sql.adaptive.enabled": "false",
-            "spark.sql.codegen.wholeStage": "false",
-            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            **settings,
         },
     )

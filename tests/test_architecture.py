@@ -33,9 +33,10 @@ RANK = {
     "inputs": 5,
     "spark": 6,
     "table": 7,
-    "jobs": 8,
-    "cli": 9,
-    "testing": 10,
+    "doctor": 8,
+    "jobs": 9,
+    "cli": 10,
+    "testing": 11,
 }
 FEEDS_MAY_IMPORT = {"errors", "feeds", "law", "model", "schema"}
 FEEDS_IMPORTED_BY = {"cli", "feeds", "jobs", "testing"}
@@ -343,6 +344,8 @@ RESULT_INSTEAD = {
     "andes_spark/run/telemetry.py:_send",
     "andes_spark/log/advisory.py:run",
     "andes_spark/table/verbs/merge.py:fails",
+    # Whatever a cluster raises is what an examination looks for.
+    "andes_spark/doctor/examine.py:run",
     # The outcome of the batches of one version, raised by their futures.
     "andes_spark/table/verbs/append.py:run",
     "andes_spark/table/appender.py:_commit",

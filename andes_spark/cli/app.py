@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from andes_spark.cli.doctor import doctor
 from andes_spark.cli.help import Group
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import table
@@ -59,6 +60,7 @@ def andes() -> None:
 
 
 andes.add_command(table)
+andes.add_command(doctor)
 COMMANDS = (
     (create, convert, clone, drop),
     (apply, merge, restore, set_aside, alter),

@@ -293,6 +293,7 @@ def s3a_settings(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOptions) -> pa.Table:
+    from andes_spark.spark.arrow_frames import arrow_table
     from andes_spark.spark.session import spark_session
 
     s3 = path.startswith(("s3://", "s3a://"))
@@ -304,4 +305,4 @@ def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOp
         frame = frame.where(options.filter)
     if options.columns is not None:
         frame = frame.select(*("`" + name.replace("`", "``") + "`" for name in options.columns))
-    return (frame if options.limit is None else frame.limit(options.limit)).toArrow()
+    return arrow_table(frame if options.limit is None else frame.limit(options.limit))

@@ -184,8 +184,14 @@ def _with_features(before: list[str], features: tuple[str, ...]) -> list[str]:
 
 @cache
 def _library() -> str:
-    """Name and version of this library; cached, since the lookup in the package's metadata is slow."""
-    return f"andes_spark {metadata.version('andes_spark')}"
+    """Name and version of this library; cached, since the lookup in the package's metadata is slow.
+
+    An archive of sources, as ``spark.submit.pyFiles`` takes it, has no metadata: there it is the name alone.
+    """
+    try:
+        return f"andes_spark {metadata.version('andes_spark')}"
+    except metadata.PackageNotFoundError:
+        return "andes_spark"
 
 
 def _writer(job: str | None) -> dict[str, str]:

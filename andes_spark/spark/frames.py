@@ -19,6 +19,7 @@ from andes_spark.batch.write import InMemory, PartWriter
 from andes_spark.model.mod import OnNull
 from andes_spark.model.options import ApplyOptions
 from andes_spark.run.steps import Steps
+from andes_spark.spark.arrow_frames import from_ipc, to_ipc
 from andes_spark.spark.columns import arrow_schema, numbered, select_mods
 from andes_spark.spark.tasks import Row, SparkExecutor, result_type
 
@@ -136,21 +137,6 @@ class FrameRows:
 
 def _parts(rows: list[Row]) -> list[Part]:
     return [pickle.loads(payload) for kind, _, payload in rows if kind == "part"]
-
-
-def to_ipc(table: pa.Table) -> bytes:
-    """Encode a table as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
-def from_ipc(data: bytes) -> pa.Table:
-    """Decode the table of an Arrow IPC stream."""
-    with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
-        return stream.read_all()
 
 
 def empty_batch(frame: DataFrame) -> pa.Table:

@@ -21,9 +21,10 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from andes_spark.errors import FileDamagedError, MissingPackageError, UnsupportedTableError
+from andes_spark.spark.pairs import PAIRS, minor
 
 FETCH_TIMEOUT_S = 900
-_PAIRS = (("3.5", "delta-3.3"), ("4.0", "delta-4.0"), ("4.2", "delta-4.4"))
+_DELTA = tuple((pair.spark, f"delta-{pair.delta}") for pair in PAIRS)
 _S3A = (("4.2", "s3a-3.5"),)
 
 
@@ -63,7 +64,7 @@ def delta_jars(spark_version: str | None = None, *, cache_dir: str | Path | None
         FileDamagedError: a fetched jar is not the one that was pinned.
     """
     version = installed_spark() if spark_version is None else spark_version
-    return fetched_jars(pinned(_choose(_PAIRS, version, "Delta")), cache_dir)
+    return fetched_jars(pinned(_choose(_DELTA, version, "Delta")), cache_dir)
 
 
 def s3a_jars(spark_version: str | None = None, *, cache_dir: str | Path | None = None) -> list[Path]:
@@ -75,9 +76,14 @@ def s3a_jars(spark_version: str | None = None, *, cache_dir: str | Path | None =
     return fetched_jars(pinned(_choose(_S3A, version, "S3A")), cache_dir)
 
 
+def knows_s3a(spark_version: str) -> bool:
+    """Whether ``s3a_jars`` has jars for a Spark."""
+    return any(spark == minor(spark_version) for spark, _ in _S3A)
+
+
 def delta_coordinates(spark_version: str) -> str:
     """Return the coordinates of Delta's main jar for a Spark; UnsupportedTableError as ``delta_jars``."""
-    return pinned(_choose(_PAIRS, spark_version, "Delta"))[0].coordinates
+    return pinned(_choose(_DELTA, spark_version, "Delta"))[0].coordinates
 
 
 def default_cache_dir() -> Path:
@@ -113,9 +119,8 @@ def pinned(name: str) -> list[Jar]:
 
 
 def _choose(table: Sequence[tuple[str, str]], spark_version: str, what: str) -> str:
-    short = ".".join(spark_version.split(".")[:2])
     for spark, name in table:
-        if spark == short:
+        if spark == minor(spark_version):
             return name
     known = ", ".join(spark for spark, _ in table)
     raise UnsupportedTableError(

@@ -27,9 +27,9 @@ from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.values import unscaled
 from andes_spark.schema.schema import Schema
 from andes_spark.settings import Settings
+from andes_spark.spark.arrow_frames import BATCH_ROWS, arrow_frame, shipped_frame
 from andes_spark.spark.columns import escaped
 from andes_spark.spark.fitted import fitted
-from andes_spark.spark.frames import from_ipc, to_ipc
 from andes_spark.spark.key_blocks import block_type, blocks, fits, without_blocks
 from andes_spark.spark.load import spark_path
 from andes_spark.spark.session import require_delta
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 LOCAL_ROWS = 20_000
 """Rows up to which the driver hands them to Spark; more are read by tasks."""
-BATCH_ROWS = 65_536
 
 _NULLABLE = frozenset({"nullable", "containsNull", "valueContainsNull"})
 
@@ -157,7 +156,8 @@ def _here(executor: SparkExecutor, overlay: Overlay, base: DataFrame) -> DataFra
     if done.picks is not None and done.picks.height > LOCAL_ROWS:
         return kept.unionByName(_picked(executor, overlay, done.picks))
     whole = done.rows if few else overlay.evaluate(None, None).rows
-    return kept.unionByName(_frame(executor, whole.cast(shape.arrow), struct_type(overlay, shape.schema.names)))
+    kind = struct_type(overlay, shape.schema.names)
+    return kept.unionByName(arrow_frame(executor.spark, whole.cast(shape.arrow), kind))
 
 
 def _without(executor: SparkExecutor, overlay: Overlay, base: DataFrame, keys: pa.Table) -> DataFrame:
@@ -167,8 +167,11 @@ def _without(executor: SparkExecutor, overlay: Overlay, base: DataFrame, keys: p
     in_blocks = fits(keys.schema)
     data = blocks(keys) if in_blocks else keys
     kind = block_type() if in_blocks else struct_type(overlay, keys.column_names)
-    deliver = _shipped if data.num_rows > LOCAL_ROWS else _frame
-    replaced = F.broadcast(deliver(executor, data, kind))
+    if data.num_rows > LOCAL_ROWS:
+        frame = shipped_frame(executor.spark, data, kind, tasks=executor.slots)
+    else:
+        frame = arrow_frame(executor.spark, data, kind)
+    replaced = F.broadcast(frame)
     return without_blocks(base, replaced, keys.column_names[0]) if in_blocks else _without_keys(base, replaced)
 
 
@@ -192,32 +195,6 @@ def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> D
                 yield from rows.combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
 
     return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, struct_type(overlay, names))
-
-
-def _shipped(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFrame:
-    """Return rows that are sent with the tasks."""
-    payload, tasks = to_ipc(data), executor.slots
-
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-
-        with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
-            rows = stream.read_all()
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                low, high = number * rows.num_rows // tasks, (number + 1) * rows.num_rows // tasks
-                yield from rows.slice(low, high - low).combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
-
-    return executor.spark.range(0, tasks, 1, tasks).mapInArrow(run, kind)
-
-
-def _frame(executor: SparkExecutor, data: pa.Table, kind: StructType) -> DataFrame:
-    """Return rows that are part of the query plan."""
-    if data.num_rows == 0:
-        return executor.spark.createDataFrame([], kind)
-    # Spark 4.2 takes a table that begins with two empty chunks for an empty one, and pyspark stumbles over slices of
-    # nested arrays with NULLs; one chunk, and a trip through Arrow IPC, leave neither.
-    return executor.spark.createDataFrame(from_ipc(to_ipc(data.combine_chunks())), schema=kind)
 
 
 def struct_type(overlay: Overlay, names: Sequence[str]) -> StructType:

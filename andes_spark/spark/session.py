@@ -234,12 +234,23 @@ def is_running(session: SparkSession) -> bool:
     return context is None or context._jsc is not None
 
 
+def is_connect(session: SparkSession) -> bool:
+    """Whether a session is a client of Spark Connect."""
+    return type(session).__module__.startswith("pyspark.sql.connect")
+
+
 def require_running(session: SparkSession) -> None:
-    """Refuse a session that was stopped.
+    """Refuse a session that was stopped, or is of Spark Connect before 4.0.
 
     Raises:
-        OptionError: it was; nothing can be asked of it.
+        OptionError: nothing can be asked of it.
     """
+    version = jars.installed_spark()
+    if is_connect(session) and version.startswith("3."):
+        raise OptionError(
+            f"Spark Connect is supported from Spark 4.0 on, and this is pyspark {version}: use a classic session",
+            option="spark",
+        )
     if not is_running(session):
         raise OptionError(
             "the Spark session was stopped; start one with spark_session() and make the DataFrame anew",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from andes_spark.errors import OptionError
+from andes_spark.spark.session import is_connect
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -37,10 +38,16 @@ def start(
         name: name of the query; None for none.
 
     Raises:
-        OptionError: an interval that Spark does not know; ``option``.
+        OptionError: an interval that Spark does not know, or a session of Spark Connect; ``option``.
     """
     from pyspark.errors import PySparkException
 
+    if is_connect(frame.sparkSession):
+        raise OptionError(
+            "apply_stream needs a classic Spark session: with Spark Connect micro-batches run on the server, without"
+            " this table; start the stream in a job on the cluster",
+            option="stream",
+        )
     context = frame.sparkSession.sparkContext
 
     def call(batch: DataFrame, number: int) -> None:

@@ -168,12 +168,14 @@ class OpenTable:
             OptionError: there is no session, or it was stopped.
             MissingPackageError: pyspark or Delta is missing.
         """
+        from andes_spark.spark.pairs import name_untested
         from andes_spark.spark.session import require_running, spark_for
         from andes_spark.spark.tasks import SparkExecutor
 
         session = frame.sparkSession if frame is not None else self.spark or spark_for()
         require_running(session)
         if self._executor is None or self._executor.spark is not session:
+            name_untested(session)
             self._executor = SparkExecutor(session, self.table)
         self._executor.purpose = f"{self._verb} {self.table} v{self._version}"
         return self._executor

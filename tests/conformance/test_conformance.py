@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Schema, Settings
+from andes_spark.spark.arrow_frames import arrow_table
 from tests.conformance.test_delta_protocol import READERS, write_deltas_checkpoint
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def test_all_readers_see_the_newest_state_after_a_vacuum(spark, tmp_path, varian
     assert scenario.shown(scenario.table.to_arrow(tag="kept")) == tagged
     assert scenario.shown(read_at(spark, scenario.table, tag="kept")) == tagged
     with pytest.raises(Exception, match=r"(?i)FILE_NOT_EXIST|not exist|not found|missing"):
-        spark.read.format("delta").option("versionAsOf", 0).load(scenario.table.url).toArrow()
+        arrow_table(spark.read.format("delta").option("versionAsOf", 0).load(scenario.table.url))
     checkpoint(spark, scenario.table)
     optimize(spark, scenario.table)
     scenario.deletes()
@@ -257,7 +258,7 @@ def test_all_readers_see_the_newest_state_after_a_vacuum(spark, tmp_path, varian
 
 
 def read_at(spark: SparkSession, table: ModTable, **version: Any) -> pa.Table:
-    return ModTable.open(table.url, spark=spark).read(**version).toArrow()
+    return arrow_table(ModTable.open(table.url, spark=spark).read(**version))
 
 
 def test_a_merge_by_delta_itself_is_valid_and_then_named(spark, tmp_path):

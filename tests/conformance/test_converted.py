@@ -15,11 +15,13 @@ import pytest
 
 from andes_spark import ModTable
 from andes_spark.errors import DuplicateKeyError
+from andes_spark.spark.arrow_frames import arrow_table
 from tests.other_readers import duckdb_connection
 from tests.spark.batches import (
     EVERY,
     SIMPLE,
     every_rows,
+    frame_of,
     parquet_frame,
     rows_of,
     shown,
@@ -58,7 +60,7 @@ def with_part(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("partitioned", [False, True])
 def test_a_table_of_spark_goes_on(spark, tmp_path: Path, partitioned: bool) -> None:
     url, ddl = tmp_path / "t", SIMPLE + ", part STRING"
-    frame = spark.createDataFrame(table_of(with_part(simple_rows(0, 12, 0)), ddl)).coalesce(1)
+    frame = frame_of(spark, table_of(with_part(simple_rows(0, 12, 0)), ddl)).coalesce(1)
     writer = frame.write.format("delta").option("delta.enableDeletionVectors", "true")
     (writer.partitionBy("part") if partitioned else writer).save(str(url))
     sql(spark, "DELETE FROM {} WHERE id IN (3, 4)", url)
@@ -71,7 +73,7 @@ def test_a_table_of_spark_goes_on(spark, tmp_path: Path, partitioned: bool) -> N
     assert shown(table) == spark_rows(table.read(), table) == expected
     table.apply(table_of(with_part(simple_rows(6, 8, 100)), ddl), batch_id=("arrow", 1))
     gone = pa.table({"id": [0, 3, 99], "seq": [900, 900, 900]})
-    table.apply(spark.createDataFrame(gone), apply_as_deletes="true", batch_id=("spark", 1))
+    table.apply(frame_of(spark, gone), apply_as_deletes="true", batch_id=("spark", 1))
     expected = [row for row in expected if row["id"] not in (0, 3) and row["id"] < 6]
     expected += with_part(simple_rows(6, 8, 100))
     assert shown(table) == spark_rows(table.read(), table) == expected
@@ -79,7 +81,7 @@ def test_a_table_of_spark_goes_on(spark, tmp_path: Path, partitioned: bool) -> N
     assert spark_rows(plain, table) == rows_of(by_delta_rs(url), table) == expected
     connection = duckdb_connection()
     for condition in CONDITIONS:
-        wanted = shown_by(plain.where(condition).toArrow())
+        wanted = shown_by(arrow_table(plain.where(condition)))
         assert wanted == shown_by(table.to_arrow(filter=condition))
         assert wanted == shown_by(by_delta_rs(url, condition))
         quoted = condition.replace("at > TIMESTAMP", '"at" > TIMESTAMPTZ')
@@ -118,21 +120,21 @@ def test_files_of_spark_with_every_type_are_taken_in(spark, tmp_path: Path) -> N
 def test_parquet_files_of_spark_are_taken_in(spark, tmp_path: Path) -> None:
     url, ddl = tmp_path / "t", SIMPLE + ", part STRING"
     rows = with_part(simple_rows())
-    spark.createDataFrame(table_of(rows, ddl)).write.partitionBy("part").parquet(str(url))
+    frame_of(spark, table_of(rows, ddl)).write.partitionBy("part").parquet(str(url))
     table = ModTable.convert(url, partitions="part STRING", **KEYS)
     assert shown(table) == rows
     table.apply(table_of(with_part(simple_rows(10, 4, 500)), ddl))
     expected = [*rows[:10], *with_part(simple_rows(10, 4, 500))]
     plain = spark.read.format("delta").load(str(url))
     assert spark_rows(plain, table) == rows_of(by_delta_rs(url), table) == shown(table) == expected
-    assert shown_by(plain.where("part IS NULL AND amount > 1").toArrow()) == {
+    assert shown_by(arrow_table(plain.where("part IS NULL AND amount > 1"))) == {
         row["id"] for row in expected if row["part"] is None and (row["amount"] or 0) > Decimal(1)
     }
     assert table.verify().ok
 
 
 def test_duplicates_of_spark_are_named(spark, tmp_path: Path) -> None:
-    frame = spark.createDataFrame(table_of(simple_rows(), SIMPLE))
+    frame = frame_of(spark, table_of(simple_rows(), SIMPLE))
     frame.unionAll(frame.where("id = 7")).write.format("delta").save(str(tmp_path / "t"))
     with pytest.raises(DuplicateKeyError) as caught:
         ModTable.convert(tmp_path / "t", **KEYS)

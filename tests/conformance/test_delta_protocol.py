@@ -26,6 +26,7 @@ from andes_spark.delta import statistics as stats
 from andes_spark.delta.bounds import column_range
 from andes_spark.delta.checkpoint_writer import write_checkpoint
 from andes_spark.schema.schema import Schema
+from andes_spark.spark.arrow_frames import arrow_table
 from andes_spark.storage.disk import DiskStorage
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def read_ours(storage: DiskStorage, state: delta_log.DeltaState) -> pa.Table:
 
 def read_spark(spark: SparkSession, path: str) -> pa.Table:
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
-    return spark.read.format("delta").load(path).toArrow()
+    return arrow_table(spark.read.format("delta").load(path))
 
 
 def read_delta_rs(path: str) -> pa.Table:

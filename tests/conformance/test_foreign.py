@@ -10,7 +10,7 @@ import pytest
 
 from andes_spark import ModTable, Settings
 from andes_spark.errors import ForeignWriteError, UnsupportedTableError
-from tests.spark.batches import SIMPLE, create, rows_of, shown, simple_rows, spark_rows, table_of
+from tests.spark.batches import SIMPLE, create, frame_of, rows_of, shown, simple_rows, spark_rows, table_of
 
 STATEMENTS = {
     "DELETE": "DELETE FROM {} WHERE id < 3",
@@ -129,7 +129,7 @@ def test_an_apply_returns_and_says_that_its_merge_failed(spark, tmp_path, caplog
     table = prepared(tmp_path / "t", merge="always")
     run(spark, STATEMENTS["DELETE"], table)
     run(spark, "UPDATE {} SET name = 'theirs' WHERE id > 3", table)
-    result = table.apply(spark.createDataFrame(table_of(simple_rows(8, 2, 300), SIMPLE)))
+    result = table.apply(frame_of(spark, table_of(simple_rows(8, 2, 300), SIMPLE)))
     assert "the batch is applied, but merging it failed" in caplog.text
     assert (result.version, result.upserts) == (3, 2)
     assert result.merge is not None

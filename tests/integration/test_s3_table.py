@@ -13,6 +13,7 @@ from deltalake import DeltaTable, QueryBuilder
 
 from andes_spark import ModTable, Settings
 from andes_spark.errors import NoSuchTableError, TableExistsError
+from andes_spark.spark.arrow_frames import arrow_table
 from andes_spark.testing.s3 import FaultProxy, S3Server
 from tests.integration import processes
 from tests.s3 import s3_client
@@ -83,7 +84,7 @@ def test_the_life_of_a_table(s3a, s3_server, watch):
         assert spark_rows(table.read(), table) == shown(table)
     expected = [*expected[:28], *simple_rows(30, 5, 1001), *expected[33:]]
     assert shown(table) == expected
-    assert rows_of(s3a.read.format("delta").load(url).toArrow(), table) == expected
+    assert rows_of(arrow_table(s3a.read.format("delta").load(url)), table) == expected
     # delta-rs on S3 finds no deletion vectors in a folder whose name has to be encoded.
     assert rows_of(delta_rs(copied(s3_server, url, "lake/orders"), s3_server.options), table) == expected
     keys = list_keys(s3_server, url)

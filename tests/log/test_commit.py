@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from andes_spark.errors import (
     CommitUnknownError,
     StorageError,
 )
+from andes_spark.log import commit
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
@@ -166,3 +168,15 @@ def test_races_around_a_roll_up() -> None:
     for identity, version in ((("r", 1), 99), (("r", 2), 100), (("s", 99), 101), (("s", 7), 7)):
         content = {99: rows((1, 5, "")), 100: rows((1, 5, "")), 101: rows((2, 1, "")), 7: rows((0, 7, ""))}[version]
         assert fresh.apply(content, batch_id=identity).version == version
+
+
+def test_an_archive_of_sources_commits_without_metadata_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    commit._library.cache_clear()
+    monkeypatch.setattr(metadata, "version", missing)
+    try:
+        assert create(MemoryStorage()).manifest(0).writer["library"] == "andes_spark"
+    finally:
+        commit._library.cache_clear()

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from andes_spark import ModTable, Schema, Settings
+from andes_spark.spark.arrow_frames import arrow_frame, arrow_table
+from andes_spark.spark.reads import relaxed_type
 
 UTC = datetime.UTC
 TASKS = Settings(byte_budget=0)
@@ -103,15 +105,20 @@ def spark_rows(frame, table: ModTable) -> list[dict[str, Any]]:
     kinds = StructType.fromJson(json.loads(frame.schema.json(), object_hook=relaxed))
     columns = [frame["`" + each.name.replace("`", "``") + "`"].cast(each.dataType) for each in kinds]
     names = [each.name for each in kinds]
-    return rows_of(frame.select(*(c.alias(n) for c, n in zip(columns, names, strict=True))).toArrow(), table)
+    return rows_of(arrow_table(frame.select(*(c.alias(n) for c, n in zip(columns, names, strict=True)))), table)
 
 
 def create(path: Path | str, ddl: str = SIMPLE, **options: Any) -> ModTable:
     return ModTable.create(path, ddl, **{"primary_key": ["id"], "sequence_by": ["seq"], "merge": "manual", **options})
 
 
+def frame_of(spark, table: pa.Table):
+    """A DataFrame of an Arrow table, which ``createDataFrame`` of Spark 3.5 does not take."""
+    return arrow_frame(spark, table, relaxed_type(Schema.from_arrow(table.schema)))
+
+
 def in_partitions(spark, table: pa.Table, number: int = 3):
-    return spark.createDataFrame(table).repartition(number)
+    return frame_of(spark, table).repartition(number)
 
 
 def side_by_side(spark, *tables: pa.Table):
@@ -122,7 +129,7 @@ def side_by_side(spark, *tables: pa.Table):
             for number in batch.column(0).to_pylist():
                 yield from tables[number].to_batches()
 
-    return spark.range(0, len(tables), 1, len(tables)).mapInArrow(give, spark.createDataFrame(tables[0]).schema)
+    return spark.range(0, len(tables), 1, len(tables)).mapInArrow(give, frame_of(spark, tables[0]).schema)
 
 
 def parquet_frame(spark, path: Path, table: pa.Table):

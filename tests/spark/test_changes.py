@@ -11,6 +11,7 @@ import pytest
 from andes_spark import ModTable
 from andes_spark.base.merge import plan
 from andes_spark.errors import NoSuchVersionError, OptionError
+from andes_spark.spark.arrow_frames import arrow_table
 
 DDL = "id BIGINT, lsn BIGINT, n STRUCT<x: INT, y: ARRAY<STRING>>, at TIMESTAMP"
 KINDS = ["delete", "insert", "update_postimage", "update_preimage"]
@@ -51,9 +52,9 @@ def test_a_batch_equals_the_changes_in_arrow(spark, table, ranges, monkeypatch):
     assert frame.columns == expected.schema.names
     assert sorted({row["_change_type"] for row in frame.collect()}) == KINDS
     apply(table, [4], 9)
-    assert in_order(frame.toArrow()) == in_order(expected), "pinned at the call"
+    assert in_order(arrow_table(frame)) == in_order(expected), "pinned at the call"
     assert (
-        table.read_changes(0, 1, columns=["n"]).toArrow().to_pylist()
+        arrow_table(table.read_changes(0, 1, columns=["n"])).to_pylist()
         == table.changes(0, 1, columns="n").read_all().to_pylist()
     )
     assert table.read_changes(3, 3).count() == 0
@@ -91,7 +92,7 @@ class Query:
     def rows(self, first: int = 0) -> list[dict[str, Any]]:
         """Rows of the micro-batches from a number on."""
         folders = [path for path in self.folder.glob("batch-*") if int(path.name.split("-")[1]) >= first]
-        return in_order(self.spark.read.parquet(*map(str, folders)).toArrow())
+        return in_order(arrow_table(self.spark.read.parquet(*map(str, folders))))
 
 
 def test_a_stream_goes_on_from_its_checkpoint(spark, table, tmp_path):

@@ -16,6 +16,7 @@ from tests.spark.batches import (
     SIMPLE,
     create,
     forms,
+    frame_of,
     in_partitions,
     reader_of,
     shown,
@@ -150,7 +151,7 @@ def test_floats_are_compared_as_doubles(spark, tmp_path, text, ids):
 def test_text_that_engines_read_differently_is_refused_on_every_path(spark, tmp_path, text):
     batch = table_of(simple_rows(), SIMPLE, op=["D"] * 12)
     table = create(tmp_path / "t")
-    for mods in (batch, pl.from_arrow(batch), reader_of(batch), spark.createDataFrame(batch)):
+    for mods in (batch, pl.from_arrow(batch), reader_of(batch), frame_of(spark, batch)):
         with pytest.raises(OptionError) as caught:
             table.apply(mods, apply_as_deletes=text)
         assert caught.value.option == "apply_as_deletes"
@@ -159,7 +160,7 @@ def test_text_that_engines_read_differently_is_refused_on_every_path(spark, tmp_
 
 def test_conditions_that_cannot_be_are_refused(spark, tmp_path):
     batch = table_of(simple_rows(), SIMPLE, op=["D"] * 12)
-    frame = spark.createDataFrame(batch)
+    frame = frame_of(spark, batch)
     table = create(tmp_path / "t")
     for mods, condition in (
         (frame, "op ="),
@@ -192,7 +193,7 @@ def test_columns_of_the_conditions_alone_are_dropped_others_refused_before_any_j
 
     batch = table_of(simple_rows(), SIMPLE, op=["U"] * 12).append_column("why", pa.array(["x"] * 12))
     table = create(tmp_path / "t")
-    frame = spark.createDataFrame(batch)
+    frame = frame_of(spark, batch)
     table.apply(frame, apply_as_deletes="op = 'D' AND why = 'y'")
     table.apply(frame, apply_as_deletes=(frame.op == "D") & (F.col("why") == "y"))
     table.apply(frame.drop("why"), apply_as_deletes="op = 'D' OR id < 0")
@@ -236,7 +237,7 @@ def test_a_condition_on_a_column_that_is_not_stored_logs_no_error(spark, tmp_pat
 
     handler = Handler()
     loggers = [PySparkLogger.getLogger(name) for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger")]
-    frame = spark.createDataFrame(table_of(simple_rows(), SIMPLE, op=["D"] * 12)).withColumnRenamed("op", "Op")
+    frame = frame_of(spark, table_of(simple_rows(), SIMPLE, op=["D"] * 12)).withColumnRenamed("op", "Op")
     table = create(tmp_path / "t")
     for logger in loggers:
         logger.addHandler(handler)

@@ -18,6 +18,7 @@ from tests.spark.batches import (
     create,
     every_rows,
     forms,
+    frame_of,
     in_partitions,
     parquet_frame,
     shown,
@@ -101,7 +102,7 @@ def test_every_type_goes_in_and_comes_out(spark, tmp_path, zone):
 
 
 def test_deletes_may_lack_columns_and_upserts_may_not(spark, tmp_path):
-    narrow = spark.createDataFrame(table_of(simple_rows(), SIMPLE, op=["D"] * 12)).select("id", "seq", "op")
+    narrow = frame_of(spark, table_of(simple_rows(), SIMPLE, op=["D"] * 12)).select("id", "seq", "op")
     for settings in (HERE, TASKS):
         table = create(tmp_path / f"{settings.byte_budget}", data=table_of(simple_rows(0, 12, 1), SIMPLE))
         table = ModTable.open(table.url, settings=settings)
@@ -229,12 +230,12 @@ def test_jobs_say_what_they_are_for(spark, tmp_path):
 
 
 def test_empty_frames_and_partitions(spark, tmp_path):
-    empty = spark.createDataFrame(table_of(simple_rows(), SIMPLE)).where("id < 0")
+    empty = frame_of(spark, table_of(simple_rows(), SIMPLE)).where("id < 0")
     for settings in (HERE, TASKS):
         table = create(tmp_path / f"{settings.byte_budget}", data=empty, settings=settings)
         result = table.apply(empty)
         assert (result.version, result.received) == (1, 0)
-        one = spark.createDataFrame(table_of(simple_rows(0, 1), SIMPLE)).repartition(7)
+        one = frame_of(spark, table_of(simple_rows(0, 1), SIMPLE)).repartition(7)
         assert table.apply(one).upserts == 1
         assert table.read().count() == 1
         table.merge()

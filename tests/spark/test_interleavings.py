@@ -10,6 +10,7 @@ import pytest
 
 from andes_spark import ModTable
 from andes_spark.errors import VersionExpiredError
+from andes_spark.spark.arrow_frames import arrow_table
 from tests.interleave import World
 from tests.interleave_rows import difference
 from tests.spark.batches import HERE, TASKS
@@ -47,7 +48,7 @@ class Watched:
         schema = pa.schema([field.with_nullable(True) for field in fields])
         assert frame.columns == schema.names
         wanted = world.expected(at)
-        found = world.rows_of(frame.toArrow().cast(schema))
+        found = world.rows_of(arrow_table(frame).cast(schema))
         assert found == wanted, f"version {version}: {difference(found, wanted)}"
         text = self.random.choice(tuple(FILTERS))
         names = world.alters.names(at)

@@ -14,8 +14,8 @@ from andes_spark.spark import jars
 @pytest.mark.parametrize(
     ("spark_version", "coordinates"),
     [
-        ("3.5.7", "io.delta:delta-spark_2.12:3.3.3"),
-        ("4.0.1", "io.delta:delta-spark_2.13:4.0.1"),
+        ("3.5.7", "io.delta:delta-spark_2.12:3.3.2"),
+        ("4.0.1", "io.delta:delta-spark_2.13:4.0.0"),
         ("4.2.0", "io.delta:delta-spark_4.2_2.13:4.4.0"),
         ("4.2.0.dev1", "io.delta:delta-spark_4.2_2.13:4.4.0"),
     ],

@@ -17,6 +17,7 @@ from tests.spark.batches import (
     SIMPLE,
     TASKS,
     create,
+    frame_of,
     in_partitions,
     shown,
     side_by_side,
@@ -57,7 +58,7 @@ def test_a_load_is_the_same_from_spark_and_arrow(spark, tmp_path, settings):
 @PLACES
 def test_keys_must_be_unique_across_partitions(spark, tmp_path, settings):
     one, two = table_of(simple_rows(0, 10), SIMPLE), table_of(simple_rows(9, 5, 500), SIMPLE)
-    for frame in (side_by_side(spark, one, two), spark.createDataFrame(pa.concat_tables([one, two])).repartition(1)):
+    for frame in (side_by_side(spark, one, two), frame_of(spark, pa.concat_tables([one, two])).repartition(1)):
         with pytest.raises(DuplicateKeyError) as caught:
             create(tmp_path / "t", data=frame, settings=settings)
         assert caught.value.keys == [{"id": 9}]
@@ -91,11 +92,11 @@ def test_keys_of_partition_columns_are_compared_exactly(spark, tmp_path, setting
     rows = [{"p": place, "id": n, "v": "x"} for place in places[kind] for n in range(2)]
     data = pa.Table.from_pylist(rows, schema=Schema.from_ddl(ddl).to_arrow())
     options: dict[str, Any] = {"primary_key": ["p", "id"], "partition_by": ["p"], "settings": settings}
-    table = ModTable.create(tmp_path / "t [x]*", ddl, data=spark.createDataFrame(data), **options)
+    table = ModTable.create(tmp_path / "t [x]*", ddl, data=frame_of(spark, data), **options)
     assert shown(table) == sorted(rows, key=lambda row: (row["p"], row["id"]))
     twice = pa.concat_tables([data, data.slice(3, 1)])
     with pytest.raises(DuplicateKeyError) as caught:
-        ModTable.create(tmp_path / "u [x]*", ddl, data=spark.createDataFrame(twice), **options)
+        ModTable.create(tmp_path / "u [x]*", ddl, data=frame_of(spark, twice), **options)
     assert caught.value.keys == [{"p": rows[3]["p"], "id": 1}]
 
 
@@ -108,7 +109,7 @@ def test_rows_that_cannot_be_loaded_leave_no_table(spark, tmp_path, settings):
     assert caught.value.quarantined == 1
     assert caught.value.reasons == {"null key: id": 1}
     assert not data_files(tmp_path / "t")
-    frame = spark.createDataFrame(table_of(simple_rows(0, 10), SIMPLE))
+    frame = frame_of(spark, table_of(simple_rows(0, 10), SIMPLE))
     spark.sparkContext.setJobGroup("loading", "")
     with pytest.raises(SchemaMismatchError) as mismatch:
         create(tmp_path / "t", data=frame.withColumnRenamed("ok", "o").withColumn("seq", frame.name), settings=settings)

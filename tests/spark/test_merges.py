@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Schema, Settings
-from tests.spark.batches import shown, spark_rows
+from tests.spark.batches import frame_of, shown, spark_rows
 
 DDL = "a INT, b STRING, c DECIMAL(9,2), p STRING, seq BIGINT, v STRING, w DOUBLE"
 ARROW = Schema.from_ddl(DDL).to_arrow()
@@ -75,7 +75,7 @@ def test_wherever_a_merge_runs_it_does_the_same(spark, tmp_path, kind):
     found = {}
     for name, budget in (("here", 1 << 29), ("scan", 60_000), ("buckets", 0)):
         settings = Settings(byte_budget=budget, target_file_bytes=30_000)
-        data: Any = loaded if name == "here" else spark.createDataFrame(loaded).repartition(2)
+        data: Any = loaded if name == "here" else frame_of(spark, loaded).repartition(2)
         table = ModTable.create(tmp_path / name, DDL, data=data, settings=settings, **options)
         found[name] = drive(table, settings)
         assert spark_rows(table.read(), table) == found[name][-2][1]

@@ -13,6 +13,7 @@ import pytest
 
 from andes_spark import ModTable, Schema
 from andes_spark.errors import NoSuchVersionError, OptionError
+from andes_spark.spark.arrow_frames import arrow_table
 from tests.spark.batches import HERE, SIMPLE, TASKS, create, rows_of, shown, simple_rows, spark_rows, table_of
 
 PLACES = pytest.mark.parametrize("settings", [HERE, TASKS], ids=["here", "tasks"])
@@ -298,7 +299,7 @@ def test_names_and_values_of_any_form(spark, tmp_path, settings, deletion_vector
         )
         spark.catalog.dropTempView("names")
     assert spark_rows(frame, table) == expected
-    assert rows_of(spark.read.format("delta").load(str(path)).toArrow(), table) == expected
+    assert rows_of(arrow_table(spark.read.format("delta").load(str(path))), table) == expected
     assert table.verify().ok
 
 

@@ -19,7 +19,9 @@ import pytest
 
 from andes_spark.batch.condition import Condition, condition_of
 from andes_spark.errors import OptionError
+from andes_spark.spark.arrow_frames import arrow_table
 from andes_spark.sql.text import SqlText
+from tests.spark.batches import frame_of
 from tests.sql.random_texts import SCHEMA, Texts, rows
 
 TEXTS = 6_000
@@ -53,11 +55,11 @@ def settings(spark, **values: str) -> Iterator[None]:
 
 
 def by_spark(spark, table: pa.Table, expressions: Sequence[str]) -> list[list[bool | None]]:
-    frame = spark.createDataFrame(table).coalesce(1)
+    frame = frame_of(spark, table).coalesce(1)
     answers: list[list[bool | None]] = []
     for start in range(0, len(expressions), 250):
         part = expressions[start : start + 250]
-        found = frame.selectExpr(*(f"{expression} AS c{number}" for number, expression in enumerate(part))).toArrow()
+        found = arrow_table(frame.selectExpr(*(f"{expression} AS c{number}" for number, expression in enumerate(part))))
         answers += [column.to_pylist() for column in found.columns]
     return answers
 
@@ -164,7 +166,8 @@ def test_every_character_has_the_same_case_and_length(spark, tmp_path):
     ]
     pq.write_table(pa.table({"s": around}), tmp_path / "s.parquet")
     calls = ("lower(s)", "upper(s)", "length(s)")
-    found = spark.read.parquet(str(tmp_path / "s.parquet")).selectExpr("s", *(f"{c} AS `{c}`" for c in calls)).toArrow()
+    texts = spark.read.parquet(str(tmp_path / "s.parquet"))
+    found = arrow_table(texts.selectExpr("s", *(f"{c} AS `{c}`" for c in calls)))
     for call in calls:
         condition = condition_of("filter", f"{call} = `{call}`")
         assert condition is not None

@@ -9,9 +9,12 @@ import pytest
 
 from andes_spark import ModTable
 from andes_spark.delta.log import load_state
+from andes_spark.delta.paths import entry_path
+from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
+from tests.table.maintenance.test_verify import history, names
 from tests.table.repair.test_take_in import FOREIGN, content, named, opened, overwrite
 
 pytestmark = pytest.mark.faults
@@ -82,3 +85,54 @@ def test_a_repair_that_is_killed(changed: MemoryStorage, choice: str, after: boo
             assert content(each) == {**expected, 8: (1, "more")}, f"killed at write {write}"
             assert each.verify().ok, each.verify().problems
     assert ended >= (1 if choice == "undo" else 3)
+
+
+def damaged(kind: str) -> tuple[MemoryStorage, pa.Table]:
+    """A table with damage of a kind, and its rows."""
+    storage = history()
+    table = ModTable.open(storage)
+    if kind == "manifests":
+        for number in range(6):
+            table.apply([{"k": number, "v": "later", "s": 60}], batch_id=("s", number), merge=False)
+    expected = table.to_arrow().sort_by("k")
+    found = names(storage)
+    state = load_state(storage)
+    gone = {
+        "files": list(state.files),
+        "entries": [entry_path(3)],
+        "log": [info.path for info in storage.list("_delta_log")],
+        "records": [name for name in found if name.startswith(("_andes/merges", "_andes/tombstones"))],
+        "mods": [name for name in found if name.startswith("_andes/mods")][1:3],
+        "manifests": [manifest_path(8), manifest_path(9)],
+    }
+    storage.delete(gone[kind])
+    return storage, expected
+
+
+@pytest.mark.parametrize("kind", ["files", "entries", "log", "records", "mods", "manifests"])
+def test_a_repair_of_damage_that_is_killed(kind: str) -> None:
+    broken, expected = damaged(kind)
+    ended = 0
+    for write in range(1, 60):
+        storage = copy_of(broken)
+        tapped = TappedStorage(storage)
+        left = write
+
+        def tap(what: str, path: str) -> None:
+            nonlocal left
+            left -= what in (*WRITES, "delete")
+            if left <= 0:
+                raise KilledError
+
+        tapped.tap = tap
+        try:
+            ModTable.repair_folder(tapped, lost="accept")  # type: ignore[arg-type]
+        except KilledError:
+            ended += 1
+        if left > 0:
+            break
+        assert ModTable.repair_folder(storage, lost="accept").left == (), f"killed at {write}"
+        table = ModTable.open(storage)
+        assert table.verify().ok, (write, table.verify().problems)
+        assert table.to_arrow().sort_by("k") == expected, f"killed at {write}"
+    assert ended > 1

@@ -6,6 +6,8 @@ generated from these classes and checked by a test.
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from andes_spark.errors import LogDamagedError
@@ -34,13 +36,23 @@ class Counts(Document, frozen=True):
     partial: int = 0
 
 
+_SALTED = "andes1s:"
+
+
+def salted_digest(digest: str, commit_id: str) -> str:
+    """Return the form of a batch's digest in a manifest that a ``forget`` wrote anew: hashed once more, with a salt."""
+    if digest.startswith(_SALTED):
+        return digest
+    return _SALTED + hashlib.blake2b(digest.encode(), digest_size=16, key=commit_id.encode()).hexdigest()
+
+
 class Batch(Document, frozen=True):
     """Identity, content and balance of a batch.
 
     Attributes:
         source: name of the source, the scope of the id.
         id: id with its type (``i:42``, ``s:x``).
-        digest: digest of the content (``andes1:...``), over the columns of a schema.
+        digest: digest of the content (``andes1:...``), over the columns of a schema; see also :func:`salted_digest`.
         schema_id: id of that schema.
         counts: number of rows of the batch.
         number: number of the batch within its version, in the order of arrival.

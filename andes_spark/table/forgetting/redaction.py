@@ -2,7 +2,7 @@
 
 They keep their names, so that no writer that stopped long ago can create one of them again, and all that the versions
 above the floor, the history and repeated batches need of them. What goes are ranges of keys and sequences, checksums of
-files of mods, digests of batches, and the statistics of data files that no readable version has.
+files of mods, digests of batches without a salt, and the statistics of data files that no readable version has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from andes_spark.delta.paths import decode_path
 from andes_spark.delta.state import Commit
 from andes_spark.model.events import Event, Mods, PendingVersion, Quarantine, TakeIn, mods_of
 from andes_spark.model.files import Entry, SideFile
-from andes_spark.model.manifest import Manifest, committed_digest
+from andes_spark.model.manifest import Manifest, committed_digest, salted_digest
 
 F = TypeVar("F", Entry, SideFile)
 NewEntry = Callable[[Entry], Entry | None]
@@ -41,7 +41,10 @@ def redacted_manifest(manifest: Manifest, data: bytes, *, floor: int, refused: N
     new = manifest
     if manifest.version <= floor:
         events = _events(manifest.events, refused)
-        batches = [msgspec.structs.replace(batch, digest="") for batch in manifest.batches]
+        batches = [
+            msgspec.structs.replace(batch, digest=salted_digest(batch.digest, manifest.commit_id))
+            for batch in manifest.batches
+        ]
         new = msgspec.structs.replace(new, events=events, batches=batches if mods_of(events) else manifest.batches)
     if manifest.roll_up is not None:
         pending = [

@@ -13,7 +13,7 @@ from andes_spark.batch.replay import digest_as
 from andes_spark.errors import BatchConflictError
 from andes_spark.law.hashing.digest import Digest
 from andes_spark.log.mod_files import read_entry
-from andes_spark.model.manifest import Batch, Counts, Manifest
+from andes_spark.model.manifest import Batch, Counts, Manifest, salted_digest
 from andes_spark.model.mod import BatchId
 from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.interface import Storage
@@ -71,7 +71,10 @@ class SentBatch:
         applied = manifest.batch(self.batch_id.source, self.batch_id.tagged)
         if applied is None:
             return None
-        if self._has_content(applied, schemas) and applied.counts.quarantined == self.counts.quarantined:
+        if (
+            self._has_content(applied, manifest.commit_id, schemas)
+            and applied.counts.quarantined == self.counts.quarantined
+        ):
             return applied
         batch_id = self.batch_id
         raise BatchConflictError(
@@ -83,11 +86,11 @@ class SentBatch:
             batch_id=batch_id,
         )
 
-    def _has_content(self, applied: Batch, schemas: SchemaVersions) -> bool:
+    def _has_content(self, applied: Batch, commit_id: str, schemas: SchemaVersions) -> bool:
         """Whether a batch has the digest of this one, computed over the columns of its schema."""
-        if not applied.digest:
-            return True  # a forget has removed the digest: the id alone tells
-        if applied.schema_id == self.plan.version.id:
-            return applied.digest == self.digest.hexdigest()
-        digest = digest_as(self.mods(), self.plan, schemas, applied.schema_id)
-        return digest is not None and digest.hexdigest() == applied.digest
+        digest: Digest | None = self.digest
+        if applied.schema_id != self.plan.version.id:
+            digest = digest_as(self.mods(), self.plan, schemas, applied.schema_id)
+        if digest is None:
+            return False
+        return applied.digest in (digest.hexdigest(), salted_digest(digest.hexdigest(), commit_id))

@@ -16,7 +16,7 @@ from andes_spark import ModTable
 from andes_spark.base import forgotten
 from andes_spark.delta.log import load_state
 from andes_spark.delta.paths import entry_path
-from andes_spark.errors import OptionError, UnsupportedTableError, VersionExpiredError
+from andes_spark.errors import BatchConflictError, OptionError, UnsupportedTableError, VersionExpiredError
 from andes_spark.model.events import Vacuum
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
@@ -214,7 +214,12 @@ def test_batches_stay_known(storage: MemoryStorage) -> None:
     for table in (opened(storage), opened(storage)):
         for number in (1, LAST - 1):
             assert send(table, mods(number), number).replayed
-    assert opened(storage).manifest(3).batches[0].digest == ""
+        with pytest.raises(BatchConflictError):
+            send(table, mods(40), 3)
+    assert opened(storage).manifest(3).batches[0].digest.startswith("andes1s:")
+    digest = opened(storage).manifest(3).batches[0].digest
+    forget(storage, "a-1")
+    assert opened(storage).manifest(3).batches[0].digest == digest
 
 
 def test_tags_and_pins_are_named_before_anything_changes(storage: MemoryStorage) -> None:

@@ -21,6 +21,7 @@ RANK = {
     "errors": 0,
     "schema": 1,
     "settings": 1,
+    "package": 1,
     "model": 2,
     "sql": 2,
     "law": 3,

@@ -14,6 +14,7 @@ import click
 from andes_spark.cli.doctor import doctor
 from andes_spark.cli.help import Group
 from andes_spark.cli.output import Output
+from andes_spark.cli.package import package
 from andes_spark.cli.table import table
 from andes_spark.cli.table_adoption import clone, convert, drop
 from andes_spark.cli.table_alter import alter
@@ -61,6 +62,7 @@ def andes() -> None:
 
 andes.add_command(table)
 andes.add_command(doctor)
+andes.add_command(package)
 COMMANDS = (
     (create, convert, clone, drop),
     (apply, merge, restore, set_aside, alter),

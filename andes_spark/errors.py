@@ -368,16 +368,6 @@ class MissingPackageError(AndesError, ImportError):
     package: str | None = None
 
 
-class PackagingError(AndesError):
-    """An archive for a cluster could not be built.
-
-    Attributes:
-        output: what pip said.
-    """
-
-    output: str | None = None
-
-
 class TaskError(AndesError):
     """A part of the work failed in a worker.
 

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from andes_spark.errors import OptionError, PackagingError
+from andes_spark.errors import MissingPackageError, OptionError
 
 ARCHITECTURES = ("x86_64", "aarch64")
 PYTHON = "3.11"
@@ -56,7 +56,7 @@ def build_archive(wheel: Path, folder: Path, *, arch: str, python: str = PYTHON)
 
     Raises:
         OptionError: the wheel is none of this library.
-        PackagingError: pip found no packages for that machine and Python; ``output`` is what it said.
+        MissingPackageError: pip found no packages for that machine and Python.
     """
     version, requirements = _described(wheel)
     archive = folder / f"andes-{version}-py{python}-{arch}.tar.gz"
@@ -96,9 +96,7 @@ def _install(requirements: Sequence[str], folder: Path, *, arch: str, python: st
     command += [part for platform in platforms for part in ("--platform", platform)]
     done = subprocess.run([*command, *requirements], capture_output=True, text=True)
     if done.returncode:
-        raise PackagingError(
-            f"pip found no packages for Python {python} on {arch}: {_last_line(done.stderr)}", output=done.stderr
-        )
+        raise MissingPackageError(f"pip found no packages for Python {python} on {arch}: {_last_line(done.stderr)}")
 
 
 def _last_line(text: str) -> str:

@@ -42,14 +42,12 @@ def write_feed(feed: Path) -> dict[int, int]:
     feed.mkdir()
     alive: dict[int, int] = {}
     for number in range(FILES):
-        rows = [
-            {"id": n % KEYS, "lsn": n, "op": "D" if n % 4 == 0 else "U"}
-            for n in range(number * ROWS, (number + 1) * ROWS)
-        ]
-        for row in rows:
-            alive.pop(row["id"], None)
-            if row["op"] == "U":
-                alive[row["id"]] = row["lsn"]
+        numbers = range(number * ROWS, (number + 1) * ROWS)
+        rows = [{"id": lsn % KEYS, "lsn": lsn, "op": "U" if lsn % 4 else "D"} for lsn in numbers]
+        for lsn in numbers:
+            alive.pop(lsn % KEYS, None)
+            if lsn % 4:
+                alive[lsn % KEYS] = lsn
         path = feed / f"{number:03d}.json"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         os.utime(path, (1_700_000_000 + number,) * 2)

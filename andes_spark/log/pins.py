@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from andes_spark.storage.interface import Storage
 
@@ -25,11 +25,13 @@ class StoredPin:
         version: version that it keeps.
         until: last day on which it holds, in UTC.
         owner: id of the pin.
+        put_ms: time when it was put, by the store's clock, in milliseconds since 1970.
     """
 
     version: int
     until: datetime.date
     owner: str
+    put_ms: int = field(default=0, compare=False)
 
     @property
     def path(self) -> str:
@@ -52,5 +54,6 @@ def stored_pins(storage: Storage) -> list[StoredPin]:
     for info in storage.list(PINS):
         match = _NAME.fullmatch(info.path)
         if match is not None:
-            pins.append(StoredPin(int(match[1]), datetime.date.fromisoformat(match[2]), match[3]))
+            until = datetime.date.fromisoformat(match[2])
+            pins.append(StoredPin(int(match[1]), until, match[3], info.modified_ms))
     return sorted(pins)

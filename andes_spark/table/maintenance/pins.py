@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from andes_spark.errors import VersionExpiredError
+from andes_spark.log.clock import TOLERANCE_MS
 from andes_spark.log.log import Log
 from andes_spark.log.pins import StoredPin, day_of, stored_pins
 from andes_spark.log.readable import floor_of, is_tagged
@@ -99,8 +100,19 @@ def _is_kept(open_table: OpenTable, pin: StoredPin, today: datetime.date) -> boo
     log, version = open_table.log, pin.version
     if version >= floor_of(log) or is_tagged(log, version):
         return True
-    others = (other for other in stored_pins(open_table.storage) if other.version == version and other != pin)
-    return any(other.until >= today + _SURE for other in others)
+    others = [other for other in stored_pins(open_table.storage) if other.version == version and other != pin]
+    # A pin that was put about when the version was released may be one that the vacuum did not see, and about to fail.
+    seen_ms = _released_ms(log, version) - 2 * TOLERANCE_MS if others else 0
+    return any(other.until >= today + _SURE and other.put_ms < seen_ms for other in others)
+
+
+def _released_ms(log: Log, version: int) -> int:
+    """Time of the first version whose floor is above a version, in milliseconds since 1970."""
+    first, last = version + 1, log.head
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (first, middle) if log.manifest(middle).floor > version else (middle + 1, last)
+    return log.manifest(last).time
 
 
 def unpin(open_table: OpenTable, version: int) -> PinResult:

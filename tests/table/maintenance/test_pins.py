@@ -36,6 +36,7 @@ def test_a_pinned_version_stays_readable(storage: MemoryStorage) -> None:
     assert (result.version, table.version) == (3, before)
     assert table.pin().version == LAST
     assert [(pin.version, pin.pins) for pin in table.pins()] == [(3, 1), (LAST, 1)]
+    aged(storage)
     assert table.vacuum(NOW).kept == (f"version 3: pin until {result.until}",)
     for handle in (table, opened(storage)):
         assert rows(handle, version=3) == expected
@@ -139,6 +140,28 @@ def test_a_pin_that_came_too_late_stands_in_nobody_s_way(storage: MemoryStorage)
     for seq in (8, 9):
         table.apply(mods(seq), apply_as_deletes="op = 'D'")
     assert table.vacuum(NOW).files > 0
+    sound(storage)
+
+
+def test_a_pin_that_came_too_late_keeps_nothing_for_another(storage: MemoryStorage) -> None:
+    """Its owner has not read the floor yet."""
+    opened(storage).vacuum(NOW)
+    storage.put(StoredPin(3, FAR, OWNER).path, b"{}")
+    with pytest.raises(VersionExpiredError):
+        opened(storage).pin(3)
+    assert [pin.owner for pin in stored_pins(storage)] == [OWNER]
+
+
+def test_a_version_that_others_keep_is_pinned_again(storage: MemoryStorage) -> None:
+    expected = rows(opened(storage), version=3)
+    opened(storage).pin(3)
+    aged(storage)
+    for _ in range(3):
+        vacuumed = opened(storage)
+        vacuumed.apply(mods(8 + vacuumed.version), apply_as_deletes="op = 'D'")
+        vacuumed.vacuum(NOW)
+    assert opened(storage).pin(3, 5).version == 3
+    assert rows(opened(storage), version=3) == expected
     sound(storage)
 
 

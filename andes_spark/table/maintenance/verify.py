@@ -215,7 +215,11 @@ def _in_log(floor: int, needed: Needed | None) -> Expects:
     def expects(version: int, path: str) -> bool:
         if not floor or path.startswith("_andes/quarantine/"):
             return True
-        return version > floor if needed is None else version > needed.low.applied or path in needed.files
+        if needed is None:
+            return version > floor
+        # Tombstones of a take-in below are those of a merge record, which may have been written anew with it.
+        also = path in needed.files and not path.startswith("_andes/tombstones/")
+        return version > needed.low.applied or also
 
     return expects
 

@@ -31,7 +31,7 @@ LESS_COMPILED = (
 """Options of the shared session's JVM: the second compiler takes what runs ten times as often as it would by default,
 and no collection waits for classes or for a heap that grows. A fifth less work; without that compiler it is more."""
 
-WARNINGS_OF_SPARK_3 = (
+WARNINGS_OF_OLDER_SPARKS = (
     "ignore:distutils Version classes are deprecated:DeprecationWarning",
     "ignore:is_categorical_dtype is deprecated:DeprecationWarning",
     # Of rows that were collected.
@@ -68,9 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What pyspark 3.5 warns of itself is no failure of ours."""
-    if metadata.version("pyspark").startswith("3."):
-        for line in WARNINGS_OF_SPARK_3:
+    """What older Sparks warn of themselves is no failure of ours."""
+    if metadata.version("pyspark").startswith(("3.", "4.0")):
+        for line in WARNINGS_OF_OLDER_SPARKS:
             config.addinivalue_line("filterwarnings", line)
 
 

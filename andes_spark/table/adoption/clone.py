@@ -234,7 +234,7 @@ def _copies(source: Storage, target: Storage, files: Files) -> list[Action]:
     adds: list[Action] = []
     copies: list[tuple[str, str, int | None]] = []
     for file in files.values():
-        path = f"part-{uuid.uuid4()}.zstd.parquet"
+        path = f"{_partition_folders(file.location)}part-{uuid.uuid4()}.zstd.parquet"
         copies.append((file.location, path, file.size))
         adds.append(_add(file, path, vectors))
     copies += [(path, f"deletion_vector_{name}.bin", None) for path, name in vectors.items()]
@@ -251,6 +251,14 @@ def _copies(source: Storage, target: Storage, files: Files) -> list[Action]:
         target.delete(new for _, new, _ in copies)
         raise
     return adds
+
+
+def _partition_folders(path: str) -> str:
+    """Folders of partitions that a file lies in, such as ``k=a/``; empty if there are none.
+
+    Files of other writers lack the partition columns, which Polars takes from the names of the folders.
+    """
+    return "".join(f"{folder}/" for folder in path.split("/")[:-1] if "=" in folder)
 
 
 def _add(file: DataFile, path: str, vectors: dict[str, uuid.UUID]) -> Action:

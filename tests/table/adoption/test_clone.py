@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
+import uuid
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -153,6 +155,47 @@ def test_a_converted_table_is_cloned_with_its_vectors() -> None:
         assert shown(copy.to_arrow(filter="p = 'x'")) == shown(table.to_arrow(filter="p = 'x'"))
         copy.apply(ROWS.slice(1, 1).set_column(2, "seq", [[99]]))
         assert copy.verify().ok
+
+
+def by_polars(url: Path, condition: pl.Expr | None = None) -> list[dict[str, Any]]:
+    frame = pl.scan_delta(str(url))
+    return (frame if condition is None else frame.filter(condition)).collect().sort("id", "k").to_dicts()
+
+
+def by_delta_rs(url: Path, condition: str) -> list[dict[str, Any]]:
+    query = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(str(url)))
+    found_rows = pa.table(query.execute(f"SELECT * FROM t WHERE {condition}").read_all()).to_pylist()
+    return sorted(found_rows, key=lambda row: (row["id"], row["k"]))
+
+
+@pytest.mark.parametrize("value", ["a", "b ü", "50%=x/y"])
+@pytest.mark.parametrize("converted", [False, True])
+def test_files_without_partition_columns_keep_their_folders(value: str, converted: bool, tmp_path: Path) -> None:
+    """Polars takes the columns from the folders."""
+    data = pa.table({"id": [1, 1, 2], "k": [value, "c", value], "v": ["x"] * 3, "seq": [1] * 3})
+    source, target = tmp_path / "source", tmp_path / "target"
+    keys: Any = {"primary_key": ["id", "k"], "sequence_by": "seq"}
+    if converted:
+        deltalake.write_deltalake(str(source), data, partition_by=["k"])
+        table = ModTable.convert(source, **keys)
+    else:
+        table = ModTable.create(source, data=data, partition_by=["k"], **keys)
+        deltalake.DeltaTable(str(source)).update(updates={"v": "'F'"}, predicate="id >= 1")
+        table.repair(foreign="take_in")
+        table.merge()
+    # An interrupted clone leaves such files.
+    (target / "k=a").mkdir(parents=True)
+    (target / "k=a" / f"part-{uuid.uuid4()}.zstd.parquet").write_bytes(b"")
+    copy = table.clone(target)
+    wanted = by_polars(source)
+    assert {row["k"] for row in wanted} == {value, "c"}
+    assert by_polars(target) == wanted
+    assert len(by_polars(target, pl.col("k") == value)) == 2
+    assert by_delta_rs(target, f"k = '{value}'") == by_delta_rs(source, f"k = '{value}'") != []
+    assert copy.to_polars().sort("id", "k").to_dicts() == wanted
+    assert copy.verify().ok
+    copy.drop(confirm="target")
+    assert [path for path in target.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("path", [".", "sub", "..", "a/b"])

@@ -30,7 +30,7 @@ from andes_spark.log.commit import Draft, commit
 from andes_spark.log.pins import stored_pins
 from andes_spark.log.readable import floor_of
 from andes_spark.log.tags import current_tags
-from andes_spark.model.events import Forget, Vacuum
+from andes_spark.model.events import Alter, Forget, Mods, Quarantine, Tag, Truncate, Vacuum
 from andes_spark.model.features import HASHED_TOMBSTONES
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.options import ApplyOptions
@@ -249,7 +249,8 @@ class _Forgetting:
     def _commit(self, rows: pl.DataFrame, tombstones: pl.DataFrame, clock: CheckedClock) -> None:
         """Commit hashed tombstones at the sequences of rows and tombstones.
 
-        Again if a vacuum came first, which may delete the file.
+        Again if a vacuum came first, which may delete the file; not if a version came first that may bring the rows
+        back, since the tombstones would stand over them.
         """
         open_table, shape = self._open_table, self._open_table.shape()
         log, record = open_table.log, open_table.base.in_memory().record
@@ -269,8 +270,10 @@ class _Forgetting:
             try:
                 commit(log, draft, clock=clock, admit=_admit, roll_up=open_table.roll_ups.make)
                 return
-            except _VacuumedError:
+            except (_VacuumedError, _BroughtBackError) as error:
                 open_table.storage.delete([] if written is None else [written.path])
+                if isinstance(error, _BroughtBackError):
+                    return
         raise CommitConflictError(f"{log.table}: vacuums were first each time; forget again", table=log.table)
 
     def result(
@@ -303,6 +306,12 @@ class _VacuumedError(Exception):
     """A vacuum was committed that may delete a file that no version names yet."""
 
 
+class _BroughtBackError(Exception):
+    """A version was committed that may bring deleted rows back: one that goes back to earlier versions."""
+
+
 def _admit(manifest: Manifest) -> None:
     if any(isinstance(event, Vacuum) for event in manifest.events):
         raise _VacuumedError
+    if not all(isinstance(event, Mods | Quarantine | Truncate | Tag | Alter) for event in manifest.events):
+        raise _BroughtBackError

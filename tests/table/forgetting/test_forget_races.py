@@ -241,10 +241,12 @@ def test_another_forget_meanwhile(storage: MemoryStorage) -> None:
         sound(copy)
 
 
-def test_a_restore_meanwhile(storage: MemoryStorage) -> None:
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_restore_meanwhile(storage: MemoryStorage, nth: int) -> None:
     table = opened(storage)
     expected = [row for row in rows(table, version=6) if row["email"] != KEY]
-    result = forget(meanwhile(storage, 3, lambda: table.restore(version=6)))
+    assert len(expected) < len(rows(table, version=6))
+    result = forget(meanwhile(storage, nth, lambda: table.restore(version=6)))
     assert (result.ok, holding(storage)) == (True, [])
     assert rows(opened(storage)) == expected
     sound(storage)

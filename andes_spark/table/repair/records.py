@@ -54,17 +54,19 @@ def write_again(open_table: OpenTable, versions: Sequence[int], damaged: Collect
         damaged: files that cannot be used.
         steps: of the operation.
     """
-    for done, version in enumerate(versions):
-        commit_id = open_table.log.commit_id(version)
-        base, pending = intact(open_table, _before(open_table, version, versions[done:]), version, damaged)
-        context = open_table.base_context(version)
-        mods = pending_of(pending, context.shape.versions, context.shape.columns)
-        planned = plan_merge(context, base, mods, version, steps=steps, in_memory=None)
-        open_table.storage.scheduler.barrier()
-        open_table.storage.delete([merge_record_path(version, commit_id)])
-        put_record(context, record_of(context, planned, commit_id))
-        drop_changes(open_table.storage, planned)
-    open_table.forget_base()
+    try:
+        for done, version in enumerate(versions):
+            commit_id = open_table.log.commit_id(version)
+            base, pending = intact(open_table, _before(open_table, version, versions[done:]), version, damaged)
+            context = open_table.base_context(version)
+            mods = pending_of(pending, context.shape.versions, context.shape.columns)
+            planned = plan_merge(context, base, mods, version, steps=steps, in_memory=None)
+            open_table.storage.scheduler.barrier()
+            open_table.storage.delete([merge_record_path(version, commit_id)])
+            put_record(context, record_of(context, planned, commit_id))
+            drop_changes(open_table.storage, planned)
+    finally:
+        open_table.forget_base()  # Else a record that stands in for a damaged one would be merged on.
 
 
 def _before(open_table: OpenTable, version: int, damaged: Sequence[int]) -> BaseSnapshot:

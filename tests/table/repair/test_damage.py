@@ -13,7 +13,7 @@ from andes_spark import ModTable
 from andes_spark.delta import actions
 from andes_spark.delta.log import load_state
 from andes_spark.delta.paths import entry_path
-from andes_spark.errors import ForeignWriteError, OptionError
+from andes_spark.errors import DamagedError, ForeignWriteError, OptionError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from tests.foreign_tables import parquet_bytes
@@ -163,3 +163,21 @@ def test_a_base_with_a_state_that_was_taken_in(whole: MemoryStorage) -> None:
     broken = copy_of(storage)
     broken.delete([entry_path(4)])
     assert f"the state that version {version} takes in is gone with it" in ModTable.open(broken).repair().left[0]
+
+
+@pytest.mark.parametrize("kind", ["merge record", "tombstones"])
+def test_tombstones_that_cannot_be_made_again_are_not_taken_for_none(kind: str) -> None:
+    """A handle whose repair failed goes on without what it assumed to find older states."""
+    storage = MemoryStorage()
+    table = ModTable.create(storage, "k bigint, v string, s bigint", primary_key=["k"], sequence_by=["s"])
+    table.apply([{"k": key, "v": "x", "s": 5} for key in range(4)], merge=True)
+    table.apply([{"k": 3, "v": None, "s": 5}], apply_as_deletes="k = 3", merge=True)
+    table.vacuum("0 seconds")
+    storage.delete([name for name in names(storage) if re.search(KINDS[kind], name)])
+    for _ in range(2):
+        assert any("is missing" in problem for problem in table.repair().left)
+        assert not table.verify().ok
+    table.apply([{"k": 3, "v": "late", "s": 1}], merge=False)
+    for each in (table, ModTable.open(storage)):
+        with pytest.raises(DamagedError, match="is missing"):
+            each.merge()

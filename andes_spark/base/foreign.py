@@ -14,10 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from andes_spark.delta.features import obstacles, refusal
-from andes_spark.delta.log import load_state
+from andes_spark.delta.log import first_loadable, load_state
 from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DeltaState
-from andes_spark.errors import AndesError, ForeignWriteError, LogDamagedError, UnsupportedTableError
+from andes_spark.errors import (
+    AndesError,
+    ForeignWriteError,
+    LogDamagedError,
+    UnsupportedTableError,
+    VersionExpiredError,
+)
+from andes_spark.schema.schema import Schema, simple_string
 from andes_spark.storage.interface import Storage
 
 
@@ -111,6 +118,7 @@ def find_foreign(
     known: ForeignChange | None,
     is_merge: Callable[[Commit], bool],
     commit: Callable[[int], Commit | None],
+    has_own_columns: Callable[[DeltaState], bool],
 ) -> ForeignChange | None:
     """Find the foreign change among the commits after the last merge, or after those that were checked before.
 
@@ -121,9 +129,13 @@ def find_foreign(
         known: result of that check.
         is_merge: returns whether a commit is a merge of this library; a merge is never made after a foreign change.
         commit: returns an entry of the log; None if it does not exist.
+        has_own_columns: whether a state has the columns that the log of mods gives it.
 
     Returns:
         The change; None if there is none.
+
+    Raises:
+        LogDamagedError: the state before a change is gone with Delta's own clean-up of the log.
     """
     commits: list[Commit] = []
     for version in range(state.version, checked, -1):
@@ -137,7 +149,7 @@ def find_foreign(
     if not any(may_be_foreign(entry) for entry in commits):
         return known
     foreign = known
-    before = load_state(storage, version=commits[-1].version - 1)
+    before, commits = _before(storage, commits, has_own_columns)
     for entry in reversed(commits):
         after = load_state(storage, version=entry.version, previous=before)
         if foreign is not None:
@@ -146,6 +158,40 @@ def find_foreign(
             foreign = _judge(entry, before, after)
         before = after
     return foreign
+
+
+def _before(
+    storage: Storage, commits: list[Commit], has_own_columns: Callable[[DeltaState], bool]
+) -> tuple[DeltaState, list[Commit]]:
+    """The state before commits of other writers, which are given newest first.
+
+    Where Delta's own clean-up of the log deleted it, it is the first state that is left, if no commit up to there
+    changed rows or columns; with the commits after it.
+    """
+    oldest = commits[-1]
+    try:
+        return load_state(storage, version=oldest.version - 1), commits
+    except (VersionExpiredError, LogDamagedError):
+        first = first_loadable(storage, 0)
+        if first is None or not oldest.version <= first <= commits[0].version:
+            raise
+    state = load_state(storage, version=first)
+    passed = [entry for entry in commits if entry.version <= first]
+    if any(entry.data_change for entry in passed) or not has_own_columns(state):
+        operation = (oldest.commit_info or {}).get("operation", "an unnamed operation")
+        raise LogDamagedError(
+            f"{storage.url}: Delta version {oldest.version} ({operation}) is another writer's, and the entries before "
+            "it were deleted by Delta's clean-up of the log, so what it changed cannot be told; restore those entries "
+            "from a backup or from earlier object versions, then repair()",
+            table=storage.url,
+            delta_version=oldest.version,
+        )
+    return state, [entry for entry in commits if entry.version > first]
+
+
+def columns_of(schema_json: str) -> list[tuple[str, str]]:
+    """Names and types of the columns of a schema."""
+    return [(field.name, simple_string(field.type)) for field in Schema.from_json(schema_json)]
 
 
 def content_of(state: DeltaState) -> str:

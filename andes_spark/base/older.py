@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from andes_spark.base.foreign import may_be_foreign
 from andes_spark.delta.hinted import state_at
-from andes_spark.delta.log import read_commit
+from andes_spark.delta.log import first_loadable, load_state, read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import LogDamagedError
@@ -39,12 +39,12 @@ class OlderStates:
 
     Args:
         storage: the table's folder.
-        applied_by: returns the version of the log that an entry merges; None for one that merges nothing.
+        table_id: UUID of the table.
     """
 
-    def __init__(self, storage: Storage, applied_by: Callable[[Commit], int | None]) -> None:
+    def __init__(self, storage: Storage, table_id: str) -> None:
         self._storage = storage
-        self._applied_by = applied_by
+        self._table_id = table_id
         self._applied: dict[int, int] = {}
         self._commits: dict[int, Commit] = {}
         self._doubtful: set[int] = set()
@@ -70,6 +70,21 @@ class OlderStates:
             LogDamagedError: an entry is gone.
         """
         self.remember(origin, 0)
+        try:
+            return self._search(version, origin, newest)
+        except LogDamagedError:
+            # Delta's own clean-up of the log deletes entries below a checkpoint: the search begins there.
+            first = first_loadable(self._storage, origin)
+            if first is None or not origin < first <= newest:
+                raise
+            applied = load_state(self._storage, version=first).txns.get(self._table_id, 0)
+            if applied > version:
+                raise
+            self.remember(first, applied)
+            return self._search(version, first, newest)
+
+    def _search(self, version: int, origin: int, newest: int) -> OlderVersion:
+        """Search between two Delta versions, of which the first contains no version above ``version``."""
         low, high = origin, newest
         for step in _STEPS:
             first = max(low, high - step)
@@ -106,7 +121,7 @@ class OlderStates:
         version = delta_version
         while version not in self._applied:
             commit = self._commits.get(version) or self._entry(version)
-            applied = self._applied_by(commit)
+            applied = commit.txns.get(self._table_id)
             if applied is not None:
                 self._applied[version] = applied
                 break

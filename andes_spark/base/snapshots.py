@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from andes_spark.base.foreign import ForeignChange, find_foreign, overwritten, unwritable
+from andes_spark.base.foreign import ForeignChange, columns_of, find_foreign, overwritten, unwritable
 from andes_spark.base.hints import BaseHints, BegunState, NewerAnswers, ask_hints
 from andes_spark.base.older import OlderStates
 from andes_spark.base.recent import RecentEntries
@@ -92,7 +92,7 @@ class Base:
         self._checked = -1
         self._foreign: ForeignChange | None = None
         self._unwritable: UnsupportedTableError | None = None
-        self._older = OlderStates(storage, self._applied_by)
+        self._older = OlderStates(storage, table_id)
         self._taken = TakenStates(storage, table_id, log)
         self._kept: _Kept | None = None
         self._newest_record: MergeRecord | None = None
@@ -300,7 +300,14 @@ class Base:
             known=known,
             is_merge=self.is_merge,
             commit=partial(read_commit, self._storage) if commit is None else commit,
+            has_own_columns=self._has_own_columns,
         )
+
+    def _has_own_columns(self, state: DeltaState) -> bool:
+        definition = self._log.definition_at(state.txns.get(self._table_id, 0))
+        (own,) = (schema.struct for schema in definition.schemas if schema.id == definition.schema_id)
+        partitions = list(state.metadata.partition_columns) == list(definition.partition_by)
+        return partitions and columns_of(state.metadata.schema_json) == columns_of(own)
 
     def taken(self, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
         """The state that a version takes in, in the place of the one with an earlier version of the log."""
@@ -349,9 +356,6 @@ class Base:
         """Whether a Delta commit is one of our merges, or our create."""
         return self._table_id in commit.txns
 
-    def _applied_by(self, commit: Commit) -> int | None:
-        return commit.txns.get(self._table_id)
-
     def _of(
         self, state: DeltaState, unwritable: UnsupportedTableError | None, foreign: ForeignChange | None = None
     ) -> BaseSnapshot:
@@ -361,6 +365,10 @@ class Base:
     def assume(self, record: MergeRecord) -> None:
         """Use a merge record for the newest state whose own one is damaged, to find older states; nothing is read."""
         self._newest_record = record
+
+    def assume_newest(self, state: DeltaState) -> None:
+        """Take an older state for the newest one, to find out what can be built on it; nothing is committed."""
+        self._state, self._checked = state, state.version
 
     def _record(self, applied: int) -> MergeRecord:
         if applied == 0:

@@ -116,6 +116,23 @@ def log_files(storage: Storage, version: int) -> list[str]:
     return [*(newest.paths if newest is not None else ()), *(entry_path(number) for number in needed)]
 
 
+def first_loadable(storage: Storage, first: int) -> int | None:
+    """The oldest version from which all states up to the newest can be loaded; None if the newest cannot.
+
+    Delta's own clean-up of the log deletes entries below a checkpoint.
+
+    Args:
+        storage: the table's folder.
+        first: version below which nothing is looked for; returned if no entry from there on is missing.
+    """
+    listing = _Listing(storage, 0, None)
+    missing = [version for version in range(first, max(listing.entries, default=-1)) if version not in listing.entries]
+    if not missing:
+        return first
+    later = (each.version for each in listing.finder.complete() if each.version > missing[-1])
+    return min(later, default=None)
+
+
 class _Listing:
     """Listing of the log's folder from one version to another."""
 

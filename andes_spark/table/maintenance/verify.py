@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from andes_spark.base.snapshots import BaseSnapshot
-from andes_spark.delta.log import load_state
+from andes_spark.delta.log import first_loadable, load_state
 from andes_spark.errors import AndesError, LogDamagedError
 from andes_spark.log.line import taken_in
+from andes_spark.log.origin import origin_of
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.manifest import MANIFESTS, decode_manifest, manifest_path
@@ -92,17 +93,20 @@ def examine(open_table: OpenTable, findings: Findings) -> VerifyResult:
     findings.check(open_table.log.refresh)
     head = open_table.log.head
     needed = None
-    if base is not None and base.applied <= head and floor_of(open_table.log):
-        needed = findings.get(partial(_needed, open_table))
-    summary = check_log(storage, range(head + 1), findings, expects=_in_log(floor_of(open_table.log), needed))
-    known = needed is not None or not floor_of(open_table.log)
+    reach = Reach(-1, floor_of(open_table.log)) if base is None else findings.get(partial(_reach, open_table))
+    floor = floor_of(open_table.log) if reach is None else reach.floor
+    if base is not None and base.applied <= head and floor:
+        needed = findings.get(partial(_needed, open_table, floor))
+    summary = check_log(storage, range(head + 1), findings, expects=_in_log(floor, needed))
+    known = needed is not None or not floor
     first = -1 if needed is None else needed.low.applied
     known = known and not any(version > first for version in summary.unknown)
     compared = base is not None and base.applied <= head and summary.complete and known
     if base is not None:
         _check_base(open_table, base, findings)
         if compared:
-            findings.check(partial(_compare, open_table, summary, base, needed, findings))
+            begins = _first(summary) if reach is None else max(_first(summary), reach.delta_version)
+            findings.check(partial(_compare, open_table, summary, base, needed, begins, findings))
         elif base.applied > head:
             findings.check(partial(open_table.log.pending, base.applied, head))
     past = PastCheck(
@@ -110,12 +114,13 @@ def examine(open_table: OpenTable, findings: Findings) -> VerifyResult:
         open_table.table_id,
         open_table.shape(),
         compared=base.state.files if base is not None and compared else (),
-        expects=_in_base(floor_of(open_table.log), needed),
+        expects=_in_base(floor, needed),
         batch_bytes=open_table.settings.byte_budget // SHARE,
         findings=findings,
     )
-    past.name_before(_first(summary), floor=floor_of(open_table.log))
-    past.run(range(_first(summary), 1 + (newest_entry(storage) if base is None else base.version)))
+    past.name_before(_first(summary), floor=floor)
+    last = newest_entry(storage) if base is None else base.version
+    past.run(range(_first(summary), 1 + last), cleaned=-1 if reach is None else reach.delta_version)
     unused = findings.get(partial(unused_files, storage, open_table.table_id, findings, before_ms=begun))
     return _result(head, -1 if base is None else base.applied, findings, unused or ())
 
@@ -194,9 +199,31 @@ def _check_base(open_table: OpenTable, base: BaseSnapshot, findings: Findings) -
             findings.check(partial(findings.page_index, open_table.storage, path, file.footer))
 
 
-def _needed(open_table: OpenTable) -> Needed:
+@dataclass(frozen=True)
+class Reach:
+    """What Delta's own clean-up of the log left of it.
+
+    Attributes:
+        delta_version: oldest Delta version that can be loaded with all later ones; -1 if no entry was deleted.
+        floor: oldest version of the log that can be read.
+    """
+
+    delta_version: int
+    floor: int
+
+
+def _reach(open_table: OpenTable) -> Reach:
+    origin, floor = origin_of(open_table.log).delta_version, floor_of(open_table.log)
+    first = first_loadable(open_table.storage, origin)
+    if first is None or first == origin:
+        return Reach(-1, floor)
+    state = load_state(open_table.storage, version=first)
+    return Reach(first, max(floor, state.txns.get(open_table.table_id, 0)))
+
+
+def _needed(open_table: OpenTable, floor: int) -> Needed:
     # Pins are no part of the log: what they keep is not expected, and may be gone if one came too late.
-    return needed_files(open_table, floor_of(open_table.log), pins=())
+    return needed_files(open_table, floor, pins=())
 
 
 def _newest_floor(storage: Storage, versions: Sequence[int]) -> int:
@@ -238,12 +265,26 @@ def _in_base(floor: int, needed: Needed | None) -> Expects:
 
 
 def _compare(
-    open_table: OpenTable, summary: LogSummary, base: BaseSnapshot, needed: Needed | None, findings: Findings
+    open_table: OpenTable,
+    summary: LogSummary,
+    base: BaseSnapshot,
+    needed: Needed | None,
+    begins: int,
+    findings: Findings,
 ) -> None:
-    """Compare the base with its definition, and with the evaluation of all mods from the state at the floor on."""
+    """Compare the base with its definition, and with the evaluation of all mods from the state at the floor on.
+
+    Args:
+        open_table: the table.
+        summary: of the log.
+        base: newest state of the base.
+        needed: what the readable versions need; None for all.
+        begins: Delta version at the start of the log, which contains no mods, or a later one that contains none.
+        findings: collector of problems.
+    """
     findings.check(partial(_compare_columns, open_table, base))
     if needed is None:
-        state = load_state(open_table.storage, version=_first(summary))
+        state = load_state(open_table.storage, version=begins)
         origin = BaseSnapshot(state, 0, no_record(open_table.table_id))
         taken = taken_in(summary.changes_up_to(base.applied))
         origin = origin if taken is None else open_table.base.taken(*taken)

@@ -63,8 +63,15 @@ class PastCheck:
         self._batch_bytes = batch_bytes
         self._findings = findings
 
-    def run(self, versions: Iterable[int]) -> None:
-        """Check some Delta versions."""
+    def run(self, versions: Iterable[int], *, cleaned: int = -1) -> None:
+        """Check some Delta versions.
+
+        Args:
+            versions: their numbers.
+            cleaned: version below which Delta's own clean-up of the log has deleted entries.
+        """
+        stored = set(entry_versions(self._storage)) if cleaned >= 0 else set[int]()
+        versions = [version for version in versions if version >= cleaned or version in stored]
         read = partial(_read_entry, self._storage)
         for _, answer in in_windows(self._storage.scheduler, read, versions):
             commit = self._findings.get(answer.result)

@@ -6,7 +6,7 @@ One kind of damage is mended at a time, those first that hide others, and the ta
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from andes_spark.base.snapshots import BaseSnapshot
@@ -18,7 +18,7 @@ from andes_spark.run.steps import Steps
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify import examine
 from andes_spark.table.open_table import OpenTable
-from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, refuse_loss
+from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, foreign_entries, possible_cut
 from andes_spark.table.repair.ledgers import ledgers_again, put_again
 from andes_spark.table.repair.lost import accept_loss, cost_of, lost_mods
 from andes_spark.table.repair.manifests import LostManifest, Manifests
@@ -102,7 +102,7 @@ class DamageRepair:
             return f"{checkpoints[0]} is deleted: its state is read from entries", partial(self._delete, checkpoints)
         cut = find_cut(open_table)
         if cut is not None:
-            return self._plan_cut(cut)
+            return self._plan_cut(possible_cut(open_table, cut, damaged), damaged)
         if self._is_misled():
             return f"{LEASE_PATH} is deleted: the last merge that it names is not there", partial(
                 self._delete, [LEASE_PATH]
@@ -117,23 +117,21 @@ class DamageRepair:
             return what, partial(put_again, open_table, ledgers)
         return self._plan_files(findings)
 
-    def _plan_cut(self, cut: Cut) -> tuple[str, Mend] | None:
+    def _plan_cut(self, cut: Cut, damaged: Collection[str]) -> tuple[str, Mend] | None:
         open_table = self._open_table
-        refused = refuse_loss(open_table, cut)
-        if refused is not None:
-            raise DamagedError(
-                f"{open_table.table}: {cut.why}, and the base cannot be made again: {refused}; restore the file from a "
-                "backup or from an earlier object version",
-                table=open_table.table,
-            )
-        if cut.foreign:
-            entries = ", ".join(str(commit.version) for commit in cut.foreign[:_SHOWN])
+        foreign = foreign_entries(open_table, cut)
+        if foreign:
+            entries = ", ".join(str(commit.version) for commit in foreign[:_SHOWN])
             if not self._undo(f"{cut.why}, and Delta version {entries} is another writer's"):
                 return None
 
         def mend() -> None:
             cut_off(open_table, cut)
-            run_merge(open_table)
+            base = open_table.base.snapshot()
+            if unusable(open_table, base.state, damaged):
+                self._rebuild(base, base, {path for path in damaged if _BASE_FILE.fullmatch(path)})
+            else:
+                run_merge(open_table)
 
         what = f"the Delta log is cut off before version {cut.first} ({cut.why}), and the mods since are merged again"
         return what, mend

@@ -6,24 +6,28 @@ The log of mods is the truth: entries of the Delta log can be made again from it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import partial
 
 from andes_spark.base.foreign import may_be_foreign
 from andes_spark.base.metadata import base_configuration
 from andes_spark.delta.actions import ENGINE
-from andes_spark.delta.log import read_commit
+from andes_spark.delta.log import first_loadable, load_state, read_commit
 from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.state import Commit
 from andes_spark.errors import AndesError, DamagedError
 from andes_spark.log.lease import LEASE_PATH
+from andes_spark.log.line import line
 from andes_spark.log.origin import origin_of
-from andes_spark.model.events import TakeIn
+from andes_spark.model.events import TakeIn, mods_of
+from andes_spark.model.merge_record import no_record
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
 from andes_spark.table.maintenance.delta_history import entry_versions
+from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.repair.undo import intact
 from andes_spark.table.verbs.create import create_base
 
 _NUMBERED = re.compile(rf"{LOG_FOLDER}/(?:\.)?(\d{{20}})\..*")
@@ -37,26 +41,30 @@ class Cut:
     Attributes:
         first: version of the first entry that goes.
         why: what is wrong with it.
-        foreign: entries of other writers, among those that go, that changed the base and were not taken back.
+        commits: entries that can be read.
     """
 
     first: int
     why: str
-    foreign: tuple[Commit, ...]
+    commits: tuple[Commit, ...]
 
 
 def find_cut(open_table: OpenTable) -> Cut | None:
-    """Read all entries since the start of the log of mods; None if they follow each other and can be read."""
+    """Read all entries since the start of the log of mods; None if they follow each other and can be read.
+
+    Entries that are gone below a checkpoint, as after Delta's own clean-up of its log, are no damage.
+    """
     storage, origin = open_table.storage, origin_of(open_table.log).delta_version
     newest = max(entry_versions(storage), default=-1)
-    versions = range(origin, max(newest, origin) + 1)
+    first = first_loadable(storage, origin)
+    versions = range(origin if first is None else first, max(newest, origin) + 1)
     answers = in_windows(storage.scheduler, partial(_read, storage), versions)
     entries = {version: answer.result() for version, answer in answers}
     for version, entry in entries.items():
         why = _damage(version, entry, entries.get(version + 1))
         if why is not None:
-            later = [commit for commit in entries.values() if isinstance(commit, Commit) and commit.version >= version]
-            return Cut(version, why, tuple(_foreign(open_table, later)))
+            commits = tuple(commit for commit in entries.values() if isinstance(commit, Commit))
+            return Cut(version, why, commits)
     return None
 
 
@@ -77,10 +85,12 @@ def _read(storage: Storage, version: int) -> Commit | AndesError | None:
         return error
 
 
-def _foreign(open_table: OpenTable, commits: Iterable[Commit]) -> list[Commit]:
-    """Entries of other writers after our last one."""
+def foreign_entries(open_table: OpenTable, cut: Cut) -> list[Commit]:
+    """Entries of other writers, among those that go, that changed the base and were not taken back."""
     found: list[Commit] = []
-    for commit in commits:
+    for commit in cut.commits:
+        if commit.version < cut.first:
+            continue
         ours = (commit.commit_info or {}).get("engineInfo") == ENGINE
         if ours and open_table.table_id in commit.txns:
             found = []
@@ -89,8 +99,53 @@ def _foreign(open_table: OpenTable, commits: Iterable[Commit]) -> list[Commit]:
     return found
 
 
-def refuse_loss(open_table: OpenTable, cut: Cut) -> str | None:
-    """Why the base cannot be made again after a cut; None if it can."""
+def possible_cut(open_table: OpenTable, cut: Cut, damaged: Collection[str]) -> Cut:
+    """The cut itself, or one before it, after which the base can be made again: all that this needs is there.
+
+    Args:
+        open_table: the table.
+        cut: where the damage begins.
+        damaged: files that exist and cannot be used.
+
+    Raises:
+        DamagedError: there is none.
+    """
+    refused = None
+    for first in sorted({cut.first, min(cut.first, origin_of(open_table.log).delta_version + 1), 0}, reverse=True):
+        candidate = replace(cut, first=first)
+        reason = _refused(open_table, candidate) or _lacking(open_table, candidate, damaged)
+        if reason is None:
+            return candidate
+        refused = refused or reason
+    raise DamagedError(
+        f"{open_table.table}: {cut.why}, and the base cannot be made again: {refused}; restore the file from a "
+        "backup or from an earlier object version",
+        table=open_table.table,
+    )
+
+
+def _lacking(open_table: OpenTable, cut: Cut, damaged: Collection[str]) -> str | None:
+    """What the state before a cut, or the mods that would be merged into it, lack; None for nothing."""
+    log, storage, record = open_table.log, open_table.storage, no_record(open_table.table_id)
+    try:
+        if cut.first == 0:
+            versions = log.pending(0, log.head)
+        else:
+            before = open_table.copy()
+            before.base.assume_newest(load_state(storage, version=cut.first - 1))
+            base, versions = intact(before, before.base.in_memory(), log.head, damaged)
+            record = base.record
+    except AndesError as error:  # whatever it is: nothing is cut off
+        return error.message
+    findings = Findings()
+    mods = [file for version in line(versions) for file in mods_of(version.events)]
+    for file in (*record.tombstones, *record.quarantined, *mods):
+        findings.checksum(storage, file)
+    return findings.problems[0] if findings.problems else None
+
+
+def _refused(open_table: OpenTable, cut: Cut) -> str | None:
+    """Why the rows of the base cannot come from the log after a cut; None if they can."""
     log, origin = open_table.log, origin_of(open_table.log)
     for manifest in log.manifests(0, log.head):
         for event in manifest.events:

@@ -196,6 +196,14 @@ def fold_forgotten(storage: Storage, files: Sequence[SideFile], shape: TableShap
     return folded
 
 
+def of_forgotten(
+    storage: Storage, rows: pl.DataFrame, forgotten: Sequence[SideFile], shape: TableShape
+) -> pl.DataFrame:
+    """Select the rows of forgotten keys, at any sequence; see :func:`without_forgotten`."""
+    keys = forgotten_keys(storage, forgotten, shape, rows)
+    return rows.join(keys, on=list(shape.columns.key), how="semi", maintain_order="left")
+
+
 def without_forgotten(
     storage: Storage, rows: pl.DataFrame, forgotten: Sequence[SideFile], shape: TableShape
 ) -> pl.DataFrame:

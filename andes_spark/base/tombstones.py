@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.files import SortedValues, TableShape, group_ranges, holds
-from andes_spark.base.forgotten import fold_forgotten, forgotten_keys, without_forgotten
+from andes_spark.base.forgotten import fold_forgotten, forgotten_keys, of_forgotten, without_forgotten
 from andes_spark.base.keys import KeyCache, Keys, Layout
 from andes_spark.law.keys.ranges import KeyRange, literals
 from andes_spark.law.order import above
@@ -81,6 +81,24 @@ def hashed_files(files: Sequence[SideFile]) -> list[SideFile]:
 def with_keys(files: Sequence[SideFile]) -> list[SideFile]:
     """Select the files of tombstones that hold keys: not those of forgotten keys."""
     return [file for file in files if file.salt is None]
+
+
+def named_by_tombstones(
+    storage: Storage, files: Sequence[SideFile], shape: TableShape, keys: pl.DataFrame
+) -> pl.DataFrame:
+    """Read which keys files of tombstones name, also where a row or a truncate ended the tombstone.
+
+    Args:
+        storage: the table's folder.
+        files: files of a merge record.
+        shape: shape of the table.
+        keys: key columns of the required keys.
+
+    Returns:
+        Key and sequence columns of the newest row of each key.
+    """
+    latest = _latest(storage, with_keys(files), shape, keys=keys)
+    return latest.join(keys, on=shape.columns.key, how="semi").select(shape.columns.narrow)
 
 
 def write_tombstones(
@@ -160,18 +178,35 @@ def forget_tombstones(
         shape: shape of the table.
         version: that the merge goes up to.
     """
-    hashed = hashed_files(before)
+    folded = fold_forgotten(storage, [*hashed_files(before), *forgotten], shape, version=version)
+    return [*folded, *(_without_keys(storage, files, forgotten, shape, version) if forgotten else files)]
+
+
+def _without_keys(
+    storage: Storage, files: Sequence[SideFile], forgotten: Sequence[SideFile], shape: TableShape, version: int
+) -> list[SideFile]:
+    """Write files anew without the keys whose newest row is not above the sequence at which they were forgotten."""
+    key = list(shape.columns.key)
+    named: list[pl.DataFrame] = []
+    for file in files:
+        named.append(of_forgotten(storage, _whole(storage, file, shape), forgotten, shape))
+    newest = pl.concat([_frame(_schema(shape).empty_table()), *named]).unique(key, keep="last", maintain_order=True)
+    newer = without_forgotten(storage, newest, forgotten, shape)
+    gone = newest.join(newer, on=key, how="anti").select(key)
     kept: list[SideFile] = []
-    for file in files if forgotten else ():
-        opened = open_entry(storage, file, table=shape.table)
-        columns = [*shape.columns.narrow, OP]
-        rows = _frame(read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns))
-        remaining = without_forgotten(storage, rows, forgotten, shape)
-        if remaining.height == rows.height:
+    for file, rows in zip(files, named, strict=True):
+        if not rows.join(gone, on=key, how="semi").height:
             kept.append(file)
-        elif remaining.height:
-            kept.append(_write(storage, remaining, shape, version))
-    return [*fold_forgotten(storage, [*hashed, *forgotten], shape, version=version), *(kept if forgotten else files)]
+            continue
+        remaining = _whole(storage, file, shape).join(gone, on=key, how="anti")
+        kept += [_write(storage, remaining, shape, version)] if remaining.height else []
+    return kept
+
+
+def _whole(storage: Storage, file: SideFile, shape: TableShape) -> pl.DataFrame:
+    opened = open_entry(storage, file, table=shape.table)
+    columns = [*shape.columns.narrow, OP]
+    return _frame(read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns))
 
 
 def _latest(

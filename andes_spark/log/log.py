@@ -309,6 +309,10 @@ class Log:
             self._learn(version, data)
         return [self._known[version][0] for version in versions]
 
+    def read_again(self) -> None:
+        """Drop the manifests in memory: those of old versions were written anew, and name other files."""
+        self._known.clear()
+
     def in_memory(self) -> list[Manifest]:
         """Manifests in memory, in no order."""
         return [manifest for manifest, _ in self._known.values()]

@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base.forgotten import new_salt, write_forgotten
-from andes_spark.base.tombstones import read_tombstones, with_keys
+from andes_spark.base.tombstones import named_by_tombstones
 from andes_spark.errors import CommitConflictError, OptionError, UnsupportedTableError
 from andes_spark.inputs.keys import key_table
 from andes_spark.log.clock import CheckedClock
@@ -213,7 +213,7 @@ class _Forgetting:
         return open_table.base.in_memory().applied
 
     def _state(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Key and sequence of the rows of the keys, and of tombstones that hold the keys themselves."""
+        """Key and sequence of the rows of the keys, and of the newest tombstones that hold the keys themselves."""
         open_table, columns = self._open_table, self.keys.shape.columns
         asked = self.keys.frame.to_arrow()
         rows = pl.from_arrow(get_rows(open_table, asked, GetOptions.checked(columns=columns.narrow)))
@@ -221,11 +221,7 @@ class _Forgetting:
         if not columns.sequence:
             return rows, rows.clear()
         record, shape = open_table.base.in_memory().record, open_table.shape()
-        stored = read_tombstones(open_table.storage, with_keys(record.tombstones), shape, keys=self.keys.frame)
-        names = dict(zip(columns.tombstone_sequence(), columns.sequence, strict=True))
-        shared = [alias for alias, name in names.items() if name in columns.key]
-        named = stored.drop(shared).rename({alias: name for alias, name in names.items() if alias not in shared})
-        return rows, named.join(self.keys.frame, on=list(columns.key), how="semi").select(columns.narrow)
+        return rows, named_by_tombstones(open_table.storage, record.tombstones, shape, self.keys.frame)
 
     def _apply(self, rows: pl.DataFrame) -> bool:
         """Delete rows by mods at their sequences: a delete wins against an upsert there, and against no later one.
@@ -255,7 +251,8 @@ class _Forgetting:
         open_table, shape = self._open_table, self._open_table.shape()
         log, record = open_table.log, open_table.base.in_memory().record
         salt = next((file.salt for file in record.tombstones if file.salt is not None), None) or new_salt()
-        deleted = pl.concat([rows, tombstones]).unique(maintain_order=True)
+        named = pl.concat([rows, tombstones]).sort(shape.columns.sequence or shape.columns.key, descending=True)
+        deleted = named.unique(shape.columns.key, keep="first", maintain_order=True)
         for _ in range(open_table.settings.commit_attempts):
             written = None
             if shape.columns.sequence:

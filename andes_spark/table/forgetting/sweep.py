@@ -99,6 +99,7 @@ class Sweep:
             manifests[number] = new
         self._storage.scheduler.barrier()
         self._put(changed)
+        self._open_table.log.read_again()
         self._delete(
             self._infos([path for path, new_entry in replaced.items() if new_entry is None or new_entry.path != path])
         )

@@ -13,6 +13,7 @@ import pyarrow as pa
 from andes_spark.base.evaluation import EvaluationInput, Snapshot
 from andes_spark.base.merge.bucket import QUARANTINED_SCHEMA
 from andes_spark.delta.ranges import UNKNOWN
+from andes_spark.errors import FileDamagedError
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.log.line import line
 from andes_spark.log.mod_files import read_entry
@@ -276,7 +277,14 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
     floor = floor_of(open_table.log)
     snapshot = pin(open_table, version)
     with or_expired(open_table, snapshot.version, floor=floor):
-        return _quarantined(open_table, snapshot)
+        try:
+            return _quarantined(open_table, snapshot)
+        except FileDamagedError as error:
+            if error.path is None or open_table.storage.size(error.path) is not None:
+                raise
+        # A forget may have put another file in the place of one that manifests in memory name.
+        open_table.log.read_again()
+        return _quarantined(open_table, pin(open_table, version))
 
 
 def _quarantined(open_table: OpenTable, snapshot: Snapshot) -> pa.Table:

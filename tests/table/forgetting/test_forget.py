@@ -16,7 +16,13 @@ from andes_spark import ModTable
 from andes_spark.base import forgotten
 from andes_spark.delta.log import load_state
 from andes_spark.delta.paths import entry_path
-from andes_spark.errors import BatchConflictError, OptionError, UnsupportedTableError, VersionExpiredError
+from andes_spark.errors import (
+    BatchConflictError,
+    FileDamagedError,
+    OptionError,
+    UnsupportedTableError,
+    VersionExpiredError,
+)
 from andes_spark.model.events import Vacuum
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
@@ -207,6 +213,21 @@ def test_refused_rows_of_other_keys_stay(storage: MemoryStorage) -> None:
     assert opened(storage).quarantined().num_rows == 0
     assert not [path for path in storage._objects if path.startswith("_andes/quarantine")]
     sound(storage)
+
+
+def test_handles_read_refused_rows_that_were_written_anew(storage: MemoryStorage) -> None:
+    forgetting, behind, unused = opened(storage), opened(storage), opened(storage)
+    before = [row for row in behind.quarantined().to_pylist() if KEY not in row["row"]]
+    forgetting.forget(KEY, confirm=confirmed(storage))
+    for table in (forgetting, behind, unused, opened(storage)):
+        assert table.quarantined().to_pylist() == table.quarantined(version=table.version).to_pylist() == before
+        assert table.verify().ok
+    behind = opened(storage)
+    (path,) = [path for path in storage._objects if path.startswith("_andes/quarantine")]
+    storage.delete([path])
+    for _ in range(2):
+        with pytest.raises(FileDamagedError, match="is missing; restore it"):
+            behind.quarantined()
 
 
 def test_batches_stay_known(storage: MemoryStorage) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
@@ -42,4 +45,55 @@ def test_rows_that_a_take_in_removed_stay_deleted(key: int) -> None:
     expected.pop(key, None)
     for handle in (*handles, opened(storage)):
         assert content(handle) == expected
+    sound(storage)
+
+
+DELETE, UPSERT, TRUNCATE = "DUT"
+
+
+def send(table: ModTable, *mods: tuple[str, int | None, int]) -> None:
+    ops, ids, seqs = zip(*mods, strict=True)
+    batch = pa.table({"id": pa.array(ids, pa.int64()), "name": ["x"] * len(ids), "seq": seqs, "op": ops})
+    conditions: Any = {"apply_as_deletes": "op = 'D'", "apply_as_truncates": "op = 'T'"}
+    table.apply(batch, **conditions)
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [[(DELETE, 1, 11)], [(UPSERT, 1, 13)], [(TRUNCATE, None, 25)], [(UPSERT, 2, 30)]],
+        [[(DELETE, 1, 11)], [(UPSERT, 1, 13)], [(DELETE, 1, 24), (TRUNCATE, None, 25)], [(UPSERT, 2, 30)]],
+        [[(DELETE, 4, 10), (DELETE, 1, 11)], [(UPSERT, 1, 13)], [(TRUNCATE, None, 25)], [(DELETE, 5, 32)]],
+        [[(DELETE, 1, 11)], [(UPSERT, 1, 13)], [(UPSERT, 1, 40)]],
+    ],
+)
+def test_tombstones_that_ended_are_forgotten(batches: Any) -> None:
+    """A key whose tombstone a row ended is named by both, also where a truncate erased that row."""
+    storage, table = created()
+    for batch in batches:
+        send(table, *batch)
+    last = max(row["seq"] for row in [{"seq": 13}, *table.get([1]).to_pylist()])
+    before = {key: row for key, row in content(table).items() if key != 1}
+    result = table.forget([1], confirm=confirmed(storage))
+    assert (result.ok, table.forget([1], confirm=confirmed(storage)).version) == (True, None), result.details()
+    sound(storage)
+    send(opened(storage), (UPSERT, 1, last))
+    assert content(opened(storage)) == before
+    sound(storage)
+    send(table, (UPSERT, 1, 50), (UPSERT, 4, 5))
+    assert content(opened(storage)).keys() - {4} == {*before, 1}
+    sound(storage)
+
+
+def test_a_tombstone_that_a_take_in_ended_does_not_come_back() -> None:
+    storage, table = created()
+    send(table, (UPSERT, 1, 10), (UPSERT, 9, 10))
+    send(table, (DELETE, 9, 50))
+    overwrite(storage, (1, 10, "a"), (9, 20, "back"))
+    table.repair("take_in")
+    assert table.forget([9], confirm=confirmed(storage)).ok
+    send(table, (UPSERT, 9, 20))
+    assert content(table) == {1: (10, "a")}
+    send(table, (UPSERT, 9, 30))
+    assert content(opened(storage)).keys() == {1, 9}
     sound(storage)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from andes_spark.errors import DamagedError, ForeignWriteError, NotFoundError
+from andes_spark.log.dropped import refuse_gone
 from andes_spark.model.manifest import COUNTED
 from andes_spark.model.results import ApplyResult, MergeResult
 from andes_spark.run.telemetry import Report, observed
@@ -19,10 +22,21 @@ T = TypeVar("T")
 def observe(open_table: OpenTable, verb: str, function: Callable[[], T]) -> T:
     """Run a verb with logs and metrics; return its result."""
     with observed(verb, open_table.storage, open_table.settings.metrics, spark_jobs=open_table.spark_jobs) as report:
-        result = function()
+        with naming_gone(open_table):
+            result = function()
         report.version = open_table.log.head
         _fill(report, result)
     return result
+
+
+@contextmanager
+def naming_gone(open_table: OpenTable) -> Iterator[None]:
+    """Say that the table is gone, instead of naming the files of it that are."""
+    try:
+        yield
+    except (DamagedError, ForeignWriteError, NotFoundError):
+        refuse_gone(open_table.storage, open_table.table_id)
+        raise
 
 
 def _fill(report: Report, result: Any) -> None:

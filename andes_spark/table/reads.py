@@ -13,7 +13,7 @@ from andes_spark.table.about import about
 from andes_spark.table.change_reads import Moment, TableChanges
 from andes_spark.table.frames import pandas_frame, polars_frame
 from andes_spark.table.history.versions import chosen_version
-from andes_spark.table.observed import observe
+from andes_spark.table.observed import naming_gone, observe
 from andes_spark.table.sessions import session_zone
 from andes_spark.table.verbs import reports
 from andes_spark.table.verbs.get import get_rows
@@ -134,7 +134,7 @@ class TableReads(TableChanges):
         options = ReadOptions.checked(
             columns=columns, filter=filter, version=version, timestamp=timestamp, tag=tag, limit=limit
         )
-        with about(self.url):
+        with about(self.url), naming_gone(self._open_table):
             return scan(self._open_table, options)
 
     def to_polars(
@@ -202,7 +202,7 @@ class TableReads(TableChanges):
             NoSuchVersionError, VersionExpiredError: as ``read``.
         """
         options = GetOptions.checked(columns=columns, version=version, timestamp=timestamp, tag=tag)
-        with about(self.url):
+        with about(self.url), naming_gone(self._open_table):
             return get_rows(self._open_table, keys, options)
 
     def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from andes_spark.log.dropped import refuse_gone
 from andes_spark.model.display import Listing
 from andes_spark.model.options import INTEGER, require
 from andes_spark.model.repair_options import RepairOptions
@@ -173,5 +174,6 @@ class TableUpkeep:
         """
         options = RepairOptions.checked(foreign=foreign, lost=lost, dry_run=dry_run)
         with about(self._open_table.table):
+            refuse_gone(self._open_table.storage, self._open_table.table_id)
             result, self._open_table = observe(self._open_table, "repair", lambda: repair(self._open_table, options))
         return result

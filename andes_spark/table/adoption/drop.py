@@ -15,7 +15,7 @@ from andes_spark.delta.log import load_state
 from andes_spark.delta.paths import LOG_FOLDER
 from andes_spark.errors import NoSuchTableError, OptionError, TableExistsError
 from andes_spark.log.commit import Draft, commit
-from andes_spark.log.dropped import drops
+from andes_spark.log.dropped import drops, refuse_gone
 from andes_spark.model.display import Displayed, counts_text, size_text
 from andes_spark.model.events import Drop
 from andes_spark.model.manifest import MANIFESTS, Manifest, decode_manifest
@@ -67,6 +67,7 @@ def drop(open_table: OpenTable, confirm: str) -> DropResult:
     _require_confirmed(storage, confirm)
     steps = open_table.begin("drop", log.head + 1)
     with steps.step("list the files"):
+        refuse_gone(storage, open_table.table_id)
         log.refresh()
         _refuse_others(storage, list(storage.list()))
     with steps.step("check the clock"):

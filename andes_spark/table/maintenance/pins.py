@@ -77,7 +77,9 @@ def pin_version(open_table: OpenTable, options: PinOptions) -> PinResult:
     log = open_table.log
     steps = open_table.begin("pin", log.head)
     with steps.step("read the log"):
-        head = log.refresh()
+        # With the stored head: nothing is written into the folder of a table that is gone.
+        looks_ahead = options.version is None or options.version > log.head
+        head = log.take_newer(log.ask_newer(look_ahead=looks_ahead))
         version = head if options.version is None else options.version
         log.manifest(version)
         today = day_of(log.clock())

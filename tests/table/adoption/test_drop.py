@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from andes_spark.errors import AndesError, NoSuchTableError, OptionError, StorageError, TableExistsError
+from andes_spark.errors import (
+    AndesError,
+    LogDamagedError,
+    NoSuchTableError,
+    OptionError,
+    StorageError,
+    TableExistsError,
+)
 from andes_spark.model.manifest import manifest_path
 from andes_spark.settings import Settings
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.tables import copy_of, create, fill, rows
 from andes_spark.testing.tapped import TappedStorage
-from tests.table.adoption.test_convert import KEYS, theirs
+from tests.table.adoption.test_convert import KEYS, contents, theirs
 from tests.table.adoption.test_convert import rows as their_rows
 from tests.table.test_crashes import FailingStorage
+
+OLD_HANDLE: dict[str, Callable[[ModTable], object]] = {
+    "read": lambda table: table.to_arrow(),
+    "get": lambda table: table.get(1),
+    "apply": lambda table: table.apply(rows((1, 999, "z"))),
+    "append": lambda table: table.apply(rows((1, 999, "z")), merge=False),
+    "tag": lambda table: table.tag("x"),
+    "pin": lambda table: table.pin(2),
+    "restore": lambda table: table.restore(version=1),
+    "alter": lambda table: table.alter.add_column("z", "INT"),
+    "vacuum": lambda table: table.vacuum(retain="0 seconds"),
+    "repair": lambda table: table.repair(),
+    "repair in part": lambda table: table.repair(foreign="undo", lost="accept"),
+    "clone": lambda table: table.clone(MemoryStorage()),  # type: ignore[arg-type]
+    "drop": lambda table: table.drop(confirm=name_of(table._open_table.storage)),
+}
+"""Verbs that write or read files."""
 
 
 def full(storage: Any) -> ModTable:
@@ -108,6 +133,38 @@ def test_other_handles_stop() -> None:
     tapped.tap = tap
     ModTable.open(tapped).drop(confirm=name_of(storage))  # type: ignore[arg-type]
     assert len(failures) == 3
+
+
+@pytest.mark.parametrize("new_versions", [None, 0, 1, 3, 6])
+@pytest.mark.parametrize("pending", [False, True])
+@pytest.mark.parametrize("verb", OLD_HANDLE)
+def test_an_old_handle_leaves_the_folder_alone(verb: str, pending: bool, new_versions: int | None) -> None:
+    storage = MemoryStorage()
+    table = create(storage, merge="always")
+    fill(table, 1, 3)
+    if pending:
+        table.apply(rows((1, 50, "x")), merge=False)
+    old = ModTable.open(storage)  # type: ignore[arg-type]
+    table.drop(confirm=name_of(storage))
+    if new_versions is not None:
+        new = create(storage, merge="always")
+        fill(new, 1, new_versions)
+        new.pin(0)
+    before = contents(storage)
+    with pytest.raises(NoSuchTableError, match="the table is gone"):
+        OLD_HANDLE[verb](old)
+    assert contents(storage) == before
+    if new_versions is not None:
+        assert ModTable.open(storage).verify().ok  # type: ignore[arg-type]
+
+
+def test_an_old_handle_of_a_damaged_log_names_what_is_lost() -> None:
+    storage = MemoryStorage()
+    table = full(storage)
+    storage.delete([info.path for info in list(storage.list("_andes/manifests"))])
+    with pytest.raises(LogDamagedError):
+        table.apply(rows((1, 999, "z")))
+    assert any(manifest_path(0) in text for text in table.repair(dry_run=True).left)
 
 
 def test_a_version_that_is_committed_meanwhile_goes_too() -> None:

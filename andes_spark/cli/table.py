@@ -150,7 +150,7 @@ def mods(
     path: str,
     output: Output,
     storage_options: dict[str, str] | None,
-    from_version: int,
+    from_version: int | None,
     to_version: int | None,
     limit: int | None,
 ) -> None:

@@ -9,7 +9,7 @@ from andes_spark.log.tags import current_tags
 
 
 def check_readable(log: Log, version: int) -> None:
-    """Refuse a version that was never committed, or that a vacuum released.
+    """Refuse a version that was never committed, or that was released, by a vacuum in most cases.
 
     Sends a request only for a version below the floor that has no tag.
 
@@ -24,11 +24,12 @@ def check_readable(log: Log, version: int) -> None:
 
 
 def expired(log: Log, version: int) -> VersionExpiredError:
-    """Build the error for a version that a vacuum released."""
+    """Build the error for a version that was released."""
     floor = floor_of(log)
     return VersionExpiredError(
-        f"{log.table}: version {version} can no longer be read: a vacuum released the versions below {floor}, and this "
-        "one has neither a tag nor a pin; the newest rows and all versions from there on can be read",
+        f"{log.table}: version {version} can no longer be read: a vacuum, forget or repair released the versions "
+        f"below {floor}, and this one has neither a tag nor a pin; the newest rows and all versions from there on can "
+        "be read",
         table=log.table,
         version=version,
         floor=floor,
@@ -55,8 +56,8 @@ def check_released(log: Log, version: int) -> None:
     floor = floor_of(log)
     if floor and version <= floor:
         raise VersionExpiredError(
-            f"{log.table}: the mods of version {version} are no longer kept: a vacuum released those of the versions "
-            f"up to {floor}; ask for later ones",
+            f"{log.table}: the mods of version {version} are no longer kept: a vacuum, forget or repair released "
+            f"those of the versions up to {floor}; ask for later ones",
             table=log.table,
             version=version,
             floor=floor,

@@ -69,7 +69,9 @@ class GetOptions(SnapshotOptions):
 class ModsOptions(Options):
     """Options of ``mods``."""
 
-    from_version: int = option(INTEGER, 0, help="First version.")
+    from_version: int | None = option(
+        INTEGER.or_none(), None, help="First version; by default the oldest whose mods are kept."
+    )
     to_version: int | None = option(INTEGER.or_none(), None, help="Last version; by default the newest.")
 
 

@@ -205,13 +205,13 @@ class TableReads(TableChanges):
         with about(self.url), naming_gone(self._open_table):
             return get_rows(self._open_table, keys, options)
 
-    def mods(self, from_version: int = 0, to_version: int | None = None) -> pa.Table:
+    def mods(self, from_version: int | None = None, to_version: int | None = None) -> pa.Table:
         """Return the raw log of a range of versions: every mod as committed, in memory. Runs no Spark job.
 
         Mods without effect, such as late ones, are included: it is not a feed of row changes.
 
         Args:
-            from_version: first version.
+            from_version: first version; by default the oldest whose mods are kept.
             to_version: last version; by default the newest.
 
         Returns:

@@ -33,8 +33,8 @@ def or_expired(open_table: OpenTable, version: int, *, floor: int | None = None)
         if isinstance(error, VersionExpiredError) or floor_of(log) == before:
             raise
         raise VersionExpiredError(
-            f"{log.table}: a vacuum deleted files of this read of version {version}, which was begun before it; the "
-            "version can still be read: read it again",
+            f"{log.table}: a vacuum or forget deleted files of this read of version {version}, which was begun before "
+            "it; the version can still be read: read it again",
             table=log.table,
             floor=floor_of(log),
         ) from error

@@ -135,8 +135,8 @@ def pins(open_table: OpenTable) -> Listing[PinnedVersion]:
 def _expired(log: Log, version: int) -> VersionExpiredError:
     floor = floor_of(log)
     return VersionExpiredError(
-        f"{log.table}: version {version} cannot be pinned: a vacuum released the versions below {floor}; pin that one "
-        "or a later one",
+        f"{log.table}: version {version} cannot be pinned: a vacuum, forget or repair released the versions below "
+        f"{floor}; pin that one or a later one",
         table=log.table,
         version=version,
         floor=floor,

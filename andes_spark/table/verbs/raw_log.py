@@ -8,7 +8,7 @@ from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.errors import OptionError
 from andes_spark.law.presence import present_matrix
 from andes_spark.log.mod_files import open_entry, read_as
-from andes_spark.log.readable import check_readable, check_released
+from andes_spark.log.readable import check_readable, check_released, floor_of
 from andes_spark.model.events import mods_of
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import OP, PRESENT
@@ -30,20 +30,20 @@ def mods_schema(inputs: EvaluationInput) -> pa.Schema:
     )
 
 
-def mods(open_table: OpenTable, from_version: int, to_version: int | None) -> pa.Table:
+def mods(open_table: OpenTable, from_version: int | None, to_version: int | None) -> pa.Table:
     """The raw log; see ``ModTable.mods``."""
     head = open_table.log.refresh() if to_version is None else to_version
     open_table.log.refresh()
-    check_released(open_table.log, from_version)
+    floor = floor_of(open_table.log)
+    first = min(floor + 1 if floor else 0, head) if from_version is None else from_version
+    check_released(open_table.log, first)
     check_readable(open_table.log, head)
-    if head < from_version:
-        raise OptionError(
-            f"{open_table.table}: from_version {from_version} is above to_version {head}", option="from_version"
-        )
+    if head < first:
+        raise OptionError(f"{open_table.table}: from_version {first} is above to_version {head}", option="from_version")
     snapshot = pin(open_table, None)
     schema = mods_schema(snapshot.inputs)
     tables = [schema.empty_table()]
-    for manifest in open_table.log.manifests(from_version, head):
+    for manifest in open_table.log.manifests(first, head):
         for entry in mods_of(manifest.events):
             tables.append(_raw(open_table, entry, manifest.version, snapshot.inputs).cast(schema))
     return pa.concat_tables(tables)

@@ -386,7 +386,9 @@ def test_mods_up_to_the_floor_are_no_longer_shown(storage: MemoryStorage) -> Non
     stale = opened(storage)
     table.vacuum(NOW)
     table.apply(mods(9), apply_as_deletes="op = 'D'")
-    assert table.mods(from_version=9).num_rows == 5
+    assert table.mods(from_version=9).num_rows == table.mods().num_rows == 5
     for handle in (table, stale):
         with pytest.raises(VersionExpiredError, match="mods of version 8"):
             handle.mods(from_version=8)
+        with pytest.raises(VersionExpiredError, match="the mods of version 8 are no longer kept"):
+            handle.mods(to_version=8)

@@ -47,7 +47,7 @@ def test_a_handle_behind_the_floor_gets_the_reason(storage: MemoryStorage, read:
     table = opened(storage)
     table.apply(pa.table({"id": list(range(1, 40)), "seq": [99] * 39}))
     table.vacuum(NOW)
-    with pytest.raises(VersionExpiredError, match="a vacuum released the versions below 8"):
+    with pytest.raises(VersionExpiredError, match="a vacuum, forget or repair released the versions below 8"):
         reads[read]()
     assert rows(stale) == rows(opened(storage))
 

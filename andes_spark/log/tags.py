@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from andes_spark.log.log import Log
+from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.model.events import CurrentTag, Tag
 from andes_spark.model.manifest import Manifest
 
@@ -26,3 +26,13 @@ def with_events(tags: Mapping[str, CurrentTag], manifests: Iterable[Manifest]) -
                 if event.version is not None:
                     current[event.name] = CurrentTag(committed=manifest.version, event=event)
     return dict(sorted(current.items()))
+
+
+def tags_before(log: Log, version: int) -> dict[str, CurrentTag]:
+    """Tags as of the version before one; sends no request if no roll-up above that version names tags."""
+    first = version - version % ROLL_UP_INTERVAL
+    if first < version and log.last_roll_up <= version:
+        return {}
+    roll_up = log.manifest(first).roll_up
+    rolled = {tag.event.name: tag for tag in roll_up.tags} if roll_up is not None else {}
+    return with_events(rolled, log.manifests(first, version - 1) if first < version else ())

@@ -488,7 +488,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
                 base, whose rows are compared with what the mods since then make of the state before.
 
         Raises:
-            NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
+            NoSuchVersionError, VersionExpiredError: the version does not exist, or is below those that a vacuum kept.
         """
         since = require("since", since, INTEGER.or_none())
         return observe(self._open_table, "verify", lambda: verify(self._open_table, since))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from andes_spark.errors import LogDamagedError
 from andes_spark.log.line import line, restored
@@ -89,10 +90,23 @@ Expects = Callable[[int, str], bool]
 
 
 def check_log(
-    storage: Storage, versions: Iterable[int], findings: Findings, *, expects: Expects = lambda version, path: True
+    storage: Storage,
+    versions: Iterable[int],
+    findings: Findings,
+    *,
+    expects: Expects = lambda version, path: True,
+    tags: Mapping[str, CurrentTag] | None = MappingProxyType({}),
 ) -> LogSummary:
-    """Check manifests, in the order of their versions, and the checksums of their files, each for itself."""
-    summary = LogSummary()
+    """Check manifests, in the order of their versions, and the checksums of their files, each for itself.
+
+    Args:
+        storage: the table's folder.
+        versions: versions of the manifests.
+        findings: collector of problems.
+        expects: whether a file that a version names is expected to exist.
+        tags: tags before the first of the versions; None if they cannot be read.
+    """
+    summary = LogSummary(complete=tags is not None, tags=dict(tags or {}))
     last: int | None = None
     before: tuple[Manifest, str] | None = None
     for version, data, manifest in stored_manifests(storage, versions, findings):

@@ -20,9 +20,11 @@ from andes_spark.base.files import NumberedFile, NumberedFiles, TableShape
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.base.sorted_rows import SortedRows
 from andes_spark.delta.vectors import load_vector
+from andes_spark.errors import FileDamagedError, NotFoundError, VersionExpiredError
 from andes_spark.law.rows import content_hashes
 from andes_spark.log.pending import Pending, pending_of
-from andes_spark.log.readable import check_readable
+from andes_spark.log.readable import check_readable, floor_of
+from andes_spark.log.tags import tags_before
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
@@ -52,16 +54,17 @@ def check_since(open_table: OpenTable, base: BaseSnapshot, since: int, findings:
     Args:
         open_table: the table.
         base: newest state of the base.
-        since: version at or above the floor, or with a tag.
+        since: version at or above the floor.
         findings: collector of problems.
 
     Raises:
-        NoSuchVersionError, VersionExpiredError: the version does not exist, or is not kept any more.
+        NoSuchVersionError, VersionExpiredError: the version does not exist, or what was added after it is not kept.
     """
-    check_readable(open_table.log, since)
+    _check_kept(open_table, since)
     storage, head = open_table.storage, open_table.log.head
+    tags = findings.get(partial(tags_before, open_table.log, since))
     # With the manifest before, whose digest the first one names.
-    check_log(storage, range(since, head + 1), findings, expects=lambda version, path: version > since)
+    check_log(storage, range(since, head + 1), findings, expects=lambda version, path: version > since, tags=tags)
     before = findings.get(partial(open_table.base.older, since))
     if before is None:
         return
@@ -79,7 +82,45 @@ def check_since(open_table: OpenTable, base: BaseSnapshot, since: int, findings:
         if file.footer is not None and path not in before.state.files:
             findings.check(partial(findings.page_index, storage, path, file.footer))
     if before.applied < base.applied:
-        findings.check(partial(_compare, open_table, before, base, findings))
+        findings.check(partial(_compare_rows, open_table, before, base, findings))
+
+
+def _check_kept(open_table: OpenTable, since: int) -> None:
+    """Refuse a version after which mods may be gone: a tag or a pin keeps those of its version only.
+
+    Raises:
+        NoSuchVersionError, VersionExpiredError
+    """
+    log = open_table.log
+    check_readable(log, since)
+    floor = floor_of(log)
+    if since < floor:
+        raise VersionExpiredError(
+            f"{log.table}: what was added after version {since} is no longer kept: a vacuum released the versions "
+            f"below {floor}; verify from there on, or without a version",
+            table=log.table,
+            version=since,
+            floor=floor,
+        )
+
+
+def _compare_rows(open_table: OpenTable, before: BaseSnapshot, base: BaseSnapshot, findings: Findings) -> None:
+    """Compare from an earlier state, or from the oldest one that is needed if files of that state are gone.
+
+    A rebuild of the base leaves states between the two without their files.
+    """
+    try:
+        _compare(open_table, before, base, findings)
+    except (FileDamagedError, NotFoundError) as error:
+        path = error.path
+        if path is None or path in base.state.files or open_table.storage.size(path) is not None:
+            raise
+        oldest = open_table.base.older(floor_of(open_table.log))
+        if oldest.version >= before.version:
+            raise
+        _compare(open_table, oldest, base, findings)
+        if path not in findings.missing:
+            findings.missing.append(path)
 
 
 def _compare(open_table: OpenTable, before: BaseSnapshot, base: BaseSnapshot, findings: Findings) -> None:

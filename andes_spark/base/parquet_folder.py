@@ -126,8 +126,10 @@ def _listed(storage: Storage) -> Iterator[ObjectInfo]:
         parts = info.path.split("/")
         log = next((part for part in parts if part in _LOGS), None)
         if log is not None:
+            within = "/".join(parts[: parts.index(log)])
+            where = f"the folder {within} in it" if within else "the folder"
             raise TableExistsError(
-                f"{storage.url}: the folder has a log of {_LOGS[log]} ({log}), which says which files count; read the "
+                f"{storage.url}: {where} has a log of {_LOGS[log]} ({log}), which says which files count; read the "
                 "table by that, and create a table in another folder with its rows as data",
                 table=storage.url,
                 paths=(info.path,),

@@ -51,6 +51,13 @@ def test_if_not_exists_is_no_permission():
     assert caught.value.paths == ("a.csv",)
 
 
+def test_if_not_exists_opens_no_table_with_other_keys():
+    storage = MemoryStorage()
+    create(storage)
+    with pytest.raises(TableExistsError, match="other key or sequence columns here; open it"):
+        create(storage, sequence_by="v", text_sequence=True, if_not_exists=True)
+
+
 def test_remains_of_an_interrupted_load_are_no_other_files():
     storage = holding("part-0f0e0d0c-0b0a-0908-0706-050403020100.zstd.parquet")
     assert create(storage, data=pa.table({"id": [1], "v": ["a"]})).to_arrow().num_rows == 1

@@ -149,7 +149,7 @@ def create_or_open(storage: Storage, schema: Any, data: Any, options: CreateOpti
         log = Log.open(storage, settings)
         stored = log.definition
         if (stored.primary_key, stored.sequence_by) != (definition.primary_key, definition.sequence_by):
-            raise exists(storage) from None
+            raise exists(storage, "there is a table with other key or sequence columns here") from None
     return log
 
 
@@ -171,7 +171,7 @@ def create_table(
         DuplicateKeyError, BadModsError, SchemaMismatchError: rows that cannot be loaded; no file is left.
     """
     if storage.size(manifest_path(0)) is not None:
-        raise exists(storage)
+        raise _created(storage)
     unfinished = _unfinished(storage, definition, loads=data is not None)
     if unfinished is None and not allow_existing_files:
         refuse_other_files(storage)
@@ -186,7 +186,7 @@ def create_table(
         adds = load(storage, definition, settings, configuration, data, rules)
     if unfinished is None and not create_base(storage, settings, definition, table_id, configuration, adds):
         storage.delete(paths.decode_path(action["add"]["path"]) for action in adds)
-        raise exists(storage)
+        raise _created(storage)
     rows = sum(_rows_of(action) for action in adds)
     draft = Draft(
         operation="create" if data is None else "load",
@@ -197,18 +197,21 @@ def create_table(
     )
 
     def admit(manifest: Manifest) -> Manifest | None:
-        raise exists(storage)
+        raise _created(storage)
 
     commit(log, draft, clock=clock, admit=admit)
     return log
 
 
-def exists(storage: Storage) -> TableExistsError:
+def exists(
+    storage: Storage, what: str = "there is a table here already", remedy: str = "choose another folder"
+) -> TableExistsError:
     """Build the error for a folder that contains a table."""
-    return TableExistsError(
-        f"{storage.url}: there is a table here already; open it, or pass if_not_exists=True",
-        table=storage.url,
-    )
+    return TableExistsError(f"{storage.url}: {what}; open it, or {remedy}", table=storage.url)
+
+
+def _created(storage: Storage) -> TableExistsError:
+    return exists(storage, remedy="pass if_not_exists=True")
 
 
 def refuse_remains(storage: Storage, *, begun: bool = False) -> None:

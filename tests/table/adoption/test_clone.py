@@ -209,7 +209,7 @@ def test_folders_with_other_contents_are_refused() -> None:
     table = original()
     other = MemoryStorage()
     create(other)
-    with pytest.raises(TableExistsError):
+    with pytest.raises(TableExistsError, match="here already; open it, or choose another folder"):
         table.clone(other)  # type: ignore[arg-type]
     files = MemoryStorage()
     files.put("x", b"x")

@@ -287,7 +287,7 @@ def test_what_is_no_table_or_one_already_is_refused() -> None:
     refused(MemoryStorage(), NoSuchTableError, "neither a Delta table nor a Parquet file")
     foreign = theirs()
     ModTable.convert(foreign.storage, **KEYS)
-    refused(foreign.storage, TableExistsError, "there is a table here already")
+    refused(foreign.storage, TableExistsError, "there is a table here already; open it, or choose another folder$")
     foreign.storage.delete([manifest_path(0)])
     refused(foreign.storage, LogDamagedError, "lost its manifests")
 

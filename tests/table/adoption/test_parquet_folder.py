@@ -223,6 +223,16 @@ def test_files_of_other_kinds_are_refused(path: str) -> None:
     assert error.paths == (path,)
 
 
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [(".hoodie/x", "the folder has a log of Hudi"), ("a/t/_andes/x", "the folder a/t in it has a log of andes_spark")],
+)
+def test_the_folder_with_another_log_is_named(path: str, named: str) -> None:
+    storage = folder(z=ROW)
+    storage.put(path, b"x")
+    refused(storage, TableExistsError, named)
+
+
 def test_values_of_partitions_have_their_types() -> None:
     other = pa.table({"id": [2], "seq": [1]})
     storage = folder(**{"d=2024-02-29/n=07/a": ROW, f"d={NULL_FOLDER}/n=8/b": other})

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from andes_spark.errors import OptionError
+from andes_spark.errors import DamagedError, OptionError
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.line import line
 from andes_spark.log.readable import floor_of
+from andes_spark.log.tags import current_tags
 from andes_spark.model.display import count_text
-from andes_spark.model.events import SetAside, Vacuum, mods_of
+from andes_spark.model.events import SetAside, Tag, Vacuum, mods_of
 from andes_spark.model.manifest import Manifest
 from andes_spark.table.maintenance.set_aside import set_aside
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.repair.undo import unusable
 from andes_spark.table.verbs.merge import run_merge
+from andes_spark.table.verbs.read import pin
 
 _SHOWN = 5
 
@@ -42,7 +45,8 @@ def cost_of(open_table: OpenTable, lost: Mapping[int, int]) -> str:
     merged = [version for version in lost if version not in waiting]
     if merged:
         texts.append(f"the mods of versions {_named(merged)} are lost, and their rows are in the base")
-    return "; ".join([*texts, f"versions below {open_table.log.head} cannot be read any more"])
+    released = f"versions below {open_table.log.head} cannot be read any more"
+    return "; ".join([*texts, f"{released}, and lose their tags where they need these mods"])
 
 
 def _named(versions: list[int]) -> str:
@@ -66,18 +70,43 @@ def accept_loss(open_table: OpenTable, lost: Mapping[int, int]) -> None:
             except OptionError:  # another writer merged it, or left it out, meanwhile
                 open_table.log.refresh()
     run_merge(open_table)
-    release_before(open_table, open_table.base.snapshot().applied)
+    release_before(open_table, open_table.base.snapshot().applied, lost)
 
 
-def release_before(open_table: OpenTable, floor: int) -> None:
-    """Commit a floor, as a vacuum does, and delete nothing."""
+def release_before(open_table: OpenTable, floor: int, lost: Collection[int] = ()) -> None:
+    """Commit a floor, as a vacuum does, and delete nothing; tags of versions that cannot be read are removed.
+
+    Args:
+        open_table: the table.
+        floor: oldest version that can be read.
+        lost: versions whose mods are lost.
+    """
     log = open_table.log
-    if floor <= floor_of(log):
+    untagged = [
+        Tag(name=name)
+        for name, tag in current_tags(log).items()
+        if tag.event.version is not None and tag.event.version < floor and _is_lost(open_table, tag.event.version, lost)
+    ]
+    if floor <= floor_of(log) and not untagged:
         return
+    floor = max(floor, floor_of(log))
 
     def admit(manifest: Manifest) -> None:
         return None
 
     clock = open_table.clock.check(begun=log.clock())
-    draft = Draft(operation="repair", table_id=open_table.table_id, events=(Vacuum(floor=floor, fence=0),), floor=floor)
+    draft = Draft(
+        operation="repair", table_id=open_table.table_id, events=(Vacuum(floor=floor, fence=0), *untagged), floor=floor
+    )
     commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make)
+
+
+def _is_lost(open_table: OpenTable, version: int, lost: Collection[int]) -> bool:
+    """Whether what a version is evaluated from is lost."""
+    try:
+        snapshot = pin(open_table, version)
+    except DamagedError:
+        return True
+    pending = snapshot.inputs.pending.files
+    gone = unusable(open_table, snapshot.base.state, ()) or any(file.version in lost for file in pending)
+    return bool(gone) or any(open_table.storage.size(file.entry.path) is None for file in pending)

@@ -17,9 +17,10 @@ from andes_spark.log.ledger import Ledger
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.probing import HINT, read_hint
 from andes_spark.log.rolled import RollUps
+from andes_spark.log.tags import with_events
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import FORMAT, encode
-from andes_spark.model.events import Alter, Event, PendingVersion, Rebuilt, Restore, TakeIn, files_of
+from andes_spark.model.events import Alter, Event, PendingVersion, Rebuilt, Restore, Tag, TakeIn, files_of
 from andes_spark.model.manifest import (
     MANIFESTS,
     Counts,
@@ -161,7 +162,7 @@ class Manifests:
             cost += " of it that is sent again is applied again"
         elif merged:
             cost = f"{url}: {path} is lost with the names of its mods, whose rows are in the base; versions that are "
-            cost += "evaluated from these mods cannot be read any more"
+            cost += "evaluated from these mods cannot be read any more, and lose their tags"
         else:
             cost = f"{url}: {path} is lost with the names of its mods, which were not merged: its batches have to be "
             cost += "sent again"
@@ -240,7 +241,7 @@ class Manifests:
         before, after = self._stored.get(version - 1), self._stored.get(version + 1)
         near = min(self._stored.items())[1][0] if before is None else before[0]
         digest = "" if after is None or after[0].previous is None else after[0].previous
-        events: list[Event] = [] if lost.known is None else list(lost.known.events)
+        events: list[Event] = self._tags(version) if lost.known is None else list(lost.known.events)
         known = lost.known is not None or not lost.merged or version == 0
         epoch = near.epoch
         if after is not None:
@@ -271,6 +272,24 @@ class Manifests:
             epoch=epoch,
             floor=0 if before is None else before[0].floor,
         )
+
+    def _tags(self, version: int) -> list[Event]:
+        """Tags of a lost version, from the next roll-up: those that it has, and removals of those that it lacks."""
+        later = next((n for n in range(version + 1, self._newest + 1) if self._roll_up_of(n) is not None), None)
+        after = None if later is None else self._roll_up_of(later)
+        if later is None or after is None:
+            return []
+        events: list[Event] = [tag.event for tag in after.tags if tag.committed == version]
+        if all(number in self._stored for number in range(version + 1, later)):
+            start = version - 1 - (version - 1) % ROLL_UP_INTERVAL if version else 0
+            before = self._roll_up_of(start)
+            between = [self._stored[number][0] for number in range(start, later) if number in self._stored]
+            tags = with_events({tag.event.name: tag for tag in before.tags} if before is not None else {}, between)
+            events += [Tag(name=name) for name in tags if all(tag.event.name != name for tag in after.tags)]
+        return events
+
+    def _roll_up_of(self, version: int) -> RollUp | None:
+        return self._stored[version][0].roll_up if version in self._stored else None
 
     def _roll_up(self, version: int, time: int) -> RollUp:
         """The roll-up of a version, from the manifests before it."""

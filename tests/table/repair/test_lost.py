@@ -165,13 +165,17 @@ def test_the_first_manifest(long: MemoryStorage) -> None:
 def test_a_roll_up(long: MemoryStorage) -> None:
     storage = copy_of(long)
     expected = ModTable.open(storage).to_arrow().sort_by("k")
-    ModTable.open(storage).merge()
+    table = ModTable.open(storage)
+    table.merge()
+    table.tag("merged", table.version)
     storage.delete([manifest_path(10)])
     assert ModTable.repair_folder(storage, lost="accept").left == ()
     table = sound(storage)
     assert table.to_arrow().sort_by("k") == expected
     assert table.manifest(10).roll_up is not None
-    assert [tag.name for tag in table.tags()] == ["named"]
+    # The other tag was on version 12, which needs the mods of version 10.
+    assert [tag.name for tag in table.tags()] == ["merged"]
+    assert table.to_arrow(tag="merged").sort_by("k") == expected
     for number in range(12):
         table.apply([{"k": number, "v": "more", "s": 70 + number}], batch_id=("t", number))
     assert table.apply([{"k": 0, "v": "later 0", "s": 60}], batch_id=("s", 0)).replayed
@@ -216,3 +220,52 @@ def test_files_of_batch_ids_are_made_again(whole: MemoryStorage, change: str) ->
     assert done.left == ()
     assert [storage.get(path) for path in ledgers] == before
     assert sound(storage).apply([{"k": 0, "v": "more", "s": 70}], batch_id=("t", 0)).replayed
+
+
+def three() -> tuple[MemoryStorage, ModTable]:
+    """A table with three batches, the second of which is only merged with the third."""
+    storage = MemoryStorage()
+    table = ModTable.create(
+        storage, "k bigint, v string, s bigint", primary_key=["k"], sequence_by=["s"], merge="manual"
+    )
+    for number in (1, 2, 3):
+        table.apply([{"k": number, "v": "x", "s": number}])
+        if number != 2:
+            table.merge()
+    return storage, table
+
+
+@pytest.mark.parametrize("lost", [[4], [5], [6], [4, 6], [5, 6]], ids=str)
+def test_tags_of_a_lost_manifest_are_known_by_a_roll_up(lost: list[int]) -> None:
+    storage, table = three()
+    table.tag("a", version=1)
+    table.tag("b", version=3)
+    table.untag("b")
+    for number in range(7, 13):
+        table.apply([{"k": number, "v": "x", "s": number}], merge=True)
+    expected = table.to_arrow().sort_by("k")
+    storage.delete([manifest_path(version) for version in lost])
+    assert ModTable.repair_folder(storage, lost="accept").left == ()
+    table = sound(storage)
+    assert [tag.name for tag in table.tags()] == ["a"]
+    assert table.to_arrow(tag="a").num_rows == 1
+    assert table.to_arrow().sort_by("k") == expected
+
+
+@pytest.mark.parametrize("more", [0, 9])
+@pytest.mark.parametrize("kind", ["manifest", "mods"])
+def test_tags_of_versions_that_cannot_be_read_are_removed(kind: str, more: int) -> None:
+    storage, table = three()
+    for version, name in enumerate("abc", 1):
+        table.tag(name, version=version)
+    for number in range(more):
+        table.apply([{"k": number, "v": "x", "s": 9}], merge=True)
+    (path,) = [file.path for event in table.manifest(2).events for file in event.files]  # type: ignore[union-attr]
+    storage.delete([manifest_path(2) if kind == "manifest" else path])
+    assert any("lose their tags" in text for text in ModTable.repair_folder(storage).left)
+    assert ModTable.repair_folder(storage, lost="accept").left == ()
+    table = sound(storage)
+    assert [tag.name for tag in table.tags()] == ["a", "c"]
+    assert [table.to_arrow(tag=name).num_rows for name in "ac"] == [1, 3]
+    with pytest.raises(VersionExpiredError):
+        table.to_arrow(version=2)

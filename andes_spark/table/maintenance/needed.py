@@ -99,7 +99,7 @@ def needed_files(
     """
     log, base = open_table.log, open_table.base.in_memory()
     low = open_table.base.older(floor)
-    files = _of_state(low) | _of_state(base) | _of_version(open_table, floor)
+    files = _of_state(low) | _of_state(base) | files_of_version(open_table, floor)
     kept = _kept(log, floor, pins, without_tags)
     applied: dict[int, str] = {}
     starts: dict[int, str] = {}
@@ -113,7 +113,7 @@ def needed_files(
     files |= _ledger(log.manifest(log.last_roll_up))
     for version in sorted({*kept, *starts, *takes}):
         try:
-            files |= _of_version(open_table, version)
+            files |= files_of_version(open_table, version)
         except LogDamagedError as error:
             gone = error.path is not None and open_table.storage.size(error.path) is None
             if version >= floor or is_tagged(log, version) or not gone:
@@ -192,7 +192,7 @@ def _entries(storage: Storage, first: int, last: int) -> Iterable[Commit]:
         yield commit
 
 
-def _of_version(open_table: OpenTable, version: int) -> set[str]:
+def files_of_version(open_table: OpenTable, version: int) -> set[str]:
     """Files of a version, and of the state of the base that it is evaluated on.
 
     A version that a restore started begins its search at a later state, whose merge record is read as well.

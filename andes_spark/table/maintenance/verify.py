@@ -23,6 +23,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.needed import Needed, needed_files
 from andes_spark.table.maintenance.unused import unused_files
+from andes_spark.table.maintenance.verify_kept import check_tagged
 from andes_spark.table.maintenance.verify_log import Expects, LogSummary, check_log
 from andes_spark.table.maintenance.verify_past import PastCheck, newest_entry
 from andes_spark.table.maintenance.verify_rows import SHARE, RowCheck
@@ -121,6 +122,8 @@ def examine(open_table: OpenTable, findings: Findings) -> VerifyResult:
     past.name_before(_first(summary), floor=floor)
     last = newest_entry(storage) if base is None else base.version
     past.run(range(_first(summary), 1 + last), cleaned=-1 if reach is None else reach.delta_version)
+    if compared and findings.missing:
+        check_tagged(open_table, findings)
     unused = findings.get(partial(unused_files, storage, open_table.table_id, findings, before_ms=begun))
     return _result(head, -1 if base is None else base.applied, findings, unused or ())
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Settings
+from andes_spark.delta.log import load_state
 from andes_spark.errors import AndesError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.parquet import index_ranges
@@ -144,3 +145,37 @@ def test_a_wrong_bit_in_the_index_of_keys_is_found():
     [problem] = ModTable.open(storage).verify().problems
     assert path in problem
     assert "page index" in problem
+
+
+def test_missing_files_of_a_tagged_version_are_a_problem() -> None:
+    storage = history()
+    table = ModTable.open(storage)
+    older = set(load_state(storage).files)
+    table.tag("kept")
+    tagged = table.version - 1
+    table.apply([{"k": key, "v": "later", "s": 90} for key in range(200)], merge=True)
+    table.apply([{"k": 0, "v": "last", "s": 91}], merge=True)
+    table.vacuum(retain="0 seconds")
+    (path, *_) = sorted(older - set(load_state(storage).files))
+    storage.delete([path])
+    result = ModTable.open(storage).verify()
+    [problem] = result.problems
+    assert path in problem
+    assert f"version {tagged}, which the tag kept keeps" in problem
+    assert path not in result.missing
+    assert any(path in text for text in table.repair().left)
+    table.untag("kept")
+    assert ModTable.open(storage).verify().ok
+
+
+def test_a_tagged_version_that_an_older_state_gives_is_sound() -> None:
+    storage = history()
+    table = ModTable.open(storage)
+    table.tag("kept")
+    rows = table.to_arrow(tag="kept").sort_by("k")
+    table.apply([{"k": key, "v": "later", "s": 90} for key in range(200)], merge=True)
+    storage.delete([path for path in names(storage) if re.search(KINDS["data"], path)])
+    assert table.repair().left == ()
+    table = ModTable.open(storage)
+    assert table.verify().ok
+    assert table.to_arrow(tag="kept").sort_by("k").equals(rows)

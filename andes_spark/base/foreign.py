@@ -19,11 +19,13 @@ from andes_spark.delta.paths import entry_path
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import (
     AndesError,
+    CommitConflictError,
     ForeignWriteError,
     LogDamagedError,
     UnsupportedTableError,
     VersionExpiredError,
 )
+from andes_spark.model.definition import Definition
 from andes_spark.schema.schema import Schema, simple_string
 from andes_spark.storage.interface import Storage
 
@@ -110,6 +112,25 @@ def overwritten(table: str, delta_version: int) -> ForeignWriteError:
     return ForeignWriteError(message, table=table, delta_version=delta_version)
 
 
+def cut_off(table: str) -> CommitConflictError:
+    """Build the error for work on a state of the base that a repair has replaced."""
+    return CommitConflictError(
+        f"{table}: a repair cut the Delta log off and makes it again, and nothing was written to the base: make the "
+        "same call again",
+        table=table,
+    )
+
+
+def replaced(table: str, delta_version: int) -> LogDamagedError:
+    """Build the error for an entry of the Delta log that is another one than before."""
+    return LogDamagedError(
+        f"{table}: Delta version {delta_version} is not the one that was read before: the Delta log was replaced since "
+        "this table was opened; open it again",
+        table=table,
+        delta_version=delta_version,
+    )
+
+
 def find_foreign(
     storage: Storage,
     state: DeltaState,
@@ -189,9 +210,14 @@ def _before(
     return state, [entry for entry in commits if entry.version > first]
 
 
-def columns_of(schema_json: str) -> list[tuple[str, str]]:
-    """Names and types of the columns of a schema."""
-    return [(field.name, simple_string(field.type)) for field in Schema.from_json(schema_json)]
+def has_columns_of(definition: Definition, state: DeltaState) -> bool:
+    """Whether a state has the columns and partition columns of a definition of the table."""
+    (own,) = (schema.struct for schema in definition.schemas if schema.id == definition.schema_id)
+    stored, expected = (
+        [(field.name, simple_string(field.type)) for field in Schema.from_json(struct)]
+        for struct in (state.metadata.schema_json, own)
+    )
+    return stored == expected and list(state.metadata.partition_columns) == list(definition.partition_by)
 
 
 def content_of(state: DeltaState) -> str:

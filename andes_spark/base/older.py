@@ -56,6 +56,7 @@ class OlderStates:
     def forget(self) -> None:
         """Forget all entries: one of them was overwritten."""
         self._applied.clear()
+        self._commits.clear()
         self._doubtful.clear()
 
     def find(self, version: int, *, origin: int, newest: int) -> OlderVersion:
@@ -70,6 +71,7 @@ class OlderStates:
             LogDamagedError: an entry is gone.
         """
         self.remember(origin, 0)
+        self._commits = {}
         try:
             return self._search(version, origin, newest)
         except LogDamagedError:

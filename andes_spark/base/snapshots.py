@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
-from andes_spark.base.foreign import ForeignChange, columns_of, find_foreign, overwritten, unwritable
+from andes_spark.base.foreign import (
+    ForeignChange,
+    cut_off,
+    find_foreign,
+    has_columns_of,
+    overwritten,
+    replaced,
+    unwritable,
+)
 from andes_spark.base.hints import BaseHints, BegunState, NewerAnswers, ask_hints
 from andes_spark.base.older import OlderStates
 from andes_spark.base.recent import RecentEntries
 from andes_spark.base.records import read_record
+from andes_spark.base.snapshot import BaseSnapshot, KeptSnapshot
 from andes_spark.base.taken import TakenStates
 from andes_spark.delta.hinted import HintedState
 from andes_spark.delta.log import load_state, read_commit
@@ -25,48 +33,11 @@ from andes_spark.log.lease import MergeNote, read_note
 from andes_spark.log.log import Log
 from andes_spark.log.origin import origin_of
 from andes_spark.model.events import PendingVersion, TakeIn
-from andes_spark.model.merge_record import MergeRecord, merge_record_path, no_record
+from andes_spark.model.merge_record import MergeRecord, no_record
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked, Lazy
 
-
-@dataclass(frozen=True)
-class BaseSnapshot:
-    """A Delta version of the base.
-
-    Attributes:
-        state: files and properties.
-        applied: version of the log that it contains.
-        record: tombstones and watermarks as of that version.
-        foreign: the change of another writer above it, if there is one.
-        unwritable: features in use that keep this library from writing it, if there are some.
-        taken: version that takes the state in, if another writer made it; then it stands for that of ``applied``.
-    """
-
-    state: DeltaState
-    applied: int
-    record: MergeRecord
-    foreign: ForeignChange | None = None
-    unwritable: UnsupportedTableError | None = None
-    taken: int | None = None
-
-    @property
-    def record_path(self) -> str | None:
-        """Path of the merge record; None before the first merge."""
-        return merge_record_path(self.record.version, self.record.commit_id) if self.applied else None
-
-    @property
-    def version(self) -> int:
-        """Delta's version."""
-        return self.state.version
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """An older state in memory: that of all versions of the log below ``until`` that it does not contain."""
-
-    snapshot: BaseSnapshot
-    until: int
+__all__ = ["Base", "BaseSnapshot"]
 
 
 _Answers = BaseHints | BegunState | NewerAnswers
@@ -94,17 +65,19 @@ class Base:
         self._unwritable: UnsupportedTableError | None = None
         self._older = OlderStates(storage, table_id)
         self._taken = TakenStates(storage, table_id, log)
-        self._kept: _Kept | None = None
+        self._kept: KeptSnapshot | None = None
         self._newest_record: MergeRecord | None = None
         self._asked_record: tuple[str, Asked[MergeRecord]] | None = None
         self._asked: _Answers | None = None
         self._unread: Commit | None = None
+        self._cuts = log.cuts
         self.checkpoint: int | None = None
         self.recent = RecentEntries(storage, self.is_merge)
 
     def ask(self) -> None:
         """Start the requests of the next :meth:`snapshot`, beside others; older answers are not used."""
         ask, storage = self._storage.scheduler.ask, self._storage
+        self._drop_if_cut()
         if self._state is None:
             self._asked = self._begun() or ask_hints(self._storage)
         else:
@@ -141,6 +114,7 @@ class Base:
             ForeignWriteError: our last merge was overwritten by another writer.
             LogDamagedError: the merge record is missing.
         """
+        self._drop_if_cut()
         if self._asked is None:
             self.ask()
         asked, self._asked = self._asked, None
@@ -162,6 +136,7 @@ class Base:
 
     def in_memory(self) -> BaseSnapshot:
         """The base as it was found or advanced last, without a request; as :meth:`snapshot` where nothing was read."""
+        self._drop_if_cut()
         if self._state is None:
             return self.snapshot()
         foreign = self._foreign
@@ -200,7 +175,7 @@ class Base:
         if applied == 0:
             record = no_record(self._table_id)
         if record is not None and record.version == applied:
-            self._kept = _Kept(BaseSnapshot(state, applied, record), until)
+            self._kept = KeptSnapshot(BaseSnapshot(state, applied, record), until)
 
     def _refreshed(self, asked: _Answers | None) -> DeltaState:
         """Refresh the state in memory to the newest one."""
@@ -212,8 +187,14 @@ class Base:
         if self._unread is not None:
             unread = answers.unread if answers is not None else None
             self._check_unread(read_commit(self._storage, state.version) if unread is None else unread.result())
-        if answers is not None and answers.following.result() is None:
+        following = None if answers is None else answers.following.result()
+        if answers is not None and following is None:
             return state
+        named = state.commit_id if following is None else following.previous
+        if None not in (named, state.commit_id) and named != state.commit_id:
+            # A repair cut the Delta log off, and versions were given a second time.
+            self._forget()
+            return load_state(self._storage)
         return load_state(self._storage, previous=state)
 
     def _check_unread(self, stored: Commit | None) -> None:
@@ -221,12 +202,22 @@ class Base:
         written, self._unread = self._unread, None
         if written is None or (stored is not None and stored.commit_id == written.commit_id):
             return
-        # The state in memory is invalid; the log still has all mods.
+        # The log still has all mods.
+        self._forget()
+        raise overwritten(self._storage.url, written.version)
+
+    def _drop_if_cut(self) -> None:
+        """Drop all that was read before a repair cut the Delta log off."""
+        if self._cuts != self._log.cuts:
+            self._cuts, self._asked, self._hints = self._log.cuts, None, None
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is in memory: it is not what is stored."""
         self._state, self._checked, self._foreign, self._newest_record = None, -1, None, None
-        self._kept = None
+        self._kept, self._unread, self._asked_record, self.checkpoint = None, None, None, None
         self._older.forget()
         self.recent.forget()
-        raise overwritten(self._storage.url, written.version)
 
     def _begin(self, note: MergeNote) -> BegunState:
         """Request the state that a note leads to, without waiting."""
@@ -258,6 +249,14 @@ class Base:
     def snapshot_at(self, version: int) -> BaseSnapshot:
         """The newest state of the base that contains no version above ``version``; the last older one is kept."""
         self.snapshot()
+        try:
+            return self.older(version)
+        except LogDamagedError:
+            cuts = self._log.cuts
+            self._log.refresh()
+            if self._log.cuts == cuts:
+                raise
+        self.snapshot()
         return self.older(version)
 
     def older(self, version: int) -> BaseSnapshot:
@@ -270,7 +269,7 @@ class Base:
             kept = self._kept = self._older_than(newest, version)
         return kept.snapshot
 
-    def _older_than(self, newest: BaseSnapshot, version: int) -> _Kept:
+    def _older_than(self, newest: BaseSnapshot, version: int) -> KeptSnapshot:
         """Find an older state; its record does not take the place of the newest one in memory."""
         storage, table_id = self._storage, self._table_id
         self._older.remember(newest.version, newest.applied)
@@ -280,10 +279,12 @@ class Base:
             commit_id = self._log.commit_id(found.applied)
             record = storage.scheduler.ask(read_record, storage, table_id, found.applied, commit_id)
         state = self._older.load(found.delta_version, self.checkpoint)
+        if state.txns.get(table_id, 0) != found.applied:
+            raise replaced(storage.url, found.delta_version)
         if found.doubtful:
             foreign = self._find_foreign(state, checked=-1, known=None)
             state = state if foreign is None else foreign.before
-        return _Kept(BaseSnapshot(state, found.applied, record.result()), found.until)
+        return KeptSnapshot(BaseSnapshot(state, found.applied, record.result()), found.until)
 
     def _find_foreign(
         self,
@@ -304,10 +305,7 @@ class Base:
         )
 
     def _has_own_columns(self, state: DeltaState) -> bool:
-        definition = self._log.definition_at(state.txns.get(self._table_id, 0))
-        (own,) = (schema.struct for schema in definition.schemas if schema.id == definition.schema_id)
-        partitions = list(state.metadata.partition_columns) == list(definition.partition_by)
-        return partitions and columns_of(state.metadata.schema_json) == columns_of(own)
+        return has_columns_of(self._log.definition_at(state.txns.get(self._table_id, 0)), state)
 
     def taken(self, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
         """The state that a version takes in, in the place of the one with an earlier version of the log."""
@@ -335,7 +333,10 @@ class Base:
         Raises:
             ForeignWriteError: names the Delta version and what it was.
             UnsupportedTableError: names the features.
+            CommitConflictError: a repair cut the Delta log off since it was read.
         """
+        if self.is_void(snapshot):
+            raise cut_off(self._storage.url)
         error = self.obstacle(snapshot)
         if error is not None:
             raise error
@@ -352,6 +353,10 @@ class Base:
         if snapshot.foreign is not None:
             raise snapshot.foreign.not_merged(self._storage.url)
 
+    def is_void(self, snapshot: BaseSnapshot) -> bool:
+        """Whether a repair cut the Delta log off since a newest state was read, as far as the log in memory tells."""
+        return snapshot.cuts != self._log.cuts
+
     def is_merge(self, commit: Commit) -> bool:
         """Whether a Delta commit is one of our merges, or our create."""
         return self._table_id in commit.txns
@@ -360,7 +365,7 @@ class Base:
         self, state: DeltaState, unwritable: UnsupportedTableError | None, foreign: ForeignChange | None = None
     ) -> BaseSnapshot:
         applied = state.txns.get(self._table_id, 0)
-        return BaseSnapshot(state, applied, self._record(applied), foreign, unwritable)
+        return BaseSnapshot(state, applied, self._record(applied), foreign, unwritable, cuts=self._cuts)
 
     def assume(self, record: MergeRecord) -> None:
         """Use a merge record for the newest state whose own one is damaged, to find older states; nothing is read."""

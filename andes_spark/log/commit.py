@@ -45,6 +45,7 @@ class Draft:
     origin: Origin | None = None
     job: str | None = None
     new_epoch: bool = False
+    cuts: bool = False
     floor: int | None = None
     features: tuple[str, ...] = ()
     commit_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -174,6 +175,7 @@ def _render(log: Log, draft: Draft, clock: CheckedClock, roll_up: Callable[[int,
         origin=draft.origin,
         roll_up=roll_up(version, time) if due and roll_up is not None else None,
         epoch=before.epoch + draft.new_epoch if before else 0,
+        cuts=before.cuts + draft.cuts if before else 0,
         floor=max(before.floor if before else 0, draft.floor or 0),
     )
 

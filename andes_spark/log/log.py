@@ -111,6 +111,11 @@ class Log:
         """The definition as of the head."""
         return self.definition_at(self.head)
 
+    @property
+    def cuts(self) -> int:
+        """Number of cuts of the Delta log as of the head."""
+        return self.manifest(self.head).cuts
+
     def refresh(self) -> int:
         """Look for versions newer than ``head``; return the head. One request if there are none."""
         if self.head < 0:

@@ -121,6 +121,8 @@ class Manifest(Document, frozen=True):
         roll_up: state repeated in every 10th manifest.
         epoch: number increased when a restore or a foreign write starts a new line of versions.
         floor: oldest readable version.
+        cuts: number of times that a repair began or ended to cut off the Delta log: what was read of the base before is
+            void.
         original: SHA-256 of the manifest as it was committed, if a ``forget`` has removed ranges of keys from it later:
             the next manifest names that one.
         checksum: see ``documents.encode``; empty before the document is stored.
@@ -144,6 +146,7 @@ class Manifest(Document, frozen=True):
     roll_up: RollUp | None = None
     epoch: int = 0
     floor: int = 0
+    cuts: int = 0
     original: str | None = None
     checksum: str = ""
 

@@ -17,6 +17,7 @@ from andes_spark.delta.log import first_loadable, load_state, read_commit
 from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.state import Commit
 from andes_spark.errors import AndesError, DamagedError
+from andes_spark.log.commit import Draft, commit
 from andes_spark.log.lease import LEASE_PATH
 from andes_spark.log.line import line
 from andes_spark.log.origin import origin_of
@@ -88,14 +89,14 @@ def _read(storage: Storage, version: int) -> Commit | AndesError | None:
 def foreign_entries(open_table: OpenTable, cut: Cut) -> list[Commit]:
     """Entries of other writers, among those that go, that changed the base and were not taken back."""
     found: list[Commit] = []
-    for commit in cut.commits:
-        if commit.version < cut.first:
+    for entry in cut.commits:
+        if entry.version < cut.first:
             continue
-        ours = (commit.commit_info or {}).get("engineInfo") == ENGINE
-        if ours and open_table.table_id in commit.txns:
+        ours = (entry.commit_info or {}).get("engineInfo") == ENGINE
+        if ours and open_table.table_id in entry.txns:
             found = []
-        elif not ours and may_be_foreign(commit):
-            found.append(commit)
+        elif not ours and may_be_foreign(entry):
+            found.append(entry)
     return found
 
 
@@ -162,6 +163,7 @@ def cut_off(open_table: OpenTable, cut: Cut) -> None:
     Newest entries go first, so that an interrupted cut leaves a log that is known to be damaged.
     """
     storage = open_table.storage
+    _announce(open_table)
     numbered = {info.path: _NUMBERED.fullmatch(info.path) for info in storage.list(LOG_FOLDER)}
     gone = [(int(match[1]), path) for path, match in numbered.items() if match and int(match[1]) >= cut.first]
     storage.delete([LEASE_PATH, _CHECKPOINT_HINT])
@@ -170,4 +172,17 @@ def cut_off(open_table: OpenTable, cut: Cut) -> None:
     if cut.first == 0:
         definition = open_table.log.definition_at(0)
         create_base(storage, open_table.settings, definition, open_table.table_id, base_configuration(definition), [])
+    _announce(open_table)
     open_table.forget_base()
+
+
+def _announce(open_table: OpenTable) -> None:
+    """Commit a version that makes other handles drop what they have read of the Delta log.
+
+    It comes before a cut, so that nothing is committed on entries that go, and after it, since they may have been read
+    until then.
+    """
+    log = open_table.log
+    draft = Draft(operation="repair", table_id=open_table.table_id, cuts=True)
+    clock = open_table.clock.check(begun=log.clock())
+    commit(log, draft, clock=clock, admit=lambda manifest: None, roll_up=open_table.roll_ups.make)

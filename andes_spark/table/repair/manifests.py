@@ -271,6 +271,7 @@ class Manifests:
             roll_up=self._roll_up(version, near.time) if version and version % ROLL_UP_INTERVAL == 0 else None,
             epoch=epoch,
             floor=0 if before is None else before[0].floor,
+            cuts=near.cuts,
         )
 
     def _tags(self, version: int) -> list[Event]:

@@ -194,6 +194,8 @@ class _Repair:
         try:
             base = self._open_table.base.snapshot()
             self._open_table.log.refresh()
+            if self._open_table.base.is_void(base):
+                base = self._open_table.base.snapshot()
             return base, self._open_table.base.taken_foreign(base)
         except (DamagedError, ForeignWriteError, NoSuchTableError):
             return None, None

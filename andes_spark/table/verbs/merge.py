@@ -170,14 +170,17 @@ def _start(
     if advisory.run("reading the merge lease", before.held.result, consequence=_SAME_WORK):
         return MergeResult("skipped", applied=open_table.log.applied, delta_version=-1)
     base = before.base.result()
-    open_table.log.applied = base.applied
     head = open_table.log.head if newer is None else open_table.log.take_newer(newer)
+    void = open_table.base.is_void(base)
+    if void:
+        base = open_table.base.snapshot()
+    open_table.log.applied = base.applied
     if base.applied > head:
         head = open_table.log.refresh()
     versions = open_table.log.pending(base.applied, head)
     if base.applied >= head:
         return MergeResult("nothing", base.applied, base.version)
-    planned = None if ahead is None else ahead.take()
+    planned = None if ahead is None or void else ahead.take()
     long = planned is None and (open_table.contended or is_long(open_table, base, versions))
     return _Start(base, planned, long)
 
@@ -308,6 +311,8 @@ def _merge_to(
             newer = open_table.log.ask_newer(check_head=False)
             newest = open_table.base.snapshot()
             open_table.log.take_newer(newer)
+            if open_table.base.is_void(newest):
+                newest = open_table.base.snapshot()
             if newest.version == tried and last is None:
                 # The record of this version cannot be used; that of the next one is not written yet.
                 add_version(open_table)

@@ -68,8 +68,8 @@ def pin(
         version = open_table.log.take_newer(newer)
         if base.applied > version:
             version = open_table.log.refresh()
-        if floor_of(open_table.log) > floor:
-            # A vacuum may have deleted files of the state that was read before its manifest.
+        if floor_of(open_table.log) > floor or open_table.base.is_void(base):
+            # A vacuum may have deleted files of the state that was read before its manifest, or a repair replaced it.
             base = open_table.base.snapshot()
             version = max(version, open_table.log.refresh()) if base.applied > version else version
     else:

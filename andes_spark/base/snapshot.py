@@ -1,0 +1,51 @@
+"""A Delta version of the base, with the version of the log that it contains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from andes_spark.base.foreign import ForeignChange
+from andes_spark.delta.state import DeltaState
+from andes_spark.errors import UnsupportedTableError
+from andes_spark.model.merge_record import MergeRecord, merge_record_path
+
+
+@dataclass(frozen=True)
+class BaseSnapshot:
+    """A Delta version of the base.
+
+    Attributes:
+        state: files and properties.
+        applied: version of the log that it contains.
+        record: tombstones and watermarks as of that version.
+        foreign: the change of another writer above it, if there is one.
+        unwritable: features in use that keep this library from writing it, if there are some.
+        taken: version that takes the state in, if another writer made it; then it stands for that of ``applied``.
+        cuts: number of cuts of the Delta log when it was read.
+    """
+
+    state: DeltaState
+    applied: int
+    record: MergeRecord
+    foreign: ForeignChange | None = None
+    unwritable: UnsupportedTableError | None = None
+    taken: int | None = None
+    cuts: int = 0
+
+    @property
+    def record_path(self) -> str | None:
+        """Path of the merge record; None before the first merge."""
+        return merge_record_path(self.record.version, self.record.commit_id) if self.applied else None
+
+    @property
+    def version(self) -> int:
+        """Delta's version."""
+        return self.state.version
+
+
+@dataclass(frozen=True)
+class KeptSnapshot:
+    """An older state in memory: that of all versions of the log below ``until`` that it does not contain."""
+
+    snapshot: BaseSnapshot
+    until: int

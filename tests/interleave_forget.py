@@ -27,9 +27,9 @@ class Forgets:
     done: int = 0
 
     @staticmethod
-    def is_due(world: World, place: str) -> bool:
+    def is_due(world: World, place: str, often: int = 1) -> bool:
         """Whether to forget at a place of a step; by a choice of its own, so that others of a seed stay as they are."""
-        return random.Random(f"{place} {world.seed} {world.steps}").random() < world.forgetting
+        return random.Random(f"{place} {world.seed} {world.steps}").random() < often * world.forgetting
 
     def run(self, world: World, number: int) -> None:
         """Forget one or two keys by a handle."""

@@ -63,6 +63,8 @@ class Repairs:
             self._repair(world, number, applied, before, changed, rnd)
         finally:
             self.due = False
+        if self.taken and world.forgets.is_due(world, "after a take-in", often=4):
+            world.forget(number)
 
     def _repair(
         self, world: World, number: int, applied: int, before: State, changed: pa.Table, rnd: random.Random

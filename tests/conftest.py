@@ -47,6 +47,13 @@ INTERPRETED = {
 whole time, and to plan it again in its middle gains nothing. With ``--spark-defaults``, and in the tests of sessions,
 clusters, jobs and notebooks, Spark runs as people run it."""
 
+ANCIENT_DATES_AS_SPARK_4 = {
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
+}
+"""Settings for Spark 3.5, which by default refuses to write dates before 1582 and times before 1900; its reads are left
+as they are."""
+
 # Frames of a few rows: to hand them to other threads takes a quarter of the whole time.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
@@ -124,6 +131,8 @@ def _session(folder: Path, settings: dict[str, str]) -> SparkSession:
     from andes_spark.spark import jars
     from andes_spark.spark.session import spark_session
 
+    if metadata.version("pyspark").startswith("3."):
+        settings = settings | ANCIENT_DATES_AS_SPARK_4
     return spark_session(
         "andes_spark tests",
         master="local[2]",

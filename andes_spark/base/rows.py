@@ -30,6 +30,10 @@ from andes_spark.schema.versions import with_field_ids
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import readable_encodings, write_parquet
 
+CALENDAR = {"org.apache.spark.version": "3.5.0"}
+"""Footer by which Spark knows that old dates and times are Gregorian: without it Spark 3.5 refuses to read dates before
+1582 and times before 1900, which may be of a Spark before 3.0."""
+
 
 @dataclass(frozen=True)
 class RowWriter:
@@ -99,6 +103,7 @@ class RowWriter:
             marked=self.shape.columns.narrow,
             statistics=footer_columns(rows.schema, nan_free),
             encodings=readable_encodings(rows),
+            properties=CALENDAR,
         )
         shape = self.shape
         indexed = indexed_columns(shape.schema, shape.partition_by, self.configuration)

@@ -71,6 +71,7 @@ def write_parquet(
     statistics: Sequence[str] | bool = True,
     encodings: Mapping[str, str] | None = None,
     group_rows: int = GROUP_ROWS,
+    properties: Mapping[str, str] | None = None,
 ) -> Written:
     """Write a table to a new file; durable when this returns.
 
@@ -84,6 +85,7 @@ def write_parquet(
         statistics: columns that get statistics in the footer and in the page index.
         encodings: Parquet encodings by column; others get a dictionary where they are strings.
         group_rows: maximum rows of a row group.
+        properties: names and values in the footer, for readers.
     """
     special = dict(encodings or {})
     leaves = [leaf for leaf, _ in leaf_paths(schema)]
@@ -110,6 +112,7 @@ def write_parquet(
         )
         with writer:
             writer.write_table(table, row_group_size=min(group_rows, _group_rows(table)))
+            writer.add_key_value_metadata(dict(properties or {}))
             ending.begin(buffer.tell())
         metadata = writer.writer.metadata
         buffer.flush()

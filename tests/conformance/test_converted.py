@@ -81,7 +81,8 @@ def test_a_table_of_spark_goes_on(spark, tmp_path: Path, partitioned: bool) -> N
     assert spark_rows(plain, table) == rows_of(by_delta_rs(url), table) == expected
     connection = duckdb_connection()
     for condition in CONDITIONS:
-        wanted = shown_by(arrow_table(plain.where(condition)))
+        # Spark before 4.0 takes a doubled quote for two texts side by side.
+        wanted = shown_by(arrow_table(plain.where(condition.replace("''", "\\'"))))
         assert wanted == shown_by(table.to_arrow(filter=condition))
         assert wanted == shown_by(by_delta_rs(url, condition))
         quoted = condition.replace("at > TIMESTAMP", '"at" > TIMESTAMPTZ')

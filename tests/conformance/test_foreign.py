@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyspark
 import pytest
 
 from andes_spark import ModTable, Settings
@@ -44,11 +45,13 @@ WRITERS = {
         f"{SET}('delta.feature.allowColumnDefaults' = 'supported'); ALTER TABLE {{}} ALTER COLUMN name SET DEFAULT 'x'",
         "ALTER TABLE {} ALTER COLUMN name DROP DEFAULT",
     ),
-    "materializePartitionColumns": (
+}
+if not pyspark.__version__.startswith(("3.", "4.0")):
+    # Delta 3.3 and 4.0 do not know it.
+    WRITERS["materializePartitionColumns"] = (
         f"{SET}('delta.feature.materializePartitionColumns' = 'supported')",
         "ALTER TABLE {} DROP FEATURE materializePartitionColumns",
-    ),
-}
+    )
 READERS = {
     "columnMapping": (f"{SET}('delta.columnMapping.mode' = 'name')", RESTORE),
     "columnMapping, set back": (

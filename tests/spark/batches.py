@@ -134,7 +134,12 @@ def side_by_side(spark, *tables: pa.Table):
 
 def parquet_frame(spark, path: Path, table: pa.Table):
     pq.write_table(table, path)
-    return spark.read.parquet(str(path)).repartition(2)
+    return read_parquet(spark, path).repartition(2)
+
+
+def read_parquet(spark, path: Path):
+    """A file of pyarrow's, of which Spark 3.5 does not know how it counts days before 1582."""
+    return spark.read.option("datetimeRebaseMode", "CORRECTED").parquet(str(path))
 
 
 def reader_of(table: pa.Table) -> pa.RecordBatchReader:

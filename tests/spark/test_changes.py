@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyspark
 import pytest
 
 from andes_spark import ModTable
@@ -14,6 +15,8 @@ from andes_spark.errors import NoSuchVersionError, OptionError
 from andes_spark.spark.arrow_frames import arrow_table
 
 DDL = "id BIGINT, lsn BIGINT, n STRUCT<x: INT, y: ARRAY<STRING>>, at TIMESTAMP"
+BEFORE_4 = pyspark.__version__.startswith("3.")
+on_spark_4 = pytest.mark.skipif(BEFORE_4, reason="data sources in Python came with Spark 4.0")
 KINDS = ["delete", "insert", "update_postimage", "update_preimage"]
 
 
@@ -95,6 +98,13 @@ class Query:
         return in_order(arrow_table(self.spark.read.parquet(*map(str, folders))))
 
 
+@pytest.mark.skipif(not BEFORE_4, reason="Spark 4.0 has data sources in Python")
+def test_a_stream_is_refused_by_name_before_spark_4(table):
+    with pytest.raises(OptionError, match=r"read_stream needs Spark 4\.0 or newer; use read_changes"):
+        table.read_stream(0)
+
+
+@on_spark_4
 def test_a_stream_goes_on_from_its_checkpoint(spark, table, tmp_path):
     query = Query(spark, tmp_path / "q")
     first = table.changes(1, 3, before_images=True).read_all()
@@ -110,6 +120,7 @@ def test_a_stream_goes_on_from_its_checkpoint(spark, table, tmp_path):
     assert query.rows() == in_order(pa.concat_tables([first, second]))
 
 
+@on_spark_4
 def test_a_micro_batch_that_failed_is_the_same_again(spark, table, tmp_path):
     query = Query(spark, tmp_path / "q")
     query.fails_at = 0
@@ -130,6 +141,7 @@ def in_order_of(written: list[dict[str, Any]], later: pa.Table) -> list[dict[str
     return in_order(pa.concat_tables([pa.Table.from_pylist(written, later.schema), later]))
 
 
+@on_spark_4
 def test_a_micro_batch_of_few_versions(spark, table, tmp_path):
     query = Query(spark, tmp_path / "q")
     sizes = [table.changes(version, version + 1, before_images=True).read_all().num_rows for version in range(3)]
@@ -139,6 +151,7 @@ def test_a_micro_batch_of_few_versions(spark, table, tmp_path):
         table.read_stream(0, max_versions=0)
 
 
+@on_spark_4
 def test_a_query_takes_what_is_applied_while_it_runs(spark, table, tmp_path):
     query = Query(spark, tmp_path / "q")
     running = query.start(table, 3)
@@ -152,6 +165,7 @@ def test_a_query_takes_what_is_applied_while_it_runs(spark, table, tmp_path):
     assert [row["id"] for row in query.rows()] == [50, 51]
 
 
+@on_spark_4
 def test_the_schema_changes_while_a_query_runs(spark, table, tmp_path):
     """New columns are left out; a wider type, or a column that is gone, ends the query until it is made anew."""
     query = Query(spark, tmp_path / "q")

@@ -15,7 +15,7 @@ from andes_spark.spark import jars
     ("spark_version", "coordinates"),
     [
         ("3.5.7", "io.delta:delta-spark_2.12:3.3.2"),
-        ("4.0.1", "io.delta:delta-spark_2.13:4.0.0"),
+        ("4.0.1", "io.delta:delta-spark_2.13:4.0.1"),
         ("4.2.0", "io.delta:delta-spark_4.2_2.13:4.4.0"),
         ("4.2.0.dev1", "io.delta:delta-spark_4.2_2.13:4.4.0"),
     ],

@@ -90,3 +90,10 @@ def test_every_column_has_its_field_id_and_key_and_sequence_their_statistics(sto
 def test_partition_columns_are_in_the_files(storage):
     for file in files(storage, "part-"):
         assert len(set(file.read(columns=["part"])["part"].to_pylist())) == 1
+
+
+def test_every_file_of_the_base_says_that_its_calendar_is_gregorian(storage: MemoryStorage) -> None:
+    """Without this property Spark 3.5 refuses to read dates before 1582 and times before 1900."""
+    properties = [file.metadata.metadata or {} for file in files(storage, "part-")]
+    assert properties
+    assert {found.get(b"org.apache.spark.version") for found in properties} == {b"3.5.0"}

@@ -51,15 +51,28 @@ def change_stream(spark: SparkSession, feed: Feed, schema: Schema) -> DataFrame:
     """Return changes as a streaming DataFrame.
 
     Raises:
-        OptionError: the session cannot read from data sources in Python.
+        OptionError: the session cannot read from data sources in Python, or has no limits for them.
     """
     try:
         from pyspark.sql import datasource  # noqa: F401
     except ImportError as error:
         raise OptionError("read_stream needs Spark 4.0 or newer; use read_changes", option="spark") from error
+    if feed.max_versions is not None:
+        _require_limits()
     source = _source(feed, change_type(schema))
     spark.dataSource.register(source)
     return spark.readStream.format(source.name()).load()
+
+
+def _require_limits() -> None:
+    try:
+        from pyspark.sql.streaming.datasource import ReadMaxFiles  # noqa: F401
+    except ImportError as error:
+        raise OptionError(
+            "max_versions needs Spark 4.2 or newer: leave it out, and each micro-batch takes all versions since the"
+            " one before",
+            option="max_versions",
+        ) from error
 
 
 def _source(feed: Feed, kind: StructType) -> type[DataSource]:

@@ -46,8 +46,10 @@ WRITERS = {
         "ALTER TABLE {} ALTER COLUMN name DROP DEFAULT",
     ),
 }
-if not pyspark.__version__.startswith(("3.", "4.0")):
-    # Delta 3.3 and 4.0 do not know it.
+if pyspark.__version__.startswith(("3.", "4.0")):
+    # Delta 3.3 and 4.0 end row tracking by RESTORE only.
+    del WRITERS["rowTracking"]
+else:
     WRITERS["materializePartitionColumns"] = (
         f"{SET}('delta.feature.materializePartitionColumns' = 'supported')",
         "ALTER TABLE {} DROP FEATURE materializePartitionColumns",
@@ -63,6 +65,10 @@ READERS = {
         RESTORE,
     ),
 }
+ON_SPARK_3 = pyspark.__version__.startswith("3.")
+if ON_SPARK_3:
+    # Delta 3.3 widens no column by SQL.
+    del READERS["typeWidening"]
 # Listed, and nothing that is active: merges go on.
 FINE = {
     "typeWidening": f"{SET}('delta.enableTypeWidening' = 'true')",
@@ -79,7 +85,7 @@ FINE = {
             "identityColumns",
             "inCommitTimestamp",
             "vacuumProtocolCheck",
-            "variantType",
+            *(() if ON_SPARK_3 else ("variantType",)),
         )
     },
 }

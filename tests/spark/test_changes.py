@@ -16,6 +16,8 @@ from andes_spark.spark.arrow_frames import arrow_table
 
 DDL = "id BIGINT, lsn BIGINT, n STRUCT<x: INT, y: ARRAY<STRING>>, at TIMESTAMP"
 BEFORE_4 = pyspark.__version__.startswith("3.")
+BEFORE_LIMITS = pyspark.__version__.startswith(("3.", "4.0"))
+on_spark_4_2 = pytest.mark.skipif(BEFORE_LIMITS, reason="before 4.2 a run ends at the version that it finds first")
 on_spark_4 = pytest.mark.skipif(BEFORE_4, reason="data sources in Python came with Spark 4.0")
 KINDS = ["delete", "insert", "update_postimage", "update_preimage"]
 
@@ -120,7 +122,7 @@ def test_a_stream_goes_on_from_its_checkpoint(spark, table, tmp_path):
     assert query.rows() == in_order(pa.concat_tables([first, second]))
 
 
-@on_spark_4
+@on_spark_4_2
 def test_a_micro_batch_that_failed_is_the_same_again(spark, table, tmp_path):
     query = Query(spark, tmp_path / "q")
     query.fails_at = 0
@@ -141,7 +143,13 @@ def in_order_of(written: list[dict[str, Any]], later: pa.Table) -> list[dict[str
     return in_order(pa.concat_tables([pa.Table.from_pylist(written, later.schema), later]))
 
 
-@on_spark_4
+@pytest.mark.skipif(BEFORE_4 or not BEFORE_LIMITS, reason="Spark 4.2 has limits")
+def test_a_limit_of_versions_is_refused_by_name_before_spark_4_2(table):
+    with pytest.raises(OptionError, match=r"max_versions needs Spark 4\.2 or newer"):
+        table.read_stream(0, max_versions=1)
+
+
+@on_spark_4_2
 def test_a_micro_batch_of_few_versions(spark, table, tmp_path):
     query = Query(spark, tmp_path / "q")
     sizes = [table.changes(version, version + 1, before_images=True).read_all().num_rows for version in range(3)]
@@ -165,7 +173,7 @@ def test_a_query_takes_what_is_applied_while_it_runs(spark, table, tmp_path):
     assert [row["id"] for row in query.rows()] == [50, 51]
 
 
-@on_spark_4
+@on_spark_4_2
 def test_the_schema_changes_while_a_query_runs(spark, table, tmp_path):
     """New columns are left out; a wider type, or a column that is gone, ends the query until it is made anew."""
     query = Query(spark, tmp_path / "q")

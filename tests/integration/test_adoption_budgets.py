@@ -28,7 +28,8 @@ BUDGETS = {
     # Of each file the copy, and the size of the copy.
     "clone": (18, 23 + 2 * FILES),
     # The files have names of another writer, which entries of the Delta log tell.
-    "drop": (18, 19 + FILES),
+    # Manifest 0 tells whether the folder still has this table.
+    "drop": (18, 20 + FILES),
 }
 """Rounds and requests."""
 

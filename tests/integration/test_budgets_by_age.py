@@ -162,7 +162,8 @@ def cost_of(aged: Aged, budget: Budget, rounds: int) -> Cost:
 
 
 VACUUM = {"GET": 18, "PUT": 5, "HEAD": 1, "POST": 1}
-PIN = {"GET": 2, "PUT": 1}
+# The newest manifest tells whether the folder still has this table, beside the look for a newer one.
+PIN = {"GET": 3, "PUT": 1}
 """Requests of a vacuum that releases all old versions, and of a pin, on the young table."""
 VACUUM_ROUNDS = 14
 VACUUM_PAGES = 9

@@ -95,6 +95,7 @@ def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
         ["must"],
         {at: aside for at, aside in world.aside.items() if at <= version},
         {at: restored for at, restored in world.restored.items() if at <= version},
+        {at: taken for at, taken in world.repairs.taken.items() if at <= version},
     )
     names = world.alters.names(version)
     wanted = {

@@ -80,6 +80,8 @@ class DamageRepair:
                 if plan is None or dry_run:
                     self.actions += [] if plan is None else [plan[0]]
                     return
+                if plan[0] in self.actions:
+                    return  # it did not help
                 plan[1]()
             except DamagedError as error:
                 self.left = (error.message, *self.left)

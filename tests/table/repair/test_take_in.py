@@ -89,6 +89,17 @@ def test_a_change_becomes_a_version() -> None:
     assert table.repair().findings == ()
 
 
+def test_lost_tombstones_of_a_take_in_are_named_once() -> None:
+    storage, table = opened()
+    overwrite(storage, *FOREIGN)
+    table.repair(foreign="take_in")
+    gone = [info.path for info in storage.list("_andes/tombstones")]
+    storage.delete(gone)
+    result = ModTable.open(storage).repair()
+    assert len(result.actions) == len({*result.actions})
+    assert any(path in text for path in gone for text in result.left)
+
+
 @pytest.mark.parametrize("merged", [True, False])
 def test_late_mods_of_removed_rows_lose(merged: bool) -> None:
     storage, table = opened()

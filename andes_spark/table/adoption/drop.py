@@ -7,9 +7,8 @@ version is deleted last: while it is there, an interrupted drop goes on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby, islice
 
 from andes_spark.delta.log import load_state
@@ -21,7 +20,6 @@ from andes_spark.model.display import Displayed, counts_text, size_text
 from andes_spark.model.events import Drop
 from andes_spark.model.manifest import MANIFESTS, Manifest, decode_manifest
 from andes_spark.storage.interface import ObjectInfo, Storage
-from andes_spark.storage.scheduler import in_windows
 from andes_spark.table.maintenance.delta_history import named_by_entries
 from andes_spark.table.maintenance.files_of import vectors_of
 from andes_spark.table.open_table import OpenTable
@@ -69,12 +67,9 @@ def drop(open_table: OpenTable, confirm: str) -> DropResult:
     _require_confirmed(storage, confirm)
     steps = open_table.begin("drop", log.head + 1)
     with steps.step("list the files"):
-        # Beside each other.
-        check = partial(refuse_gone, storage, open_table.table_id)
-        listed: list[ObjectInfo] = []
-        works: tuple[Callable[[], object], ...] = (check, lambda: listed.extend(storage.list()))
-        for _, answer in in_windows(storage.scheduler, lambda work: work(), works):
-            answer.result()
+        is_there = storage.scheduler.ask(refuse_gone, storage, open_table.table_id)
+        listed = list(storage.list())
+        is_there.result()
         log.refresh()
         _refuse_others(storage, listed)
     with steps.step("check the clock"):

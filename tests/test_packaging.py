@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import email
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.environments import BARE, WITH_SPARK
+from tests.wheels import build_wheel
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,14 +30,7 @@ def run(*command: str, cwd: Path, **environ: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of a copy of the sources, so that nothing built stays beside them."""
-    folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "andes_spark", folder / "andes_spark", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
-        shutil.copy(ROOT / name, folder)
-    build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
-    name = run(sys.executable, "-c", build, cwd=folder).splitlines()[-1]
-    return folder / "dist" / name
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from andes_spark.cli.help import Command
-from andes_spark.cli.output import Output
+from andes_spark.cli.output import Form, Output
 from andes_spark.errors import OptionError
 from andes_spark.package.archive import ARCHITECTURES, PYTHON
 from andes_spark.package.launch import TARGETS
@@ -28,8 +28,13 @@ from andes_spark.package.launch import TARGETS
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("dist/package"), show_default=True,
     help="Folder that the files are written to.",
 )  # fmt: skip
-@click.option("--output", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--output", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="Form of what is printed.",
+)  # fmt: skip
+@click.pass_context
 def package(
+    ctx: click.Context,
     job: Path,
     arguments: tuple[str, ...],
     target: str,
@@ -38,7 +43,7 @@ def package(
     location: str,
     wheel: Path | None,
     out: Path,
-    form: str,
+    form: Form,
 ) -> None:
     """Build an archive with this library for a cluster, and write the text that starts JOB with it.
 
@@ -48,11 +53,12 @@ def package(
     from andes_spark.package.archive import build_archive
     from andes_spark.package.launch import Job
 
+    output = Output(form)
+    ctx.meta[Output.__name__] = output
     if not location.startswith(("s3://", "s3a://")):
         raise OptionError(
             f"--location is an S3 folder such as s3://bucket/jobs, and {location} is none", option="location"
         )
-    output = Output("json" if form == "json" else "text")
     with output.progress("package") as step:
         step("build the archive")
         archive = build_archive(wheel or _only_wheel(), out, arch=arch, python=python)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,6 +20,7 @@ from andes_spark.package import archive
 from andes_spark.package.archive import build_archive
 from andes_spark.spark.jars import delta_jars
 from tests.spark.cluster import Cluster
+from tests.wheels import build_wheel
 
 ROOT = Path(__file__).parents[2]
 HOME = Path(pyspark.__file__).parent
@@ -29,14 +29,7 @@ MEGABYTES = 250
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of a copy of the sources, so that nothing built stays beside them."""
-    folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "andes_spark", folder / "andes_spark", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
-        shutil.copy(ROOT / name, folder)
-    build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
-    done = subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, text=True, check=True)
-    return folder / "dist" / done.stdout.splitlines()[-1]
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def python_without_packages(folder: Path) -> Path:
@@ -154,5 +147,7 @@ def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.exit_code, "is an S3 folder such as s3://bucket/jobs" in done.output) == (2, True)
     done = CliRunner().invoke(andes, [*command, "--location", "s3://lake"])
     assert (done.exit_code, "dist/ has no wheel of andes_spark" in done.output) == (2, True)
+    done = CliRunner().invoke(andes, [*command, "--location", "/tmp", "--output", "json"])
+    assert json.loads(done.stderr)["error"] == "OptionError"
     done = CliRunner().invoke(andes, ["package", "gone.py", "--target", "emr-eks", "--location", "s3://lake"])
     assert done.exit_code == 2

@@ -23,7 +23,7 @@ def conditional_put(storage: Storage) -> Finding:
 
         outcomes = threads.map(put, range(_RACERS), step="race")
         winners = [str(racer) for racer, outcome in enumerate(outcomes) if outcome is PutOutcome.CREATED]
-        if len(winners) > 1 or (winners and storage.get(path).decode() != winners[0]):
+        if len(winners) != 1 or storage.get(path).decode() != winners[0]:
             return failed(
                 f"{len(winners)} of {_RACERS} writers created the same object: the store does not honour If-None-Match"
                 " on PUT, and versions of tables would be lost; use Amazon S3 or a service that does"

@@ -72,11 +72,26 @@ class DeltaMerge:
 
     def source(self, batch: Batch) -> DataFrame:
         """One row per key, that of the highest sequence."""
+        return self.newest(self.lab.spark.read.parquet(str(batch.path)))
+
+    def newest(self, rows: DataFrame) -> DataFrame:
+        """One row per key of some mods, that of the highest sequence."""
         from pyspark.sql import functions as F
 
-        rows = self.lab.spark.read.parquet(str(batch.path))
         newest = F.max_by(F.struct(*rows.columns), data.SEQUENCE).alias("newest")
         return rows.groupBy(*self.key).agg(newest).select("newest.*")
+
+    def merge(self, source: DataFrame, condition: str) -> None:
+        """Merge one row per key, in the session of the rows."""
+        from delta.tables import DeltaTable
+
+        newer = f"s.{data.SEQUENCE} > t.{data.SEQUENCE}"
+        values = {name: f"s.{name}" for name in self.columns}
+        target = DeltaTable.forPath(source.sparkSession, str(self.path)).alias("t")
+        merge = target.merge(source.alias("s"), condition)
+        merge = merge.whenMatchedDelete(f"s.op = 'D' AND {newer}")
+        merge = merge.whenMatchedUpdate(newer, set=dict(values))
+        merge.whenNotMatchedInsert("s.op <> 'D'", values=dict(values)).execute()
 
     def condition(self, batch: Batch, variant: Variant) -> str:
         """Of the join."""
@@ -88,19 +103,11 @@ class DeltaMerge:
 
     def apply(self, batch: Batch, variant: Variant) -> int:
         """Merge a batch; returns how many Spark jobs that took."""
-        from delta.tables import DeltaTable
-
         spark = self.lab.spark
         spark.conf.set(_MATERIALIZE, variant.materialize)
         group = f"merge-{uuid.uuid4()}"
         spark.sparkContext.setJobGroup(group, "MERGE")
-        newer = f"s.{data.SEQUENCE} > t.{data.SEQUENCE}"
-        values = {name: f"s.{name}" for name in self.columns}
-        target = DeltaTable.forPath(spark, str(self.path)).alias("t")
-        merge = target.merge(self.source(batch).alias("s"), self.condition(batch, variant))
-        merge = merge.whenMatchedDelete(f"s.op = 'D' AND {newer}")
-        merge = merge.whenMatchedUpdate(newer, set=dict(values))
-        merge.whenNotMatchedInsert("s.op <> 'D'", values=dict(values)).execute()
+        self.merge(self.source(batch), self.condition(batch, variant))
         return len(spark.sparkContext.statusTracker().getJobIdsForGroup(group))
 
 

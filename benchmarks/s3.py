@@ -26,7 +26,7 @@ _TIMES = 7
 # does and is rare).
 _PRICES = {"PUT": 0.005 / 1000, "POST": 0.005 / 1000, "GET": 0.0004 / 1000, "HEAD": 0.0004 / 1000, "DELETE": 0.0}
 _COMMITS = ("append", "merge", "MERGE", "upsert")
-_SCHEMA = pa.schema([pa.field("id", pa.int64(), False), ("seq", pa.int64()), ("name", pa.string())])
+SCHEMA = pa.schema([pa.field("id", pa.int64(), False), ("seq", pa.int64()), ("name", pa.string())])
 
 
 def run(lab: Lab) -> list[Table]:
@@ -45,7 +45,7 @@ def run(lab: Lab) -> list[Table]:
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder, serve(Path(folder)) as server:
         verbs = _Verbs(server, rows)
         costs = verbs.measure()
-        base = _rows(np.arange(rows), 0)
+        base = keyed_rows(np.arange(rows), 0)
         costs |= spark_costs(server, base, verbs.mods, DELAY)
     peer = statistics.median(cost.seconds for cost in costs["delta-rs: open, merge"])
     for operation, measured in costs.items():
@@ -94,9 +94,9 @@ class _Verbs:
 
     def measure(self) -> dict[str, list[Cost]]:
         """All costs by operation."""
-        base = _rows(np.arange(self._rows), 0)
+        base = keyed_rows(np.arange(self._rows), 0)
         options = self._server.options
-        ModTable.create(self._url, _SCHEMA, primary_key=["id"], sequence_by=["seq"], data=base, storage_options=options)
+        ModTable.create(self._url, SCHEMA, primary_key=["id"], sequence_by=["seq"], data=base, storage_options=options)
         write_deltalake(self._peer, base, storage_options=_writable(options))
         with FaultProxy(self._server, delay=DELAY) as proxy:
             self._meter = Meter(proxy)
@@ -142,7 +142,7 @@ class _Verbs:
     def mods(self) -> pa.Table:
         """The next batch."""
         self._sequence += 1
-        return _rows(np.unique(self._random.integers(0, self._rows, _MODS)), self._sequence)
+        return keyed_rows(np.unique(self._random.integers(0, self._rows, _MODS)), self._sequence)
 
     def _apply(self, table: ModTable, **options: Any) -> None:
         mods = self.mods()
@@ -161,7 +161,7 @@ def _writable(options: dict[str, str]) -> dict[str, str]:
     return {**options, "conditional_put": "etag", "aws_conditional_put": "etag"}
 
 
-def _rows(keys: Any, sequence: int) -> pa.Table:
+def keyed_rows(keys: Any, sequence: int) -> pa.Table:
     identifiers = np.asarray(keys, np.int64)
     names = pa.array(identifiers).cast(pa.string())
-    return pa.table([identifiers, np.full(len(identifiers), sequence, np.int64), names], schema=_SCHEMA)
+    return pa.table([identifiers, np.full(len(identifiers), sequence, np.int64), names], schema=SCHEMA)

@@ -101,21 +101,10 @@ def _apply_stream(lab: Lab, policy: str, batches: int) -> tuple[list[float], tup
 
 
 def _merge(lab: Lab, batches: int) -> tuple[list[float], tuple[int, str]]:
-    from pyspark.sql import functions as F
-
     merge = DeltaMerge.create(lab, "bigint", "stream-merge")
-    newer = f"s.{data.SEQUENCE} > t.{data.SEQUENCE}"
-    values = {name: f"s.{name}" for name in merge.columns}
 
     def apply(batch: DataFrame, number: int) -> None:
-        from delta.tables import DeltaTable
-
-        newest = F.max_by(F.struct(*batch.columns), data.SEQUENCE).alias("newest")
-        source = batch.groupBy("id").agg(newest).select("newest.*")
-        target = DeltaTable.forPath(batch.sparkSession, str(merge.path)).alias("t")
-        statement = target.merge(source.alias("s"), "t.id = s.id").whenMatchedDelete(f"s.op = 'D' AND {newer}")
-        statement = statement.whenMatchedUpdate(newer, set=dict(values))
-        statement.whenNotMatchedInsert("s.op <> 'D'", values=dict(values)).execute()
+        merge.merge(merge.newest(batch), "t.id = s.id")
 
     query = (
         _mods(lab, batches)

@@ -8,19 +8,17 @@ from pathlib import Path
 
 import boto3
 import numpy as np
-import pyarrow as pa
 
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server, serve
 from benchmarks.lab import Lab
 from benchmarks.report import Table
-from benchmarks.s3 import DELAY
+from benchmarks.s3 import DELAY, SCHEMA, keyed_rows
 
 _ROWS = 100_000
 _MODS = 20
 _MERGED = 10
 """A merge follows every so many versions."""
-_SCHEMA = pa.schema([pa.field("id", pa.int64(), False), ("seq", pa.int64()), ("name", pa.string())])
 
 
 def run(lab: Lab) -> list[Table]:
@@ -50,11 +48,11 @@ def _grow(lab: Lab, versions: int) -> Path:
     """Return a folder with a table of so many versions."""
     lab.say(f"upkeep: {versions:,} versions")
     path = lab.fresh(f"upkeep-{versions}")
-    rows = _rows(np.arange(_ROWS), 0)
-    table = ModTable.create(str(path), _SCHEMA, primary_key=["id"], sequence_by=["seq"], data=rows, merge="manual")
+    rows = keyed_rows(np.arange(_ROWS), 0)
+    table = ModTable.create(str(path), SCHEMA, primary_key=["id"], sequence_by=["seq"], data=rows, merge="manual")
     random = np.random.default_rng(7)
     for version in range(1, versions + 1):
-        table.apply(_rows(np.unique(random.integers(0, _ROWS, _MODS)), version), batch_id=("bench", version))
+        table.apply(keyed_rows(np.unique(random.integers(0, _ROWS, _MODS)), version), batch_id=("bench", version))
         if version % _MERGED == 0:
             table.merge()
     return path
@@ -96,9 +94,3 @@ def _upload(server: S3Server, path: Path, bucket: str) -> None:
     for file in sorted(path.rglob("*")):
         if file.is_file():
             client.upload_file(str(file), bucket, f"table/{file.relative_to(path)}")
-
-
-def _rows(keys: np.ndarray, sequence: int) -> pa.Table:
-    identifiers = np.asarray(keys, np.int64)
-    names = pa.array(identifiers).cast(pa.string())
-    return pa.table([identifiers, np.full(len(identifiers), sequence, np.int64), names], schema=_SCHEMA)

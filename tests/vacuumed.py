@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 
 from andes_spark import ModTable, Settings
+from andes_spark.errors import StorageError
 from andes_spark.log.clock import CheckedClock
 from andes_spark.storage.memory import MemoryStorage
+from andes_spark.testing.tapped import TappedStorage
 
 SETTINGS = Settings(compact_bytes=0, threads=1)
 LAST = 7
@@ -54,9 +57,18 @@ def base_files(storage: MemoryStorage) -> set[str]:
     return paths(storage, "part-", "deletion_vector_")
 
 
-def sound(storage: MemoryStorage) -> None:
+def sound(storage: Any) -> None:
     checked = ModTable.open(storage).verify()
     assert (checked.problems, checked.missing, checked.unused) == ((), (), ()), checked.details()
+
+
+class HalfDeleting(TappedStorage):
+    """A store that fails in the middle of each deletion."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        given = list(paths)
+        super().delete(given[: len(given) // 2])
+        raise StorageError("the store is gone", path="?")
 
 
 def write_at(table: ModTable, time: int) -> None:

@@ -25,23 +25,8 @@ from andes_spark.errors import (
 )
 from andes_spark.model.events import Vacuum
 from andes_spark.storage.memory import MemoryStorage
-from andes_spark.testing.tables import copy_of
 from tests.forgotten import KEY, LAST, SETTINGS, confirmed, forget, holding, made, mods, opened, rows, send, without
-
-
-@pytest.fixture(scope="module")
-def built() -> MemoryStorage:
-    return made()
-
-
-@pytest.fixture
-def storage(built: MemoryStorage) -> MemoryStorage:
-    return copy_of(built)
-
-
-def sound(storage: Any) -> None:
-    checked = ModTable.open(storage).verify()
-    assert (checked.problems, checked.missing, checked.unused) == ((), (), ()), checked.details()
+from tests.vacuumed import sound
 
 
 def test_nothing_of_the_key_is_left(storage: MemoryStorage) -> None:

@@ -27,11 +27,6 @@ pytestmark = pytest.mark.faults
 Patch = pytest.MonkeyPatch
 
 
-@pytest.fixture(scope="module")
-def built() -> MemoryStorage:
-    return made()
-
-
 def others(seq: int) -> pa.Table:
     batch = mods(seq)
     return batch.filter(pc.not_equal(batch["email"], KEY))

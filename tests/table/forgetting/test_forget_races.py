@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from andes_spark import ModTable
 from andes_spark.delta.paths import LOG_FOLDER
 from andes_spark.errors import CommitConflictError, OptionError, StorageError
 from andes_spark.model.events import Forget
@@ -30,23 +29,9 @@ from tests.forgotten import (
     send,
     without,
 )
+from tests.vacuumed import HalfDeleting, sound
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture(scope="module")
-def built() -> MemoryStorage:
-    return made()
-
-
-@pytest.fixture
-def storage(built: MemoryStorage) -> MemoryStorage:
-    return copy_of(built)
-
-
-def sound(storage: Any) -> None:
-    checked = ModTable.open(storage).verify()
-    assert (checked.problems, checked.missing, checked.unused) == ((), (), ()), checked.details()
 
 
 class StopError(Exception):
@@ -253,15 +238,9 @@ def test_a_restore_meanwhile(storage: MemoryStorage, nth: int) -> None:
 
 
 def test_a_store_that_fails_while_files_are_deleted(storage: MemoryStorage) -> None:
-    class Failing(TappedStorage):
-        def delete(self, paths: Any) -> None:
-            given = list(paths)
-            super().delete(given[: len(given) // 2])
-            raise StorageError("the store is gone", path="?")
-
     expected = without(opened(storage))
     with pytest.raises(StorageError):
-        forget(Failing(storage))
+        forget(HalfDeleting(storage))
     assert rows(opened(storage)) == expected
     assert forget(storage).ok
     assert holding(storage) == []

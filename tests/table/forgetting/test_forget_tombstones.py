@@ -11,11 +11,7 @@ from andes_spark import ModTable
 from andes_spark.storage.memory import MemoryStorage
 from tests.forgotten import SETTINGS, confirmed, opened
 from tests.table.repair.test_take_in import content, named, overwrite
-
-
-def sound(storage: MemoryStorage) -> None:
-    checked = opened(storage).verify()
-    assert (checked.problems, checked.missing, checked.unused) == ((), (), ()), checked.details()
+from tests.vacuumed import sound
 
 
 def created() -> tuple[MemoryStorage, ModTable]:

@@ -20,7 +20,7 @@ from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
-from tests.vacuumed import LAST, NOW, SETTINGS, aged, made, mods, opened, paths, rows, sound
+from tests.vacuumed import LAST, NOW, SETTINGS, HalfDeleting, aged, made, mods, opened, paths, rows, sound
 
 pytestmark = pytest.mark.faults
 
@@ -138,15 +138,9 @@ def test_a_merge_that_is_overtaken_is_planned_again(storage: MemoryStorage) -> N
 
 
 def test_a_deletion_that_fails_is_made_up_for(storage: MemoryStorage) -> None:
-    class Failing(TappedStorage):
-        def delete(self, paths: Any) -> None:
-            given = list(paths)
-            super().delete(given[: len(given) // 2])
-            raise StorageError("the store is gone", path="?")
-
     newest = rows(opened(storage))
     with pytest.raises(StorageError):
-        opened(Failing(storage)).vacuum(NOW)
+        opened(HalfDeleting(storage)).vacuum(NOW)
     assert rows(opened(storage)) == newest
     sound(storage)
     assert opened(storage).vacuum(NOW).files > 0

@@ -17,6 +17,7 @@ from typing import ClassVar
 import msgspec
 
 from andes_spark.errors import AndesError
+from andes_spark.log.clock import TOLERANCE_MS
 from andes_spark.model.documents import is_sealed, seal
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked
@@ -69,7 +70,7 @@ class MergeLease:
     Args:
         storage: the table's folder.
         clock: milliseconds since 1970.
-        lease_ms: time after which others may take a lease that was not renewed.
+        lease_ms: time after which others may take a lease that was not renewed, whatever the clock of its owner says.
     """
 
     _running: ClassVar[set[str]] = set()
@@ -94,7 +95,10 @@ class MergeLease:
         return self._is_held(read_note(self._storage) if asked is None else asked.result())
 
     def _is_held(self, note: MergeNote) -> bool:
-        if note.owner is None or note.until is None or note.until < self._clock():
+        if note.owner is None or note.until is None:
+            return False
+        # An end further away was dated by a wrong clock: nobody may wait for it after its owner has died.
+        if not 0 <= note.until - self._clock() <= self._lease_ms + TOLERANCE_MS:
             return False
         host, _, rest = note.owner.partition(":")
         process = rest.partition(":")[0]

@@ -15,6 +15,7 @@ from andes_spark.log.log import system_clock
 from andes_spark.model.documents import seal
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.verbs import overtaken as merging
+from andes_spark.testing.tables import create, fill
 
 OTHER = MergeNote(owner="other-host:1:x", until=system_clock() + 100_000, delta_version=3, commit_id="c", applied=9)
 
@@ -88,6 +89,17 @@ def test_the_renewal_ends_when_another_merge_takes_the_lease():
     time.sleep(0.3)
     assert read_note(storage) == OTHER
     lease.release(None)
+
+
+@pytest.mark.parametrize(("ahead_ms", "status"), [(3_600_000, "merged"), (240_000, "skipped")])
+def test_a_lease_that_a_clock_an_hour_ahead_dated_is_not_waited_for(ahead_ms: int, status: str) -> None:
+    storage = MemoryStorage()
+    table = create(storage)
+    fill(table, 1, 1)
+    MergeLease(storage, lambda: system_clock() + ahead_ms).acquire()
+    note = read_note(storage)
+    put(storage, msgspec.structs.replace(note, owner="other-host:1:x"))
+    assert table.merge().status == status
 
 
 def test_a_slow_merge_leaves_the_lease_that_another_host_took_meanwhile(monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 
 from andes_spark import ModTable, Settings
 from andes_spark.delta.log import load_state
+from andes_spark.model.results import ApplyResult
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server
 from tests.table.test_foreign_writes import removal, theirs
@@ -38,11 +39,11 @@ class Bench:
     def open(self) -> ModTable:
         return ModTable.open(self.url, storage_options=self.options, settings=SETTINGS)
 
-    def apply(self, table: ModTable, **options: Any) -> None:
+    def apply(self, table: ModTable, **options: Any) -> ApplyResult:
         self.sequence += 1
         keys = [(7 * self.sequence + 13 * number) % ROWS for number in range(20)]
         mods = pa.table({"id": sorted(set(keys)), "lsn": [self.sequence] * len(set(keys))})
-        table.apply(mods, batch_id=("s", self.sequence), **options)
+        return table.apply(mods, batch_id=("s", self.sequence), **options)
 
     def append_elsewhere(self, count: int) -> None:
         table = ModTable.open(self.url, storage_options=self.server_options, settings=SETTINGS)
@@ -124,6 +125,32 @@ def test_warm_apply_with_its_merge_and_a_roll_up(bench: Bench) -> None:
 
     cost = bench.cost(lambda: bench.apply(table), 3, times=2, before=apply_before)
     assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 4, "PUT": 7}, 3, 3), cost.paths
+
+
+def test_warm_apply_with_its_merge_and_a_compaction(bench: Bench) -> None:
+    settings = replace(SETTINGS, compact_bytes=Settings().compact_bytes)
+    table = ModTable.open(bench.url, storage_options=bench.options, settings=settings)
+
+    def compacted(result: ApplyResult) -> bool:
+        assert result.merge is not None
+        return result.merge.compaction.files_removed > 0
+
+    def apply_before() -> None:
+        # Small files are packed together with every third one that is added.
+        while not compacted(bench.apply(table)):
+            pass
+        bench.apply(table)
+        bench.apply(table)
+
+    def apply_compacting() -> None:
+        assert compacted(bench.apply(table))
+
+    cost = bench.cost(apply_compacting, 6, times=2, before=apply_before)
+    # After the merge: four small files beside each other, the file that replaces them, its Delta entry. The vector of
+    # the one that was packed before is read as well, once it has deleted rows.
+    vectors = sum(path.startswith("GET") and "deletion_vector" in path for path in cost.paths)
+    assert vectors <= 1
+    assert (cost.kinds, cost.rounds, cost.later) == ({"GET": 8 + vectors, "PUT": 8}, 6, 3), cost.paths
 
 
 def test_many_batches_of_an_appender(bench: Bench) -> None:

@@ -218,7 +218,7 @@ class World(Appends):
         while len(self.versions) <= version:
             self.versions.append(UNKNOWN)
         assert self.versions[version] is UNKNOWN, "a version was given twice"
-        self.versions[version] = batch.mods
+        self.versions[version] = self.alters.committed(self, version, batch)
         self.sent[version] = batch
 
     def set_aside(self, number: int) -> None:

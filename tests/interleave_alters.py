@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow as pa
 
 from andes_spark.errors import CommitConflictError, OptionError
+from andes_spark.model.events import mods_of
+from andes_spark.schema.schema import Schema
+from andes_spark.table.mod_table import ModTable
+from andes_spark.testing.oracle import Mod
 from andes_spark.testing.random_batches import VALUE_NAMES, Batch
 
 if TYPE_CHECKING:
@@ -89,6 +93,16 @@ class Alters:
         """A batch without the added columns."""
         return replace(batch, options=self.options(batch.options))
 
+    def committed(self, world: World, version: int, batch: Batch) -> list[Mod]:
+        """Mods of a batch as they were committed: NULL in the added columns that its options name and it lacks."""
+        names_others = "except_column_list" in batch.options or isinstance(
+            batch.options.get("ignore_null_updates"), list
+        )
+        if "missing" not in batch.options or not names_others or not batch.mods:
+            return batch.mods
+        added = dict.fromkeys(_added_columns(world, version))
+        return [replace(mod, values={**added, **mod.values}) if mod.partial else mod for mod in batch.mods]
+
     def fitted(self, world: World, batch: Batch) -> Batch:
         """A batch for the columns of now: without the added ones, or with values for some of them."""
         columns = self.at(len(world.versions) - 1)
@@ -111,6 +125,15 @@ class Alters:
         mods = [replace(mod, values={**mod.values, **added}) for mod, added in zip(batch.mods, values, strict=True)]
         # Not sent again: a column may be dropped by then.
         return replace(batch, rows=rows, mods=mods, options={**options, "evolve_schema": "add_and_widen"}, id=None)
+
+
+def _added_columns(world: World, version: int) -> list[str]:
+    """Added columns that the writer of a version knew: those of the schema of its files."""
+    log = ModTable.open(world.storage)._open_table.log
+    (schema_id,) = {file.schema_id for file in mods_of(log.manifest(version).events)}
+    (struct,) = (schema.struct for schema in log.definition_at(version).schemas if schema.id == schema_id)
+    fixed = {*world.key.names, *world.sequence.names, *VALUE_NAMES}
+    return [name for name in Schema.from_json(struct).names if name not in fixed]
 
 
 def refused(error: Exception) -> bool:

@@ -73,6 +73,10 @@ class Appends:
         while len(self.versions) <= version:
             self.versions.append(UNKNOWN)
         assert self.versions[version] is UNKNOWN, "a version was given twice"
-        mods = [replace(mod, batch=place) for place, batch in enumerate(group) for mod in batch.mods]
+        mods = [
+            replace(mod, batch=place)
+            for place, batch in enumerate(group)
+            for mod in self.alters.committed(self, version, batch)
+        ]
         self.versions[version] = mods
         self.groups[version] = group

@@ -53,6 +53,17 @@ def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pyte
     assert operations == count * steps
 
 
+@pytest.mark.parametrize(
+    ("seed", "steps", "given"),
+    [
+        pytest.param(700_018, 15, {"forgetting": 0.2, "altering": 0.3}, id="a group of batches"),
+        pytest.param(700_056, 16, {"forgetting": 0.4, "altering": 0.2}, id="a batch"),
+    ],
+)
+def test_added_columns_that_a_batch_lacks(seed: int, steps: int, given: dict[str, float]) -> None:
+    explore(seed, steps=steps, **given)
+
+
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 40))])
 def test_merge_points_change_no_row(seed: int) -> None:
     """The same manifests, merged at other points with other settings: the same rows at every version."""

@@ -173,3 +173,22 @@ def test_fields_that_a_batch_lacks_are_null_if_that_is_said() -> None:
     required = ModTable.create(MemoryStorage(), "id INT, s STRUCT<x: INT, y: INT NOT NULL>", primary_key="id")
     with pytest.raises(SchemaMismatchError, match="'s' is"):
         required.apply(batch.select(["id", "s"]), missing="null", at_least_once=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"column_list": ["a"]}, 7),
+        ({"except_column_list": ["s", "l"]}, None),
+        ({"ignore_null_updates": ["s", "l"]}, None),
+        ({"ignore_null_updates": True}, 7),
+    ],
+    ids=str,
+)
+def test_added_columns_that_mods_of_some_columns_lack(options: dict[str, Any], kept: int | None) -> None:
+    """Options that name the columns to keep set all others, the added ones that the batch lacks included."""
+    table = created()
+    table.apply([{"id": 1, "lsn": 2, "a": 1, "s": None, "l": None, "n": 7}], evolve_schema="add")
+    table.apply([{"id": 1, "lsn": 3, "a": 5}], missing="null", **options)
+    (row,) = table.to_arrow().to_pylist()
+    assert (row["a"], row["n"]) == (5, kept)

@@ -94,7 +94,7 @@ class Alters:
         return replace(batch, options=self.options(batch.options))
 
     def committed(self, world: World, version: int, batch: Batch) -> list[Mod]:
-        """Mods of a batch as they were committed: NULL in the added columns that its options name and it lacks."""
+        """Mods of a batch as they were committed: NULL in the added columns that it lacks and does not keep."""
         names_others = "except_column_list" in batch.options or isinstance(
             batch.options.get("ignore_null_updates"), list
         )

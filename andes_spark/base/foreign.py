@@ -99,7 +99,10 @@ def unwritable(table: str, state: DeltaState) -> UnsupportedTableError | None:
     reason = refusal(features)
     if reason is None:
         return None
-    message = f"{table}: {reason.message}; until then merges stop, and reads and appends go on"
+    message = (
+        f'{table}: {reason.message}; or repair(foreign="undo") takes it back; until then merges stop, and reads and '
+        "appends go on"
+    )
     return UnsupportedTableError(message, **{**reason.fields, "table": table})
 
 

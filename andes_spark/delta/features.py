@@ -110,6 +110,10 @@ _COLUMN_FEATURES = {
     "CURRENT_DEFAULT": "allowColumnDefaults",
     "EXISTS_DEFAULT": "allowColumnDefaults",
 }
+_END_OF_ROW_TRACKING = (
+    "Delta above 4.0 ends that by ALTER TABLE ... DROP FEATURE rowTracking, Delta 4.0 and older cannot: copy the rows "
+    "to a new table there"
+)
 _READERS_TOO = frozenset({"columnMapping", "typeWidening"})
 """Features in use that change how data files are read."""
 _RESTORE = "undo it by RESTORE TABLE ... TO VERSION AS OF the version before it was set"
@@ -224,8 +228,7 @@ def _of_protocol(state: DeltaState) -> Iterator[Obstacle]:
 def _of_row_tracking(state: DeltaState) -> Iterator[Obstacle]:
     """Row ids must be assigned while the feature is listed and not suspended, enabled or not."""
     if state.metadata.configuration.get("delta.rowTrackingSuspended", "false").lower() != "true":
-        what = "every new row needs a row id; end that by ALTER TABLE ... DROP FEATURE rowTracking"
-        yield Obstacle(_ROW_TRACKING, what)
+        yield Obstacle(_ROW_TRACKING, f"every new row needs a row id; {_END_OF_ROW_TRACKING}")
 
 
 def _of_clustering(state: DeltaState) -> Iterator[Obstacle]:
@@ -265,8 +268,8 @@ def _end_of_property(feature: str, name: str) -> str:
         return f"remove it: ALTER TABLE ... DROP CONSTRAINT {name.split('.', 2)[2]}"
     if feature == "columnMapping":
         return "remove it: ALTER TABLE ... SET TBLPROPERTIES ('delta.columnMapping.mode' = 'none')"
-    if feature == "rowTracking":
-        return "remove it: ALTER TABLE ... DROP FEATURE rowTracking"
+    if feature == _ROW_TRACKING:
+        return _END_OF_ROW_TRACKING
     return f"remove it: ALTER TABLE ... UNSET TBLPROPERTIES ('{name}')"
 
 

@@ -47,7 +47,7 @@ WRITERS = {
     ),
 }
 if pyspark.__version__.startswith(("3.", "4.0")):
-    # Delta 3.3 and 4.0 end row tracking by RESTORE only.
+    # Delta 3.3 and 4.0 cannot drop row tracking.
     del WRITERS["rowTracking"]
 else:
     WRITERS["materializePartitionColumns"] = (

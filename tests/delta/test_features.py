@@ -108,6 +108,14 @@ def test_writer_features(feature):
     assert protocol.refusal(protocol.obstacles(state), reading=True) is None
 
 
+@pytest.mark.parametrize("configuration", [{}, {"delta.enableRowTracking": "true"}], ids=["listed", "enabled"])
+def test_row_tracking_names_the_versions_of_delta_that_can_end_it(configuration):
+    state = state_of(writer=BOTH | {"rowTracking"}, configuration=configuration)
+    for obstacle in protocol.obstacles(state):
+        assert "Delta above 4.0 ends that by ALTER TABLE ... DROP FEATURE rowTracking" in obstacle.what
+        assert "copy the rows" in obstacle.what
+
+
 def test_suspended_row_tracking_asks_nothing():
     protocol.check_supported(
         state_of(writer=BOTH | {"rowTracking"}, configuration={"delta.rowTrackingSuspended": "true"})

@@ -106,7 +106,9 @@ def test_a_feature_of_the_protocol_is_undone(feature: str) -> None:
     columns = json.dumps({"clusteringColumns": [["id"]]})
     domain = {"domain": "delta.clustering", "configuration": columns, "removed": False}
     theirs(storage, "SET TBLPROPERTIES", {"protocol": features}, {"domainMetadata": domain})
-    assert table.status().stopped is not None
+    stopped = table.status().stopped
+    assert stopped is not None
+    assert 'repair(foreign="undo") takes it back' in stopped
     table.repair(foreign="undo")
     check_going_on(storage, table)
 

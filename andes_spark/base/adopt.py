@@ -60,7 +60,8 @@ def check_rows(storage: Storage, files: Files, shape: TableShape, *, memory_byte
         DuplicateKeyError: rows share a key; ``keys`` names some.
         BadModsError: NULL in a key or sequence column; ``reasons``.
         FileDamagedError: a file is missing or cannot be read, or has another number of rows than the log says.
-        UnsupportedTableError: partition values that readers interpret differently, or deleted rows without a key.
+        UnsupportedTableError: partition values that readers interpret differently, deleted rows without a key, or days
+            of another calendar.
     """
     check = _Check(storage, shape, memory_bytes)
     key = shape.columns.key
@@ -95,6 +96,7 @@ class _Check:
     def open(self, file: DataFile) -> tuple[OpenFile, pa.Table | None]:
         """Open a file and read its footer, and its columns if they are small: files are opened beside each other."""
         opened, columns = OpenFile(self._storage, file.location, file, self._shape), self._shape.columns.narrow
+        opened.check_calendar()
         small = opened.rows <= _SMALL_ROWS and opened.stored_bytes(columns) <= self._batch_bytes // WINDOW
         return opened, opened.read(columns) if small else None
 

@@ -23,6 +23,7 @@ from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.log.pending import take
 from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import SchemaVersions
+from andes_spark.storage.calendar import check_calendar
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.parquet import open_parquet
 
@@ -208,6 +209,16 @@ class OpenFile:
             for group in range(metadata.num_row_groups)
         ]
         return sum(chunk.total_uncompressed_size for chunk in chunks)
+
+    def check_calendar(self) -> None:
+        """Refuse a file of another writer with days of another calendar.
+
+        Raises:
+            UnsupportedTableError: as ``calendar.check_calendar``.
+            FileDamagedError: the file cannot be decoded.
+        """
+        with self._decoded():
+            check_calendar(self._parquet, path=self._path, table=self._shape.table)
 
     def group_ranges(self, column: str) -> list[tuple[int, Any, Any]]:
         """Return row groups, each with the range of a column by the footer; None if it lacks the range."""

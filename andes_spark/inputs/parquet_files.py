@@ -12,16 +12,23 @@ import pyarrow.parquet as pq
 
 from andes_spark.inputs.locations import InputFile
 from andes_spark.schema.schema import Schema
+from andes_spark.storage.calendar import check_calendar
 
 _BATCH_ROWS = 64 * 1024
 _BUFFER_BYTES = 1024 * 1024
 
 
 def read(file: InputFile, part_bytes: int) -> Iterator[pa.Table]:
-    """Read the rows in batches, at least one; raise FileDamagedError if the file cannot be read."""
+    """Read the rows in batches, at least one.
+
+    Raises:
+        FileDamagedError: the file cannot be read.
+        UnsupportedTableError: days of another calendar.
+    """
     with file.reading("Parquet"):
         # Without a buffer, the column chunks of a whole row group are in memory.
         parquet = pq.ParquetFile(file.open(), buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us")
+        check_calendar(parquet, path=file.path)
         schema = _schema(parquet)
         yield schema.empty_table()
         for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata, part_bytes)):

@@ -133,6 +133,12 @@ def first_loadable(storage: Storage, first: int) -> int | None:
     return min(later, default=None)
 
 
+def newest_loadable(storage: Storage) -> int:
+    """The newest version with an entry or a complete checkpoint; -1 if there is none."""
+    listing = _Listing(storage, 0, None)
+    return max([*listing.entries, *(each.version for each in listing.finder.complete())], default=-1)
+
+
 class _Listing:
     """Listing of the log's folder from one version to another."""
 

@@ -23,6 +23,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.needed import Needed, needed_files
 from andes_spark.table.maintenance.unused import unused_files
+from andes_spark.table.maintenance.verify_checkpoints import check_checkpoints
 from andes_spark.table.maintenance.verify_kept import check_tagged
 from andes_spark.table.maintenance.verify_log import Expects, LogSummary, check_log
 from andes_spark.table.maintenance.verify_past import PastCheck, newest_entry
@@ -122,6 +123,7 @@ def examine(open_table: OpenTable, findings: Findings) -> VerifyResult:
     past.name_before(_first(summary), floor=floor)
     last = newest_entry(storage) if base is None else base.version
     past.run(range(_first(summary), 1 + last), cleaned=-1 if reach is None else reach.delta_version)
+    findings.check(partial(check_checkpoints, storage, findings))
     if compared and findings.missing:
         check_tagged(open_table, findings)
     unused = findings.get(partial(unused_files, storage, open_table.table_id, findings, before_ms=begun))
@@ -166,6 +168,7 @@ def verify_damaged(storage: Storage, settings: Settings, error: AndesError) -> V
         findings=findings,
     )
     past.run(range(_first(summary), 1 + newest_entry(storage)))
+    findings.check(partial(check_checkpoints, storage, findings))
     findings.check(partial(_raise, error))
     return _result(versions[-1], -1, findings, ())
 

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 
 from andes_spark.base.snapshots import BaseSnapshot
+from andes_spark.delta.checkpoints import HINT_PATH
+from andes_spark.delta.log import load_state
+from andes_spark.delta.paths import LOG_FOLDER
 from andes_spark.errors import AndesError, DamagedError, ForeignWriteError
 from andes_spark.log.lease import LEASE_PATH
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import count_text
 from andes_spark.run.steps import Steps
+from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.verify import examine
 from andes_spark.table.open_table import OpenTable
@@ -27,7 +32,7 @@ from andes_spark.table.repair.undo import rebuild, unusable
 from andes_spark.table.verbs.merge import run_merge
 
 _BASE_FILE = re.compile(r"(?:[^_./][^/]*/)*[^_./][^/]*\.(?:parquet|bin)")
-_CHECKPOINT = re.compile(r"_delta_log/.*checkpoint.*")
+_CHECKPOINT = re.compile(rf"{LOG_FOLDER}/(\d{{20}})\.checkpoint\..*")
 _MOST_PASSES = 8
 _SHOWN = 3
 
@@ -99,9 +104,9 @@ class DamageRepair:
         if self.lost:
             costs = "; ".join(each.cost for each in self.lost)
             return self._plan_loss(costs, partial(manifests.make_again, self.lost))
-        checkpoints = sorted(path for path in damaged if _CHECKPOINT.fullmatch(path))
+        checkpoints = [path for path in sorted(damaged) if _is_spare_checkpoint(open_table.storage, path)]
         if checkpoints:
-            return f"{checkpoints[0]} is deleted: its state is read from entries", partial(self._delete, checkpoints)
+            return f"{checkpoints[0]} is deleted: readers do without it", partial(self._delete, checkpoints)
         cut = find_cut(open_table)
         if cut is not None:
             return self._plan_cut(possible_cut(open_table, cut, damaged), damaged)
@@ -183,3 +188,14 @@ class DamageRepair:
     def _delete(self, paths: list[str]) -> None:
         self._open_table.storage.delete(paths)
         self._open_table.forget_base()
+
+
+def _is_spare_checkpoint(storage: Storage, path: str) -> bool:
+    """Whether a damaged path is that of a checkpoint whose state can be read without it, or of the hint to one."""
+    match = _CHECKPOINT.fullmatch(path)
+    if match is None:
+        return path == HINT_PATH
+    with suppress(AndesError):
+        load_state(storage, version=int(match[1]))
+        return True
+    return False

@@ -13,7 +13,7 @@ from functools import partial
 from andes_spark.base.foreign import may_be_foreign
 from andes_spark.base.metadata import base_configuration
 from andes_spark.delta.actions import ENGINE
-from andes_spark.delta.log import first_loadable, load_state, read_commit
+from andes_spark.delta.log import first_loadable, load_state, newest_loadable, read_commit
 from andes_spark.delta.paths import LOG_FOLDER, entry_path
 from andes_spark.delta.state import Commit
 from andes_spark.errors import AndesError, DamagedError
@@ -25,7 +25,6 @@ from andes_spark.model.events import TakeIn, mods_of
 from andes_spark.model.merge_record import no_record
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
-from andes_spark.table.maintenance.delta_history import entry_versions
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.undo import intact
@@ -56,7 +55,7 @@ def find_cut(open_table: OpenTable) -> Cut | None:
     Entries that are gone below a checkpoint, as after Delta's own clean-up of its log, are no damage.
     """
     storage, origin = open_table.storage, origin_of(open_table.log).delta_version
-    newest = max(entry_versions(storage), default=-1)
+    newest = newest_loadable(storage)
     first = first_loadable(storage, origin)
     versions = range(origin if first is None else first, max(newest, origin) + 1)
     answers = in_windows(storage.scheduler, partial(_read, storage), versions)

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from andes_spark.base.remedies import BY_REPAIR
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.files import Files
 from andes_spark.delta.partition_values import parse_partition_value
@@ -312,7 +313,7 @@ class OpenFile:
         """Return the error for a file that is missing, or not what was written."""
         table, path = self._shape.table, self._path
         if isinstance(error, NotFoundError):
-            text = f"{table}: {path} is missing; it was deleted by hand or by a vacuum that is not ours: repair()"
+            text = f"{table}: {path} is missing: it was deleted by hand or by a vacuum that is not ours; {BY_REPAIR}"
         else:
-            text = f"{table}: {path} cannot be read ({error}); repair() makes the base again"
+            text = f"{table}: {path} cannot be read ({error}); {BY_REPAIR}"
         return FileDamagedError(text, table=table, path=path)

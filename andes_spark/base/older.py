@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from andes_spark.base.foreign import may_be_foreign
+from andes_spark.base.remedies import BY_BACKUP
 from andes_spark.delta.hinted import state_at
 from andes_spark.delta.log import first_loadable, load_state, read_commit
 from andes_spark.delta.paths import entry_path
@@ -142,7 +143,7 @@ class OlderStates:
         if commit is None:
             raise LogDamagedError(
                 f"{self._storage.url}: {entry_path(version)} is gone, so the base of older versions cannot "
-                "be found; keep delta.logRetentionDuration as this library sets it",
+                f"be found; {BY_BACKUP}, and keep delta.logRetentionDuration as this library sets it",
                 table=self._storage.url,
                 delta_version=version,
             )

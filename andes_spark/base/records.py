@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from andes_spark.base.remedies import BY_REPAIR
 from andes_spark.errors import LogDamagedError
 from andes_spark.model.merge_record import MergeRecord, decode_merge_record, merge_record_path
 from andes_spark.storage.interface import Storage
@@ -18,7 +19,7 @@ def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -
     data = storage.find(path)
     if data is None:
         raise LogDamagedError(
-            f"{storage.url}: {path} is missing, though the base contains version {version}; repair() makes it again",
+            f"{storage.url}: {path} is missing, though the base contains version {version}; {BY_REPAIR}",
             table=storage.url,
             version=version,
             path=path,

@@ -246,7 +246,9 @@ def _v2_checkpoint() -> UnsupportedTableError:
 
 def _expired(version: int) -> VersionExpiredError:
     return VersionExpiredError(
-        f"the Delta log no longer reaches down to version {version}: read a newer one", version=version
+        f"the Delta log no longer reaches down to version {version}: read a newer one, or restore the older entries "
+        "from a backup",
+        version=version,
     )
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import datetime
 import re
+import uuid
 from dataclasses import dataclass, field
 
 from andes_spark.storage.interface import Storage
 
 PINS = "_andes/pins"
+_HALF = 18
+"""Characters of the first half of a UUID."""
 _NAME = re.compile(rf"{PINS}/(\d{{20}})\.(\d{{4}}-\d{{2}}-\d{{2}})\.([0-9a-f-]{{36}})")
 
 
@@ -24,7 +27,7 @@ class StoredPin:
     Attributes:
         version: version that it keeps.
         until: last day on which it holds, in UTC.
-        owner: id of the pin.
+        owner: id of the pin, see :func:`new_owner`.
         put_ms: time when it was put, by the store's clock, in milliseconds since 1970.
     """
 
@@ -41,6 +44,16 @@ class StoredPin:
     def holds(self, time_ms: int) -> bool:
         """Whether the pin holds at a time, in milliseconds since 1970."""
         return day_of(time_ms) <= self.until
+
+
+def new_owner(table_id: str) -> str:
+    """Return an id for a pin: its first half is that of the table's id."""
+    return table_id[:_HALF] + str(uuid.uuid4())[_HALF:]
+
+
+def is_of_table(pin: StoredPin, table_id: str) -> bool:
+    """Whether a pin was put by a handle of a table, and not of another one that was made in the same folder."""
+    return pin.owner[:_HALF] == table_id[:_HALF]
 
 
 def day_of(time_ms: int) -> datetime.date:

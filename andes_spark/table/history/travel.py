@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.state import DeltaState
-from andes_spark.errors import VersionExpiredError
+from andes_spark.errors import FileDamagedError, VersionExpiredError
+from andes_spark.log.readable import floor_of
 from andes_spark.model.events import PendingVersion
 from andes_spark.storage.interface import Storage
 from andes_spark.table.open_table import OpenTable
@@ -55,6 +56,9 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
         gone = files.gone(state.state)
         if not gone:
             return state
+        if version < floor_of(open_table.log):
+            # The mods since older states were released.
+            raise lost_file(open_table.table, gone[0], version, "a tag or pin")
         first_gone = first_gone or gone
         if state.applied == 0 or state.taken is not None:
             break
@@ -70,6 +74,16 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
         f"lost files too. Versions from {applied} on can be read, and the mods of this one are in the log: see mods()",
         table=open_table.table,
         version=version,
+    )
+
+
+def lost_file(table: str, path: str, version: int, keeper: str) -> FileDamagedError:
+    """Error for a file of a version below the floor, which alone can give its rows."""
+    return FileDamagedError(
+        f"{table}: {path} is missing, so version {version}, which {keeper} keeps, cannot be read; restore it, or "
+        "remove the tag",
+        table=table,
+        path=path,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from andes_spark.base.remedies import BY_REPAIR
 from andes_spark.errors import AndesError, FileDamagedError, LogDamagedError, NotFoundError
 from andes_spark.model.files import LogFile
 from andes_spark.model.manifest import manifest_path
@@ -33,7 +34,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self._named: set[str] = set()
+        self._named: dict[str, str] = {}
         self._compared: set[str] = set()
         self.missing: list[str] = []
         self.needed: set[str] = set()
@@ -45,6 +46,11 @@ class Findings:
     def damaged(self) -> frozenset[str]:
         """Paths of files and documents that a problem names."""
         return frozenset(self._named)
+
+    def problems_besides(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Messages of the problems without those that name some files."""
+        named = {self._named.get(path) for path in paths}
+        return tuple(problem for problem in self.problems if problem not in named)
 
     def check(self, function: Callable[[], object]) -> None:
         """Run a check; record the message of an error of the library, once for each file."""
@@ -59,7 +65,7 @@ class Findings:
             if path is None or path not in self._named:
                 self.problems.append(error.message)
             if path is not None:
-                self._named.add(path)
+                self._named.setdefault(path, error.message)
                 if path in self.missing:
                     self.missing.remove(path)
             return None
@@ -107,7 +113,7 @@ class Findings:
             return
         except (pa.ArrowInvalid, OSError) as error:
             raise FileDamagedError(
-                f"{storage.url}: {path} is not the file that was written ({error}); repair() makes the base again",
+                f"{storage.url}: {path} is not the file that was written ({error}); {BY_REPAIR}",
                 table=storage.url,
                 path=path,
             ) from error

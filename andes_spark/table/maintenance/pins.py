@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import uuid
 from dataclasses import dataclass
 from itertools import groupby
 
 from andes_spark.errors import VersionExpiredError
 from andes_spark.log.clock import TOLERANCE_MS
+from andes_spark.log.dropped import refuse_gone
 from andes_spark.log.log import Log
-from andes_spark.log.pins import StoredPin, day_of, stored_pins
+from andes_spark.log.pins import StoredPin, day_of, is_of_table, new_owner, stored_pins
 from andes_spark.log.readable import floor_of, is_tagged
 from andes_spark.model.display import Displayed, Listing, count_text
 from andes_spark.model.upkeep_options import PinOptions
@@ -83,7 +83,7 @@ def pin_version(open_table: OpenTable, options: PinOptions) -> PinResult:
         version = head if options.version is None else options.version
         log.manifest(version)
         today = day_of(log.clock())
-    pin = StoredPin(version, today + datetime.timedelta(days=options.days), str(uuid.uuid4()))
+    pin = StoredPin(version, today + datetime.timedelta(days=options.days), new_owner(open_table.table_id))
     with steps.step("write the pin"):
         open_table.storage.put(pin.path, b"{}")
     with steps.step("read the floor"):
@@ -120,8 +120,11 @@ def _released_ms(log: Log, version: int) -> int:
 def unpin(open_table: OpenTable, version: int) -> PinResult:
     """Remove the pins of a version; see ``ModTable.unpin``."""
     open_table.begin("unpin", open_table.log.head)
-    pins = [pin for pin in stored_pins(open_table.storage) if pin.version == version]
-    open_table.storage.delete(pin.path for pin in pins)
+    storage, table_id = open_table.storage, open_table.table_id
+    pins = [pin for pin in stored_pins(storage) if pin.version == version and is_of_table(pin, table_id)]
+    if not pins:
+        refuse_gone(storage, table_id)
+    storage.delete(pin.path for pin in pins)
     return PinResult(version, None, len(pins))
 
 

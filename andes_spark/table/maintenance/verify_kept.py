@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from andes_spark.errors import FileDamagedError
 from andes_spark.log.readable import floor_of
 from andes_spark.log.tags import current_tags
+from andes_spark.table.history.travel import lost_file
 from andes_spark.table.maintenance.findings import Findings
 from andes_spark.table.maintenance.needed import files_of_version
 from andes_spark.table.open_table import OpenTable
@@ -28,9 +28,4 @@ def check_tagged(open_table: OpenTable, findings: Findings) -> None:
 
 
 def _refuse(table: str, path: str, name: str, version: int) -> None:
-    raise FileDamagedError(
-        f"{table}: {path} is missing, so version {version}, which the tag {name} keeps, cannot be read; restore it, or "
-        "remove the tag",
-        table=table,
-        path=path,
-    )
+    raise lost_file(table, path, version, f"the tag {name}")

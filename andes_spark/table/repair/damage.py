@@ -6,10 +6,11 @@ One kind of damage is mended at a time, those first that hide others, and the ta
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
+from andes_spark.base.remedies import BY_BACKUP, without_repair
 from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.delta.checkpoints import HINT_PATH
 from andes_spark.delta.log import load_state
@@ -25,7 +26,7 @@ from andes_spark.table.maintenance.verify import examine
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, foreign_entries, possible_cut
 from andes_spark.table.repair.ledgers import ledgers_again, put_again
-from andes_spark.table.repair.lost import accept_loss, cost_of, lost_mods
+from andes_spark.table.repair.lost import accept_loss, cost_of, cost_of_states, lost_deletes, lost_mods, release_before
 from andes_spark.table.repair.manifests import LostManifest, Manifests
 from andes_spark.table.repair.records import damaged_records, write_again
 from andes_spark.table.repair.undo import rebuild, unusable
@@ -82,14 +83,15 @@ class DamageRepair:
                 return
             try:
                 plan = self._plan(findings)
-                if plan is None or dry_run:
-                    self.actions += [] if plan is None else [plan[0]]
+                if plan is None or plan[0] in self.actions:  # nothing helps, or this did not
+                    self.left = tuple(map(without_repair, self.left))
                     return
-                if plan[0] in self.actions:
-                    return  # it did not help
+                if dry_run:
+                    self.actions.append(plan[0])
+                    return
                 plan[1]()
             except DamagedError as error:
-                self.left = (error.message, *self.left)
+                self.left = tuple(map(without_repair, _left_of(findings, error)))
                 return
             self.actions.append(plan[0])
             if self.lost:
@@ -103,7 +105,7 @@ class DamageRepair:
         self.lost = manifests.lost()
         if self.lost:
             costs = "; ".join(each.cost for each in self.lost)
-            return self._plan_loss(costs, partial(manifests.make_again, self.lost))
+            return self._plan_loss(costs, partial(manifests.make_again, self.lost), findings)
         checkpoints = [path for path in sorted(damaged) if _is_spare_checkpoint(open_table.storage, path)]
         if checkpoints:
             return f"{checkpoints[0]} is deleted: readers do without it", partial(self._delete, checkpoints)
@@ -170,13 +172,29 @@ class DamageRepair:
             what = f"{count_text(len(old), 'damaged files')} of older states are deleted, such as {old[0]}"
             return what, partial(self._delete, old)
         lost = lost_mods(open_table, findings.damaged)
-        return self._plan_loss(cost_of(open_table, lost), partial(accept_loss, open_table, lost)) if lost else None
+        if lost.files:
+            mend = partial(accept_loss, open_table, lost.rows)
+            return self._plan_loss(cost_of(open_table, lost.rows), mend, findings, lost.files)
+        deletes = lost_deletes(open_table, findings.damaged)
+        if deletes:
+            self.left = (*findings.problems_besides(deletes), *_named_deletes(open_table.table, deletes))
+            return None
+        if damaged:
+            mend = partial(release_before, open_table, base.applied)
+            return self._plan_loss(cost_of_states(damaged, base.applied), mend, findings, damaged)
+        return None
 
-    def _plan_loss(self, cost: str, mend: Mend) -> tuple[str, Mend] | None:
+    def _plan_loss(
+        self, cost: str, mend: Mend, findings: Findings, files: Collection[str] = ()
+    ) -> tuple[str, Mend] | None:
         """Go on without what is lost, if the caller says so."""
         if self._accepts:
             return cost, mend
-        self.left = (*self.left, f'{cost}: restore the files, or repair(lost="accept") goes on without them')
+        such = f", such as {min(files)}," if files else ""
+        self.left = (
+            *findings.problems_besides(files),
+            f'{cost}: restore the files{such} or repair(lost="accept") goes on without them',
+        )
         return None
 
     def _rebuild(self, base: BaseSnapshot, start: BaseSnapshot, damaged: set[str]) -> None:
@@ -188,6 +206,24 @@ class DamageRepair:
     def _delete(self, paths: list[str]) -> None:
         self._open_table.storage.delete(paths)
         self._open_table.forget_base()
+
+
+def _named_deletes(table: str, files: Mapping[str, int]) -> Iterator[str]:
+    for path, version in files.items():
+        what = f"{path} is lost with the deleted keys of version {version}, which nothing else names"
+        yield f"{table}: {what}; {BY_BACKUP}"
+
+
+def _left_of(findings: Findings, error: DamagedError) -> tuple[str, ...]:
+    """Problems of which one could not be mended for an error.
+
+    A file that is gone and no problem names was released, so that restoring it helps nobody; entries of the Delta log
+    never are.
+    """
+    path = getattr(error, "path", None)
+    if path is not None and path not in findings.damaged and not path.startswith(LOG_FOLDER):
+        return tuple(findings.problems)
+    return error.message, *findings.problems_besides([] if path is None else [path])
 
 
 def _is_spare_checkpoint(storage: Storage, path: str) -> bool:

@@ -121,6 +121,7 @@ def possible_cut(open_table: OpenTable, cut: Cut, damaged: Collection[str]) -> C
         f"{open_table.table}: {cut.why}, and the base cannot be made again: {refused}; restore the file from a "
         "backup or from an earlier object version",
         table=open_table.table,
+        path=entry_path(cut.first),
     )
 
 
@@ -136,7 +137,8 @@ def _lacking(open_table: OpenTable, cut: Cut, damaged: Collection[str]) -> str |
             base, versions = intact(before, before.base.in_memory(), log.head, damaged)
             record = base.record
     except AndesError as error:  # whatever it is: nothing is cut off
-        return error.message
+        path = getattr(error, "path", None)
+        return error.message if path is None or path in damaged else f"{path}, which it needs, was released or is gone"
     findings = Findings()
     mods = [file for version in line(versions) for file in mods_of(version.events)]
     for file in (*record.tombstones, *record.quarantined, *mods):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from andes_spark.errors import DamagedError, OptionError
 from andes_spark.log.commit import Draft, commit
@@ -10,7 +11,7 @@ from andes_spark.log.line import line
 from andes_spark.log.readable import floor_of
 from andes_spark.log.tags import current_tags
 from andes_spark.model.display import count_text
-from andes_spark.model.events import SetAside, Tag, Vacuum, mods_of
+from andes_spark.model.events import SetAside, Tag, Vacuum, mods_of, side_files_of
 from andes_spark.model.manifest import Manifest
 from andes_spark.table.maintenance.set_aside import set_aside
 from andes_spark.table.open_table import OpenTable
@@ -21,14 +22,46 @@ from andes_spark.table.verbs.read import pin
 _SHOWN = 5
 
 
-def lost_mods(open_table: OpenTable, damaged: Collection[str]) -> dict[int, int]:
-    """Number of mods in damaged files, by the version that names them."""
-    lost: dict[int, int] = {}
+@dataclass
+class LostMods:
+    """Damaged files of mods.
+
+    Attributes:
+        files: their paths.
+        rows: number of their mods, by the version that names them.
+    """
+
+    files: set[str] = field(default_factory=set)
+    rows: dict[int, int] = field(default_factory=dict)
+
+
+def lost_mods(open_table: OpenTable, damaged: Collection[str]) -> LostMods:
+    """The files of mods among damaged files."""
+    lost = LostMods()
     for manifest in open_table.log.manifests(0, open_table.log.head):
-        rows = sum(entry.rows for entry in mods_of(manifest.events) if entry.path in damaged)
-        if rows:
-            lost[manifest.version] = rows
+        entries = [entry for entry in mods_of(manifest.events) if entry.path in damaged]
+        if entries:
+            lost.files.update(entry.path for entry in entries)
+            lost.rows[manifest.version] = sum(entry.rows for entry in entries)
     return lost
+
+
+def lost_deletes(open_table: OpenTable, damaged: Collection[str]) -> dict[str, int]:
+    """Damaged files of deleted keys that a take-in or a forget committed, with its version: no mods give them again."""
+    return {
+        file.path: manifest.version
+        for manifest in open_table.log.manifests(0, open_table.log.head)
+        for file in side_files_of(manifest.events)
+        if file.path in damaged
+    }
+
+
+def cost_of_states(files: Collection[str], applied: int) -> str:
+    """Describe what is lost with files that only older states of the base need."""
+    return (
+        f"older states of the base lack {count_text(len(files), 'files')}; versions below {applied} cannot be "
+        "read any more, and lose their tags where they need these files"
+    )
 
 
 def cost_of(open_table: OpenTable, lost: Mapping[int, int]) -> str:
@@ -39,18 +72,19 @@ def cost_of(open_table: OpenTable, lost: Mapping[int, int]) -> str:
     if waiting:
         rows = count_text(sum(lost[version] for version in waiting), "mods")
         texts.append(
-            f"{rows} of versions {_named(waiting)} are lost before they were merged: these versions are set aside as a "
+            f"{rows} of {_named(waiting)} are lost before they were merged: these versions are set aside as a "
             "whole, and their batches can be sent again with new ids"
         )
     merged = [version for version in lost if version not in waiting]
     if merged:
-        texts.append(f"the mods of versions {_named(merged)} are lost, and their rows are in the base")
+        texts.append(f"the mods of {_named(merged)} are lost, and their rows are in the base")
     released = f"versions below {open_table.log.head} cannot be read any more"
     return "; ".join([*texts, f"{released}, and lose their tags where they need these mods"])
 
 
 def _named(versions: list[int]) -> str:
-    return ", ".join(map(str, versions[:_SHOWN])) + (", ..." if len(versions) > _SHOWN else "")
+    shown = ", ".join(map(str, versions[:_SHOWN])) + (", ..." if len(versions) > _SHOWN else "")
+    return f"version {shown}" if len(versions) == 1 else f"versions {shown}"
 
 
 def _taking_part(open_table: OpenTable, applied: int) -> list[int]:

@@ -189,13 +189,14 @@ class Manifests:
     def _same_definition(self, version: int) -> bool:
         """Whether the definition after a lost version is known to be that before it."""
         after = [self._stored[later][0] for later in range(version + 1, self._newest + 1) if later in self._stored]
-        altered = False
+        before = self._definition_before(version)
         for manifest in after:
+            altered = next((event for event in manifest.events if isinstance(event, Alter)), None)
+            if altered is not None:
+                return before is not None and altered.before == before.schema_id
             if manifest.roll_up is not None:
-                before = self._definition_before(version)
-                return not altered and (version == 0 or manifest.roll_up.definition == before)
-            altered = altered or manifest.definition is not None
-        return version > 0 and not self._unknown_schemas(version, after)
+                return version == 0 or manifest.roll_up.definition == before
+        return version > 0 and not self._unknown_schemas(before, after)
 
     def _definition_before(self, version: int) -> Definition | None:
         for earlier in range(version - 1, -1, -1):
@@ -206,9 +207,9 @@ class Manifests:
                 return stored[0].roll_up.definition
         return None
 
-    def _unknown_schemas(self, version: int, after: list[Manifest]) -> bool:
+    @staticmethod
+    def _unknown_schemas(before: Definition | None, after: list[Manifest]) -> bool:
         """Whether later files have a schema that is not known before the lost version."""
-        before = self._definition_before(version)
         known = {schema.id for schema in ([] if before is None else before.schemas)}
         return any(not _schemas(manifest) <= known for manifest in after)
 

@@ -19,21 +19,23 @@ from andes_spark.model.merge_record import MERGES, MergeRecord, merge_record_pat
 from andes_spark.run.steps import Steps
 from andes_spark.table.maintenance.files_of import named_by_record
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.repair.lost import lost_deletes
 from andes_spark.table.repair.undo import intact
 
 _RECORD = re.compile(rf"{MERGES}/(\d{{20}})-([0-9a-f-]+)\.json")
 
 
 def damaged_records(open_table: OpenTable, damaged: Collection[str]) -> list[int]:
-    """Versions whose records are damaged, or name damaged files; oldest first."""
+    """Versions whose records are damaged, or name damaged files that can be made again; oldest first."""
     storage, versions = open_table.storage, set[int]()
+    mendable = set(damaged).difference(lost_deletes(open_table, damaged))
     for path in {*damaged, *(info.path for info in storage.list(MERGES))}:
         match = _RECORD.fullmatch(path)
         version = -1 if match is None else int(match[1])
         if match is None or version > open_table.log.head or open_table.log.commit_id(version) != match[2]:
             continue
         record = _readable(open_table, version, match[2])
-        if path in damaged or record is None or any(file in damaged for file in named_by_record(record)):
+        if path in damaged or record is None or any(file in mendable for file in named_by_record(record)):
             versions.add(version)
     return sorted(versions)
 

@@ -14,6 +14,7 @@ from andes_spark.errors import (
     AndesError,
     DamagedError,
     ForeignWriteError,
+    LogDamagedError,
     NoSuchTableError,
     OptionError,
     UnsupportedTableError,
@@ -100,7 +101,10 @@ def repair_manifests(
         The result, with the opened table if its manifests were made again.
     """
     manifests = Manifests(storage, settings)
-    lost = manifests.lost()
+    try:
+        lost = manifests.lost()
+    except LogDamagedError as hopeless:
+        return RepairResult((error.message,), (), (hopeless.message,), -1, -1, dry_run=options.dry_run)
     if not lost:
         raise error
     costs = tuple(each.cost for each in lost)

@@ -33,7 +33,9 @@ OLD_HANDLE: dict[str, Callable[[ModTable], object]] = {
     "apply": lambda table: table.apply(rows((1, 999, "z"))),
     "append": lambda table: table.apply(rows((1, 999, "z")), merge=False),
     "tag": lambda table: table.tag("x"),
+    "untag": lambda table: table.untag("old"),
     "pin": lambda table: table.pin(2),
+    "unpin": lambda table: table.unpin(0),
     "restore": lambda table: table.restore(version=1),
     "alter": lambda table: table.alter.add_column("z", "INT"),
     "vacuum": lambda table: table.vacuum(retain="0 seconds"),
@@ -142,6 +144,7 @@ def test_an_old_handle_leaves_the_folder_alone(verb: str, pending: bool, new_ver
     storage = MemoryStorage()
     table = create(storage, merge="always")
     fill(table, 1, 3)
+    table.tag("old")
     if pending:
         table.apply(rows((1, 50, "x")), merge=False)
     old = ModTable.open(storage)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from andes_spark import ModTable
-from andes_spark.errors import LogDamagedError, VersionExpiredError
+from andes_spark.errors import VersionExpiredError
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
@@ -41,7 +41,7 @@ def test_mods_that_are_merged(whole: MemoryStorage, change: str) -> None:
         found = table.repair()
         assert found.actions == ()
         [left] = [text for text in found.left if "accept" in text]
-        assert f"the mods of versions {version} are lost, and their rows are in the base" in left
+        assert f"the mods of version {version} are lost, and their rows are in the base" in left
         assert 'repair(lost="accept") goes on without them' in left
         done = table.repair(lost="accept")
         assert done.left == ()
@@ -60,7 +60,7 @@ def test_mods_that_are_not_merged(whole: MemoryStorage) -> None:
     lost = table.manifest(table.version - 1).events[0].files[0].path  # type: ignore[union-attr]
     storage.delete([lost])
     [left] = [text for text in ModTable.open(storage).repair().left if "accept" in text]
-    assert "1 mod of versions 8 are lost before they were merged" in left
+    assert "1 mod of version 8 are lost before they were merged" in left
     done = ModTable.open(storage).repair(lost="accept")
     assert done.left == ()
     table = sound(storage)
@@ -158,8 +158,8 @@ def test_the_first_manifest(long: MemoryStorage) -> None:
     assert sound(storage).to_arrow().sort_by("k") == expected
     short = history()
     short.delete([manifest_path(0)])
-    with pytest.raises(LogDamagedError, match="nothing else tells the definition of the table; restore it"):
-        ModTable.repair_folder(short, lost="accept")
+    (left,) = ModTable.repair_folder(short, lost="accept").left
+    assert "nothing else tells the definition of the table; restore it" in left
 
 
 def test_a_roll_up(long: MemoryStorage) -> None:

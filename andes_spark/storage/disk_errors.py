@@ -18,7 +18,7 @@ from andes_spark.errors import (
 
 # EFBIG: the limit of the process (ulimit -f) or of the file system.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM}
 
 
 @contextmanager
@@ -41,6 +41,8 @@ def translate(error: OSError, action: str, root: str, path: str) -> AndesError:
         return OptionError(f"{what}; one of its names is longer than this file system allows", **known)
     if code in _FULL:
         return StorageFullError(f"{what}; free some space, or raise the quota or file size limit", **known)
+    if code == errno.EROFS:
+        return AccessDeniedError(f"{what}; mount it for writing, or choose another folder", **known)
     if code in _DENIED:
         return AccessDeniedError(f"{what}; check the owner and the permissions of the folder", **known)
     if code == errno.EEXIST:

@@ -21,6 +21,7 @@ from andes_spark.errors import (
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.disk_errors import translate
 from andes_spark.storage.interface import TEMP_PREFIX, PutOutcome
+from tests.small_disks import read_only, small_disk
 
 pytestmark = pytest.mark.faults
 
@@ -158,21 +159,26 @@ def test_a_file_size_limit(root: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_disk(tmp_path / "disk", size="1m") as place:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", FULL, str(tmp_path / "orders"), "disk"],
+            [sys.executable, "-W", "error", "-c", FULL, str(place / "orders"), "disk"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-        assert everything(tmp_path / "orders") == ["log/7"]
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        assert everything(place / "orders") == ["log/7"]
+
+
+def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size="1m") as place:
+        disk = DiskStorage(str(place))
+        disk.put("mods/1", b"x")
+        with read_only(place):
+            for call in (lambda: disk.put("mods/1", b"y"), lambda: disk.put_if_absent("mods/2", b"y")):
+                with pytest.raises(AccessDeniedError, match=r"mods/.*mount it for writing"):
+                    call()
+            assert disk.get("mods/1") == b"x"
+        disk.put("mods/1", b"y")
 
 
 @pytest.mark.parametrize(

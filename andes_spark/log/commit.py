@@ -14,7 +14,7 @@ from andes_spark.errors import CommitConflictError, CommitUnknownError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.clock import CheckedClock
 from andes_spark.log.log import ROLL_UP_INTERVAL, Log
-from andes_spark.log.probing import write_hint
+from andes_spark.log.probing import ask_manifests, write_hint
 from andes_spark.model.definition import Definition
 from andes_spark.model.documents import FORMAT, encode
 from andes_spark.model.events import Event
@@ -28,6 +28,10 @@ from andes_spark.model.manifest import (
     manifest_path,
 )
 from andes_spark.storage.put_once import put_once
+from andes_spark.storage.scheduler import Asked
+
+_AHEAD = 3
+"""Number of later versions that are requested beside the one that came first: several writers may be ahead."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -103,14 +107,15 @@ def commit(
         decoded = decode_manifest(data, table=log.table, version=manifest.version)
         if beside is not None:
             beside(manifest)
-        stored = _put(log, manifest, data)
+        ahead: list[Asked[bytes | None]] = []
+        stored = _put(log, manifest, data, ahead)
         winner = log.take(manifest.version, stored, decoded=decoded if stored is data else None)
         if winner.commit_id == draft.commit_id:
             _leave_hint(log, advisory)
             return winner
         _LOGGER.debug("%s: version %d was committed by another writer first", log.table, manifest.version)
         known = log.head
-        log.refresh()
+        log.refresh(ahead)
         log.check_writable()
         for version in range(known, log.head + 1):
             instead = admit(log.manifest(version))
@@ -134,10 +139,22 @@ def _leave_hint(log: Log, advisory: Advisory | None) -> None:
         steps.report(f"version {log.head} is committed")
 
 
-def _put(log: Log, manifest: Manifest, data: bytes) -> bytes:
-    """Put a manifest; return the bytes stored at its version afterwards."""
+def _put(log: Log, manifest: Manifest, data: bytes, ahead: list[Asked[bytes | None]]) -> bytes:
+    """Put a manifest; return the bytes stored at its version afterwards.
+
+    Args:
+        log: to put it into.
+        manifest: the manifest.
+        data: its bytes.
+        ahead: takes requests for the versions after it, which are started beside the read of another writer's.
+    """
     path = manifest_path(manifest.version)
-    stored = put_once(log.storage, path, data, seconds=log.settings.commit_seconds)
+
+    def look_ahead() -> None:
+        if not ahead:
+            ahead.extend(ask_manifests(log.storage, range(manifest.version + 1, manifest.version + 1 + _AHEAD)))
+
+    stored = put_once(log.storage, path, data, seconds=log.settings.commit_seconds, beside_read=look_ahead)
     if stored is not None:
         return stored
     remedy = "make the same call again"

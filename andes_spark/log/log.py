@@ -116,14 +116,19 @@ class Log:
         """Number of cuts of the Delta log as of the head."""
         return self.manifest(self.head).cuts
 
-    def refresh(self) -> int:
-        """Look for versions newer than ``head``; return the head. One request if there are none."""
+    def refresh(self, ahead: Sequence[Asked[bytes | None]] = ()) -> int:
+        """Look for versions newer than ``head``; return the head. One request if there are none.
+
+        Args:
+            ahead: requests for the manifests after the head that were started before.
+        """
         if self.head < 0:
             hinted = read_hint(self.storage)
             self._start_at(gallop(self.storage) if hinted is None else hinted)
             self.hint_was_exact = hinted == self.head
         else:
-            self._take_following(1, fetch(self.storage, [self.head + 1]))
+            answers = [asked.result() for asked in ahead] or fetch(self.storage, [self.head + 1])
+            self._take_following(len(answers), answers)
         return self.head
 
     def ask_newer(self, *, check_head: bool = True, look_ahead: bool = True) -> NewerVersions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -10,14 +10,19 @@ from andes_spark.errors import LogDamagedError, NoSuchTableError
 from andes_spark.model.documents import is_sealed, seal
 from andes_spark.model.manifest import manifest_path
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import Asked
 
 HINT = "_andes/hint"
 
 
-def fetch(storage: Storage, versions: Sequence[int]) -> list[bytes | None]:
+def ask_manifests(storage: Storage, versions: Iterable[int]) -> list[Asked[bytes | None]]:
+    """Request manifests, without waiting for the answers: None for those that do not exist."""
+    return [storage.scheduler.ask(storage.find, manifest_path(version)) for version in versions]
+
+
+def fetch(storage: Storage, versions: Iterable[int]) -> list[bytes | None]:
     """Read manifests in parallel; None for those that do not exist."""
-    answers = [storage.scheduler.ask(storage.find, manifest_path(version)) for version in versions]
-    return [answer.result() for answer in answers]
+    return [answer.result() for answer in ask_manifests(storage, versions)]
 
 
 def consecutive(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 from andes_spark.errors import StorageError, ThrottledError
 from andes_spark.storage.interface import PutOutcome, Storage
@@ -17,7 +18,9 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
 
 
-def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> bytes | None:
+def put_once(
+    storage: Storage, path: str, data: bytes, *, seconds: float, beside_read: Callable[[], object] = lambda: None
+) -> bytes | None:
     """Create an object unless it exists; return its bytes after that.
 
     Args:
@@ -26,6 +29,7 @@ def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> byt
         data: its content, which names its author.
         seconds: time limit for repetitions, with growing pauses, while the store throttles or the outcome is
             unknown.
+        beside_read: called before each read of the stored object, to start requests beside it.
 
     Returns:
         None if the outcome is still unknown: the object may exist, now or a little later.
@@ -42,6 +46,7 @@ def put_once(storage: Storage, path: str, data: bytes, *, seconds: float) -> byt
             if storage.put_if_absent(path, data) is PutOutcome.CREATED:
                 return data
             unknown = True
+            beside_read()
             stored = _read(storage, path)
             if stored is not None:
                 return stored

@@ -228,6 +228,19 @@ def test_cold_open_and_merge_of_pending_appends(bench: Bench, count: int) -> Non
     assert len(reads) == len(set(reads)) == count
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_append_that_other_writers_are_ahead_of(bench: Bench, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer comes first between the look at the log and the put of the manifest."""
+    warm = bench.open()
+    bench.apply(warm, merge=False)
+    true = warm._open_table.log.ask_newer
+    monkeypatch.setattr(warm._open_table.log, "ask_newer", lambda **given: true(**{**given, "look_ahead": False}))
+    cost = bench.cost(lambda: bench.apply(warm, merge=False), 4, before=lambda: bench.append_elsewhere(count))
+    # Mods beside the head; manifest; the version that came first beside three later ones; manifest.
+    assert cost.rounds <= 4, cost.paths
+    assert cost.requests <= 8, cost.paths
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_cold_open_and_read_of_pending_appends(bench: Bench, count: int) -> None:
     bench.append_elsewhere(count)

@@ -210,8 +210,8 @@ def exists_is_taken_for_won(patch: Patch) -> None:
     """A manifest that stands there already is taken for the own one: the batch is told to be committed, and is not."""
     true = commit._put
 
-    def put(log: Log, manifest: Manifest, data: bytes) -> bytes:
-        true(log, manifest, data)
+    def put(log: Log, manifest: Manifest, data: bytes, *given: Any) -> bytes:
+        true(log, manifest, data, *given)
         return data
 
     patch.setattr(commit, "_put", put)

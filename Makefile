@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself: see scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-matrix test-pairs faults wheel explore bench check format clean
+.PHONY: help setup demo test test-fast test-matrix test-pairs faults soak wheel explore bench check format clean
 ARGS ?=
 
 help: ## Show the targets
@@ -28,6 +28,9 @@ test-pairs: setup ## Run the conformance tests on Spark 3.5 (EMR 7) and 4.0 (EMR
 
 faults: setup ## Plant mistakes that the tests must find; fail the store and kill processes at every step
 	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m faults $(ARGS)
+
+soak: setup ## Let processes race, fail and die for minutes: make soak ARGS="--minutes 60", or "--seed 7 --trials 1"
+	@scripts/run.sh python -m tests.soak $(ARGS)
 
 explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
 	@scripts/run.sh pytest -n 2 --dist loadgroup --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \

@@ -122,8 +122,9 @@ class Fault:
 
     Attributes:
         method: HTTP method of matching requests.
-        answer: ``drop`` closes the connection, ``cut`` closes it within the answer, ``hang`` delays the answer, a
-            number is the status of an error answer with the code ``code``.
+        answer: ``drop`` closes the connection, ``cut`` closes it within the answer, ``hang`` gives none and closes it
+            after a while, ``slow`` gives the true answer after a while, ``late`` closes it and forwards the request
+            after a while; a number is the status of an error answer with the code ``code``.
         forward: whether the request is forwarded to the server first.
         code: error code of an error answer.
         path: regular expression searched for in the path.
@@ -164,7 +165,7 @@ class FaultProxy:
 
     Attributes:
         server: server behind the proxy.
-        hang_seconds: duration of the fault ``hang``.
+        hang_seconds: duration of the faults ``hang``, ``slow`` and ``late``.
         delay: delay of each request in seconds.
         faults: faults to inject.
         seen: method and path of received requests.
@@ -186,7 +187,7 @@ class FaultProxy:
         class Handler(ProxyHandler):
             owner = proxy
 
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _ProxyServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self._lock = threading.Lock()
         self._under_way = 0
@@ -248,6 +249,13 @@ class FaultProxy:
                     quiet_since, count = time.monotonic(), len(self.trace)
 
 
+class _ProxyServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print errors, but those of clients that were killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class ProxyHandler(http.server.BaseHTTPRequestHandler):
     """Handler that forwards requests to the server."""
 
@@ -262,13 +270,20 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
             self.owner.copies.append(self.path)
         fault = self.owner.fault_for(self.command, self.path)
         # Recorded before the answer is sent, since the client continues at once.
+        forwarded = fault is None or (fault.forward and fault.answer != "late")
         with self.owner.timed(self.command, self.path, len(body)):
-            answer = self._forward(body) if fault is None or fault.forward else (200, [], b"")
+            answer = self._forward(body) if forwarded else (200, [], b"")
         if fault is None:
             self._send(*answer)
-        elif fault.answer == "drop":
+        elif fault.answer == "slow":
+            time.sleep(self.owner.hang_seconds)
+            self._send(*answer)
+        elif fault.answer in ("drop", "late"):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+            if fault.answer == "late":
+                time.sleep(self.owner.hang_seconds)
+                self._forward(body)
         elif fault.answer == "cut":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-")
             self.close_connection = True

@@ -83,6 +83,12 @@ class Needed:
         return {path for _, answer in answers for path in named_by_record(answer.result())}
 
 
+def all_needed(open_table: OpenTable) -> Needed:
+    """What is needed where all versions stay, and no file is old enough to be deleted: no file is named."""
+    base = open_table.base.in_memory()
+    return Needed(0, open_table.log.head, base, base, {}, (), frozenset(), ())
+
+
 def needed_files(
     open_table: OpenTable, floor: int, pins: Iterable[StoredPin], *, without_tags: Collection[str] = ()
 ) -> Needed:

@@ -78,21 +78,28 @@ class Released:
         return any(file.kind in BASE for file in self.files)
 
 
-def released_files(open_table: OpenTable, needed: Needed, *, fence: int, before_ms: int) -> Released:
-    """List the files that no readable version needs.
+Listed = Mapping[str, ObjectInfo]
+"""Files of the table's folder, by path."""
+
+
+def released_files(
+    open_table: OpenTable, needed: Needed, *, fence: int, before_ms: int, listed: Listed | None = None
+) -> Released:
+    """Select the files that no readable version needs.
 
     Args:
         open_table: the table.
-        needed: what the readable versions need; determined before this listing.
+        needed: what the readable versions need, as of a log and a base that were read before the listing.
         fence: files of mods and of batch ids that were begun on this version or a later one stay: their writers may
             be running. Those of earlier ones are written again, see ``log.fence``.
         before_ms: time in milliseconds since 1970; files that were written later stay.
+        listed: all files but those of the logs; None to list them here.
 
     Raises:
         FileDamagedError: the listing lacks files that the newest version needs: nothing may be deleted.
     """
     storage = open_table.storage
-    listed = _listed(storage)
+    listed = list_files(storage) if listed is None else listed
     _refuse_incomplete(open_table, needed, listed)
     old = [info for path, info in listed.items() if path not in needed.files and info.modified_ms < before_ms]
     found: list[Candidate] = []
@@ -111,7 +118,7 @@ def released_files(open_table: OpenTable, needed: Needed, *, fence: int, before_
     return Released(tuple(found))
 
 
-def _refuse_incomplete(open_table: OpenTable, needed: Needed, listed: Mapping[str, ObjectInfo]) -> None:
+def _refuse_incomplete(open_table: OpenTable, needed: Needed, listed: Listed) -> None:
     """Refuse a listing that does not show what certainly is there: then paths are not what they seem."""
     state = needed.base.state
     pending = open_table.log.pending(needed.base.applied, needed.head)
@@ -179,8 +186,8 @@ def _free_tombstones(open_table: OpenTable, needed: Needed, tombstones: Sequence
             yield Candidate(info.path, info.size, "tombstone files")
 
 
-def _listed(storage: Storage) -> dict[str, ObjectInfo]:
-    """All files but those of the logs, which stay; parts of the folder are listed beside each other."""
+def list_files(storage: Storage) -> Listed:
+    """List all files but those of the logs, which stay; parts of the folder beside each other."""
     parts: list[tuple[str, str | None, str | None]] = [(f"_andes/{name}", None, None) for name in _FOLDERS]
     # "0" follows "/" in the order of paths.
     parts += [("", None, "_andes/"), ("", "_andes0", "_delta_log/"), ("", "_delta_log0", None)]

@@ -33,8 +33,8 @@ from andes_spark.model.events import QUIET, Mods, Quarantine, Tag, Truncate, Vac
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.upkeep_options import VacuumOptions
 from andes_spark.run.steps import Steps
-from andes_spark.table.maintenance.needed import Needed, needed_files
-from andes_spark.table.maintenance.released import Released, released_files
+from andes_spark.table.maintenance.needed import Needed, all_needed, needed_files
+from andes_spark.table.maintenance.released import Released, list_files, released_files
 from andes_spark.table.open_table import OpenTable
 
 _DELETED_AT_ONCE = 1_000
@@ -219,10 +219,13 @@ class Work:
             limits = self.limits(base.applied)
             expired = tuple(self._expired_tags(limits.floor, now))
             pins = [pin for pin in stored_pins(log.storage) if pin.holds(now)]
+        with self._steps.step("list files"):
+            listed = list_files(log.storage)
+        if limits.floor == 0 and all(info.modified_ms >= limits.before_ms for info in listed.values()):
+            return Plan(limits, all_needed(open_table), Released(()), expired)
         with self._steps.step("find needed files"):
             needed = needed_files(open_table, limits.floor, pins, without_tags=expired)
-        with self._steps.step("list files"):
-            released = released_files(open_table, needed, fence=limits.fence, before_ms=limits.before_ms)
+            released = released_files(open_table, needed, fence=limits.fence, before_ms=limits.before_ms, listed=listed)
         return Plan(limits, needed, released, expired)
 
     def unneeded(self, plan: Plan) -> int:

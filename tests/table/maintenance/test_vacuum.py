@@ -392,3 +392,31 @@ def test_mods_up_to_the_floor_are_no_longer_shown(storage: MemoryStorage) -> Non
             handle.mods(from_version=8)
         with pytest.raises(VersionExpiredError, match="the mods of version 8 are no longer kept"):
             handle.mods(to_version=8)
+
+
+@pytest.mark.parametrize("call", ["vacuum", "dry run", "status"])
+def test_a_young_table_of_many_versions_is_only_listed(call: str) -> None:
+    """Nothing is old enough to be deleted, and all versions stay: what they need is not asked for."""
+    requests: list[int] = []
+    for versions in (5, 40):
+        storage = MemoryStorage()
+        table = ModTable.create(storage, "id BIGINT, seq BIGINT", primary_key="id", sequence_by="seq")
+        for seq in range(1, versions + 1):
+            table.apply([{"id": seq, "seq": seq}], merge=seq % 5 == 0)
+        table.merge()
+        before = storage.counts.snapshot()
+        if call == "status":
+            result = table.status(files=True).vacuum
+        else:
+            result = table.vacuum(dry_run=call == "dry run")
+        requests.append(storage.counts.minus(before).requests)
+        assert result is not None
+        assert (result.files, result.floor, result.kept) == (0, 0, ())
+    assert requests[1] <= requests[0] + 1
+    # Old files of interrupted writers are judged by all versions.
+    old = opened(aged(storage))
+    unnamed = "part-00000000-0000-4000-8000-000000000000.zstd.parquet"
+    storage.put(unnamed, b"")
+    aged(storage)
+    assert old.vacuum("30 minutes").files >= 1
+    assert storage.size(unnamed) is None

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
-from andes_spark.errors import DuplicateKeyError
+from andes_spark.errors import DuplicateKeyError, UnsupportedTableError
 from andes_spark.spark.arrow_frames import arrow_table
 from tests.other_readers import duckdb_connection
 from tests.spark.batches import (
@@ -140,3 +140,26 @@ def test_duplicates_of_spark_are_named(spark, tmp_path: Path) -> None:
     with pytest.raises(DuplicateKeyError) as caught:
         ModTable.convert(tmp_path / "t", **KEYS)
     assert caught.value.keys == [{"id": 7}]
+
+
+@pytest.mark.parametrize("column", ["DATE '1500-01-01'", "TIMESTAMP '1899-12-30 00:00:00+00:00'"])
+@pytest.mark.parametrize("int96", [True, False])
+def test_old_days_are_refused_in_the_calendar_that_only_spark_reads(spark, tmp_path, column: str, int96: bool) -> None:
+    modes = ("spark.sql.parquet.datetimeRebaseModeInWrite", "spark.sql.parquet.int96RebaseModeInWrite")
+    kind = "spark.sql.parquet.outputTimestampType"
+    before = {name: spark.conf.get(name) for name in (*modes, kind)}
+    rows = spark.sql(f"SELECT 1L AS id, 1L AS seq, {column} AS x")
+    try:
+        spark.conf.set(kind, "INT96" if int96 else "TIMESTAMP_MICROS")
+        for mode in ("LEGACY", "CORRECTED"):
+            for name in modes:
+                spark.conf.set(name, mode)
+            rows.coalesce(1).write.parquet(f"{tmp_path}/{mode}")
+    finally:
+        for name, value in before.items():
+            spark.conf.set(name, value)
+    with pytest.raises(UnsupportedTableError, match="datetimeRebaseModeInWrite") as caught:
+        ModTable.convert(f"{tmp_path}/LEGACY", **KEYS)
+    assert caught.value.column == "x"
+    table = ModTable.convert(f"{tmp_path}/CORRECTED", **KEYS)
+    assert rows_of(table.to_arrow(), table) == spark_rows(rows, table)

@@ -405,10 +405,7 @@ def test_a_young_table_of_many_versions_is_only_listed(call: str) -> None:
             table.apply([{"id": seq, "seq": seq}], merge=seq % 5 == 0)
         table.merge()
         before = storage.counts.snapshot()
-        if call == "status":
-            result = table.status(files=True).vacuum
-        else:
-            result = table.vacuum(dry_run=call == "dry run")
+        result = table.status(files=True).vacuum if call == "status" else table.vacuum(dry_run=call == "dry run")
         requests.append(storage.counts.minus(before).requests)
         assert result is not None
         assert (result.files, result.floor, result.kept) == (0, 0, ())

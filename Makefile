@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself: see scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-matrix test-pairs faults soak wheel explore bench check format clean
+.PHONY: help setup demo test test-fast test-matrix sparks faults soak wheel explore bench check format clean
 ARGS ?=
 
 help: ## Show the targets
@@ -12,8 +12,8 @@ setup: ## Set up .venv, Java and the jars, once
 demo: setup ## Apply a change feed of PostgreSQL with spark-submit and compare the table with PostgreSQL's
 	@scripts/run.sh scripts/demo.sh
 
-test: setup ## Run all tests but those of make faults; make test ARGS="-k merge" runs some
-	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not faults" $(ARGS)
+test: setup ## Run all tests but those of make sparks and make faults; make test ARGS="-k merge" runs some
+	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not faults and not sparks" $(ARGS)
 
 test-fast: setup ## Run the tests that need no JVM and no server, but the slow ones
 	@scripts/run.sh pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not spark and not slow and not integration and not faults" \
@@ -23,7 +23,8 @@ test-fast: setup ## Run the tests that need no JVM and no server, but the slow o
 test-matrix: setup ## Run all tests of Spark, the demo and the notebooks on Spark 3.5 (EMR 7), 4.0 (EMR 8) and the newest
 	@scripts/matrix.sh all emr-7 emr-8 spark
 
-test-pairs: setup ## Run the conformance tests on Spark 3.5 (EMR 7) and 4.0 (EMR 8)
+sparks: setup ## Run conformance, sessions, clusters and archives on the newest Spark, conformance on 3.5 and 4.0 too
+	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "sparks and not faults" $(ARGS)
 	@scripts/matrix.sh conformance emr-7 emr-8
 
 faults: setup ## Plant mistakes that the tests must find; fail the store and kill processes at every step

@@ -84,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what starts a JVM; the tests of the shared session run in one process, those of other files beside it."""
     shared = "spark" in getattr(item, "fixturenames", ())
+    if item.path.parent.name == "conformance" or (item.get_closest_marker("spark") and not shared):
+        item.add_marker("sparks")
     if shared:
         item.add_marker("spark")
     own = f"{item.path.parent.name}/{item.path.name}"

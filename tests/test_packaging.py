@@ -126,6 +126,7 @@ def test_everything_but_spark_works_with_what_the_bare_wheel_requires(bare):
     assert bare[1].splitlines()[-1] == "done"
 
 
+@pytest.mark.spark
 def test_everything_with_spark_works_with_what_the_extra_requires(bare, wheel, jars_dir, tmp_path):
     # The same environment: what it had without the extra was tried before.
     install(bare[0], f"{wheel}[spark]")

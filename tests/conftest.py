@@ -130,7 +130,6 @@ def spark(
 
 
 def _session(folder: Path, settings: dict[str, str]) -> SparkSession:
-    from andes_spark.spark import jars
     from andes_spark.spark.session import spark_session
 
     if metadata.version("pyspark").startswith("3."):
@@ -138,7 +137,7 @@ def _session(folder: Path, settings: dict[str, str]) -> SparkSession:
     return spark_session(
         "andes_spark tests",
         master="local[2]",
-        s3=jars.knows_s3a(jars.installed_spark()),
+        s3=True,
         cache_dir=JARS,
         config={
             "spark.driver.memory": "2g",

@@ -29,7 +29,7 @@ def doctor(ctx: click.Context, scratch: str | None, form: Form, storage_option: 
     deleted in the end. Exit code 1 if a check failed.
     """
     from andes_spark.cli.plain import plain
-    from andes_spark.cli.table import s3a_settings
+    from andes_spark.cli.table import session_settings
     from andes_spark.doctor.examine import examine
 
     output = Output(form)
@@ -39,8 +39,8 @@ def doctor(ctx: click.Context, scratch: str | None, form: Form, storage_option: 
     def session() -> SparkSession:
         from andes_spark.spark.session import spark_session
 
-        s3 = scratch is not None and scratch.startswith(("s3://", "s3a://"))
-        return spark_session("andes doctor", s3=s3, config=s3a_settings(access or {}))
+        s3 = (scratch or "").startswith(("s3://", "s3a://")) or None
+        return spark_session("andes doctor", s3=s3, config=session_settings(access))
 
     with output.progress("doctor") as step:
         report = examine(scratch, session=session, storage_options=access, progress=step)

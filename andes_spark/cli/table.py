@@ -274,30 +274,19 @@ def _asked(output: Output, limit: int | None) -> int | None:
     return most if most is None or limit is not None else most + 1
 
 
-_S3A_NAMES = {
-    "aws_endpoint": "endpoint",
-    "aws_region": "endpoint.region",
-    "aws_access_key_id": "access.key",
-    "aws_secret_access_key": "secret.key",
-    "aws_session_token": "session.token",
-}
+def session_settings(options: Mapping[str, str] | None) -> dict[str, str]:
+    """Convert storage options to settings of a new Spark session."""
+    from andes_spark.spark.s3a import s3a_settings
 
-
-def s3a_settings(options: Mapping[str, str]) -> dict[str, str]:
-    """Convert storage options to settings of Spark's S3A."""
-    settings = {name: options[option] for option, name in _S3A_NAMES.items() if option in options}
-    if "aws_endpoint" in options:
-        virtual = options.get("aws_virtual_hosted_style_request", "false").lower() == "true"
-        settings["path.style.access"] = "false" if virtual else "true"
-    return {f"spark.hadoop.fs.s3a.{name}": value for name, value in settings.items()}
+    return {f"spark.hadoop.{name}": value for name, value in s3a_settings(options or {}).items()}
 
 
 def _by_spark(path: str, storage_options: dict[str, str] | None, options: ReadOptions) -> pa.Table:
     from andes_spark.spark.arrow_frames import arrow_table
     from andes_spark.spark.session import spark_session
 
-    s3 = path.startswith(("s3://", "s3a://"))
-    session = spark_session("andes table read", s3=s3, config=s3a_settings(storage_options or {}))
+    s3 = path.startswith(("s3://", "s3a://")) or None
+    session = spark_session("andes table read", s3=s3, config=session_settings(storage_options))
     frame = opened(path, storage_options, spark=session).read(
         version=options.version, timestamp=options.timestamp, tag=options.tag
     )

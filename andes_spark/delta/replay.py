@@ -146,7 +146,7 @@ def bad_checkpoint(checkpoint: checkpoints.Checkpoint, what: str) -> FileDamaged
 def _overwritten(version: int) -> ForeignWriteError:
     path = entry_path(version)
     return ForeignWriteError(
-        f"log entry {path}: another writer put its own in the place of the one that the next entry was built on; "
-        "restore the first one",
+        f"Delta version {version}: another writer put its own entry in the place of the one that the next entry was "
+        f"built on; restore the first {path}, or repair() the table",
         delta_version=version,
     )

@@ -18,7 +18,8 @@ from andes_spark.doctor.table_checks import Place
 from andes_spark.errors import AndesError
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
-from andes_spark.table.sessions import s3_options
+from andes_spark.storage.s3_options import Access
+from andes_spark.table.sessions import session_access
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -100,9 +101,10 @@ def _examine_tables(
     parent = tempfile.mkdtemp(prefix="andes-doctor-") if scratch is None else scratch
     url = f"{parent.rstrip('/')}/andes-doctor-{uuid.uuid4().hex[:12]}"
     remote = "://" in url
-    if remote and options is None and spark is not None:
-        options = s3_options(spark)
-    storage = open_storage(url, options=options if remote else None, seconds=STORE_SECONDS)
+    access: Access | None = options if remote else None
+    if remote and options is None:
+        access = session_access(spark)
+    storage = open_storage(url, options=access, seconds=STORE_SECONDS)
     try:
         checks = (store_checks.conditional_put, store_checks.listing, store_checks.clock)
         stored = [examination.run(name, partial(check, storage)) for name, check in zip(STORE, checks, strict=True)]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from andes_spark.doctor.report import Finding, failed, passed
 from andes_spark.model.display import count_text
 from andes_spark.settings import Settings
-from andes_spark.spark.load import spark_path
+from andes_spark.spark.s3a import spark_path
 from andes_spark.storage.interface import Storage
 from andes_spark.table.mod_table import ModTable
 

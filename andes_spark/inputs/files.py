@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from andes_spark.inputs import csv_files, json_lines, parquet_files
 from andes_spark.inputs.locations import InputFile, files_at
 from andes_spark.schema.differences import refuse_repeated
 from andes_spark.schema.schema import Schema
+from andes_spark.storage.s3_options import Access
 
 FORMATS = ("parquet", "csv", "json", "ndjson")
 """Formats by name; ``ndjson`` is another name of ``json``, which is JSON lines."""
@@ -32,7 +33,7 @@ class FileRows:
 
     paths: tuple[str, ...]
     format: str | None = None
-    storage_options: Mapping[str, str] | None = field(default=None, repr=False)
+    storage_options: Access | None = field(default=None, repr=False)
 
     def batches(self, schema: Schema | None, text: Collection[str], part_bytes: int) -> Iterator[pa.Table]:
         """Read the rows of all files, Parquet in batches and other files whole.

@@ -6,7 +6,7 @@ import gzip
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ import pyarrow as pa
 from andes_spark.errors import FileDamagedError, NotFoundError, OptionError, SchemaMismatchError
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
+from andes_spark.storage.s3_options import Access
 
 WRONG = (pa.ArrowException, OSError, EOFError, ValueError, TypeError, ArithmeticError)
 """Exceptions raised by reads of a file that is not of its format."""
@@ -80,7 +81,7 @@ def is_on_s3(path: str) -> bool:
 
 
 def files_at(
-    paths: Sequence[str], storage_options: Mapping[str, str] | None, *, suffixes: tuple[str, ...] | None
+    paths: Sequence[str], storage_options: Access | None, *, suffixes: tuple[str, ...] | None
 ) -> list[InputFile]:
     """List the files at some paths, by path and then by name, without duplicates.
 
@@ -134,7 +135,7 @@ def _below(folder: str) -> list[InputFile]:
     return [_local(os.path.join(folder, name)) for name in sorted(names)]
 
 
-def _on_s3(url: str, storage_options: Mapping[str, str] | None) -> list[InputFile]:
+def _on_s3(url: str, storage_options: Access | None) -> list[InputFile]:
     parts = url.split("/")
     at = next((number for number, part in enumerate(parts) if number > 2 and has_magic(part)), len(parts) - 1)
     root, rest = "/".join(parts[: max(at, 3)]), "/".join(parts[max(at, 3) :]).rstrip("/")

@@ -15,6 +15,7 @@ from andes_spark.errors import OptionError
 from andes_spark.inputs.files import FileRows
 from andes_spark.inputs.python_values import table_of_dicts
 from andes_spark.schema.schema import Schema
+from andes_spark.storage.s3_options import Access
 
 ACCEPTED = (
     "a Spark, pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader or "
@@ -38,7 +39,7 @@ class Reading:
     part_bytes: int
     schema: Schema | None = None
     text: frozenset[str] = frozenset()
-    storage_options: Mapping[str, str] | None = None
+    storage_options: Access | None = None
     option: str = "mods"
 
 

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 from andes_spark.errors import ClockError
 from andes_spark.log.log import Log
+from andes_spark.log.new_folder import probe
 from andes_spark.log.probing import HINT, write_hint
 from andes_spark.model.manifest import manifest_path
-from andes_spark.storage.interface import ObjectInfo, Storage
+from andes_spark.storage.interface import ObjectInfo
 
 TOLERANCE_MS = 5 * 60 * 1000
 _RECHECK_MS = 10 * 60 * 1000
 _DRIFT_MS = 1000
 """Drift between the machine's clock and its monotonic clock that causes another check."""
-PROBE = "_andes_clock"
-"""Object that a create puts to read the store's time, and deletes again."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +104,6 @@ def _check_head(log: Log, now: int) -> None:
 def _probe(log: Log) -> ObjectInfo | None:
     """Object put for the check: the hint of an existing log; the head's manifest if the hint is not visible."""
     if log.head < 0:
-        return _probe_new(log.storage)
+        return probe(log.storage)
     write_hint(log.storage, log.head)
     return log.storage.info(HINT) or log.storage.info(manifest_path(log.head))
-
-
-def _probe_new(storage: Storage) -> ObjectInfo | None:
-    storage.put(PROBE, b"{}", sync=False)
-    try:
-        return storage.info(PROBE)
-    finally:
-        storage.delete([PROBE])

@@ -21,11 +21,13 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from andes_spark.errors import FileDamagedError, MissingPackageError, UnsupportedTableError
+from andes_spark.spark.class_path import spark_home
 from andes_spark.spark.pairs import PAIRS, minor
 
 FETCH_TIMEOUT_S = 900
 _DELTA = tuple((pair.spark, f"delta-{pair.delta}") for pair in PAIRS)
-_S3A = (("4.2", "s3a-3.5"),)
+_S3A = (("3.5", "s3a-3.3"), ("4.0", "s3a-3.4"), ("4.2", "s3a-3.5"))
+"""Sets of jars by Spark; named by the Hadoop that Spark ships, whose S3A must be of the same release."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,10 @@ def delta_jars(spark_version: str | None = None, *, cache_dir: str | Path | None
 def s3a_jars(spark_version: str | None = None, *, cache_dir: str | Path | None = None) -> list[Path]:
     """Return the jars with which a Spark reads and writes ``s3a://``; arguments and errors as ``delta_jars``.
 
-    The AWS SDK is taken by modules (18 MB) instead of as its bundle of several hundred.
+    The AWS SDK is taken by modules (at most 18 MB) instead of as its bundle of several hundred.
     """
     version = installed_spark() if spark_version is None else spark_version
     return fetched_jars(pinned(_choose(_S3A, version, "S3A")), cache_dir)
-
-
-def knows_s3a(spark_version: str) -> bool:
-    """Whether ``s3a_jars`` has jars for a Spark."""
-    return any(spark == minor(spark_version) for spark, _ in _S3A)
 
 
 def delta_coordinates(spark_version: str) -> str:
@@ -215,9 +212,7 @@ def _ivy_module(jars: Sequence[Jar]) -> str:
 
 def _ivy() -> Path:
     installed_spark()
-    import pyspark
-
-    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
+    home = spark_home()
     candidates = sorted((home / "jars").glob("ivy-*.jar"))
     if not candidates:
         raise MissingPackageError(f"{home}/jars holds no ivy-*.jar; is this a whole Spark?", package="ivy")

@@ -195,14 +195,6 @@ def _check_in_spark(executor: SparkExecutor, storage: Storage, writer: RowWriter
         raise duplicate_keys(keys, shape.table)
 
 
-def spark_path(storage: Storage, path: str) -> str:
-    """Convert a path to Spark's form: ``s3a`` for S3."""
-    url = storage.url
-    if url.startswith("s3://"):
-        url = "s3a://" + url.removeprefix("s3://")
-    return f"{url.rstrip('/')}/{path}" if path else url
-
-
 def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that runs in a task; pickled by value, see ``spark.tasks``."""
 

@@ -31,7 +31,7 @@ from andes_spark.spark.arrow_frames import BATCH_ROWS, arrow_frame, shipped_fram
 from andes_spark.spark.columns import escaped
 from andes_spark.spark.fitted import fitted
 from andes_spark.spark.key_blocks import block_type, blocks, fits, without_blocks
-from andes_spark.spark.load import spark_path
+from andes_spark.spark.s3a import read_base
 from andes_spark.spark.session import require_delta
 from andes_spark.spark.tasks import SparkExecutor
 from andes_spark.storage.interface import Storage
@@ -90,7 +90,7 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
             RuntimeWarning,
             stacklevel=3,
         )
-    base = spark.read.format("delta").option("versionAsOf", snapshot.base.version).load(spark_path(storage, ""))
+    base = read_base(spark, storage, snapshot.base.version)
     if snapshot.inputs.pending.alteration is not None:
         base = fitted(base, StructType.fromJson(snapshot.inputs.shape.schema.to_json_value()))
     if snapshot.merged:

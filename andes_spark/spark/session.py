@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from andes_spark.errors import MissingPackageError, OptionError
 from andes_spark.spark import jars
+from andes_spark.spark.class_path import configured_settings, provides
+from andes_spark.spark.hadoop import S3A_CLASS, serve_s3, set_credentials, without_secrets
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,7 +25,6 @@ CATALOG = "spark.sql.catalog.spark_catalog"
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 DELTA_CATALOG = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
-S3A_CLASS = "org.apache.hadoop.fs.s3a.S3AFileSystem"
 
 
 def spark_session(
@@ -31,22 +32,24 @@ def spark_session(
     *,
     master: str | None = None,
     config: Mapping[str, str] | None = None,
-    s3: bool = False,
+    s3: bool | None = None,
     cache_dir: str | Path | None = None,
 ) -> SparkSession:
-    """Return the active session if there is one, else start one that supports Delta.
+    """Return the active session if there is one, else start one that supports Delta and S3.
 
     An active session is checked and returned as it is: the other arguments then change nothing. A new one
-    gets Delta's jars for the installed pyspark, its extension and catalog, progress bars and Arrow; with a
-    local master it also logs errors only, binds to the loopback address and shows no UI. Whatever
-    ``config`` says wins, except that extensions and jars are added to those of ``config``.
+    gets the jars of Delta and S3A for the installed pyspark where Spark's own configuration has none, Delta's
+    extension and catalog, progress bars and Arrow; with a local master it also logs errors only, binds to the
+    loopback address and shows no UI. Whatever ``config`` says wins, except that extensions and jars are added to
+    those of ``config``. Credentials of ``config`` are no arguments of the JVM, and in no list of processes.
 
     Args:
         app_name: name of the application.
         master: such as ``"local[4]"``; by default what spark-submit or Spark's own configuration says,
             else all cores of this machine.
         config: further settings of Spark.
-        s3: whether ``s3a://`` is needed; ``s3://`` is then served by it too.
+        s3: True if ``s3a://`` is needed, so that a session without S3A is an error; False for a new session
+            without S3A. A new session with it serves ``s3://`` too.
         cache_dir: folder of the jars; by default one in the user's cache. They are fetched once, which
             needs the network.
 
@@ -66,13 +69,13 @@ def spark_session(
     asked = {name: str(value) for name, value in (config or {}).items()}
     if master is not None:
         asked["spark.master"] = master
-    configured = _submitted(running) | asked
+    configured = (_submitted() if running else configured_settings()) | asked
     _check_catalog(configured)
     local = _is_local(configured)
-    defaults = {name: value for name, value in _defaults(local=local, s3=s3).items() if name not in configured}
+    defaults = {name: value for name, value in _defaults(local=local).items() if name not in configured}
     settings = {**defaults, **asked, EXTENSIONS: _with_delta(configured)}
     if not running:
-        settings["spark.jars"] = _with_jars(configured, version, s3=s3, cache_dir=cache_dir)
+        settings["spark.jars"] = _with_jars(configured, version, s3=s3 is not False, cache_dir=cache_dir)
         if local:
             settings[JAVA_OPTIONS] = _with_quiet_logs(configured)
             # Workers would otherwise run the first python3 of PATH, which may lack our packages.
@@ -121,7 +124,7 @@ def require_delta(spark: SparkSession) -> None:
     _require_class(spark, DELTA_EXTENSION, "delta-spark")
 
 
-def _defaults(*, local: bool, s3: bool) -> dict[str, str]:
+def _defaults(*, local: bool) -> dict[str, str]:
     settings = {
         CATALOG: DELTA_CATALOG,
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
@@ -139,15 +142,11 @@ def _defaults(*, local: bool, s3: bool) -> dict[str, str]:
             # Delta replays its log in 50 tasks by default, which suits a cluster.
             "spark.databricks.delta.snapshotPartitions": "4",
         }
-    if s3:
-        settings["spark.hadoop.fs.s3.impl"] = S3A_CLASS
     return settings
 
 
-def _submitted(running: bool) -> dict[str, str]:
-    """Return the settings of spark-submit if it started the JVM."""
-    if not running:
-        return {}
+def _submitted() -> dict[str, str]:
+    """Return the settings of spark-submit, which started the JVM."""
     from pyspark import SparkConf
 
     return dict(SparkConf().getAll())
@@ -177,11 +176,10 @@ def _with_delta(configured: Mapping[str, str]) -> str:
 
 def _with_jars(configured: Mapping[str, str], version: str, *, s3: bool, cache_dir: str | Path | None) -> str:
     paths = _split(configured.get("spark.jars", ""))
-    names = [path.rsplit("/", 1)[-1] for path in paths]
     added: list[Path] = []
-    if not any("delta-spark" in name for name in names):
+    if not provides("delta-spark", configured):
         added += jars.delta_jars(version, cache_dir=cache_dir)
-    if s3 and not any("hadoop-aws" in name for name in names):
+    if s3 and not provides("hadoop-aws", configured):
         added += jars.s3a_jars(version, cache_dir=cache_dir)
     return ",".join([*paths, *(path.as_uri() for path in added)])
 
@@ -194,13 +192,14 @@ def _with_quiet_logs(configured: Mapping[str, str]) -> str:
         return f"{options} -Dlog4j2.configurationFile={path.as_uri()}".strip()
 
 
-def _start(app_name: str, settings: Mapping[str, str], *, local: bool, s3: bool) -> SparkSession:
+def _start(app_name: str, settings: Mapping[str, str], *, local: bool, s3: bool | None) -> SparkSession:
     from pyspark.sql import SparkSession
 
     builder: Any = SparkSession.builder
     # A copy of its own: the builder of pyspark is one object that keeps the options of its last use.
     builder = type(builder)().appName(app_name)
-    for name, value in settings.items():
+    seen, credentials = without_secrets(settings)
+    for name, value in seen.items():
         builder = builder.config(name, value)
     session: SparkSession = builder.getOrCreate()
     try:
@@ -210,6 +209,9 @@ def _start(app_name: str, settings: Mapping[str, str], *, local: bool, s3: bool)
     except (OptionError, MissingPackageError):
         session.stop()
         raise
+    set_credentials(session, credentials)
+    if has_class(session, S3A_CLASS):
+        serve_s3(session)
     if local:
         # Where spark-submit started the JVM, its logging was configured before us.
         session.sparkContext.setLogLevel("ERROR")
@@ -264,22 +266,30 @@ def _jvm_runs() -> bool:
     return SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ
 
 
-def _require_class(spark: SparkSession, name: str, package: str) -> None:
-    """Check that the driver has a class; not checked with Spark Connect."""
-    jvm = getattr(spark, "_jvm", None)
+def has_class(spark: SparkSession, name: str) -> bool:
+    """Whether the driver has a class; false with Spark Connect, where it is unknown."""
+    jvm: Any = getattr(spark, "_jvm", None)
     if jvm is None:
-        return
+        return False
     from py4j.protocol import Py4JJavaError
 
     try:
         jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(name)
-    except Py4JJavaError as error:
-        extra = " --s3" if package == "hadoop-aws" else ""
-        raise MissingPackageError(
-            f"Spark runs without {name} (jar {package}); hand its jars over when the JVM starts:"
-            f' spark-submit --jars "$(python -m andes_spark.spark.jars{extra})" ...',
-            package=package,
-        ) from error
+    except Py4JJavaError:
+        return False
+    return True
+
+
+def _require_class(spark: SparkSession, name: str, package: str) -> None:
+    """Check that the driver has a class; not checked with Spark Connect."""
+    if getattr(spark, "_jvm", None) is None or has_class(spark, name):
+        return
+    extra = " --s3" if package == "hadoop-aws" else ""
+    raise MissingPackageError(
+        f"Spark runs without {name} (jar {package}); hand its jars over when the JVM starts:"
+        f' spark-submit --jars "$(python -m andes_spark.spark.jars{extra})" ...',
+        package=package,
+    )
 
 
 def _split(text: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from difflib import get_close_matches
 from urllib.parse import unquote
 
@@ -13,12 +12,13 @@ from andes_spark.model.options import is_text
 from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.s3_options import Access
 
 # At least two letters: one is a drive letter.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
-def open_storage(url: str, *, options: Mapping[str, str] | None = None, seconds: float = STORE_SECONDS) -> Storage:
+def open_storage(url: str, *, options: Access | None = None, seconds: float = STORE_SECONDS) -> Storage:
     """Open the store of a table's folder. Sends no request.
 
     Args:
@@ -47,7 +47,7 @@ def open_storage(url: str, *, options: Mapping[str, str] | None = None, seconds:
             f"Tables on {scheme}:// are not supported: use a path, file:///path or s3://bucket/folder{hint}",
             url=url,
         )
-    if options:
+    if options and not callable(options):
         name = min(options)
         raise OptionError(f"Unknown storage option {name!r}: a folder on disk takes none", option=name)
     return DiskStorage(os.path.abspath(_file_path(url) if scheme else _expanded(url)))

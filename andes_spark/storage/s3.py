@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,14 @@ import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 from obstore.store import S3Store
 
-from andes_spark.errors import AndesError, NotFoundError, OptionError, StorageError
+from andes_spark.errors import AndesError, NotFoundError, OptionError, StorageError, UnsupportedTableError
 from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
 from andes_spark.storage.put_once import LONGEST_PAUSE
 from andes_spark.storage.ranges import RemoteRanges
 from andes_spark.storage.s3_errors import Failure, translate, translated
 from andes_spark.storage.s3_input import TAIL_BYTES, RangeReader, Span
-from andes_spark.storage.s3_options import S3Options
+from andes_spark.storage.s3_options import Access, RenewedCredentials, S3Options
 from andes_spark.storage.s3_output import PART_BYTES, S3Output
 from andes_spark.storage.scheduler import ThreadScheduler
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"s3a?://([^/]*)(?:/(.*))?", re.DOTALL | re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+_DIRECTORY_BUCKET = "--x-s3"
 _LIST_PAGE = 1000
 _DELETE_PAGE = 1000
 _COPY_BYTES = 5 * 1024 * 1024 * 1024
@@ -50,7 +51,8 @@ class S3Storage:
 
     Args:
         url: ``s3://bucket/folder`` or ``s3a://bucket/folder``, taken as it is, never percent-decoded.
-        options: see ``andes_spark.storage.s3_options``. They travel with a pickle, the repr never shows them.
+        options: see ``andes_spark.storage.s3_options``. They travel with a pickle, as of then; the repr never shows
+            them.
         seconds: time for which the client repeats a request, with growing random pauses, while the store throttles,
             fails or does not answer. ``put_if_absent`` is never repeated by the client.
         timeout: time limit of one attempt, in seconds.
@@ -63,7 +65,7 @@ class S3Storage:
     def __init__(
         self,
         url: str,
-        options: Mapping[str, str] | None = None,
+        options: Access | None = None,
         *,
         seconds: float = STORE_SECONDS,
         timeout: float = 60.0,
@@ -73,8 +75,9 @@ class S3Storage:
         self.url = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self.counts = Requests()
         self.scheduler = ThreadScheduler("andes-s3")
-        self._options_by_name = dict(options or {})
-        self._options = S3Options.parse(self._options_by_name)
+        self._access = options if callable(options) else dict(options or {})
+        if not callable(self._access):
+            S3Options.parse(self._access)
         self._seconds = seconds
         # An attempt that hangs leaves time for another one.
         self._timeout = min(timeout, max(1.0, seconds / 2))
@@ -86,12 +89,12 @@ class S3Storage:
         return f"S3Storage({self.url!r})"
 
     @property
-    def access_options(self) -> dict[str, str]:
+    def access_options(self) -> Access:
         """Storage options that open the same store; without a key they use the default credential chain of AWS."""
-        return dict(self._options_by_name)
+        return self._access
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.url, self._options_by_name, self._seconds, self._timeout, self._retries))
+        return (_reopen, (self.url, self._now(), self._seconds, self._timeout, self._retries))
 
     def get(self, path: str) -> bytes:
         """See ``Storage.get``."""
@@ -126,6 +129,11 @@ class S3Storage:
                 return ObjectInfo(path, meta["size"], int(meta["last_modified"].timestamp() * 1000))
         except NotFoundError:
             return None
+        except StorageError as error:
+            if error.status is not None and error.code is None:
+                # An answer to HEAD has no body: that to GET tells the reason.
+                self._ranges(path, [(0, 1)])
+            raise
 
     def put(self, path: str, data: bytes, *, sync: bool = True) -> None:
         """See ``Storage.put``; S3 is always durable."""
@@ -175,7 +183,7 @@ class S3Storage:
         """
         if not isinstance(source, S3Storage) or size > _COPY_BYTES:
             return False
-        if (source._bucket, source._options_by_name) != (self._bucket, self._options_by_name):
+        if (source._bucket, source._access) != (self._bucket, self._access):
             return False
         source.scheduler.wait(path)
         self.counts.add("put", written=size)
@@ -208,6 +216,7 @@ class S3Storage:
                 offset=f"{start}{_offset(after)}" if _offset(after) else None,
                 chunk_size=_LIST_PAGE,
             )
+        last = ""
         while True:
             with translated("list", self.url, folder):
                 page = next(stream, None)
@@ -216,6 +225,11 @@ class S3Storage:
             if page is None:
                 return
             for meta in page:
+                # Of a folder's marker the client cuts the slash off, by which it is ordered.
+                if meta["size"]:
+                    if meta["path"] < last:
+                        raise self._unordered()
+                    last = meta["path"]
                 path = meta["path"][len(start) :]
                 if not meta["path"].startswith(within) or (after is not None and path <= after):
                     continue
@@ -223,6 +237,14 @@ class S3Storage:
                 if meta["size"] == 0 and self.size(path) is None:
                     continue
                 yield ObjectInfo(path, meta["size"], int(meta["last_modified"].timestamp() * 1000))
+
+    def _unordered(self) -> UnsupportedTableError:
+        return UnsupportedTableError(
+            f"{self.url}: the store lists objects in another order than that of their names, so that files of a table "
+            "would be overlooked: use a general purpose bucket of Amazon S3, or a service with ordered listings",
+            feature="unordered listing",
+            url=self.url,
+        )
 
     def open_input(self, path: str) -> pa.NativeFile:
         """See ``Storage.open_input``: one request fetches the size and the last megabyte."""
@@ -297,7 +319,9 @@ class S3Storage:
         """Client, opened at the first call; ``once``: the client without retries."""
         with self._lock:
             if self._stores is None:
-                credentials = self._options.credentials()
+                options = S3Options.parse(self._now())
+                renewed = callable(self._access) and options.access_key_id is not None
+                credentials = RenewedCredentials(self._now) if renewed else options.credentials()
                 retry: RetryConfig = {
                     "max_retries": self._retries,
                     "retry_timeout": timedelta(seconds=self._seconds),
@@ -305,8 +329,8 @@ class S3Storage:
                 }
                 self._stores = (
                     os.getpid(),
-                    self._client(credentials, retry),
-                    self._client(credentials, {"max_retries": 0}),
+                    self._client(options, credentials, retry),
+                    self._client(options, credentials, {"max_retries": 0}),
                 )
             process, patient, single = self._stores
         if process != os.getpid():
@@ -316,12 +340,16 @@ class S3Storage:
             )
         return single if once else patient
 
-    def _client(self, credentials: Any, retry: RetryConfig) -> S3Store:
+    def _now(self) -> dict[str, str]:
+        """Storage options as of now."""
+        return dict(self._access(self._bucket) if callable(self._access) else self._access)
+
+    def _client(self, options: S3Options, credentials: Any, retry: RetryConfig) -> S3Store:
         return S3Store(
             self._bucket,
-            config=self._options.config(),
+            config=options.config(),
             client_options={
-                "allow_http": self._options.allow_http,
+                "allow_http": options.allow_http,
                 "timeout": timedelta(seconds=self._timeout),
                 "connect_timeout": timedelta(seconds=min(10.0, self._timeout)),
                 # Below the idle timeout of S3, so that no request uses a connection that is being closed.
@@ -339,6 +367,12 @@ def _reopen(url: str, options: dict[str, str], seconds: float, timeout: float, r
 def _parse_url(url: str) -> tuple[str, str]:
     match = _URL.fullmatch(url)
     bucket, prefix = (match.group(1), match.group(2) or "") if match else ("", "")
+    if bucket.endswith(_DIRECTORY_BUCKET):
+        raise UnsupportedTableError(
+            f"s3://{bucket}: directory buckets list objects in no order; use a general purpose bucket",
+            feature="directory bucket",
+            url=f"s3://{bucket}",
+        )
     if not _BUCKET.fullmatch(bucket):
         # Not the URL itself: the part before an "@" may be a secret.
         raise OptionError(

@@ -46,6 +46,7 @@ _DENIED_CODES = {
     "RequestTimeTooSkewed",
 }
 _EXPIRED_CODES = {"ExpiredToken", "TokenRefreshRequired"}
+_REGION_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull"}
 _SLOW_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests"}
 
@@ -137,7 +138,8 @@ def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
         return StorageFullError(f"{what}; free some space or raise the quota", **known)
     if status == 409 and isinstance(error, AlreadyExistsError):
         return ThrottledError(f"{what}; other writers were busy with the same name: try again", **known)
-    if "configured region" in failure.text or (status is not None and 300 <= status < 400):
+    redirected = "configured region" in failure.text or (status is not None and 300 <= status < 400)
+    if redirected or code in _REGION_CODES:
         return StorageError(f"{what}; set the storage option aws_region to the region of the bucket", **known)
     if isinstance(error, ValueError):
         return OptionError(what, **known)

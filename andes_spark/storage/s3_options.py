@@ -10,6 +10,7 @@ The names are those of obstore, which delta-rs and polars accept as well:
 ``aws_session_token``               the token of temporary credentials
 ``aws_allow_http``                  "true" to permit an ``http://`` endpoint
 ``aws_virtual_hosted_style_request``  "true" for ``bucket.host/key`` instead of ``host/bucket/key``
+``aws_sse_kms_key_id``              KMS key with which S3 encrypts what is written; else as the bucket says
 ==================================  ====================================================================
 
 Without a key, boto3's default chain is used (environment, profile, web identity, container, instance).
@@ -17,11 +18,11 @@ Without a key, boto3's default chain is used (environment, profile, web identity
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from andes_spark.errors import AccessDeniedError, MissingPackageError, OptionError
 
@@ -36,11 +37,16 @@ NAMES = (
     "aws_session_token",
     "aws_allow_http",
     "aws_virtual_hosted_style_request",
+    "aws_sse_kms_key_id",
 )
 
+Access: TypeAlias = "Mapping[str, str] | Callable[[str], Mapping[str, str]]"
+"""Storage options, or what gives those of a bucket as of now: it is asked again, since credentials expire."""
 
 RENEWAL = timedelta(minutes=10)
 """Time for which credentials of boto3 are used; boto3 hands out none that expire earlier, and renews them itself."""
+ASKED_AGAIN = timedelta(minutes=6)
+"""Time for which credentials of an ``Access`` count as valid: obstore asks again when less than 5 minutes are left."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class S3Options:
     session_token: str | None = field(default=None, repr=False)
     allow_http: bool = False
     virtual_hosted_style: bool = False
+    kms_key: str | None = None
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> S3Options:
@@ -75,6 +82,7 @@ class S3Options:
             session_token=options.get("aws_session_token"),
             allow_http=_flag(options, "aws_allow_http"),
             virtual_hosted_style=_flag(options, "aws_virtual_hosted_style_request"),
+            kms_key=options.get("aws_sse_kms_key_id"),
         )
         parsed._check()
         return parsed
@@ -115,6 +123,9 @@ class S3Options:
             config["endpoint"] = self.endpoint
         if self.region:
             config["region"] = self.region
+        if self.kms_key:
+            config["server_side_encryption"] = "aws:kms"
+            config["sse_kms_key_id"] = self.kms_key
         return config
 
     def credentials(self) -> S3CredentialProvider:
@@ -142,6 +153,36 @@ class S3Options:
                 "No AWS credentials were found in the environment, in a profile or on this machine: set them "
                 "up as for the AWS command line, or give aws_access_key_id and aws_secret_access_key"
             ) from error
+
+
+def finds_credentials() -> bool:
+    """Whether boto3 is installed, and its default chain has credentials."""
+    try:
+        S3Options().credentials()
+    except (AccessDeniedError, MissingPackageError):
+        return False
+    return True
+
+
+class RenewedCredentials:
+    """Credentials of an access, asked for again and again.
+
+    Args:
+        options: function that returns the options of now, with a key.
+    """
+
+    def __init__(self, options: Callable[[], Mapping[str, str]]) -> None:
+        self._options = options
+
+    def __call__(self) -> S3Credential:
+        """Ask for the credentials of now."""
+        options = self._options()
+        return {
+            "access_key_id": options["aws_access_key_id"],
+            "secret_access_key": options["aws_secret_access_key"],
+            "token": options.get("aws_session_token"),
+            "expires_at": datetime.now(UTC) + ASKED_AGAIN,
+        }
 
 
 class _StaticCredentials:

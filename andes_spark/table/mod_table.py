@@ -30,6 +30,7 @@ from andes_spark.schema.schema import Schema
 from andes_spark.settings import MIB, Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
+from andes_spark.storage.s3_options import Access
 from andes_spark.table.about import about
 from andes_spark.table.adoption.clone import clone
 from andes_spark.table.adoption.convert import convert
@@ -42,7 +43,7 @@ from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.reads import TableReads
 from andes_spark.table.repair.repair import RepairResult, repair_manifests
-from andes_spark.table.sessions import active_session, s3_options
+from andes_spark.table.sessions import access_of, active_session, session_access
 from andes_spark.table.stream import TableStream, check_stream
 from andes_spark.table.upkeep import TableUpkeep
 from andes_spark.table.verbs import reports
@@ -129,8 +130,8 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
             deletion_vectors: mark deleted rows; False rewrites files, for readers without deletion vectors.
             comment: free text, stored with the table.
             properties: free names and values, stored with the table.
-            storage_options: access to the store, see ``storage.open_storage``; by default the S3A settings of the Spark
-                session, without one the credential chain of boto3.
+            storage_options: access to the store, see ``storage.open_storage``; by default as S3A of the Spark session
+                has it, without one the credential chain of boto3.
             settings: settings of this process.
             spark: Spark session; by default the active one.
             progress: function called with the name of each step at its start.
@@ -523,7 +524,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         """
         open_table = self._open_table
         options = SnapshotOptions.checked(version=version, timestamp=timestamp, tag=tag)
-        same = getattr(open_table.storage, "access_options", None) if storage_options is None else storage_options
+        same = access_of(open_table.storage) if storage_options is None else storage_options
         target = _storage(path, same if _is_s3(path) else None, open_table.spark, open_table.settings)
         with about(self.url):
             return type(self)(observe(open_table, "clone", lambda: clone(open_table, target, options)))
@@ -633,15 +634,12 @@ def _is_s3(path: Any) -> bool:
     return isinstance(path, str) and path.startswith(("s3://", "s3a://"))
 
 
-def _storage(
-    path: str | os.PathLike[str] | Storage, options: Mapping[str, str] | None, spark: Any, settings: Settings
-) -> Storage:
+def _storage(path: str | os.PathLike[str] | Storage, options: Access | None, spark: Any, settings: Settings) -> Storage:
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "put_if_absent"):
             raise OptionError(f"path is a folder or URL, and {path!r} was given", option="path")
         return path
     url = os.fspath(path)
-    if options is None and url.startswith(("s3://", "s3a://")):
-        session = spark if spark is not None else active_session()
-        options = None if session is None else s3_options(session)
+    if options is None and _is_s3(url):
+        options = session_access(spark if spark is not None else active_session())
     return open_storage(url, options=options, seconds=settings.store_seconds)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from andes_spark.storage.interface import Storage
+from andes_spark.storage.s3_options import Access
 
 
 def active_session() -> Any:
@@ -29,36 +29,23 @@ def session_zone(session: Any) -> str:
     return str(session.conf.get("spark.sql.session.timeZone"))
 
 
-def input_options(storage: Storage) -> Mapping[str, str] | None:
-    """Storage options for input files on S3: those of the table if it is on S3, else those of the active session."""
+def input_options(storage: Storage) -> Access | None:
+    """Access to input files on S3: as to the table if it is on S3, else as the active session has it."""
     if storage.url.startswith("s3://"):
-        options: Mapping[str, str] = getattr(storage, "access_options", {})
-        return options
-    session = active_session()
-    return None if session is None else s3_options(session)
+        return access_of(storage)
+    return session_access(active_session())
 
 
-def s3_options(session: Any) -> dict[str, str]:
-    """Convert a session's S3A settings (``spark.hadoop.fs.s3a.*``) to storage options.
+def access_of(storage: Storage) -> Access | None:
+    """Access with which a table on S3 was opened; None for another one."""
+    access: Access | None = getattr(storage, "access_options", None)
+    return access
 
-    Only settings with a fixed value are converted; without keys boto3's default chain is used, as S3A's default
-    providers do.
-    """
 
-    def setting(name: str) -> str | None:
-        value = session.conf.get(f"spark.hadoop.fs.s3a.{name}", None)
-        return str(value) if value else None
+def session_access(session: Any) -> Access | None:
+    """Access to S3 as a session has it; None without a session."""
+    if session is None:
+        return None
+    from andes_spark.spark.s3a import SessionAccess
 
-    endpoint = setting("endpoint")
-    if endpoint is not None and "://" not in endpoint:
-        secure = (setting("connection.ssl.enabled") or "true").lower() == "true"
-        endpoint = f"{'https' if secure else 'http'}://{endpoint}"
-    options = {
-        "aws_endpoint": endpoint,
-        "aws_region": setting("endpoint.region"),
-        "aws_access_key_id": setting("access.key"),
-        "aws_secret_access_key": setting("secret.key"),
-        "aws_session_token": setting("session.token"),
-        "aws_allow_http": "true" if endpoint is not None and endpoint.startswith("http://") else None,
-    }
-    return {name: value for name, value in options.items() if value is not None}
+    return SessionAccess(session)

@@ -19,11 +19,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 from uuid import uuid4
 
 START_SECONDS = 60
@@ -124,11 +124,12 @@ class Fault:
         method: HTTP method of matching requests.
         answer: ``drop`` closes the connection, ``cut`` closes it within the answer, ``hang`` gives none and closes it
             after a while, ``slow`` gives the true answer after a while, ``late`` closes it and forwards the request
-            after a while; a number is the status of an error answer with the code ``code``.
+            after a while, ``pass`` changes nothing; a number is the status of an error answer with the code ``code``.
         forward: whether the request is forwarded to the server first.
         code: error code of an error answer.
         path: regular expression searched for in the path.
         times: number of requests with the fault.
+        before: called before the request is forwarded.
     """
 
     method: str
@@ -137,6 +138,7 @@ class Fault:
     code: str = "Whatever"
     path: str = ""
     times: int = 1
+    before: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ class FaultProxy:
         faults: faults to inject.
         seen: method and path of received requests.
         copies: paths of requests that copy an object, as in a rename on S3.
+        received: method, path and headers of received requests; names of headers in lower case.
+        ignored: names of headers, in lower case, that are not forwarded: the store does not know them.
         trace: answered requests.
     """
 
@@ -179,10 +183,12 @@ class FaultProxy:
     faults: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
+    received: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    ignored: set[str] = field(default_factory=set)
     trace: list[Request] = field(default_factory=list)
 
-    def __enter__(self) -> FaultProxy:
-        proxy = self
+    def __enter__(self) -> Self:
+        proxy: FaultProxy = self
 
         class Handler(ProxyHandler):
             owner = proxy
@@ -268,12 +274,16 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("x-amz-copy-source"):
             self.owner.copies.append(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.owner.received.append((self.command, self.path, headers))
         fault = self.owner.fault_for(self.command, self.path)
+        if fault is not None and fault.before is not None:
+            fault.before()
         # Recorded before the answer is sent, since the client continues at once.
         forwarded = fault is None or (fault.forward and fault.answer != "late")
         with self.owner.timed(self.command, self.path, len(body)):
             answer = self._forward(body) if forwarded else (200, [], b"")
-        if fault is None:
+        if fault is None or fault.answer == "pass":
             self._send(*answer)
         elif fault.answer == "slow":
             time.sleep(self.owner.hang_seconds)
@@ -299,7 +309,8 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         target = http.client.HTTPConnection(self.owner.server.endpoint.removeprefix("http://"), timeout=30)
         try:
-            target.request(self.command, self.path, body, dict(self.headers))
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in self.owner.ignored}
+            target.request(self.command, self.path, body, headers)
             response = target.getresponse()
             return response.status, response.getheaders(), response.read()
         finally:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from andes_spark.cli.app import andes
-from andes_spark.cli.table import s3a_settings, table
+from andes_spark.cli.table import session_settings, table
 from andes_spark.table.mod_table import ModTable
 
 ROOT = Path(__file__).parent.parent.parent
@@ -143,8 +143,8 @@ def test_storage_options_by_name(orders):
 
 
 def test_spark_gets_the_same_access_to_s3():
-    assert s3a_settings({}) == {}
-    found = s3a_settings({"aws_endpoint": "http://x:1", "aws_access_key_id": "k", "aws_allow_http": "true"})
+    assert session_settings(None) == {}
+    found = session_settings({"aws_endpoint": "http://x:1", "aws_access_key_id": "k", "aws_allow_http": "true"})
     assert found == {
         "spark.hadoop.fs.s3a.endpoint": "http://x:1",
         "spark.hadoop.fs.s3a.access.key": "k",

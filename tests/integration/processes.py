@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from andes_spark import ModTable, Settings
 from tests.spark.batches import SIMPLE, simple_rows, table_of
 
 BATCHES = 5
+
+
+def arguments_of_processes() -> str:
+    """Arguments of all processes of this machine, as any user sees them."""
+    shown = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # A process may end while it is looked at.
+        with contextlib.suppress(OSError):
+            shown.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(shown)
 
 
 def append(url: str, options: dict[str, str], writer: int, start: Any) -> None:

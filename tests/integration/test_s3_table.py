@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from andes_spark.errors import NoSuchTableError, TableExistsError
 from andes_spark.spark.arrow_frames import arrow_table
 from andes_spark.testing.s3 import FaultProxy, S3Server
 from tests.integration import processes
-from tests.s3 import s3_client
+from tests.s3 import bucket_of_spark, s3_client
 from tests.spark.batches import SIMPLE, create, in_partitions, rows_of, shown, simple_rows, spark_rows, table_of
 
 pytestmark = pytest.mark.integration
@@ -29,46 +28,31 @@ def watch(s3_server: S3Server) -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture
-def s3a(spark, watch) -> Iterator[Any]:
-    """The session, with S3A led to the server."""
-    settings = {
-        "endpoint": watch.endpoint,
-        "endpoint.region": "us-east-1",
-        "access.key": "test",
-        "secret.key": "test",
-        "path.style.access": "true",
-        "connection.ssl.enabled": "false",
-    }
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    for name, value in settings.items():
-        hadoop.set(f"fs.s3a.{name}", value)
-        spark.conf.set(f"spark.hadoop.fs.s3a.{name}", value)
-    hadoop.set("fs.s3a.impl.disable.cache", "true")
-    yield spark
-    for name in settings:
-        hadoop.unset(f"fs.s3a.{name}")
-        spark.conf.unset(f"spark.hadoop.fs.s3a.{name}")
-
-
 def delta_rs(url: str, options: dict[str, str]) -> pa.Table:
     table = DeltaTable(f"s3://{quote(url.partition('://')[2])}", storage_options=options)
     return pa.table(QueryBuilder().register("t", table).execute("SELECT * FROM t").read_all())
 
 
-def test_the_life_of_a_table(s3a, s3_server, watch):
-    url = f"s3a://{s3_server.make_bucket()}/lake/a b é'/orders"
+@pytest.fixture
+def lake(spark, s3_server, watch) -> Iterator[str]:
+    """A bucket that the session reaches through the proxy."""
+    with bucket_of_spark(spark, s3_server, watch.endpoint) as bucket:
+        yield bucket
+
+
+def test_the_life_of_a_table(spark, lake, s3_server, watch):
+    url = f"s3a://{lake}/lake/a b é'/orders"
     options = watch.options
     data = table_of(simple_rows(0, 60, 0), SIMPLE)
     with pytest.raises(NoSuchTableError):
         ModTable.open(url, storage_options=options)
-    table = create(url, data=in_partitions(s3a, data), storage_options=options, settings=TASKS)
+    table = create(url, data=in_partitions(spark, data), storage_options=options, settings=TASKS)
     with pytest.raises(TableExistsError):
         create(url, storage_options=options)
     before = table.read()
     table.apply(table_of(simple_rows(50, 20, 100), SIMPLE), batch_id=("arrow", 1))
     gone = pa.table({"id": [0, 1, 51], "seq": [900, 900, 900]})
-    table.apply(in_partitions(s3a, gone), apply_as_deletes="true", batch_id=("spark", 1))
+    table.apply(in_partitions(spark, gone), apply_as_deletes="true", batch_id=("spark", 1))
     expected = shown(table)
     assert len(expected) == 67
     fresh = table.read()
@@ -80,11 +64,11 @@ def test_the_life_of_a_table(s3a, s3_server, watch):
         assert shown(again) == expected
         assert again.apply(gone, apply_as_deletes="true", batch_id=("spark", 1)).replayed
     for number in range(2):
-        table.apply(in_partitions(s3a, table_of(simple_rows(30, 5, 1000 + number), SIMPLE)), merge=True)
+        table.apply(in_partitions(spark, table_of(simple_rows(30, 5, 1000 + number), SIMPLE)), merge=True)
         assert spark_rows(table.read(), table) == shown(table)
     expected = [*expected[:28], *simple_rows(30, 5, 1001), *expected[33:]]
     assert shown(table) == expected
-    assert rows_of(arrow_table(s3a.read.format("delta").load(url)), table) == expected
+    assert rows_of(arrow_table(spark.read.format("delta").load(url)), table) == expected
     # delta-rs on S3 finds no deletion vectors in a folder whose name has to be encoded.
     assert rows_of(delta_rs(copied(s3_server, url, "lake/orders"), s3_server.options), table) == expected
     keys = list_keys(s3_server, url)

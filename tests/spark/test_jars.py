@@ -9,6 +9,7 @@ import pytest
 
 from andes_spark.errors import FileDamagedError, MissingPackageError, UnsupportedTableError
 from andes_spark.spark import jars
+from tests.s3 import bucket_of_spark
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,12 @@ def test_each_supported_spark_has_its_delta(spark_version, coordinates):
     assert jars.delta_coordinates(spark_version) == coordinates
 
 
+@pytest.mark.parametrize(("spark_version", "hadoop"), [("3.5.6", "3.3.4"), ("4.0.2", "3.4.1"), ("4.2.0", "3.5.0")])
+def test_each_supported_spark_has_the_s3a_of_its_hadoop(monkeypatch, spark_version, hadoop):
+    monkeypatch.setattr(jars, "fetched_jars", lambda listed, cache_dir: [Path(jar.file_name) for jar in listed])
+    assert Path(f"org.apache.hadoop.hadoop-aws-{hadoop}.jar") in jars.s3a_jars(spark_version)
+
+
 @pytest.mark.parametrize("spark_version", ["3.4.1", "4.20.0", "5.0.0", ""])
 def test_another_spark_is_refused_by_version(spark_version, tmp_path):
     with pytest.raises(UnsupportedTableError) as caught:
@@ -34,7 +41,7 @@ def test_another_spark_is_refused_by_version(spark_version, tmp_path):
 
 
 def test_every_pinned_jar_is_named_in_full():
-    sets = ["delta-3.3", "delta-4.0", "delta-4.4", "s3a-3.5"]
+    sets = ["delta-3.3", "delta-4.0", "delta-4.4", "s3a-3.3", "s3a-3.4", "s3a-3.5"]
     everything = [jar for name in sets for jar in jars.pinned(name)]
     assert all(jars.pinned(name) for name in sets)
     assert all(len(bytes.fromhex(jar.sha256)) == 32 for jar in everything)
@@ -122,23 +129,9 @@ def test_the_command_prints_what_spark_submit_takes(monkeypatch, tmp_path, capsy
 @pytest.mark.integration
 @pytest.mark.parametrize("scheme", ["s3a", "s3"])
 def test_spark_writes_and_reads_s3(spark, s3_server, scheme):
-    bucket = s3_server.make_bucket()
-    settings = {
-        "endpoint": s3_server.endpoint,
-        "endpoint.region": "us-east-1",
-        "path.style.access": "true",
-        "access.key": "test",
-        "secret.key": "test",
-        "connection.ssl.enabled": "false",
-    }
-    for name, value in settings.items():
-        spark.conf.set(f"fs.s3a.bucket.{bucket}.{name}", value)
-    try:
+    with bucket_of_spark(spark, s3_server) as bucket:
         folder = f"{scheme}://{bucket}/a table"
         spark.range(1000).write.parquet(f"{folder}/parquet")
         assert spark.read.parquet(f"{folder}/parquet").where("id >= 10").count() == 990
         spark.range(1000).write.format("delta").save(f"{folder}/delta")
         assert spark.read.format("delta").load(f"{folder}/delta").count() == 1000
-    finally:
-        for name in settings:
-            spark.conf.unset(f"fs.s3a.bucket.{bucket}.{name}")

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andes_spark.errors import OptionError
+from andes_spark.errors import OptionError, UnsupportedTableError
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.open import open_storage
+from andes_spark.storage.s3_options import S3Options
 
 S3 = {"aws_access_key_id": "AKIA-KEY", "aws_secret_access_key": "S3CRET"}
 
@@ -100,6 +101,11 @@ def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
     assert "S3CRET" not in str(caught.value) + repr(caught.value.fields)
 
 
+def test_a_directory_bucket_is_refused() -> None:
+    with pytest.raises(UnsupportedTableError, match="use a general purpose bucket"):
+        open_storage("s3://lake--use1-az4--x-s3/orders")
+
+
 def test_a_disk_takes_no_options() -> None:
     with pytest.raises(OptionError, match="aws_region"):
         open_storage("/lake", options={"aws_region": "x"})
@@ -131,8 +137,8 @@ def test_s3_options_are_checked(options, message: str) -> None:
 
 
 def test_secrets_stay_out_of_the_repr() -> None:
-    storage = open_storage("s3://lake/orders", options={**S3, "aws_session_token": "T0KEN"})
-    shown = repr(storage) + repr(storage._options)  # type: ignore[attr-defined]
+    options = {**S3, "aws_session_token": "T0KEN"}
+    shown = repr(open_storage("s3://lake/orders", options=options)) + repr(S3Options.parse(options))
     assert "S3CRET" not in shown
     assert "T0KEN" not in shown
     assert "AKIA-KEY" not in shown

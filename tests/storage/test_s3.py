@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sys
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import uuid4
 
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +22,9 @@ from andes_spark.errors import (
     StorageError,
     StorageFullError,
     ThrottledError,
+    UnsupportedTableError,
 )
+from andes_spark.storage import s3_options
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.storage.s3_errors import Failure
@@ -301,6 +307,67 @@ def test_credentials_of_the_environment(s3_server: S3Server, url: str, monkeypat
     storage = S3Storage(url, options)
     storage.put("a", b"1")
     assert storage.get("a") == b"1"
+
+
+class Rotating:
+    """An access whose key is another one each time."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self.options = options
+        self.buckets: list[str] = []
+
+    def __call__(self, bucket: str) -> dict[str, str]:
+        self.buckets.append(bucket)
+        return {**self.options, "aws_access_key_id": f"KEY{len(self.buckets)}", "aws_session_token": "token"}
+
+
+def keys_of(proxy: FaultProxy) -> list[str]:
+    """Access keys of the requests, in order, without repetitions."""
+    found = [re.search(r"Credential=(\w+)/", headers["authorization"]) for _, _, headers in proxy.received]
+    return list(dict.fromkeys(match[1] for match in found if match is not None))
+
+
+def test_credentials_that_are_asked_for_again(url: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Valid for less time than the client wants left: it asks before each request.
+    monkeypatch.setattr(s3_options, "ASKED_AGAIN", timedelta(minutes=1))
+    access = Rotating(proxy.options)
+    storage = S3Storage(url, access)
+    assert access.buckets == []
+    storage.put("a", b"1")
+    time.sleep(0.2)
+    assert pickle.loads(pickle.dumps(storage)).get("a") == storage.get("a") == b"1"
+    assert len(keys_of(proxy)) == 3
+    assert set(access.buckets) == {url.split("/")[2]}
+    assert all(headers["x-amz-security-token"] == "token" for _, _, headers in proxy.received)
+
+
+def test_credentials_last_for_a_minute(url: str, proxy: FaultProxy) -> None:
+    storage = S3Storage(url, Rotating(proxy.options))
+    for number in range(3):
+        storage.put(str(number), b"1")
+        time.sleep(0.15)
+    assert len(keys_of(proxy)) == 1
+
+
+def test_credentials_that_cannot_be_renewed(url: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(Rotating):
+        def __call__(self, bucket: str) -> dict[str, str]:
+            if self.buckets:
+                raise AccessDeniedError("the role of this job has ended")
+            return super().__call__(bucket)
+
+    with pytest.raises(AccessDeniedError, match="the role of this job has ended"):
+        S3Storage(url, Ended(proxy.options)).put("a", b"1")
+
+
+def test_a_store_that_lists_in_another_order_is_refused(s3: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        s3.put(name, b"1")
+    pages = [list(page) for page in obstore.list(s3._store(), prefix=s3.url.split("/")[3], chunk_size=2)]
+    monkeypatch.setattr(obstore, "list", lambda *_, **__: iter(pages[::-1]))
+    with pytest.raises(UnsupportedTableError, match="another order") as caught:
+        list(s3.list())
+    assert caught.value.feature == "unordered listing"
 
 
 def test_no_credentials_anywhere(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

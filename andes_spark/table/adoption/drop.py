@@ -27,7 +27,7 @@ from andes_spark.table.open_table import OpenTable
 _NAMED = 3
 _DELETED_AT_ONCE = 1_000
 _OURS = re.compile(
-    rf"_andes/.*|_andes_clock|{LOG_FOLDER}/.*|_delta_index/.*|_change_data/.*|_SUCCESS"
+    rf"_andes/.*|_andes_probe-[0-9a-f]{32}|{LOG_FOLDER}/.*|_delta_index/.*|_change_data/.*|_SUCCESS"
     r"|([^_./][^/]*/)*\.?(part-[^/]*\.parquet|deletion_vector_[^/]*\.bin)(\.crc)?",
     re.DOTALL,
 )

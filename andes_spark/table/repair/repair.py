@@ -170,14 +170,12 @@ class _Repair:
         with self._steps.step("read log and base"):
             base, foreign = self._read()
         if base is not None and foreign is not None:
-            with self._steps.step("compare the rows"):
-                write = look_at(open_table, base, foreign)
-            self._findings.append(write.text())
-            self._repair_foreign(write)
+            self._compare(base, foreign)
         elif base is not None and base.unwritable is not None:
             self._repair_features(base, base.unwritable)
         else:
             self._repair_damage()
+            self._repair_hidden()
         if not self._options.dry_run:
             base = self._read()[0]
         return RepairResult(
@@ -214,6 +212,21 @@ class _Repair:
         self._actions += repair.actions
         self._left = repair.left
         self.lost, self.made_again = repair.lost, repair.made_again
+
+    def _repair_hidden(self) -> None:
+        """Do what the caller chose about a change of another writer that damage hid, such as one over our own entry."""
+        if not self._left or self.made_again or self._options.dry_run or self._options.foreign is None:
+            return
+        base, foreign = self._read()
+        if base is not None and foreign is not None:
+            self._compare(base, foreign)
+            self._repair_damage()
+
+    def _compare(self, base: BaseSnapshot, foreign: ForeignChange) -> None:
+        with self._steps.step("compare the rows"):
+            write = look_at(self._open_table, base, foreign)
+        self._findings.append(write.text())
+        self._repair_foreign(write)
 
     def _chosen(self, finding: str, choices: Mapping[str, str], refused: str = "") -> str | None:
         """Return what becomes of the changes of other writers; None in a dry run without a choice, which names all.

@@ -46,7 +46,7 @@ _DEFINITION = "andes_definition"
 _FILES_LOOKED_AT = 100
 _FILES_NAMED = 3
 _OURS = re.compile(
-    r"(_andes/.*|_andes_clock|_delta_log/.*|([^/]+=[^/]*/)*part-[0-9a-f-]{36}\.zstd\.parquet"
+    r"(_andes/.*|_andes_probe-[0-9a-f]{32}|_delta_log/.*|([^/]+=[^/]*/)*part-[0-9a-f-]{36}\.zstd\.parquet"
     r"|deletion_vector_[0-9a-f-]{36}\.bin)",
     re.DOTALL,
 )

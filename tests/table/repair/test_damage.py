@@ -121,6 +121,32 @@ def test_an_entry_that_was_overwritten_is_taken_back(whole: MemoryStorage) -> No
     check(storage, expected, "note")
 
 
+@pytest.mark.parametrize("choice", ["undo", "take_in"])
+def test_a_change_of_rows_that_overwrote_an_entry_is_as_the_caller_chose(whole: MemoryStorage, choice: str) -> None:
+    storage = copy_of(whole)
+    table = ModTable.open(storage)
+    table.merge()
+    expected = table.to_arrow().sort_by("k")
+    newest = load_state(storage).version
+    before = load_state(storage, version=newest - 1)
+    one = next(iter(before.files.values()))
+    removed = {"path": one.path, "dataChange": True, "deletionTimestamp": 1}
+    if one.vector is not None:
+        removed["deletionVector"] = one.add["deletionVector"]
+    info = {"operation": "DELETE", "txnId": "theirs", "engineInfo": "Apache-Spark"}
+    storage.put(entry_path(newest), actions.encode([{"commitInfo": info}, {"remove": removed}]))
+    with pytest.raises(ForeignWriteError, match="was a merge of ours"):
+        ModTable.open(storage).to_arrow()
+    result = ModTable.open(storage).repair(foreign=choice)
+    assert result.left == ()
+    assert any("DELETE" in finding for finding in result.findings)
+    mended = ModTable.open(storage)
+    assert mended.verify().ok
+    assert mended.manifest(mended.version).operation == ("take_in" if choice == "take_in" else "apply")
+    if choice == "undo":
+        check(storage, expected, "overwritten")
+
+
 def test_an_entry_of_another_writer_that_goes_with_a_cut_is_asked_for(whole: MemoryStorage) -> None:
     storage = copy_of(whole)
     expected = ModTable.open(storage).to_arrow().sort_by("k")

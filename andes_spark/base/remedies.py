@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BY_REPAIR = "repair() makes it again"
+BY_REPAIR = "repair() makes it again, or says what is lost with it"
 BY_BACKUP = "restore it from a backup or from an earlier object version"
 
 

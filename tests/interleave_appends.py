@@ -8,7 +8,7 @@ from typing import Any
 
 from andes_spark.batch.write import PartWriter
 from andes_spark.model.options import ApplyOptions
-from andes_spark.settings import MIB
+from andes_spark.settings import Settings
 from andes_spark.table.mod_table import ModTable
 from andes_spark.table.verbs.append import PreparedBatch, append_batches
 from andes_spark.table.verbs.batch_plan import arrow_rows, plan_batch
@@ -62,7 +62,7 @@ class Appends:
         options = ApplyOptions.checked(batch_id=batch.id, **batch.options)
         shape = open_table.shape()
         batch_plan = plan_batch(open_table.table, shape, options)
-        source = arrow_rows(batch.rows, shape, options, byte_budget=512 * MIB, storage=open_table.storage)
+        source = arrow_rows(batch.rows, shape, options, settings=Settings(), storage=open_table.storage)
         writer = PartWriter(open_table.storage, batch_plan, 0, 200, 1, options.max_quarantined)
         return PreparedBatch(options.batch_id, batch_plan, source.prepared(next(iter(source.tables)), writer))
 

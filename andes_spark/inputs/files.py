@@ -13,6 +13,7 @@ from andes_spark.inputs import csv_files, json_lines, parquet_files
 from andes_spark.inputs.locations import InputFile, files_at
 from andes_spark.schema.differences import refuse_repeated
 from andes_spark.schema.schema import Schema
+from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.s3_options import Access
 
 FORMATS = ("parquet", "csv", "json", "ndjson")
@@ -35,13 +36,16 @@ class FileRows:
     format: str | None = None
     storage_options: Access | None = field(default=None, repr=False)
 
-    def batches(self, schema: Schema | None, text: Collection[str], part_bytes: int) -> Iterator[pa.Table]:
+    def batches(
+        self, schema: Schema | None, text: Collection[str], part_bytes: int, *, store_seconds: float = STORE_SECONDS
+    ) -> Iterator[pa.Table]:
         """Read the rows of all files, Parquet in batches and other files whole.
 
         Args:
             schema: columns of the table, whose types the text of CSV and JSON is read as; None: types are inferred.
             text: columns that are read as text, for a later cast.
             part_bytes: maximum Arrow bytes of a batch.
+            store_seconds: time for which a failed request to S3 is repeated.
 
         Raises:
             NotFoundError: a file does not exist, or no file matches a glob; ``path``.
@@ -51,7 +55,8 @@ class FileRows:
         """
         known = pa.schema([]) if schema is None else schema.to_arrow()
         first: tuple[InputFile, set[str]] | None = None
-        for file in files_at(self.paths, self.storage_options, suffixes=None if self.format else tuple(SUFFIXES)):
+        suffixes = None if self.format else tuple(SUFFIXES)
+        for file in files_at(self.paths, self.storage_options, suffixes=suffixes, store_seconds=store_seconds):
             for table in _tables(file, format_of(file.path, self.format), known, text, part_bytes):
                 names = set(table.column_names)
                 refuse_repeated(table.column_names)

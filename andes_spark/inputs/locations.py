@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol, cast
 import pyarrow as pa
 
 from andes_spark.errors import FileDamagedError, NotFoundError, OptionError, SchemaMismatchError
+from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.open import open_storage
 from andes_spark.storage.s3_options import Access
@@ -81,7 +82,11 @@ def is_on_s3(path: str) -> bool:
 
 
 def files_at(
-    paths: Sequence[str], storage_options: Access | None, *, suffixes: tuple[str, ...] | None
+    paths: Sequence[str],
+    storage_options: Access | None,
+    *,
+    suffixes: tuple[str, ...] | None,
+    store_seconds: float = STORE_SECONDS,
 ) -> list[InputFile]:
     """List the files at some paths, by path and then by name, without duplicates.
 
@@ -92,6 +97,7 @@ def files_at(
         paths: files, globs and folders: local ones or ``s3://`` URLs.
         storage_options: access to S3.
         suffixes: suffixes of the files of a folder, without ``.gz``; None for all names.
+        store_seconds: time for which a failed request to S3 is repeated.
 
     Raises:
         NotFoundError: no file exists at a path; ``path``.
@@ -99,7 +105,7 @@ def files_at(
     """
     files: dict[str, InputFile] = {}
     for path in paths:
-        files_of_path = _on_s3(path, storage_options) if is_on_s3(path) else _on_disk(path)
+        files_of_path = _on_s3(path, storage_options, store_seconds) if is_on_s3(path) else _on_disk(path)
         folder_of = None if len(files_of_path) == 1 and files_of_path[0].path.rstrip("/") == path else path
         if folder_of is not None:
             files_of_path = [file for file in files_of_path if suffixes is None or _has_suffix(file.path, suffixes)]
@@ -135,11 +141,11 @@ def _below(folder: str) -> list[InputFile]:
     return [_local(os.path.join(folder, name)) for name in sorted(names)]
 
 
-def _on_s3(url: str, storage_options: Access | None) -> list[InputFile]:
+def _on_s3(url: str, storage_options: Access | None, store_seconds: float) -> list[InputFile]:
     parts = url.split("/")
     at = next((number for number, part in enumerate(parts) if number > 2 and has_magic(part)), len(parts) - 1)
     root, rest = "/".join(parts[: max(at, 3)]), "/".join(parts[max(at, 3) :]).rstrip("/")
-    storage = open_storage(root, options=storage_options)
+    storage = open_storage(root, options=storage_options, seconds=store_seconds)
 
     def file(path: str) -> InputFile:
         return InputFile(f"{root}/{path}", partial(storage.open_input, path))

@@ -15,6 +15,7 @@ from andes_spark.errors import OptionError
 from andes_spark.inputs.files import FileRows
 from andes_spark.inputs.python_values import table_of_dicts
 from andes_spark.schema.schema import Schema
+from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.s3_options import Access
 
 ACCEPTED = (
@@ -33,6 +34,7 @@ class Reading:
         schema: columns of the table, whose types files of CSV and JSON and Python values are read as; None: unknown.
         text: columns of files that are read as text, for a later cast.
         storage_options: access to input files on S3.
+        store_seconds: time for which a failed request to S3 is repeated.
         option: name of the argument with the rows, for messages.
     """
 
@@ -40,6 +42,7 @@ class Reading:
     schema: Schema | None = None
     text: frozenset[str] = frozenset()
     storage_options: Access | None = None
+    store_seconds: float = STORE_SECONDS
     option: str = "mods"
 
 
@@ -57,7 +60,8 @@ def arrow_tables(rows: Any, reading: Reading) -> Iterator[pa.Table]:
     """
     files = _files(rows, reading)
     if files is not None:
-        yield from _cut(files.batches(reading.schema, reading.text, reading.part_bytes), reading)
+        tables = files.batches(reading.schema, reading.text, reading.part_bytes, store_seconds=reading.store_seconds)
+        yield from _cut(tables, reading)
     elif isinstance(rows, pa.Table):
         yield rows
     elif isinstance(rows, pa.RecordBatch):

@@ -48,6 +48,8 @@ _DENIED_CODES = {
 _EXPIRED_CODES = {"ExpiredToken", "TokenRefreshRequired"}
 _REGION_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull"}
+_TIMEOUT_CODES = {"RequestTimeout"}
+"""Codes of answers with status 400 to a connection that was slow: the same request may succeed."""
 _SLOW_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests"}
 
 
@@ -144,4 +146,5 @@ def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
     if isinstance(error, ValueError):
         return OptionError(what, **known)
     text = f"{what}; check the network and the endpoint, then try again"
-    return StoreUnavailableError(text, **known) if status is None or status >= 500 else StorageError(text, **known)
+    unavailable = status is None or status >= 500 or code in _TIMEOUT_CODES
+    return StoreUnavailableError(text, **known) if unavailable else StorageError(text, **known)

@@ -180,7 +180,7 @@ class Appender:
         plan = plan_batch(open_table.table, self._shape, options)
         if is_spark(mods) or options.evolve_schema is not None:
             return mods, options
-        rows = arrow_rows(mods, self._shape, options, byte_budget=settings.byte_budget, storage=open_table.storage)
+        rows = arrow_rows(mods, self._shape, options, settings=settings, storage=open_table.storage)
         tables = iter(rows.tables)
         first = next(tables)
         second = next(tables, None)

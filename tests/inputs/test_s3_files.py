@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from andes_spark import ModTable
-from andes_spark.errors import NotFoundError, OptionError
+from andes_spark import ModTable, Settings
+from andes_spark.errors import NotFoundError, OptionError, ThrottledError
 from andes_spark.storage.open import open_storage
-from andes_spark.testing.s3 import S3Server
+from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
 from tests.s3 import s3_server
 
 __all__ = ["s3_server"]
@@ -59,3 +60,21 @@ def test_objects_globs_and_folders(s3_server: S3Server):
         assert caught.value.path == nothing
     with pytest.raises(OptionError):
         table.apply(f"{bucket}/t0")
+
+
+def test_a_store_that_asks_for_fewer_requests_is_waited_for_as_long_as_the_settings_say(s3_server: S3Server) -> None:
+    bucket = f"s3://{s3_server.make_bucket()}"
+    open_storage(f"{bucket}/in", options=s3_server.options).put("a.jsonl", lines(1))
+    with FaultProxy(s3_server) as proxy:
+        table = ModTable.create(
+            f"{bucket}/t", "id BIGINT, seq BIGINT", primary_key=["id"], sequence_by=["seq"],
+            storage_options=proxy.options, settings=Settings(store_seconds=0.5),
+        )  # fmt: skip
+        proxy.faults = [
+            Fault(method, "503", forward=False, code="SlowDown", times=1_000, path="/in/") for method in ("GET", "HEAD")
+        ]
+        begun = time.monotonic()
+        with pytest.raises(ThrottledError):
+            table.apply(f"{bucket}/in/a.jsonl")
+        assert time.monotonic() - begun < 60, "the default is 120 seconds"
+    assert table.version == 0

@@ -91,6 +91,12 @@ def test_an_error_within_the_deadline(storage: S3Storage, proxy: FaultProxy, cal
     CALLS[call](storage)
 
 
+def test_an_answer_to_a_connection_that_was_too_slow_is_retryable(storage: S3Storage, proxy: FaultProxy) -> None:
+    fail(proxy, "400", "RequestTimeout")
+    with pytest.raises(StoreUnavailableError, match="RequestTimeout"):
+        storage.get("object")
+
+
 @pytest.mark.parametrize("answer", ["503", "drop", "cut"])
 @pytest.mark.parametrize("call", list(CALLS))
 def test_a_failure_that_ends_within_the_deadline_costs_time_only(

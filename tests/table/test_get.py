@@ -114,6 +114,7 @@ def test_columns_and_versions() -> None:
     for options, error, match in (
         ({"columns": ["w"]}, OptionError, "no columns"),
         ({"columns": []}, OptionError, "empty list"),
+        ({"columns": ["v", "V"]}, OptionError, "'v' twice"),
         ({"version": 9}, NoSuchVersionError, "9"),
         ({"version": "1"}, OptionError, "version"),
     ):

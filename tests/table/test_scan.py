@@ -156,6 +156,7 @@ def test_what_is_damaged_is_an_error_of_the_library(table):
         ({"filter": pl.col("id") + 1}, "filter"),
         ({"filter": pl.col("name") > 5, "version": 0}, "filter"),
         ({"columns": []}, "columns"),
+        ({"columns": ["id", "ID"]}, "columns"),
     ],
 )
 def test_what_cannot_be_read_is_refused_before_a_file_is_opened(table, options, option):

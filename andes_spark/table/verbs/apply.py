@@ -108,14 +108,14 @@ def _fitting(
 
 def _source(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Source:
     """Convert the input of an apply to a source of rows."""
-    byte_budget = open_table.settings.byte_budget
+    settings = open_table.settings
     if isinstance(mods, ArrowRows):
         return mods
     if is_spark(mods):
         from andes_spark.spark.frames import FrameRows
 
-        return FrameRows(open_table.spark_executor(mods), mods, options, byte_budget)
-    return arrow_rows(mods, open_table.shape(), options, byte_budget=byte_budget, storage=open_table.storage)
+        return FrameRows(open_table.spark_executor(mods), mods, options, settings.byte_budget)
+    return arrow_rows(mods, open_table.shape(), options, settings=settings, storage=open_table.storage)
 
 
 class _FencedError(Exception):

@@ -15,6 +15,7 @@ from andes_spark.inputs.rows import Reading, arrow_tables
 from andes_spark.model.options import ApplyOptions
 from andes_spark.schema.casts import cast_rules
 from andes_spark.schema.names import resolve, resolve_all
+from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.table.sessions import input_options
 
@@ -52,13 +53,16 @@ def plan_batch(table: str, shape: TableShape, options: ApplyOptions) -> BatchPla
     )
 
 
-def arrow_rows(mods: Any, shape: TableShape, options: ApplyOptions, *, byte_budget: int, storage: Storage) -> ArrowRows:
+def arrow_rows(
+    mods: Any, shape: TableShape, options: ApplyOptions, *, settings: Settings, storage: Storage
+) -> ArrowRows:
     """Convert the input of an apply, other than a Spark DataFrame, to a source of rows; nothing is read yet."""
     reading = Reading(
-        part_bytes=max(1, byte_budget // 4),
+        part_bytes=max(1, settings.byte_budget // 4),
         schema=shape.schema,
         text=frozenset(shape.schema.names) if options.cast else frozenset(),
         storage_options=input_options(storage),
+        store_seconds=settings.store_seconds,
     )
     return ArrowRows(arrow_tables(mods, reading), Conditions.of(options), TieBreak(options.tie_break_by))
 

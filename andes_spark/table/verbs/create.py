@@ -88,7 +88,7 @@ def schema_of(data: Any, settings: Settings, storage: Storage) -> tuple[Schema, 
     if hasattr(data, "__arrow_c_stream__") and not rows_again:
         data = data if isinstance(data, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(data)
         return Schema.from_arrow(data.schema), data
-    reading = Reading(max(1, settings.byte_budget // 4), storage_options=input_options(storage), option="data")
+    reading = _reading(storage, settings)
     return Schema.from_arrow(next(arrow_tables(data, reading)).schema), data
 
 
@@ -349,15 +349,19 @@ def _begun(storage: Storage, definition: Definition, settings: Settings, data: A
         require_running(data.sparkSession)
         return data
     schema = Schema.from_json(definition.schema)
-    reading = Reading(
+    text = frozenset(schema.names) if rules.cast else frozenset()
+    tables = arrow_tables(data, replace(_reading(storage, settings), schema=schema, text=text))
+    return chain([next(tables)], tables)
+
+
+def _reading(storage: Storage, settings: Settings) -> Reading:
+    """Options of reading the rows of a load."""
+    return Reading(
         part_bytes=max(1, settings.byte_budget // 4),
-        schema=schema,
-        text=frozenset(schema.names) if rules.cast else frozenset(),
         storage_options=input_options(storage),
+        store_seconds=settings.store_seconds,
         option="data",
     )
-    tables = arrow_tables(data, reading)
-    return chain([next(tables)], tables)
 
 
 def _rows_of(action: Action) -> int:

@@ -120,7 +120,7 @@ def resolved(shape: TableShape, columns: Sequence[str] | None) -> tuple[str, ...
     """Return the names of the columns that a read asks for; all for None.
 
     Raises:
-        OptionError: no names, or unknown ones.
+        OptionError: no names, unknown ones, or one that is named twice.
     """
     if columns is not None and not columns:
         raise OptionError("columns is an empty list: name at least one column", option="columns")
@@ -128,6 +128,9 @@ def resolved(shape: TableShape, columns: Sequence[str] | None) -> tuple[str, ...
     unknown = sorted(set(names) - set(shape.schema.names))
     if unknown:
         raise OptionError(f"{shape.table}: no columns {unknown}", table=shape.table, column=unknown[0])
+    repeated = next((name for name in names if list(names).count(name) > 1), None)
+    if repeated is not None:
+        raise OptionError(f"{shape.table}: columns names {repeated!r} twice", table=shape.table, option="columns")
     return tuple(names)
 
 

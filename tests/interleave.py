@@ -218,8 +218,12 @@ class World(Appends):
         while len(self.versions) <= version:
             self.versions.append(UNKNOWN)
         assert self.versions[version] is UNKNOWN, "a version was given twice"
-        self.versions[version] = self.alters.committed(self, version, batch)
+        self.versions[version] = self.committed(version, batch)
         self.sent[version] = batch
+
+    def committed(self, version: int, batch: Batch) -> list[Mod]:
+        """See ``Alters.committed``."""
+        return self.alters.committed(self, version, batch)
 
     def set_aside(self, number: int) -> None:
         """Set a version aside by a handle, unless it is merged."""

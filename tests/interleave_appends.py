@@ -31,6 +31,7 @@ class Appends:
     sent: dict[int, Batch]
     groups: dict[int, list[Batch]]
     count: Any
+    committed: Any
 
     def append(self, number: int) -> None:
         """Append several batches as one version by a handle, some of them again."""
@@ -76,7 +77,7 @@ class Appends:
         mods = [
             replace(mod, batch=place)
             for place, batch in enumerate(group)
-            for mod in self.alters.committed(self, version, batch)
+            for mod in self.committed(version, batch)
         ]
         self.versions[version] = mods
         self.groups[version] = group

@@ -75,9 +75,7 @@ class Appends:
             self.versions.append(UNKNOWN)
         assert self.versions[version] is UNKNOWN, "a version was given twice"
         mods = [
-            replace(mod, batch=place)
-            for place, batch in enumerate(group)
-            for mod in self.committed(version, batch)
+            replace(mod, batch=place) for place, batch in enumerate(group) for mod in self.committed(version, batch)
         ]
         self.versions[version] = mods
         self.groups[version] = group

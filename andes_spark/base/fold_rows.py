@@ -56,7 +56,7 @@ class _Keys:
     frame: pl.DataFrame
     chain: Chain
     start: Start
-    buried: npt.NDArray[np.bool_]
+    has_tombstone: npt.NDArray[np.bool_]
     truncate_rank: int
 
 
@@ -128,19 +128,21 @@ def _chains(inputs: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset:
     located = inputs.located[WINNER].to_numpy()
     exists[located] = True
     source[located] = base_offset + np.arange(len(located))
-    start = np.where(exists, ranks.base, ranks.graves)
+    start = np.where(exists, ranks.base, ranks.tombstones)
     first = mods.unique(subset=_KEY, keep="first", maintain_order=True)
     truncate_rank = int(np.max(ranks.truncates, initial=NONE))
-    return _Keys(first, chain, Start(exists, start, source, ranks.buried & ~exists), ranks.buried, truncate_rank)
+    return _Keys(
+        first, chain, Start(exists, start, source, ranks.has_tombstone & ~exists), ranks.has_tombstone, truncate_rank
+    )
 
 
 @dataclass(frozen=True)
 class _Ranks:
     mods: Ints
     base: Ints
-    graves: Ints
+    tombstones: Ints
     truncates: Ints
-    buried: npt.NDArray[np.bool_]
+    has_tombstone: npt.NDArray[np.bool_]
 
 
 def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
@@ -151,9 +153,9 @@ def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
         return _Ranks(
             mods=mods[ARRIVAL].to_numpy() * 2 + 1,
             base=np.zeros(count, np.int64),
-            graves=np.full(count, NONE, np.int64),
+            tombstones=np.full(count, NONE, np.int64),
             truncates=np.array([truncate.arrival * 2 for truncate in inputs.pending.truncates], np.int64),
-            buried=np.zeros(count, np.bool_),
+            has_tombstone=np.zeros(count, np.bool_),
         )
     names = list(columns.sequence)
     schema = mods.select(names).schema
@@ -161,16 +163,16 @@ def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
         inputs.located.rename({WINNER: _KEY}), on=_KEY, how="left", maintain_order="left"
     )
     first = mods.unique(subset=_KEY, keep="first", maintain_order=True).select(*columns.key)
-    graves = first.join(inputs.tombstones, on=columns.key, how="left", maintain_order="left")
+    with_tombstones = first.join(inputs.tombstones, on=columns.key, how="left", maintain_order="left")
     marks = [list(truncate.sequence) for truncate in inputs.pending.truncates]
     if inputs.watermark is not None:
         marks.append(list(inputs.watermark))
     mark_rows = pl.DataFrame(marks, schema=dict(schema), orient="row") if marks else pl.DataFrame(schema=schema)
-    mod_ranks, base_ranks, grave_ranks, mark_ranks = dense_ranks(
+    mod_ranks, base_ranks, tombstone_ranks, mark_ranks = dense_ranks(
         [
             mods.select(names),
             _renamed(base, columns.base_sequence(), names),
-            _renamed(graves, columns.tombstone_sequence(), names),
+            _renamed(with_tombstones, columns.tombstone_sequence(), names),
             mark_rows,
         ]
     )
@@ -178,9 +180,9 @@ def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
     return _Ranks(
         mods=mod_ranks,
         base=base_ranks,
-        graves=np.maximum(grave_ranks, watermark),
+        tombstones=np.maximum(tombstone_ranks, watermark),
         truncates=mark_ranks[: len(inputs.pending.truncates)],
-        buried=grave_ranks != NONE,
+        has_tombstone=tombstone_ranks != NONE,
     )
 
 
@@ -234,14 +236,14 @@ def _evaluation(
     changed = took & ~same
     written = np.flatnonzero(folded.exists & changed)
     last_op = np.where(took, chain.op[folded.last], NONE)
-    graves = np.flatnonzero(took & ~folded.exists & (last_op == Op.DELETE))
+    deletes = np.flatnonzero(took & ~folded.exists & (last_op == Op.DELETE))
     gone = start.exists & (changed | ~folded.exists)
     narrow = _narrow(mods, chain, folded)
     return Evaluation(
         rows=_gather(folded, written, sources, inputs.shape, columns),
         replaced=inputs.located.filter(pl.Series(gone[inputs.located[WINNER].to_numpy()])).select(BASE_FILE, BASE_ROW),
-        deleted=narrow[graves].select(inputs.shape.columns.narrow),
-        cleared=narrow[np.flatnonzero(folded.exists & keys.buried & took)].select(inputs.shape.columns.narrow),
+        deleted=narrow[deletes].select(inputs.shape.columns.narrow),
+        cleared=narrow[np.flatnonzero(folded.exists & keys.has_tombstone & took)].select(inputs.shape.columns.narrow),
         quarantined=_quarantined(mods, chain, folded),
         counts=_counts(chain, folded, start, same, last_op, took, keys.truncate_rank),
     )

@@ -150,8 +150,3 @@ class Commit:
         return any(
             value.get("dataChange", True) is not False for kind, value in self.actions if kind in ("add", "remove")
         )
-
-    @property
-    def changes_metadata(self) -> bool:
-        """Whether schema or properties may have changed."""
-        return any(kind == "metaData" for kind, _ in self.actions)

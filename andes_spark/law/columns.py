@@ -30,8 +30,7 @@ BASE_ROW = "_andes_base_row"
 """Row number in a file of the base (int64)."""
 
 _BATCH_BITS = 20
-MOST_BATCHES = 1 << _BATCH_BITS
-"""Maximum number of batches in a version."""
+"""Bits of the number of a batch within its version."""
 
 PLACE = (OP, ARRIVAL, FILE, ROW, PARTIAL)
 

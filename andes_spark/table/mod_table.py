@@ -477,7 +477,8 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         Args:
             files: also list all files, and tell what a vacuum would delete and what keeps it from more.
         """
-        return reports.status(self._open_table, files=require("files", files, FLAG))
+        require("files", files, FLAG)
+        return observe(self._open_table, "status", lambda: reports.status(self._open_table, files=files))
 
     def verify(self, since: int | None = None) -> VerifyResult:
         """Check the stored table: chain of manifests, checksums, unique keys, and the base against the log.

@@ -202,8 +202,8 @@ class TableReads(TableChanges):
             NoSuchVersionError, VersionExpiredError: as ``read``.
         """
         options = GetOptions.checked(columns=columns, version=version, timestamp=timestamp, tag=tag)
-        with about(self.url), naming_gone(self._open_table):
-            return get_rows(self._open_table, keys, options)
+        with about(self.url):
+            return observe(self._open_table, "get", lambda: get_rows(self._open_table, keys, options))
 
     def mods(self, from_version: int | None = None, to_version: int | None = None) -> pa.Table:
         """Return the raw log of a range of versions: every mod as committed, in memory. Runs no Spark job.
@@ -222,7 +222,9 @@ class TableReads(TableChanges):
             NoSuchVersionError, VersionExpiredError: a version does not exist, or is not kept any more.
         """
         options = ModsOptions.checked(from_version=from_version, to_version=to_version)
-        return mods(self._open_table, options.from_version, options.to_version)
+        return observe(
+            self._open_table, "mods", lambda: mods(self._open_table, options.from_version, options.to_version)
+        )
 
     def quarantined(
         self, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None
@@ -238,5 +240,9 @@ class TableReads(TableChanges):
             Columns version (int64), reason, column, row_number (int64) and row (JSON text).
         """
         options = SnapshotOptions.checked(version=version, timestamp=timestamp, tag=tag)
-        with about(self.url):
+
+        def rows() -> pa.Table:
             return reports.quarantined(self._open_table, chosen_version(self._open_table, options))
+
+        with about(self.url):
+            return observe(self._open_table, "quarantined", rows)

@@ -32,7 +32,8 @@ class TableVersions:
         Args:
             limit: maximum number of versions; by default all.
         """
-        return reports.history(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
+        options = HistoryOptions.checked(limit=limit)
+        return observe(self._open_table, "history", lambda: reports.history(self._open_table, limit=options.limit))
 
     def merges(self, *, limit: int | None = None) -> Listing[MergeEntry]:
         """Return the merges of the base with their counts, newest first; ``limit`` as for ``history``."""

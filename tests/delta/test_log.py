@@ -436,13 +436,13 @@ def test_a_commit():
     for version in range(5):
         found = delta_log.read_commit(storage, version)
         assert found is not None
-        flags.append((found.data_change, found.changes_metadata, found.commit_id))
+        flags.append((found.data_change, found.commit_id))
     assert flags == [
-        (False, True, None),
-        (False, False, "c1"),
-        (False, False, None),
-        (True, False, None),
-        (False, False, None),
+        (False, None),
+        (False, "c1"),
+        (False, None),
+        (True, None),
+        (False, None),
     ]
     assert delta_log.read_commit(storage, 5) is None
 

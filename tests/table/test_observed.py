@@ -69,6 +69,35 @@ def test_verbs_begin_and_end_at_info_and_steps_are_debug(caplog):
     assert all(record.name.startswith("andes_spark.") for record in caplog.records)
 
 
+def test_every_verb_is_measured() -> None:
+    recorder = Recorder()
+    table = table_of(recorder)
+    table.apply([{"id": 1, "seq": 1}])
+    verbs: dict[str, Callable[[], object]] = {
+        "get": lambda: table.get(1),
+        "mods": table.mods,
+        "quarantined": table.quarantined,
+        "status": table.status,
+        "history": table.history,
+        "tag": lambda: table.tag("x", 1),
+        "untag": lambda: table.untag("x"),
+        "pin": lambda: table.pin(1),
+        "unpin": lambda: table.unpin(1),
+        "alter": lambda: table.alter.add_column("v", "INT"),
+        "restore": lambda: table.restore(1),
+        "compact": table.compact,
+        "vacuum": table.vacuum,
+        "maintain": table.maintain,
+        "forget": lambda: table.forget([2], dry_run=True),
+        "repair": table.repair,
+        "verify": table.verify,
+    }
+    for verb, act in verbs.items():
+        act()
+        assert recorder.value("seconds", verb=verb, outcome="ok") > 0, verb
+    assert recorder.value("rows", verb="get", kind="read") == 1
+
+
 def test_a_verb_that_fails_ends_with_the_class_of_its_error(caplog):
     caplog.set_level(logging.INFO, "andes_spark")
     recorder = Recorder()

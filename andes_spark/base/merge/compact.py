@@ -158,16 +158,16 @@ def _rewrite(context: BaseContext, writer: RowWriter, groups: Sequence[Group], w
     """Write groups of files anew, without the rows that have left them."""
     for group in groups:
         _LOGGER.debug("%s: compacting %d files of %d bytes", context.shape.table, len(group.files), group.bytes)
-    together: list[list[tuple[NumberedFile, BitMap64]]] = []
+    packed: list[list[tuple[NumberedFile, BitMap64]]] = []
     for group in groups:
         files = [(file, work.without(file)) for file in group.files]
         if group.pieces > 1:
             work.adds += cut(context.storage, writer, files, pieces=group.pieces)
         else:
-            together.append(files)
+            packed.append(files)
     job = RewriteJob(context.storage, context.shape, writer, data_change=False)
-    executor = context.executor_for(file.file for files in together for file, _ in files)
-    written = executor.map(job, together, step="compact files")
+    executor = context.executor_for(file.file for files in packed for file, _ in files)
+    written = executor.map(job, packed, step="compact files")
     work.adds += [action for adds in written for action in adds]
 
 

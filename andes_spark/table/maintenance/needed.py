@@ -28,7 +28,7 @@ from andes_spark.delta.state import Commit
 from andes_spark.delta.vectors import VectorDescriptor
 from andes_spark.errors import LogDamagedError
 from andes_spark.log.line import line
-from andes_spark.log.log import Log
+from andes_spark.log.log import ROLL_UP_INTERVAL, Log
 from andes_spark.log.origin import origin_of
 from andes_spark.log.pins import StoredPin
 from andes_spark.log.probing import hole
@@ -38,7 +38,7 @@ from andes_spark.model.events import PendingVersion, Restore, SetAside, TakeIn, 
 from andes_spark.model.manifest import Manifest, decode_manifest, manifest_path
 from andes_spark.model.merge_record import MergeRecord
 from andes_spark.storage.interface import Storage
-from andes_spark.storage.scheduler import in_windows
+from andes_spark.storage.scheduler import WINDOW, in_windows
 from andes_spark.table.maintenance.delta_history import named_by_entries
 from andes_spark.table.maintenance.files_of import named_by_record, vectors_of
 from andes_spark.table.open_table import OpenTable
@@ -110,22 +110,22 @@ def needed_files(
     applied: dict[int, str] = {}
     starts: dict[int, str] = {}
     takes: list[int] = []
-    for manifest in _manifests(log, low.applied + 1):
-        files |= _of_events(manifest.pending) | _ledger(manifest)
-        applied[manifest.version] = manifest.commit_id
-        takes += [manifest.version for event in manifest.events if isinstance(event, TakeIn)]
-        if manifest.version > floor:
-            starts.update((manifest.version, reason) for newest, reason in _starts(manifest) if newest < floor)
+    for version, ledger in _versions(log, low.applied + 1):
+        files |= _of_events(version) | ledger
+        applied[version.version] = version.commit_id
+        takes += [version.version for event in version.events if isinstance(event, TakeIn)]
+        if version.version > floor:
+            starts.update((version.version, reason) for newest, reason in _starts(version) if newest < floor)
     files |= _ledger(log.manifest(log.last_roll_up))
-    for version in sorted({*kept, *starts, *takes}):
+    for older in sorted({*kept, *starts, *takes}):
         try:
-            files |= files_of_version(open_table, version)
+            files |= files_of_version(open_table, older)
         except LogDamagedError as error:
             gone = error.path is not None and open_table.storage.size(error.path) is None
-            if version >= floor or is_tagged(log, version) or not gone:
+            if older >= floor or is_tagged(log, older) or not gone:
                 raise
             # A pin that came too late, whose owner ended before it read the floor: nothing of it is left to keep.
-            del kept[version]
+            del kept[older]
     merged = set[int]()
     # Without a floor the state at the start of the log is needed as well, and what a converted table had before it.
     origin = origin_of(log).delta_version
@@ -159,29 +159,44 @@ def _kept(log: Log, floor: int, pins: Iterable[StoredPin], without_tags: Collect
     return kept
 
 
-def _starts(manifest: Manifest) -> Iterable[tuple[int, str]]:
+def _starts(version: PendingVersion) -> Iterable[tuple[int, str]]:
     """Newest versions that the base may contain for a version, with the reasons."""
-    for event in manifest.events:
+    number = version.version
+    for event in version.events:
         if isinstance(event, Restore):
-            yield event.version, f"version {event.version}: restored by version {manifest.version}"
+            yield event.version, f"version {event.version}: restored by version {number}"
         if isinstance(event, SetAside):
-            yield event.version - 1, f"version {event.version - 1}: {event.version} set aside by {manifest.version}"
+            yield event.version - 1, f"version {event.version - 1}: {event.version} set aside by {number}"
 
 
-def _manifests(log: Log, first: int) -> Iterable[Manifest]:
-    """Manifests from a version on; those in memory are not read again."""
-    known = {manifest.version: manifest for manifest in log.in_memory()}
+def _versions(log: Log, first: int) -> Iterable[tuple[PendingVersion, set[str]]]:
+    """Versions from one on, ascending, each with the files of batch ids that it names.
+
+    Manifests in memory are not read again. Of many others those with roll-ups are read first: they repeat the versions
+    before them that were pending then.
+    """
+    versions = {manifest.version: (manifest.pending, _ledger(manifest)) for manifest in log.in_memory()}
+    numbers = [number for number in range(first, log.head + 1) if number not in versions]
+    if len(numbers) > WINDOW:
+        for manifest in _manifests(log, [number for number in numbers if number % ROLL_UP_INTERVAL == 0]):
+            versions[manifest.version] = (manifest.pending, _ledger(manifest))
+            for repeated in manifest.roll_up.pending if manifest.roll_up is not None else ():
+                versions.setdefault(repeated.version, (repeated, set()))
+    for manifest in _manifests(log, [number for number in numbers if number not in versions]):
+        versions[manifest.version] = (manifest.pending, _ledger(manifest))
+    return (versions[number] for number in range(first, log.head + 1))
+
+
+def _manifests(log: Log, versions: Iterable[int]) -> Iterable[Manifest]:
     storage = log.storage
 
     def read(version: int) -> Manifest:
-        if version in known:
-            return known[version]
         data = storage.find(manifest_path(version))
         if data is None:
             raise hole(log.table, version)
         return decode_manifest(data, table=log.table, version=version)
 
-    return (answer.result() for _, answer in in_windows(storage.scheduler, read, range(first, log.head + 1)))
+    return (answer.result() for _, answer in in_windows(storage.scheduler, read, versions))
 
 
 def _entries(storage: Storage, first: int, last: int) -> Iterable[Commit]:

@@ -221,10 +221,6 @@ class World(Appends):
         self.versions[version] = self.committed(version, batch)
         self.sent[version] = batch
 
-    def committed(self, version: int, batch: Batch) -> list[Mod]:
-        """See ``Alters.committed``."""
-        return self.alters.committed(self, version, batch)
-
     def set_aside(self, number: int) -> None:
         """Set a version aside by a handle, unless it is merged."""
         candidates = sorted({version for version, batch in self._known() if batch.mods})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from andes_spark.batch.write import PartWriter
 from andes_spark.model.options import ApplyOptions
@@ -31,7 +31,6 @@ class Appends:
     sent: dict[int, Batch]
     groups: dict[int, list[Batch]]
     count: Any
-    committed: Any
 
     def append(self, number: int) -> None:
         """Append several batches as one version by a handle, some of them again."""
@@ -66,6 +65,10 @@ class Appends:
         source = arrow_rows(batch.rows, shape, options, settings=Settings(), storage=open_table.storage)
         writer = PartWriter(open_table.storage, batch_plan, 0, 200, 1, options.max_quarantined)
         return PreparedBatch(options.batch_id, batch_plan, source.prepared(next(iter(source.tables)), writer))
+
+    def committed(self, version: int, batch: Batch) -> list[Mod]:
+        """See ``Alters.committed``."""
+        return self.alters.committed(cast(Any, self), version, batch)
 
     def _known(self) -> list[tuple[int, Batch]]:
         return [*self.sent.items(), *((version, batch) for version, group in self.groups.items() for batch in group)]

@@ -24,6 +24,7 @@ from andes_spark.model.mod import OP, Op
 from andes_spark.run.spill import Run, Spill
 from andes_spark.schema.casts import CastRules
 from andes_spark.schema.conforming import conform
+from andes_spark.schema.spelling import renamed, spelled
 from andes_spark.storage.interface import Storage
 
 
@@ -117,6 +118,7 @@ def load_rows(data: pa.Table, shape: TableShape, rules: CastRules) -> list[pa.Ta
         SchemaMismatchError: missing, extra and wrong-type columns, all at once.
         BadModsError: NULL in a required column, a map with a repeated key, an empty partition value, a failed cast.
     """
+    data = renamed(data, spelled(data.column_names, shape.schema.names, shape.table))
     conformed = conform(data, shape.schema, required=shape.columns.narrow, rules=rules)
     table = conformed.table.select(list(shape.schema.names))
     ops = pa.repeat(pa.scalar(int(Op.UPSERT), pa.int8()), table.num_rows)

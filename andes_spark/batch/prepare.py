@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.batch.columns import listing_column, renamed, table_names
+from andes_spark.batch.columns import listing_column, table_names
 from andes_spark.batch.plan import BatchPlan
 from andes_spark.batch.ties import break_ties, null_ties, tie_columns
 from andes_spark.errors import SchemaMismatchError
@@ -26,6 +26,8 @@ from andes_spark.model.manifest import Counts
 from andes_spark.model.mod import OP, PRESENT, Op
 from andes_spark.model.values import json_rows
 from andes_spark.schema.conforming import conform
+from andes_spark.schema.names import resolve_all
+from andes_spark.schema.spelling import renamed
 
 Bools = npt.NDArray[np.bool_]
 EXAMPLES = 5
@@ -204,7 +206,9 @@ def _present(
 def _from_listing(listing: pa.ChunkedArray, names: Sequence[str]) -> tuple[Bools, Bools]:
     column = listing.combine_chunks()
     rows = pc.list_parent_indices(column).to_numpy()
-    positions = pc.index_in(pc.list_flatten(column).cast(pa.string()), pa.array(names, pa.string()))
+    listed = pc.list_flatten(column).cast(pa.string()).dictionary_encode()
+    spellings = pa.array(resolve_all(listed.dictionary.to_pylist(), names), pa.string())
+    positions = pc.index_in(spellings.take(listed.indices), pa.array(names, pa.string()))
     known = positions.is_valid().to_numpy(zero_copy_only=False)
     present = np.zeros((len(column), len(names)), np.bool_)
     present[column.is_null().to_numpy(zero_copy_only=False)] = True

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from andes_spark.errors import OptionError
 from andes_spark.inputs import csv_files, json_lines, parquet_files
+from andes_spark.inputs.columns import Columns
 from andes_spark.inputs.locations import InputFile, files_at
 from andes_spark.schema.differences import refuse_repeated
-from andes_spark.schema.schema import Schema
 from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.s3_options import Access
 
@@ -36,14 +36,11 @@ class FileRows:
     format: str | None = None
     storage_options: Access | None = field(default=None, repr=False)
 
-    def batches(
-        self, schema: Schema | None, text: Collection[str], part_bytes: int, *, store_seconds: float = STORE_SECONDS
-    ) -> Iterator[pa.Table]:
+    def batches(self, columns: Columns, part_bytes: int, *, store_seconds: float = STORE_SECONDS) -> Iterator[pa.Table]:
         """Read the rows of all files, Parquet in batches and other files whole.
 
         Args:
-            schema: columns of the table, whose types the text of CSV and JSON is read as; None: types are inferred.
-            text: columns that are read as text, for a later cast.
+            columns: columns of the table, whose types the text of CSV and JSON is read as.
             part_bytes: maximum Arrow bytes of a batch.
             store_seconds: time for which a failed request to S3 is repeated.
 
@@ -53,11 +50,10 @@ class FileRows:
             SchemaMismatchError: a value does not fit its column; ``path``, ``column``.
             OptionError: files have different columns, or the format of a file is unknown.
         """
-        known = pa.schema([]) if schema is None else schema.to_arrow()
         first: tuple[InputFile, set[str]] | None = None
         suffixes = None if self.format else tuple(SUFFIXES)
         for file in files_at(self.paths, self.storage_options, suffixes=suffixes, store_seconds=store_seconds):
-            for table in _tables(file, format_of(file.path, self.format), known, text, part_bytes):
+            for table in _tables(file, format_of(file.path, self.format), columns, part_bytes):
                 names = set(table.column_names)
                 refuse_repeated(table.column_names)
                 if first is not None and names != first[1]:
@@ -93,15 +89,13 @@ def suffix_of(path: str) -> str:
     return (os.path.splitext(stem)[1] if suffix.lower() == ".gz" else suffix).lower()
 
 
-def _tables(
-    file: InputFile, format: str, known: pa.Schema, text: Collection[str], part_bytes: int
-) -> Iterator[pa.Table]:
+def _tables(file: InputFile, format: str, columns: Columns, part_bytes: int) -> Iterator[pa.Table]:
     if format == "parquet":
         yield from parquet_files.read(file, part_bytes)
     elif format == "csv":
-        yield csv_files.read(file, known, text)
+        yield csv_files.read(file, columns)
     else:
-        yield json_lines.read(file, known, text)
+        yield json_lines.read(file, columns)
 
 
 def _different(file: InputFile, first: InputFile, names: set[str]) -> OptionError:

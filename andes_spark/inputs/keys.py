@@ -19,6 +19,7 @@ from andes_spark.inputs.python_values import table_of_dicts
 from andes_spark.inputs.rows import Reading, arrow_tables
 from andes_spark.schema.conforming import conform
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.spelling import renamed, spelled
 
 _PART_BYTES = 2**40
 
@@ -60,7 +61,10 @@ def _of_text(text: str, schema: Schema) -> dict[str, Any]:
     kinds = schema.to_arrow()
     value = _of_json(text, schema)
     values = value if isinstance(value, list) else [value]
-    by_name = value if isinstance(value, dict) else dict(zip(schema.names, values, strict=False))
+    names = list(value) if isinstance(value, dict) else schema.names
+    spelling = spelled(names, schema.names, "keys")
+    own_names = [spelling.get(name, name) for name in names]
+    by_name = dict(zip(own_names, value.values() if isinstance(value, dict) else values, strict=False))
     if set(by_name) != set(kinds.names) or (not isinstance(value, dict) and len(values) != len(kinds)):
         form = "a value" if len(kinds) == 1 else "a JSON array or object with a value for each"
         raise OptionError(f"keys: {text!r} is no key; for {_shown(schema)} it is {form}", option="keys", value=text)
@@ -115,6 +119,7 @@ def _require(fits: bool, key: Any, schema: Schema) -> None:
 
 def _checked(rows: pa.Table, schema: Schema) -> pa.Table:
     try:
+        rows = renamed(rows, spelled(rows.column_names, schema.names, "keys"))
         table = conform(rows, schema, required=schema.names).table
     except SchemaMismatchError as error:
         raise SchemaMismatchError(_mismatch(error, schema), **error.fields) from error

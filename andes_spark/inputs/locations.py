@@ -69,8 +69,17 @@ class InputFile:
     def wrong_value(self, what: str, column: str) -> SchemaMismatchError:
         """Error for a value that does not fit its column."""
         return SchemaMismatchError(
-            f"{self.path} holds a value that its column cannot: {what}; mend it, or cast, and set such rows aside by "
-            "max_quarantined (--cast and --max-quarantined on the command line)",
+            f"{self.path} holds a value that its column cannot: {what}; mend it, or set such rows aside by cast=True "
+            "and max_quarantined",
+            path=self.path,
+            column=column,
+        )
+
+    def unusable_value(self, what: str, column: str, kind: pa.DataType) -> SchemaMismatchError:
+        """Error for a value that does not fit its column and cannot be set aside."""
+        return SchemaMismatchError(
+            f"{self.path} holds a value that its column cannot: {what}; mend it or take its row out of the file: a "
+            f"column of {kind} has no cast that could set it aside",
             path=self.path,
             column=column,
         )

@@ -13,6 +13,7 @@ import pyarrow.types as pat
 
 from andes_spark.errors import OptionError
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.spelling import known_field
 
 Fits = Callable[[Any], bool]
 
@@ -41,8 +42,9 @@ def _column(name: str, values: list[Any], known: pa.Schema, option: str) -> pa.A
         raise OptionError(
             f"{option}: the times of {name!r} are finer than a microsecond; round them", option=option, column=name
         )
-    if name in known.names:
-        type_ = known.field(name).type
+    field = known_field(name, known)
+    if field is not None:
+        type_ = field.type
         fits = _fits(type_)
         if all(value is None or fits(value) for value in values):
             try:

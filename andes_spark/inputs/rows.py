@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.errors import OptionError
+from andes_spark.inputs.columns import Columns
 from andes_spark.inputs.files import FileRows
 from andes_spark.inputs.python_values import table_of_dicts
 from andes_spark.schema.schema import Schema
@@ -33,6 +34,7 @@ class Reading:
         part_bytes: Arrow bytes of the tables into which a stream is cut.
         schema: columns of the table, whose types files of CSV and JSON and Python values are read as; None: unknown.
         text: columns of files that are read as text, for a later cast.
+        time_zone: zone of times without a zone in files.
         storage_options: access to input files on S3.
         store_seconds: time for which a failed request to S3 is repeated.
         option: name of the argument with the rows, for messages.
@@ -41,9 +43,16 @@ class Reading:
     part_bytes: int
     schema: Schema | None = None
     text: frozenset[str] = frozenset()
+    time_zone: str | None = None
     storage_options: Access | None = None
     store_seconds: float = STORE_SECONDS
     option: str = "mods"
+
+    @property
+    def columns(self) -> Columns:
+        """Columns of the table as which files are read; none if they are unknown."""
+        known = pa.schema([]) if self.schema is None else self.schema.to_arrow()
+        return Columns(known, self.text, self.time_zone)
 
 
 def is_spark(value: Any) -> bool:
@@ -60,7 +69,7 @@ def arrow_tables(rows: Any, reading: Reading) -> Iterator[pa.Table]:
     """
     files = _files(rows, reading)
     if files is not None:
-        tables = files.batches(reading.schema, reading.text, reading.part_bytes, store_seconds=reading.store_seconds)
+        tables = files.batches(reading.columns, reading.part_bytes, store_seconds=reading.store_seconds)
         yield from _cut(tables, reading)
     elif isinstance(rows, pa.Table):
         yield rows

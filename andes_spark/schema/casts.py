@@ -185,6 +185,11 @@ def try_cast(
     return result, to_mask(pc.and_(result.is_null(), array.is_valid()))
 
 
+def to_timestamps(array: pa.Array, time_zone: str) -> tuple[pa.Array, Mask]:
+    """Convert local times of a zone; returns are those of ``try_cast``."""
+    return try_cast(array, dt.TIMESTAMP_NTZ, dt.TIMESTAMP, time_zone)
+
+
 def to_mask(booleans: Any) -> Mask:
     """Convert Arrow booleans to a numpy mask, NULL to False."""
     if isinstance(booleans, pa.ChunkedArray):

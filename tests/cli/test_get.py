@@ -96,9 +96,9 @@ def test_keys_of_several_columns() -> None:
         ('["eu", 1, 2]', "a JSON array or object"),
         ('{"a": "eu"}', "a JSON array or object"),
         ('{"a": "eu", "b": 1, "c": 1}', "a JSON array or object"),
-        ('["eu", "x"]', "'x' is no int"),
-        ('["eu", 1.5]', "no int"),
-        ('["eu", 1e3]', "no int"),
+        ('["eu", "x"]', '"x" is no whole number'),
+        ('["eu", 1.5]', "no whole number"),
+        ('["eu", 1e3]', "no whole number"),
         ('["eu", null]', "'b' is NULL"),
     ],
 )

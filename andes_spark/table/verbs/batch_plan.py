@@ -61,6 +61,7 @@ def arrow_rows(
         part_bytes=max(1, settings.byte_budget // 4),
         schema=shape.schema,
         text=frozenset(shape.schema.names) if options.cast else frozenset(),
+        time_zone=options.time_zone,
         storage_options=input_options(storage),
         store_seconds=settings.store_seconds,
     )

@@ -350,7 +350,8 @@ def _begun(storage: Storage, definition: Definition, settings: Settings, data: A
         return data
     schema = Schema.from_json(definition.schema)
     text = frozenset(schema.names) if rules.cast else frozenset()
-    tables = arrow_tables(data, replace(_reading(storage, settings), schema=schema, text=text))
+    reading = replace(_reading(storage, settings), schema=schema, text=text, time_zone=rules.time_zone)
+    tables = arrow_tables(data, reading)
     return chain([next(tables)], tables)
 
 

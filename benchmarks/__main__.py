@@ -30,6 +30,7 @@ from benchmarks import (
     spark_in,
     streams,
     upkeep,
+    writers,
 )
 from benchmarks.data import KeyType
 from benchmarks.lab import FULL_ROWS, QUICK_ROWS, Lab
@@ -39,7 +40,7 @@ from benchmarks.series import Name, Series, run_series
 
 PARTS = (
     "append", "arrow", "spark", "bytes", "reads", "load", "history", "memory", "compaction", "s3", "growth", "peers",
-    "streams", "upkeep",
+    "streams", "upkeep", "writers",
 )  # fmt: skip
 _SERIES: dict[str, tuple[Name, ...]] = {
     "arrow": ("arrow",),
@@ -77,7 +78,7 @@ def _tables(lab: Lab, part: str, series: Runner, key_types: Sequence[KeyType]) -
     """The tables of a part."""
     simple = {"append": append.run, "load": load.run, "history": history.run, "memory": memory.run, "s3": s3.run}
     simple |= {"compaction": compaction.run, "growth": growth.run, "peers": contest.run}
-    simple |= {"streams": streams.run, "upkeep": upkeep.run}
+    simple |= {"streams": streams.run, "upkeep": upkeep.run, "writers": writers.run}
     if part in simple:
         yield from simple[part](lab)
         return

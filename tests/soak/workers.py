@@ -121,7 +121,7 @@ class Worker:
         if self.job.trial.store == "small disk":
             expected = (*expected, StorageFullError, AccessDeniedError)
         self.tell("error", type(error).__name__)
-        if isinstance(error, ClockError) and self.clock_s:
+        if isinstance(error, ClockError) and self.job.clock_s:
             self.clock_s = 0
         elif not (isinstance(error, AndesError) and error.retryable) and not isinstance(error, expected):
             raise error

@@ -132,6 +132,11 @@ def validate_columns(
     return schema.with_required(primary_key)
 
 
+def is_pattern(name: str) -> bool:
+    """Return whether polars reads a name as a pattern of names of columns or fields."""
+    return name == "*" or (name.startswith("^") and name.endswith("$"))
+
+
 def name_problem(name: str) -> str | None:
     """Return the reason that a column or struct field cannot have a name; None if it can."""
     if not name:
@@ -250,7 +255,7 @@ def _text_sequences(schema: Schema, names: Sequence[str]) -> Iterator[str]:
 
 def _pattern(name: str) -> str | None:
     """Return the kind of pattern that polars or Arrow would read a name as; None for a plain name."""
-    if name == "*" or (name.startswith("^") and name.endswith("$")):
+    if is_pattern(name):
         return "a pattern of columns to polars: rename the column"
     if name.startswith("."):
         return "a path to Arrow, since it begins with a dot: rename the column"

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from andes_spark.schema.names import is_pattern
 from andes_spark.sql import tree
 from andes_spark.sql.kinds import BINARY, BOOLEAN, DATE, DOUBLE, FLOAT, LOCAL_TIME, NULL, TEXT, TIME, Exact, Kind
 from andes_spark.sql.patterns import Wildcard, parts_of
@@ -108,7 +109,8 @@ def _reference(node: tree.Reference) -> pl.Expr:
 
 
 def _field(path: Sequence[str]) -> pl.Expr:
-    value = pl.col(path[0])
+    name = path[0]
+    value = pl.col(f"^{pl.escape_regex(name)}$" if is_pattern(name) else name)
     for name in path[1:]:
         # Fields of a NULL struct may have arbitrary values.
         value = pl.when(value.is_not_null()).then(value.struct.field(name))

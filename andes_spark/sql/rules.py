@@ -7,7 +7,7 @@ from typing import Any
 from sqlglot import exp
 
 from andes_spark.schema import types as dt
-from andes_spark.schema.names import resolve
+from andes_spark.schema.names import is_pattern, resolve
 from andes_spark.sql import constants, kinds, tree
 from andes_spark.sql.arithmetic import OPERATIONS, bind_arithmetic, calculated
 from andes_spark.sql.binder import Binder, Rule
@@ -65,6 +65,11 @@ def _column(binder: Binder, node: exp.Expression) -> tree.Node:
         field = resolve(part, list(fields))
         if field is None:
             raise binder.source.error(f"column {'.'.join(path)!r} has no field {part!r}", column=name)
+        if is_pattern(field):
+            raise binder.source.error(
+                f"column {'.'.join(path)!r} has a field {field!r}, a name that polars reads as a pattern: rename it",
+                column=name,
+            )
         type_ = fields[field]
         path.append(field)
     return tree.Reference(kinds.kind_of(type_), tuple(path), type_)

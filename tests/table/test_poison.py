@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -108,6 +109,27 @@ def test_names_that_engines_take_for_patterns_are_refused_as_keys_and_fine_as_va
     table = ModTable.create(MemoryStorage(), schema, primary_key=["b"], sequence_by=["b"])
     table.apply(pa.table({name: [1], "b": [1]}))
     assert table.to_arrow().to_pylist() == [{name: 1, "b": 1}]
+
+
+@pytest.mark.parametrize("name", ["*", "^.*$", "^id$"])
+def test_conditions_read_names_as_names_that_polars_takes_for_patterns(name: str) -> None:
+    schema = pa.schema([(column, pa.int64()) for column in ("id", name, "seq")])
+    table = ModTable.create(MemoryStorage(), schema, primary_key="id", sequence_by="seq")
+    rows = pa.table([[1, 2, 3], [10, 1, 3], [1, 1, 1]], names=schema.names)
+    table.apply(rows, apply_as_deletes=f"`{name}` = 1")
+    assert table.to_arrow(columns="id", filter=f"`{name}` > id or `{name}` IN (2)")["id"].to_pylist() == [1]
+    table.merge()
+    assert table.to_arrow(filter=f"`{name}` < 10")["id"].to_pylist() == [3]
+    with pytest.raises(OptionError, match="looks at several"):
+        table.to_arrow(filter=pl.col(name) == 10)
+
+
+def test_fields_that_polars_takes_for_patterns_are_refused_in_conditions() -> None:
+    table = create("id string, v struct<`^a$`: int, a: int>, seq bigint")
+    assert table.to_arrow(filter="v.a = 1").num_rows == 0
+    with pytest.raises(OptionError, match=r"'v' has a field '\^a\$', a name that polars reads as a pattern") as caught:
+        table.to_arrow(filter="v.`^a$` = 1")
+    assert caught.value.column == "v"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from andes_spark.schema.spelling import known_field
 
 Fits = Callable[[Any], bool]
 
+_MISSING = ("NaTType", "NAType")  # of pandas, which is not imported for them
+
 
 def table_of_dicts(rows: Sequence[Mapping[str, Any]], schema: Schema | None, *, option: str) -> pa.Table:
     """Convert rows to a table; a missing column of a row is NULL, and an empty list has all columns of the table.
@@ -38,6 +40,7 @@ def table_of_dicts(rows: Sequence[Mapping[str, Any]], schema: Schema | None, *, 
 
 
 def _column(name: str, values: list[Any], known: pa.Schema, option: str) -> pa.Array:
+    values = [None if type(value).__name__ in _MISSING else value for value in values]
     if any(getattr(value, "nanosecond", 0) for value in values):
         raise OptionError(
             f"{option}: the times of {name!r} are finer than a microsecond; round them", option=option, column=name
@@ -52,11 +55,21 @@ def _column(name: str, values: list[Any], known: pa.Schema, option: str) -> pa.A
             except (pa.ArrowException, ValueError, TypeError, OverflowError):
                 pass  # too large for the type: the inferred type is refused later, in the comparison with the table
     try:
-        return pa.array(values)
+        return _inferred(values)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise OptionError(
             f"{option}: the values of {name!r} have no type in common: {error}", option=option, column=name
         ) from error
+
+
+def _inferred(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except OverflowError:
+        if not all(value is None or isinstance(value, int) for value in values):
+            raise
+        # Integers of more than 64 bits: their column, if it is narrower, is named in the comparison with the table.
+        return pa.array([None if value is None else Decimal(value) for value in values])
 
 
 def _fits(type_: pa.DataType) -> Fits:

@@ -76,6 +76,7 @@ def arrow_tables(rows: Any, reading: Reading) -> Iterator[pa.Table]:
     elif isinstance(rows, pa.RecordBatch):
         yield pa.Table.from_batches([rows])
     elif isinstance(rows, pl.DataFrame):
+        _refuse_objects(rows.schema, reading)
         with _readable("the polars DataFrame", reading):
             table = rows.to_arrow()
         yield table
@@ -103,7 +104,7 @@ def _stream(rows: Any, reading: Reading) -> Iterator[pa.Table]:
     name = type(rows).__name__
     with _readable(f"the {name}", reading):
         if isinstance(rows, pl.LazyFrame):
-            yield from _of_lazy_frame(rows)
+            yield from _of_lazy_frame(rows, reading)
             return
         if isinstance(rows, pa.RecordBatchReader):
             reader = rows
@@ -131,13 +132,28 @@ def _scanner(dataset: Any) -> Any:
     return dataset.scanner(batch_readahead=1, fragment_readahead=1, use_threads=False, fragment_scan_options=options)
 
 
-def _of_lazy_frame(frame: pl.LazyFrame) -> Iterator[pa.Table]:
+def _refuse_objects(schema: pl.Schema, reading: Reading) -> None:
+    """Refuse columns of Python objects, of which polars gives Arrow the addresses in memory."""
+    for name, kind in schema.items():
+        if kind == pl.Object:
+            raise OptionError(
+                f"{reading.option}: the column {name!r} holds Python objects (Object in polars); convert it to a type "
+                "of values first",
+                option=reading.option,
+                column=name,
+            )
+
+
+def _of_lazy_frame(frame: pl.LazyFrame, reading: Reading) -> Iterator[pa.Table]:
     empty = True
     for batch in frame.collect_batches(maintain_order=True):
         empty = False
+        _refuse_objects(batch.schema, reading)
         yield batch.to_arrow(compat_level=pl.CompatLevel.oldest())
     if empty:
-        yield frame.collect_schema().to_frame().to_arrow()
+        schema = frame.collect_schema()
+        _refuse_objects(schema, reading)
+        yield schema.to_frame().to_arrow()
 
 
 def _cut(tables: Iterable[pa.Table], reading: Reading) -> Iterator[pa.Table]:

@@ -18,6 +18,7 @@ from andes_spark import ModTable
 from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.inputs.rows import Reading, arrow_tables
 from andes_spark.schema.schema import Schema
+from andes_spark.storage.memory import MemoryStorage
 
 COLUMNS = "id BIGINT, seq INT, name STRING"
 ROWS = [{"id": number, "seq": number * 2, "name": f"n{number}"} for number in range(10)]
@@ -203,3 +204,30 @@ def test_values_without_a_common_type_are_named():
     with pytest.raises(OptionError) as finer:
         list(arrow_tables([{"v": pd.Timestamp("2026-01-01 00:00:00.000000001")}], Reading(part_bytes=1)))
     assert finer.value.column == "v"
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_python_objects_in_polars_are_refused_by_name(lazy: bool, rows: int) -> None:
+    frame = pl.DataFrame({"id": [1], "v": [object()]}).head(rows)
+    table = ModTable.create(MemoryStorage(), "id BIGINT, v BINARY", primary_key="id")
+    with pytest.raises(OptionError, match="'v' holds Python objects") as caught:
+        table.apply(frame.lazy() if lazy else frame, batch_id=("s", 1))
+    assert (caught.value.column, table.version) == ("v", 0)
+
+
+def test_missing_values_of_pandas_in_dicts_are_null() -> None:
+    moment = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    frame = pd.DataFrame({"id": [1, 2], "at": pd.to_datetime([moment, None]), "n": pd.array([7, None], "Int64")})
+    table = ModTable.create(MemoryStorage(), "id BIGINT, at TIMESTAMP, n INT", primary_key="id")
+    table.apply(frame.to_dict("records"), batch_id=("s", 1))
+    kept = sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
+    assert kept == [{"id": 1, "at": moment, "n": 7}, {"id": 2, "at": None, "n": None}]
+
+
+def test_integers_of_more_than_64_bits_are_set_aside_or_named() -> None:
+    table = ModTable.create(MemoryStorage(), "id BIGINT, n BIGINT", primary_key="id")
+    rows = [{"id": 1, "n": 2**70}, {"id": 2, "n": 3}, {"id": 3, "n": None}]
+    with pytest.raises(SchemaMismatchError, match=r"'n' is decimal\(22,0\), not bigint"):
+        table.apply(rows, batch_id=("s", 1))
+    assert table.apply(rows, batch_id=("s", 1), cast=True, max_quarantined=1).upserts == 2

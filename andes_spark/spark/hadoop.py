@@ -6,8 +6,10 @@ here instead, when it runs.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,8 +30,21 @@ def without_secrets(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[s
 
 def set_credentials(session: SparkSession, credentials: Mapping[str, str]) -> None:
     """Set Hadoop's settings with credentials."""
-    for name, value in credentials.items():
-        _configuration(session).set(name, value)
+    with unlogged():
+        for name, value in credentials.items():
+            _configuration(session).set(name, value)
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Keep py4j, which logs at DEBUG what goes between Python and the JVM, from logging credentials."""
+    logger = logging.getLogger("py4j")
+    level = logger.level
+    logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def serve_s3(session: SparkSession) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from andes_spark.errors import AccessDeniedError, AndesError, MissingPackageError, StorageError
-from andes_spark.spark.hadoop import S3A_CLASS
+from andes_spark.spark.hadoop import S3A_CLASS, unlogged
 from andes_spark.spark.session import has_class, is_connect, is_running
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.s3_options import finds_credentials
@@ -79,7 +79,8 @@ class SessionAccess:
             AccessDeniedError: the providers of S3A give no credentials, and the chain of AWS has none.
         """
         if is_running(self._session) or bucket not in self._last:
-            self._last[bucket] = self._options(bucket)
+            with unlogged():
+                self._last[bucket] = self._options(bucket)
         return dict(self._last[bucket])
 
     def _options(self, bucket: str) -> dict[str, str]:
@@ -160,7 +161,8 @@ def read_base(session: SparkSession, storage: Storage, version: int) -> DataFram
     access = getattr(storage, "access_options", None) or {}
     if not callable(access):
         bucket = storage.url.removeprefix("s3://").partition("/")[0]
-        reader = reader.options(**s3a_settings(access, bucket))
+        with unlogged():
+            reader = reader.options(**s3a_settings(access, bucket))
     with _named_failures(storage.url):
         return reader.load(spark_path(storage, ""))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from andes_spark.delta import checkpoints
 from andes_spark.delta.entries import read_commit
 from andes_spark.delta.log import PROBES, load_state
-from andes_spark.delta.replay import Replay
+from andes_spark.delta.replay import Replay, overwritten
 from andes_spark.delta.state import Commit, DeltaState
 from andes_spark.errors import FileDamagedError, LogDamagedError, UnsupportedTableError
 
@@ -95,6 +95,33 @@ class HintedState:
                 return None if any(commits[index:]) else replay.state()
             replay.apply(commit)
         return load_state(self._storage, previous=replay.state())
+
+
+def check_chain(storage: Storage, version: int, checkpoint: int | None) -> None:
+    """Read the entries again that a reader of Delta replays for a version, in one round: each names the one before.
+
+    Where Delta's writers have no conditional put, one that was paused may put its entry over any that was committed
+    since.
+
+    Args:
+        storage: the table's folder.
+        version: of the state.
+        checkpoint: version of a checkpoint in one file; None if none is known.
+
+    Raises:
+        ForeignWriteError: an entry is not the one that the next was built on.
+    """
+    start = -1 if checkpoint is None or checkpoint > version else checkpoint
+    numbers = range(max(start + 1, version - PROBES), version + 1)
+    asked = [storage.scheduler.ask(read_commit, storage, number) for number in numbers]
+    named: str | None = None
+    for answer in reversed(asked):
+        commit = answer.result()
+        if commit is None:
+            return  # deleted by Delta's clean-up of the log, below a checkpoint
+        if None not in (named, commit.commit_id) and named != commit.commit_id:
+            raise overwritten(commit.version)
+        named = commit.previous
 
 
 def state_at(

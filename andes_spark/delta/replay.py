@@ -72,7 +72,7 @@ class Replay:
     def apply(self, commit: Commit) -> None:
         """Apply the actions of the next entry."""
         if None not in (commit.previous, self.commit_id) and commit.previous != self.commit_id:
-            raise _overwritten(self.version)
+            raise overwritten(self.version)
         self.version, self.commit_id = commit.version, commit.commit_id
         try:
             # The actions of an entry have no order: a file whose vector changes is removed and added.
@@ -143,7 +143,8 @@ def bad_checkpoint(checkpoint: checkpoints.Checkpoint, what: str) -> FileDamaged
     return FileDamagedError(f"checkpoint {path}: {what}; delete it if the log entries below it still exist", path=path)
 
 
-def _overwritten(version: int) -> ForeignWriteError:
+def overwritten(version: int) -> ForeignWriteError:
+    """Build the error for an entry that another writer has overwritten."""
     path = entry_path(version)
     return ForeignWriteError(
         f"Delta version {version}: another writer put its own entry in the place of the one that the next entry was "

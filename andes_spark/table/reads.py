@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from andes_spark.delta.hinted import check_chain
 from andes_spark.model.options import NAME, require
 from andes_spark.model.read_options import GetOptions, ModsOptions, ReadOptions, SnapshotOptions
 from andes_spark.table.about import about
@@ -55,6 +56,9 @@ class TableReads(TableChanges):
             snapshot = pin(open_table, chosen_version(open_table, options, zone=zone))
             open_table.pending_reads += not snapshot.merged
             open_table.begin("read", snapshot.version)
+            if open_table.is_remote:
+                # Spark replays the Delta log, of which this handle has the state in memory.
+                check_chain(open_table.storage, snapshot.base.version, open_table.base.checkpoint)
             return read_snapshot(open_table.spark_executor(), snapshot, open_table.storage, open_table.settings)
 
         with about(self.url):

@@ -58,6 +58,9 @@ def test_a_commit_of_delta_that_overwrites_merges(spark, s3_server, proxy, merge
             oracle |= {row["id"]: row for row in simple_rows(2 * number, 3, 200 + 100 * number)}
         rows = [oracle[key] for key in sorted(oracle)]
 
+        # Spark replays all entries, whatever the handle has in memory.
+        with pytest.raises(ForeignWriteError, match=rf"Delta version {LATEST}\b.*repair"):
+            table.read()
         # Who reads the entries anew, or the one that was merged last, does not build on it; appends go on.
         for handle in ([table] if merges == 1 else []) + [ModTable.open(url, storage_options=options)]:
             with pytest.raises(ForeignWriteError, match=rf"Delta version {LATEST}\b.*repair"):

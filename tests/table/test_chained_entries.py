@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from andes_spark.delta import actions
+from andes_spark.delta.hinted import check_chain
 from andes_spark.delta.log import load_state, read_commit
 from andes_spark.delta.paths import entry_path
 from andes_spark.errors import ForeignWriteError
@@ -53,6 +54,24 @@ def test_an_entry_that_was_overwritten_is_seen_by_who_reads_the_next(at: int) ->
             use(ModTable.open(storage))
         assert caught.value.delta_version == at
     assert ModTable.open(storage).apply(rows((9, 1, "x")), merge=False).version == 4
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "found"), [(None, True), (0, True), (1, True), (2, False), (4, False), (9, True)]
+)
+def test_an_entry_that_was_overwritten_is_seen_before_another_reader_replays_it(
+    checkpoint: int | None, found: bool
+) -> None:
+    storage, _ = merged(4, compact_bytes=0)
+    check_chain(storage, 4, checkpoint)
+    foreign = {"commitInfo": {"operation": "DELETE", "engineInfo": "Apache-Spark", "txnId": "another"}}
+    storage.put(entry_path(2), actions.encode([foreign]))
+    if not found:
+        check_chain(storage, 4, checkpoint)
+        return
+    with pytest.raises(ForeignWriteError) as caught:
+        check_chain(storage, 4, checkpoint)
+    assert caught.value.delta_version == 2
 
 
 class Unsure(TappedStorage):

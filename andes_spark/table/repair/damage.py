@@ -26,7 +26,15 @@ from andes_spark.table.maintenance.verify import examine
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.repair.delta_cut import Cut, cut_off, find_cut, foreign_entries, possible_cut
 from andes_spark.table.repair.ledgers import ledgers_again, put_again
-from andes_spark.table.repair.lost import accept_loss, cost_of, cost_of_states, lost_deletes, lost_mods, release_before
+from andes_spark.table.repair.lost import (
+    accept_loss,
+    cost_of,
+    cost_of_states,
+    lost_deletes,
+    lost_mods,
+    lost_tags,
+    release_before,
+)
 from andes_spark.table.repair.manifests import LostManifest, Manifests
 from andes_spark.table.repair.records import damaged_records, write_again
 from andes_spark.table.repair.undo import rebuild, unusable
@@ -182,6 +190,11 @@ class DamageRepair:
         if damaged:
             mend = partial(release_before, open_table, base.applied)
             return self._plan_loss(cost_of_states(damaged, base.applied), mend, findings, damaged)
+        floor = floor_of(open_table.log)
+        tags = lost_tags(open_table, floor)
+        if tags:
+            cost = f"{', '.join(tags)}: the versions of these tags cannot be read, and lose them"
+            return self._plan_loss(cost, partial(release_before, open_table, floor), findings)
         return None
 
     def _plan_loss(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from andes_spark.errors import DamagedError, OptionError
+from andes_spark.errors import DamagedError, NotFoundError, OptionError
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.line import line
 from andes_spark.log.readable import floor_of
@@ -116,11 +116,7 @@ def release_before(open_table: OpenTable, floor: int, lost: Collection[int] = ()
         lost: versions whose mods are lost.
     """
     log = open_table.log
-    untagged = [
-        Tag(name=name)
-        for name, tag in current_tags(log).items()
-        if tag.event.version is not None and tag.event.version < floor and _is_lost(open_table, tag.event.version, lost)
-    ]
+    untagged = [Tag(name=name) for name in lost_tags(open_table, floor, lost)]
     if floor <= floor_of(log) and not untagged:
         return
     floor = max(floor, floor_of(log))
@@ -135,11 +131,20 @@ def release_before(open_table: OpenTable, floor: int, lost: Collection[int] = ()
     commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make)
 
 
+def lost_tags(open_table: OpenTable, floor: int, lost: Collection[int] = ()) -> list[str]:
+    """Tags of versions below a floor that cannot be read; arguments as :func:`release_before`."""
+    return [
+        name
+        for name, tag in current_tags(open_table.log).items()
+        if tag.event.version is not None and tag.event.version < floor and _is_lost(open_table, tag.event.version, lost)
+    ]
+
+
 def _is_lost(open_table: OpenTable, version: int, lost: Collection[int]) -> bool:
     """Whether what a version is evaluated from is lost."""
     try:
         snapshot = pin(open_table, version)
-    except DamagedError:
+    except (DamagedError, NotFoundError):
         return True
     pending = snapshot.inputs.pending.files
     gone = unusable(open_table, snapshot.base.state, ()) or any(file.version in lost for file in pending)

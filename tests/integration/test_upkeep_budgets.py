@@ -1,0 +1,53 @@
+"""Requests of the verbs of upkeep and of the reads of the log on S3, and the longest chain of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from andes_spark import ModTable
+from tests.integration.test_request_budgets import Bench, bench, proxy
+
+__all__ = ["bench", "proxy"]
+
+pytestmark = pytest.mark.integration
+
+Verb = Callable[[ModTable], object]
+
+
+def nothing(_: ModTable) -> None:
+    """Nothing has to be done before the verb."""
+
+
+VERBS: dict[str, tuple[Verb, Verb, int, int]] = {
+    "verify": (nothing, lambda table: table.verify(), 32, 37),
+    "to_batches": (nothing, lambda table: table.to_batches().read_all(), 2, 6),
+    "mods": (nothing, lambda table: table.mods(), 5, 6),
+    "quarantined": (nothing, lambda table: table.quarantined(), 1, 2),
+    "merges": (nothing, lambda table: table.merges(), 1, 1),
+    "history": (nothing, lambda table: table.history(), 1, 1),
+    "untag": (lambda table: table.tag("x", 1), lambda table: table.untag("x"), 2, 3),
+    "unpin": (lambda table: table.pin(1), lambda table: table.unpin(1), 2, 2),
+    "compact, nothing worn": (nothing, lambda table: table.compact(), 3, 3),
+    "maintain, nothing due": (nothing, lambda table: table.maintain(), 10, 17),
+}
+"""What comes before each verb, the verb, its rounds and its requests."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_requests_of_each_verb(bench: Bench, verb: str) -> None:
+    table = bench.open()
+    before, act, rounds, requests = VERBS[verb]
+    before(table)
+    act(table)
+    cost = bench.cost(lambda: act(table), rounds, times=2, before=lambda: before(table))
+    assert (cost.rounds, cost.requests) == (rounds, requests), cost.paths
+
+
+def test_forget_of_a_key(bench: Bench) -> None:
+    """A forget writes anew, verifies and reads all that it leaves, its proof included: rarely called, never fast."""
+    keys = iter(range(1_000, 1_100))
+    cost = bench.cost(lambda: bench.open().forget([next(keys)], confirm="t"), 61, times=1)
+    assert cost.rounds <= 61, cost.paths
+    assert cost.requests <= 144, cost.paths

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from sqlglot import exp
 
 from andes_spark.schema import types as dt
-from andes_spark.sql import kinds, tree
-from andes_spark.sql.kinds import BOOLEAN, DOUBLE, NULL, Exact, Kind, Nested
+from andes_spark.sql import constants, kinds, tree
+from andes_spark.sql.kinds import BOOLEAN, DOUBLE, NULL, TEXT, Exact, Kind, Nested
 from andes_spark.sql.refusal import Source, shortened
 
 _UNLIKE: tuple[tuple[tuple[type[exp.Expression], ...], str, str], ...] = (
@@ -122,9 +122,15 @@ class Binder:
             words = sorted({kinds.said(node.kind) for node in nodes if node.kind != NULL})
             raise self.source.error(
                 f"it compares {' with '.join(words)}, which engines convert in different ways; write the value as one "
-                f"of the column's type, or {self.source.way()}"
+                f"of the column's type{self._typed(nodes)}, or {self.source.way()}"
             )
         return [self.convert(node, kind) for node in nodes]
+
+    def _typed(self, nodes: Iterable[tree.Node]) -> str:
+        """Return how a text that stands beside days or times is written as one of them; empty for other kinds."""
+        texts = [node.value for node in nodes if isinstance(node, tree.Value) and node.kind == TEXT]
+        literals = [constants.literal(node.kind, text) for node in nodes for text in texts[:1]]
+        return next((f", such as {literal}" for literal in literals if literal is not None), "")
 
     def convert(self, node: tree.Node, kind: Kind) -> tree.Node:
         """Convert a value to the common kind of several values.

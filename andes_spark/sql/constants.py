@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
 
-from andes_spark.sql.kinds import BINARY, DATE, DOUBLE, LOCAL_TIME, TIME, Exact
+from andes_spark.sql.kinds import BINARY, DATE, DOUBLE, LOCAL_TIME, TIME, Exact, Kind
 from andes_spark.sql.refusal import Source, shortened
 from andes_spark.sql.tree import Value
 
@@ -94,6 +94,19 @@ def local_time(source: Source, written: str) -> Value:
     if parts[3] is not None:
         raise source.error(f"TIMESTAMP_NTZ {written!r} has a zone: leave it out, or write TIMESTAMP")
     return Value(LOCAL_TIME, _microseconds(source, parts))
+
+
+def literal(kind: Kind, written: str) -> str | None:
+    """Return a text as a literal of a day or a time, an example if it is neither; None for other kinds."""
+    parts = _WRITTEN.fullmatch(written)
+    day, clock, zone = (None, None, None) if parts is None else parts.groups()
+    day, clock, zone = day or "2026-01-31", clock or " 00:00:00", zone or "Z"
+    words = {
+        DATE: f"DATE '{day}'",
+        TIME: f"TIMESTAMP '{day}{clock}{zone}'",
+        LOCAL_TIME: f"TIMESTAMP_NTZ '{day}{clock}'",
+    }
+    return words.get(kind)
 
 
 def binary(source: Source, digits: str) -> Value:

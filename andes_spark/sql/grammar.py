@@ -68,9 +68,14 @@ def parse(source: Source) -> tuple[exp.Expression, Sequence[Token]]:
         raise source.error(f"{shortened(source.text)!r} is not a SQL expression: {_reason(error)}") from error
     except RecursionError as error:
         raise too_deep(source) from error
-    if len(trees) != 1 or not isinstance(trees[0], exp.Expression):
-        raise source.error(f"{shortened(source.text)!r} is not a SQL expression: it is {len(trees)} of them")
-    return trees[0], tokens
+    expressions = [tree for tree in trees if isinstance(tree, exp.Expression)]
+    if not expressions:
+        raise source.error("the text is empty: give a SQL expression, or leave the option out")
+    if len(trees) > 1:
+        raise source.error(
+            f"{shortened(source.text)!r} has a semicolon: give one SQL expression, joined by AND or OR if it has parts"
+        )
+    return expressions[0], tokens
 
 
 def too_deep(source: Source) -> Exception:

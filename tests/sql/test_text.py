@@ -227,7 +227,8 @@ BAD = {
     "op = 'D": "not a SQL expression",
     "op = 1 XOR flag": "not a SQL expression",
     "op = $$a$$": "not a SQL expression",
-    "": "not a SQL expression",
+    "": "the text is empty: give a SQL expression",
+    "  ": "the text is empty: give a SQL expression",
     **dict.fromkeys(
         (
             "+i = 1",
@@ -247,7 +248,7 @@ BAD = {
         ),
         "not a SQL expression: values and operators do not take turns",
     ),
-    "i = 1; i = 2": "it is 2 of them",
+    "i = 1; i = 2": "has a semicolon: give one SQL expression",
     'op = "D"': "a double quote means a string to Spark",
     "op LIKE '100\\%'": "a backslash escapes",
     "op": r"it gives text \(op\), not a condition",
@@ -316,6 +317,23 @@ OF_TWO_KINDS = {
 def test_values_of_two_kinds_are_not_compared(text: str) -> None:
     with pytest.raises(OptionError, match=f"filter: it compares {OF_TWO_KINDS[text]}"):
         bound(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [
+        ("ts >= '2024-01-01'", "TIMESTAMP '2024-01-01 00:00:00Z'"),
+        ("'2024-01-01 12:30+02:00' < ts", "TIMESTAMP '2024-01-01 12:30+02:00'"),
+        ("ts IN ('soon')", "TIMESTAMP '2026-01-31 00:00:00Z'"),
+        ("d = '2020-01-01'", "DATE '2020-01-01'"),
+        ("ntz BETWEEN '2020-01-01' AND '2021-01-01'", "TIMESTAMP_NTZ '2020-01-01 00:00:00'"),
+    ],
+)
+def test_a_text_beside_a_time_is_shown_as_one(text: str, literal: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        bound(text)
+    assert f"of the column's type, such as {literal}, or" in caught.value.message
+    bound(f"{'d' if literal.startswith('DATE') else 'ntz' if 'NTZ' in literal else 'ts'} = {literal}")
 
 
 OF_ONE_KIND = [

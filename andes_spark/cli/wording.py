@@ -33,13 +33,14 @@ _VERBS = re.compile(
 
 
 _PYTHON_ONLY = re.compile(r"[,;]? or give (?:it as )?a (?:Spark Column|polars expression)[^;.]*")
+_IN_PYTHON = re.compile(r" \(in Python (?:[^()]|\([^()]*\))*\)")
 _REPAIR = re.compile(r'repair\(foreign="(\w+)"\)')
 _SET_ASIDE = re.compile(r"set_aside\(version=(\d+)\)(?: \(andes table set-aside\))?")
 
 
 def worded(message: str) -> str:
     """Replace names of options and verbs in Python by their names on the command line."""
-    message = _SET_ASIDE.sub(r"andes table set-aside TABLE \1", _PYTHON_ONLY.sub("", message))
+    message = _SET_ASIDE.sub(r"andes table set-aside TABLE \1", _PYTHON_ONLY.sub("", _IN_PYTHON.sub("", message)))
     message = _REPAIR.sub(r"andes table repair TABLE --foreign \1", message)
     message = _OPTION.sub(_flag, message)
     return _VERBS.sub(r"andes table \1", message)

@@ -99,7 +99,7 @@ def _check_delimiter(file: InputFile, column: str) -> None:
         raise SchemaMismatchError(
             f"{file.path}: its header is the one column {column!r}: values seem to be separated by "
             f"{_OTHER_DELIMITERS[delimiter]}, and CSV files are read with commas; convert it to commas, or give it "
-            "as Parquet or JSON lines",
+            f"as Parquet or JSON lines (in Python give polars.scan_csv(path, separator={delimiter!r}))",
             path=file.path,
             extra=(column,),
         )

@@ -26,7 +26,18 @@ WRONG = (pa.ArrowException, OSError, EOFError, ValueError, TypeError, Arithmetic
 """Exceptions raised by reads of a file that is not of its format."""
 
 _S3 = re.compile(r"s3a?://", re.IGNORECASE)
-_TABLE_FOLDERS = {"_delta_log": "a Delta table", "_andes": "a table of this library", ".hoodie": "a Hudi table"}
+# By the folder that they have, this library's own before the Delta table that it contains.
+_TABLE_FOLDERS = {
+    "_andes": (
+        "a table of this library, whose files lack the mods that are not merged yet: give the rows that andes table "
+        "read writes (in Python those of ModTable.open(path).to_batches())"
+    ),
+    "_delta_log": (
+        "a Delta table: give the rows that a reader of Delta tables finds (in Python those of "
+        "deltalake.DeltaTable(path).to_pyarrow_dataset())"
+    ),
+    ".hoodie": "a Hudi table: give the rows that a reader of Hudi tables finds",
+}
 
 
 class Opener(Protocol):
@@ -202,8 +213,7 @@ def _refuse_table(folder: str, names: Any) -> None:
     kind = next((kind for name, kind in _TABLE_FOLDERS.items() if name in names), None)
     if kind is not None:
         raise OptionError(
-            f"{folder} is {kind}, not a folder of files: read it by its own reader and give the rows, for example "
-            "deltalake.DeltaTable(path).to_pyarrow_dataset()",
+            f"{folder} is no folder of files but {kind}",
             path=folder,
         )
 
@@ -213,7 +223,7 @@ def _refuse_partitions(folder: str, names: Sequence[str]) -> None:
     named = next((part for name in names for part in PurePosixPath(name).parts[:-1] if "=" in part), None)
     if named is not None:
         raise OptionError(
-            f"{folder} holds the folder {named!r}, whose name is the value of a column: give "
-            "pyarrow.dataset.dataset(folder, partitioning='hive') instead",
+            f"{folder} holds the folder {named!r}, whose name is the value of a column: give files that "
+            "have the column themselves (in Python give pyarrow.dataset.dataset(folder, partitioning='hive'))",
             path=folder,
         )

@@ -101,7 +101,7 @@ def literal(kind: Kind, written: str) -> str | None:
     parts = _WRITTEN.fullmatch(written)
     day, clock, zone = (None, None, None) if parts is None else parts.groups()
     day, clock, zone = day or "2026-01-31", clock or " 00:00:00", zone or "Z"
-    words = {
+    words: dict[Kind, str] = {
         DATE: f"DATE '{day}'",
         TIME: f"TIMESTAMP '{day}{clock}{zone}'",
         LOCAL_TIME: f"TIMESTAMP_NTZ '{day}{clock}'",

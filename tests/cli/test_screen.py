@@ -136,6 +136,11 @@ WRONG = [
     ["apply", "unsorted", "more.csv"],
     ["apply", "orders", "missing.csv"],
     ["apply", "orders", "odd.txt"],
+    ["apply", "orders", "semicolons.csv"],
+    ["apply", "orders", "orders"],
+    ["apply", "orders", "delta"],
+    ["apply", "orders", "days"],
+    ["apply", "timed", "local.csv"],
     ["read", "gs://bucket/table"],
 ]
 
@@ -147,6 +152,12 @@ def test_messages_are_in_the_words_of_the_command_line(orders, arguments):
     Path("null.csv").write_text("id,a_long_name,note,seq\n,x,y,9\n")
     Path("tie.csv").write_text("id,a_long_name,note,seq\n7,x,y,9\n7,z,y,9\n")
     Path("odd.txt").write_text("x")
+    Path("semicolons.csv").write_text("id;note\n7;x\n")
+    Path("delta/_delta_log").mkdir(parents=True)
+    Path("days/day=1").mkdir(parents=True)
+    Path("days/day=1/a.csv").write_text("id\n7\n")
+    ModTable.create("timed", "id BIGINT, at TIMESTAMP", primary_key="id", sequence_by="at")
+    Path("local.csv").write_text("id,at\n7,2026-01-02 03:04:05\n")
     done = CliRunner().invoke(andes, ["table", *arguments])
     assert done.exit_code in (1, 2), done.output
     assert "Traceback" not in done.stderr
@@ -164,6 +175,7 @@ def test_messages_are_in_the_words_of_the_command_line(orders, arguments):
         ("send it through apply()", "send it through andes table apply"),
         ("the file batch_id.csv, a column 'primary_key'", "the file batch_id.csv, a column 'primary_key'"),
         ("properties", "properties"),
+        ("give a file (in Python give f(path, g='x').rows()), or two (or three)", "give a file, or two (or three)"),
         ("set_aside(version=2) (andes table set-aside) takes it out", "andes table set-aside TABLE 2 takes it out"),
         ("compute a column first, or give a polars expression in Python", "compute a column first"),
     ],

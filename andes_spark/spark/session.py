@@ -75,7 +75,7 @@ def spark_session(
     defaults = {name: value for name, value in _defaults(local=local).items() if name not in configured}
     settings = {**defaults, **asked, EXTENSIONS: _with_delta(configured)}
     if not running:
-        settings["spark.jars"] = _with_jars(configured, version, s3=s3 is not False, cache_dir=cache_dir)
+        settings["spark.jars"] = _with_jars(configured, version, s3=s3, cache_dir=cache_dir)
         if local:
             settings[JAVA_OPTIONS] = _with_quiet_logs(configured)
             # Workers would otherwise run the first python3 of PATH, which may lack our packages.
@@ -174,13 +174,20 @@ def _with_delta(configured: Mapping[str, str]) -> str:
     return ",".join(extensions if DELTA_EXTENSION in extensions else [*extensions, DELTA_EXTENSION])
 
 
-def _with_jars(configured: Mapping[str, str], version: str, *, s3: bool, cache_dir: str | Path | None) -> str:
+def _with_jars(configured: Mapping[str, str], version: str, *, s3: bool | None, cache_dir: str | Path | None) -> str:
     paths = _split(configured.get("spark.jars", ""))
     added: list[Path] = []
     if not provides("delta-spark", configured):
         added += jars.delta_jars(version, cache_dir=cache_dir)
-    if s3 and not provides("hadoop-aws", configured):
-        added += jars.s3a_jars(version, cache_dir=cache_dir)
+    if s3 is not False and not provides("hadoop-aws", configured):
+        try:
+            added += jars.s3a_jars(version, cache_dir=cache_dir)
+        except MissingPackageError as error:
+            if s3:
+                raise
+            raise MissingPackageError(
+                f"{error.message}; a session without S3 is started by spark_session(s3=False)", package=error.package
+            ) from error
     return ",".join([*paths, *(path.as_uri() for path in added)])
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
+from andes_spark.doctor import store_checks
 from andes_spark.errors import AccessDeniedError, AndesError, NotFoundError, StorageError, UnsupportedTableError
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
@@ -103,9 +104,11 @@ def test_a_bucket_without_conditional_puts(s3_server: S3Server, proxy: FaultProx
         error = refused(
             lambda: ModTable.create(url, "id BIGINT", primary_key="id", storage_options=proxy.options, data=[{"id": 1}])
         )
+        examined = store_checks.conditional_put(S3Storage(f"{url}2", proxy.options))
     finally:
         proxy.ignored = set()
     assert isinstance(error, UnsupportedTableError)
     assert "Use Amazon S3" in str(error)
+    assert (examined.status, "does not honour If-None-Match" in examined.detail) == ("failed", True)
     assert url in str(error)
     assert list(S3Storage(url, s3_server.options).list()) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from andes_spark.errors import MissingPackageError
 from andes_spark.spark import class_path, hadoop, jars
 from andes_spark.spark import session as sessions
 
@@ -56,6 +57,19 @@ def test_jars_of_the_class_path(home, monkeypatch, settings, has):
     monkeypatch.setattr(jars, "s3a_jars", lambda version, cache_dir: [Path("/cache/s3a.jar")])
     given = sessions._with_jars(settings, "4.2.0", s3=True, cache_dir=None).split(",")
     assert [f"file:///cache/{name}.jar" not in given for name in ("delta", "s3a")] == list(has)
+
+
+@pytest.mark.parametrize(("s3", "hint"), [(None, True), (True, False)])
+def test_where_the_jars_of_s3_cannot_be_fetched(home, monkeypatch, s3, hint):
+    def unreachable(version, cache_dir):
+        raise MissingPackageError("could not fetch them", package="hadoop-aws")
+
+    monkeypatch.setattr(jars, "delta_jars", lambda version, cache_dir: [])
+    monkeypatch.setattr(jars, "s3a_jars", unreachable)
+    with pytest.raises(MissingPackageError, match="could not fetch them") as caught:
+        sessions._with_jars({}, "4.2.0", s3=s3, cache_dir=None)
+    assert ("spark_session(s3=False)" in str(caught.value)) == hint
+    assert sessions._with_jars({}, "4.2.0", s3=False, cache_dir=None) == ""
 
 
 def test_jars_of_folders(home):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from andes_spark.base.merge import finish
 from andes_spark.errors import CommitUnknownError
 from andes_spark.log import commit
 from andes_spark.log.clock import CheckedClock, StoreClock
@@ -65,6 +67,19 @@ def unknown_taken_for_failed(patch: Patch) -> None:
         patch.setattr(module, "commit", commit_again)
 
 
+def record_after_the_commit(patch: Patch) -> None:
+    """A merge is committed a while before the record with its tombstones."""
+    true = finish._commit
+
+    def commit_and_rest(*given: Any) -> Any:
+        done = true(*given)
+        time.sleep(0.2)
+        return done
+
+    patch.setattr(finish, "_commit", commit_and_rest)
+    known.record_after_the_commit(patch)
+
+
 def clocks_that_nobody_compares(patch: Patch) -> None:
     """Versions are dated by any clock."""
     patch.setattr(StoreClock, "check", lambda self, **given: CheckedClock(self._log.clock))
@@ -96,7 +111,8 @@ MUTANTS: dict[str, Mutant] = {
     "exists is taken for won": Mutant(known.exists_is_taken_for_won),
     "unknown taken for failed": Mutant(unknown_taken_for_failed, {"faults": 8.0}),
     "record after the commit": Mutant(
-        known.record_after_the_commit, {"store": "disk", "kills": 4.0, "merge": "always"}
+        record_after_the_commit,
+        {"store": "disk", "kills": 1.0, "sequenced": True, "roles": (*["writer"] * 4, "merger", "reader")},
     ),
     "merge that rebases": Mutant(
         known.merge_that_rebases, {"pauses": 4.0, "merge": "manual", "roles": (*["writer"] * 4, "merger", "merger")}

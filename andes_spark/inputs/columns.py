@@ -22,7 +22,7 @@ class Columns:
 
     Attributes:
         known: their types; other columns of a file get the type that Arrow infers.
-        text: those that are read as text, for a later cast.
+        text: those that may be read as text, for a later cast.
         time_zone: zone of times without a zone; None to refuse them in columns of times with a zone.
     """
 
@@ -33,6 +33,10 @@ class Columns:
     def named(self, name: str) -> pa.Field | None:
         """Return the column of the table that a column of a file is; None if the table lacks it."""
         return known_field(name, self.known)
+
+    def may_be_text(self, field: pa.Field) -> bool:
+        """Return whether a column is cast from text; nested and binary values cannot be."""
+        return field.name in self.text and not (pat.is_nested(field.type) or pat.is_binary(field.type))
 
     def takes_local_times(self, field: pa.Field) -> bool:
         """Return whether a column of times with a zone takes times without one before any cast."""

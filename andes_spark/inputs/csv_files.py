@@ -40,7 +40,7 @@ def read(file: InputFile, columns: Columns) -> pa.Table:
     fields = {name: field for name in header if (field := columns.named(name)) is not None}
     local_times = [name for name, field in fields.items() if columns.takes_local_times(field)]
     types = {name: field.type for name, field in fields.items()}
-    types |= {name: pa.string() for name, field in fields.items() if name in local_times or field.name in columns.text}
+    types |= {name: pa.string() for name, field in fields.items() if name in local_times or columns.may_be_text(field)}
     with file.reading("CSV"):
         try:
             with file.open_unpacked() as source:

@@ -66,7 +66,7 @@ def parsed(value: Any, type_: pa.DataType) -> Any:
     if pa.types.is_list(type_):
         return [parsed(item, type_.value_type) for item in _a(list, value)]
     if pa.types.is_map(type_):
-        items = value.items() if isinstance(value, dict) else _a(list, value)
+        items = value.items() if isinstance(value, dict) else map(_pair, _a(list, value))
         return [(parsed(key, type_.key_type), parsed(item, type_.item_type)) for key, item in items]
     if pa.types.is_struct(type_):
         fields = {field.name: field.type for field in type_}
@@ -98,6 +98,13 @@ def _parsed_leaf(value: Any, type_: pa.DataType) -> Any:
     if pa.types.is_floating(type_):
         return _parsed_float(value, type_)
     return _a(bool if pa.types.is_boolean(type_) else int, value)
+
+
+def _pair(value: Any) -> list[Any]:
+    pair: list[Any] = _a(list, value)
+    if len(pair) != 2:
+        raise ValueError(f"{_named(pair)} is no pair of key and value")
+    return pair
 
 
 def _moment(value: Any) -> datetime.datetime:
@@ -179,7 +186,7 @@ class _Column:
         except WRONG as error:
             if field.name not in columns.text:
                 raise self.file.wrong_value(f"column {self.name!r}: {error}", self.name) from error
-            if not _has_text(field.type):
+            if not columns.may_be_text(field):
                 raise self.file.unusable_value(f"column {self.name!r}: {error}", self.name, field.type) from error
         if pa.types.is_string(field.type):
             return pa.array(self._texts(), pa.string())
@@ -228,11 +235,6 @@ def _next_token(text: str, at: int) -> int:
     """Position of the next name or value of a JSON object, or of its end."""
     between = _BETWEEN.match(text, at)
     return at if between is None else between.end()
-
-
-def _has_text(kind: pa.DataType) -> bool:
-    """Return whether values of a type can be cast from text."""
-    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind))
 
 
 def _text_to_cast(value: Any, text: str | None, kind: pa.DataType, columns: Columns) -> str | None:

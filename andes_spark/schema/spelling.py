@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from andes_spark.errors import SchemaMismatchError
+from andes_spark.schema.differences import refuse_repeated
 from andes_spark.schema.names import resolve
 
 
@@ -21,6 +22,7 @@ def spelled(names: Sequence[str], columns: Sequence[str], table: str) -> dict[st
     Raises:
         SchemaMismatchError: two incoming columns can be one column of the table; ``duplicate`` names both.
     """
+    refuse_repeated(names)
     by_case: dict[str, list[str]] = {}
     for name in names:
         by_case.setdefault(name.lower(), []).append(name)

@@ -25,6 +25,7 @@ from andes_spark.run.executor import LocalExecutor
 from andes_spark.schema.casts import CastRules
 from andes_spark.schema.differences import differences
 from andes_spark.schema.schema import Schema
+from andes_spark.schema.spelling import renamed, spelled
 from andes_spark.settings import Settings
 from andes_spark.spark.columns import numbered, quoted
 from andes_spark.spark.tasks import Row, SparkExecutor, result_type
@@ -99,8 +100,10 @@ def load_frame(
     """
     shape = writer.shape
     schema = Schema.from_json(frame.schema.json()).to_arrow()
-    differences(schema, shape.schema, required=shape.columns.narrow, rules=rules).raise_if_any()
-    selected = frame.select(*(quoted(name) for name in shape.schema.names))
+    spelling = spelled(schema.names, shape.schema.names, shape.table)
+    incoming = renamed(schema.empty_table(), spelling).schema
+    differences(incoming, shape.schema, required=shape.columns.narrow, rules=rules).raise_if_any()
+    selected = frame.select(*(quoted(name).alias(column) for name, column in spelling.items()))
     task = _task(pickle.dumps((Loader(storage, writer, rules), selected.columns)))
     job = numbered(selected).mapInArrow(task, result_type())
     rows = executor.collect(job, step="load rows", undo=lambda rows: _drop(storage, _loaded(rows)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from andes_spark.errors import SchemaMismatchError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 
@@ -61,6 +62,23 @@ def test_local_times_in_a_zone_beside_one_that_does_not_fit(tmp_path: Path) -> N
         tmp_path, "TIMESTAMP", ['"20260102T0404"', '"2026-01-02T03:04Z"', '"x"'], time_zone="Europe/Berlin"
     )
     assert (list(kept.values()), len(refused)) == ([MOMENT, MOMENT], 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [("BINARY", "5"), ("ARRAY<INT>", '["1"]'), ("MAP<STRING,INT>", "[1]"), ("MAP<STRING,INT>", "[[1]]")],
+)
+def test_a_value_that_has_no_cast_is_named(kind: str, bad: str, tmp_path: Path) -> None:
+    with pytest.raises(SchemaMismatchError, match=r"column 'V': .* is no .*mend it or take its row out") as caught:
+        applied(tmp_path, kind, ["null", bad])
+    assert caught.value.fields["column"] == "V"
+
+
+def test_bytes_of_csv_are_read_with_a_cast_too(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("id,V\n1,\u00e9\nx,y\n")
+    table = ModTable.create(MemoryStorage(), "id BIGINT, v BINARY", primary_key="id")
+    table.apply(tmp_path / "rows.csv", batch_id=("s", 1), cast=True, max_quarantined=1)
+    assert table.to_arrow()["v"].to_pylist() == ["é".encode()]
 
 
 def test_a_column_of_several_types_that_the_table_lacks(tmp_path: Path) -> None:

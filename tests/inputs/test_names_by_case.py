@@ -59,6 +59,12 @@ def test_two_spellings_of_a_column_are_refused_in_a_load() -> None:
         ModTable.create(MemoryStorage(), "code STRING", primary_key="code", data=data)
 
 
+def test_a_column_that_stands_twice_is_named_so() -> None:
+    data = pa.table([["a"], ["b"]], names=["code", "code"])
+    with pytest.raises(SchemaMismatchError, match="given more than once 'code'"):
+        ModTable.create(MemoryStorage(), "code STRING", primary_key="code", data=data)
+
+
 def test_a_header_that_is_read_in_two_ways_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_files, "_header", lambda file: [])
     table = ModTable.create(MemoryStorage(), SCHEMA, primary_key="code")

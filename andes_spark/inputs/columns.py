@@ -35,8 +35,8 @@ class Columns:
         return known_field(name, self.known)
 
     def may_be_text(self, field: pa.Field) -> bool:
-        """Return whether a column is cast from text; nested and binary values cannot be."""
-        return field.name in self.text and not (pat.is_nested(field.type) or pat.is_binary(field.type))
+        """Return whether a column is left as text for a cast."""
+        return field.name in self.text and has_text(field.type)
 
     def takes_local_times(self, field: pa.Field) -> bool:
         """Return whether a column of times with a zone takes times without one before any cast."""
@@ -67,6 +67,11 @@ class Columns:
             first = local[int(failed.argmax())]
             raise ValueError(f"{str(first)!r} is skipped or repeated by a change of clocks of {self.time_zone}")
         return pc.coalesce(zoned, moved)
+
+
+def has_text(kind: pa.DataType) -> bool:
+    """Return whether values of a type can be cast from text."""
+    return not (pat.is_nested(kind) or pat.is_binary(kind))
 
 
 def is_zoned(kind: pa.DataType) -> bool:

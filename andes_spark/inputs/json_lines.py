@@ -25,7 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from andes_spark.inputs.columns import Columns, is_zoned
+from andes_spark.inputs.columns import Columns, has_text, is_zoned
 from andes_spark.inputs.locations import WRONG, InputFile
 from andes_spark.model.values import shown
 
@@ -184,10 +184,10 @@ class _Column:
                 return self._times(columns)
             return pa.array([parsed(value, field.type) for value in self.values], field.type)
         except WRONG as error:
-            if field.name not in columns.text:
-                raise self.file.wrong_value(f"column {self.name!r}: {error}", self.name) from error
-            if not columns.may_be_text(field):
+            if not has_text(field.type):
                 raise self.file.unusable_value(f"column {self.name!r}: {error}", self.name, field.type) from error
+            if not columns.may_be_text(field):
+                raise self.file.wrong_value(f"column {self.name!r}: {error}", self.name) from error
         if pa.types.is_string(field.type):
             return pa.array(self._texts(), pa.string())
         pairs = zip(self.values, self._texts(), strict=True)

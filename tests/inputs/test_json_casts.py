@@ -68,9 +68,10 @@ def test_local_times_in_a_zone_beside_one_that_does_not_fit(tmp_path: Path) -> N
     ("kind", "bad"),
     [("BINARY", "5"), ("ARRAY<INT>", '["1"]'), ("MAP<STRING,INT>", "[1]"), ("MAP<STRING,INT>", "[[1]]")],
 )
-def test_a_value_that_has_no_cast_is_named(kind: str, bad: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cast", [False, True])
+def test_a_value_that_has_no_cast_is_named(kind: str, bad: str, cast: bool, tmp_path: Path) -> None:
     with pytest.raises(SchemaMismatchError, match=r"column 'V': .* is no .*mend it or take its row out") as caught:
-        applied(tmp_path, kind, ["null", bad])
+        applied(tmp_path, kind, ["null", bad], cast=cast)
     assert caught.value.fields["column"] == "V"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -340,7 +341,7 @@ def test_after_a_lost_race_a_handle_plans_no_merge_until_it_is_alone_again() -> 
 
 def test_a_merge_of_another_process_is_left_to_it() -> None:
     storage, _, table = opened()
-    note = MergeNote(owner="elsewhere:1:x", until=2**60)
+    note = MergeNote(owner="elsewhere:1:x", until=time.time_ns() // 1_000_000 + 60_000)
     storage.put(LEASE_PATH, seal(msgspec.json.encode(note)))
     result = send(table)
     assert (result.version, result.merge.status) == (2, "skipped")

@@ -23,7 +23,7 @@ test-fast: setup ## Run the tests that need no JVM and no server, but the slow o
 test-matrix: setup ## Run all tests of Spark, the demo and the notebooks on Spark 3.5 (EMR 7), 4.0 (EMR 8) and the newest
 	@scripts/matrix.sh all emr-7 emr-8 spark
 
-sparks: setup ## Run conformance, sessions, clusters and archives on the newest Spark, conformance on 3.5 and 4.0 too
+sparks: setup ## Run conformance, slow tests, sessions and clusters on the newest Spark, conformance on 3.5 and 4.0 too
 	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "sparks and not faults" $(ARGS)
 	@scripts/matrix.sh conformance emr-7 emr-8
 

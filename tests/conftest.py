@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what starts a JVM; the tests of the shared session run in one process, those of other files beside it."""
     shared = "spark" in getattr(item, "fixturenames", ())
-    if item.path.parent.name == "conformance" or (item.get_closest_marker("spark") and not shared):
+    if item.path.parent.name == "conformance" or item.get_closest_marker("slow" if shared else "spark"):
         item.add_marker("sparks")
     if shared:
         item.add_marker("spark")

@@ -56,6 +56,7 @@ def jobs_since(spark, group: str) -> int:
     return len(spark.sparkContext.statusTracker().getJobIdsForGroup(group))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_null", ["quarantine", "upsert"])
 def test_conditions_are_judged_alike(spark, tmp_path, on_null):
     ops = ["D", "U", None, "d", "D ", "", "DX", "é", "X", "D", None, "U"]

@@ -68,6 +68,7 @@ def drive(table: ModTable, settings: Settings) -> list[Any]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(KEYS))
 def test_wherever_a_merge_runs_it_does_the_same(spark, tmp_path, kind):
     options = {"sequence_by": ["seq"], "merge": "manual", **KEYS[kind]}

@@ -42,6 +42,7 @@ def deletes(ids: list[int], seq: int) -> pa.Table:
     return pa.table({"id": pa.array(ids, pa.int64()), "seq": pa.array([seq] * len(ids), pa.int64())})
 
 
+@pytest.mark.slow
 @PLACES
 def test_a_fresh_read_is_what_a_merge_would_make(spark, tmp_path, settings):
     table = create(tmp_path / "t", data=table_of(simple_rows(0, 40, 100), SIMPLE), settings=settings)
@@ -245,6 +246,7 @@ def test_many_pending_rows_are_read_by_tasks(spark, tmp_path, monkeypatch):
 NAMES = ["a.b", "it's", 'say"so"', "back`tick", "100%", "naïve_列", "select", "%41", "x:y", "[0]", "a/b", "back\\slash"]
 
 
+@pytest.mark.slow
 @PLACES
 @pytest.mark.parametrize("deletion_vectors", [True, False])
 def test_names_and_values_of_any_form(spark, tmp_path, settings, deletion_vectors):

@@ -95,6 +95,7 @@ def accepted() -> list[str]:
     return list(dict.fromkeys(texts))
 
 
+@pytest.mark.slow
 def test_random_texts_give_the_same_in_both_engines(spark, accepted):
     tables = {"wild": rows(random.Random(1), 60), "tame": rows(random.Random(2), 40, tame=True)}
     answers_of = cache(lambda rows, text: by_polars(tables[rows], text))
@@ -117,6 +118,7 @@ def test_random_texts_give_the_same_in_both_engines(spark, accepted):
     assert not wrong, f"{len(wrong)} texts: " + "\n".join(map(str, wrong[:20]))
 
 
+@pytest.mark.slow
 def test_texts_with_a_word_too_few_or_too_many_are_read_as_spark_reads_them_or_refused(spark):
     author = Texts(random.Random(42))
     wild = rows(random.Random(5), 40)
@@ -157,6 +159,7 @@ def test_settings_of_the_session_change_nothing(spark, accepted, setting, value)
         assert differing(spark, rows(random.Random(4), 20), accepted[:300]) == []
 
 
+@pytest.mark.slow
 def test_every_character_has_the_same_case_and_length(spark, tmp_path):
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     around = [

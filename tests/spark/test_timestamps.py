@@ -11,6 +11,7 @@ from andes_spark.errors import NoSuchVersionError, OptionError
 from tests.spark.batches import SIMPLE, create, simple_rows, table_of
 
 
+@pytest.mark.slow
 def test_a_timestamp_without_a_zone_is_of_the_session(spark, tmp_path):
     table = create(tmp_path / "t")
     table.apply(table_of(simple_rows(0, 2, 1), SIMPLE))

@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself: see scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-matrix sparks faults soak wheel explore bench check format clean
+.PHONY: help setup demo test test-fast test-matrix test-pairs sparks faults soak wheel explore bench check format clean
 ARGS ?=
 
 help: ## Show the targets
@@ -23,8 +23,10 @@ test-fast: setup ## Run the tests that need no JVM and no server, but the slow o
 test-matrix: setup ## Run all tests of Spark, the demo and the notebooks on Spark 3.5 (EMR 7), 4.0 (EMR 8) and the newest
 	@scripts/matrix.sh all emr-7 emr-8 spark
 
-sparks: setup ## Run conformance, slow tests, sessions and clusters on the newest Spark, conformance on 3.5 and 4.0 too
+sparks: setup ## Run conformance with Spark, slow tests of it, and those with a Spark of their own: sessions, clusters, archives
 	@scripts/run.sh pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "sparks and not faults" $(ARGS)
+
+test-pairs: setup ## Run the conformance tests on Spark 3.5 (EMR 7) and 4.0 (EMR 8)
 	@scripts/matrix.sh conformance emr-7 emr-8
 
 faults: setup ## Plant mistakes that the tests must find; fail the store and kill processes at every step

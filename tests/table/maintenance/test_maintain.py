@@ -14,7 +14,6 @@ from andes_spark.delta.log import create_entry, load_state
 from andes_spark.errors import ForeignWriteError, OptionError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.verbs.due import due_now
-from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
 from tests.vacuumed import NOW, aged, rows, sound, write_at
 
@@ -38,11 +37,6 @@ def made(**given: Any) -> MemoryStorage:
 @pytest.fixture(scope="module")
 def built() -> MemoryStorage:
     return made()
-
-
-@pytest.fixture
-def storage(built: MemoryStorage) -> MemoryStorage:
-    return copy_of(built)
 
 
 def opened(storage: Any) -> ModTable:

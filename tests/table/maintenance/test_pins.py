@@ -9,23 +9,12 @@ import pytest
 from andes_spark.errors import NoSuchVersionError, OptionError, VersionExpiredError
 from andes_spark.log.pins import StoredPin, stored_pins
 from andes_spark.storage.memory import MemoryStorage
-from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
-from tests.vacuumed import LAST, NOW, aged, made, mods, opened, rows, sound, write_at
+from tests.vacuumed import LAST, NOW, aged, mods, opened, rows, sound, write_at
 
 DAY = 86_400_000
 FAR = datetime.date(9999, 1, 1)
 OWNER = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture(scope="module")
-def built() -> MemoryStorage:
-    return made()
-
-
-@pytest.fixture
-def storage(built: MemoryStorage) -> MemoryStorage:
-    return copy_of(built)
 
 
 def test_a_pinned_version_stays_readable(storage: MemoryStorage) -> None:

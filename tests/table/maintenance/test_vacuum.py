@@ -20,19 +20,8 @@ from andes_spark.errors import (
 )
 from andes_spark.model.events import Vacuum
 from andes_spark.storage.memory import MemoryStorage
-from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
 from tests.vacuumed import LAST, NOW, SETTINGS, aged, base_files, made, mods, opened, paths, rows, sound, write_at
-
-
-@pytest.fixture(scope="module")
-def built() -> MemoryStorage:
-    return made()
-
-
-@pytest.fixture
-def storage(built: MemoryStorage) -> MemoryStorage:
-    return copy_of(built)
 
 
 def test_old_versions_are_released_and_their_files_deleted(storage: MemoryStorage) -> None:

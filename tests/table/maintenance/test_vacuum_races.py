@@ -20,19 +20,9 @@ from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from andes_spark.testing.tapped import TappedStorage
-from tests.vacuumed import LAST, NOW, SETTINGS, HalfDeleting, aged, made, mods, opened, paths, rows, sound
+from tests.vacuumed import LAST, NOW, SETTINGS, HalfDeleting, aged, mods, opened, paths, rows, sound
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture(scope="module")
-def built() -> MemoryStorage:
-    return made()
-
-
-@pytest.fixture
-def storage(built: MemoryStorage) -> MemoryStorage:
-    return copy_of(built)
 
 
 @pytest.mark.parametrize("read", ["to_arrow", "get", "stream"])

@@ -179,19 +179,6 @@ def refusal(obstacles: Iterable[Obstacle], *, reading: bool = False) -> Unsuppor
     return UnsupportedTableError(f"the table uses {'; and '.join(parts)}", **fields)
 
 
-def check_supported(state: DeltaState) -> None:
-    """Refuse a table that this release cannot write correctly.
-
-    Raises:
-        UnsupportedTableError: another protocol than 3/7, or a table feature, property, column type or
-            column metadata outside the allow-list; ``feature``, and ``column`` where one uses it.
-        LogDamagedError: the schema cannot be read.
-    """
-    error = refusal(obstacles(state))
-    if error is not None:
-        raise error
-
-
 def deletion_vectors_enabled(state: DeltaState) -> bool:
     """Whether new deletion vectors may be written: the feature is supported and its property is on."""
     value = state.metadata.configuration.get(DELETION_VECTORS, "false")

@@ -290,7 +290,7 @@ def test_all_readers_agree_on_what_we_write(spark, tmp_path, partition_columns):
     assert write_checkpoint(table.storage, table.state, now_ms=time.time_ns() // 1_000_000)
     table.delete({2100})
     check_readers(spark, table)
-    protocol.check_supported(table.state)
+    assert protocol.refusal(protocol.obstacles(table.state)) is None
 
 
 def test_delta_goes_on_with_a_table_that_we_wrote(spark, tmp_path):
@@ -307,7 +307,7 @@ def test_delta_goes_on_with_a_table_that_we_wrote(spark, tmp_path):
     keep = [not 1000 <= k <= 1010 for k in table.expected["k"].to_pylist()]
     table.expected = table.expected.filter(pa.array(keep))
     check_readers(spark, table)
-    protocol.check_supported(table.state)
+    assert protocol.refusal(protocol.obstacles(table.state)) is None
 
     spark.sql(f"OPTIMIZE {url}")
     optimized = delta_log.read_commit(table.storage, 4)
@@ -394,7 +394,7 @@ def test_we_read_what_delta_writes(spark, tmp_path, partitioned):
     spark.sql(f"UPDATE {url} SET s = 'changed' WHERE k = 1007")
     storage = DiskStorage(str(path))
     state = delta_log.load_state(storage)
-    protocol.check_supported(state)
+    assert protocol.refusal(protocol.obstacles(state)) is None
     assert protocol.deletion_vectors_enabled(state)
     assert any(file.vector for file in state.files.values())
     expected = sorted_by_key(read_spark(spark, str(path)), SCHEMA.to_arrow())

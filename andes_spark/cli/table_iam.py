@@ -9,7 +9,7 @@ import click
 
 from andes_spark.cli.help import Command
 from andes_spark.errors import OptionError
-from andes_spark.storage.s3_rights import ROLES, policy
+from andes_spark.storage.s3_rights import ROLES, Role, policy
 
 _TABLE = re.compile(r"s3a?://([^/]+)(?:/(.*))?", re.DOTALL)
 _KEY = re.compile(r"arn:(aws[a-z-]*):kms:[^:]+:\d+:(key|alias)/.+")
@@ -23,7 +23,7 @@ _KEY = re.compile(r"arn:(aws[a-z-]*):kms:[^:]+:\d+:(key|alias)/.+")
     "--partition", type=click.Choice(["aws", "aws-cn", "aws-us-gov"]), default="aws", show_default=True,
     help="Partition of AWS.",
 )  # fmt: skip
-def iam(table: str, role: str, kms_key: str | None, partition: str) -> None:
+def iam(table: str, role: Role, kms_key: str | None, partition: str) -> None:
     """Print the IAM policy that a reader, a writer or a merger of a table on S3 needs. Asks no store.
 
     A writer applies batches without merges, as to a table with --merge manual. A merger merges, and does all else:
@@ -37,6 +37,5 @@ def iam(table: str, role: str, kms_key: str | None, partition: str) -> None:
             f"--kms-key is an ARN such as arn:aws:kms:eu-west-1:111122223333:key/ID, and {kms_key!r} is none",
             option="kms_key",
         )
-    role_named = next(name for name in ROLES if name == role)
-    document = policy(role_named, match[1], match[2] or "", kms_key=kms_key, partition=partition)
+    document = policy(role, match[1], match[2] or "", kms_key=kms_key, partition=partition)
     click.echo(json.dumps(document, indent=2))

@@ -36,4 +36,8 @@ def test_the_server_evaluates_conditional_puts_atomically(s3_server: S3Server, t
 @pytest.mark.parametrize("name", TRIALS)
 def test_nothing_is_lost(name: str, s3_server: S3Server, tmp_path: Path) -> None:
     trial = Trial.drawn(SEED, **CALM | TRIALS[name])
-    logging.getLogger(__name__).info("%s: %s", trial, run_trial(trial, tmp_path / "trial", s3_server))
+    counts = run_trial(trial, tmp_path / "trial", s3_server)
+    logging.getLogger(__name__).info("%s: %s", trial, counts)
+    assert counts["acknowledged batches"] > 0
+    for harm in ("kills", "faults", "pauses"):
+        assert bool(counts[harm]) == bool(getattr(trial, harm)), counts

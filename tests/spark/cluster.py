@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 
@@ -33,11 +35,12 @@ class Cluster:
         self.workers = workers
 
     def __enter__(self) -> Cluster:
-        host = ["--host", "127.0.0.1", "--webui-port", "0"]
-        self.start("master.Master", *host, "--port", str(self.port))
+        self.start("master.Master", "--host", "127.0.0.1", "--webui-port", "0", "--port", str(self.port))
         self.wait("master.Master", "New state: ALIVE", 1)
         for number in range(self.workers):
             work = str(self.folder / f"work{number}")
+            # A host each: Spark attempts no task twice at once on one.
+            host = ["--host", f"127.0.0.{number + 1}", "--webui-port", "0"]
             self.start("worker.Worker", *host, "--cores", "1", "--memory", "1g", "--work-dir", work, self.url)
         self.wait("master.Master", "Registering worker", self.workers)
         return self
@@ -76,7 +79,7 @@ def main(jars: str, path: str) -> None:
     print(json.dumps(found))  # noqa: T201
 
 
-def session(cluster: Cluster, jars: str) -> Any:
+def session(cluster: Cluster, jars: str, more: Mapping[str, str] = MappingProxyType({})) -> Any:
     """Spark on the cluster; Arrow batches of a few rows, or a task would hold all of its rows when it dies."""
     from andes_spark import spark_session
 
@@ -95,6 +98,7 @@ def session(cluster: Cluster, jars: str) -> Any:
         "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"],
         "spark.sql.execution.arrow.maxRecordsPerBatch": "100",
         "spark.sql.execution.python.udf.maxRecordsPerBatch": "100",
+        **more,
     }
     spark = spark_session(master=cluster.url, cache_dir=jars, config=config)
     spark.sparkContext.setLogLevel("ERROR")

@@ -166,3 +166,15 @@ def test_a_cluster_of_two_workers_one_of_which_dies(tmp_path):
     assert found["problems"] == []
     assert found["failed"]["error"] == "TaskError"
     assert found["failed"]["version"] == found["version"]
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_speculation_and_dynamic_allocation_change_no_row(tmp_path):
+    observed = run_script("speculation.py", JARS, tmp_path)
+    assert observed["attempted_twice"], "no task was attempted a second time"
+    assert observed["executors"] > 0
+    assert observed["released"]
+    assert observed["upserts"] == 4000
+    assert observed["merged_in_tasks"]
+    assert (observed["fresh"], observed["rows"], observed["problems"]) == (True, True, [])

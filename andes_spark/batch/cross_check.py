@@ -120,9 +120,9 @@ class CrossCheck:
         )
         dropped = []
         if ties:
-            lost = outranked(whole, np.cumsum(~_repeats(twice, columns.narrow)), columns)
-            dropped.append(twice.filter(pl.Series(lost)))
-            twice, whole = twice.filter(pl.Series(~lost)), whole.filter(pa.array(~lost))
+            is_outranked = outranked(whole, np.cumsum(~_repeats(twice, columns.narrow)), columns)
+            dropped.append(twice.filter(pl.Series(is_outranked)))
+            twice, whole = twice.filter(pl.Series(~is_outranked)), whole.filter(pa.array(~is_outranked))
         hashes = mod_hashes(whole, self.plan.schema)
         repeats = _repeats(twice, columns.narrow)
         differs = repeats.copy()
@@ -158,7 +158,7 @@ def _of_one_word(mods: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 def _repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> list[tuple[int, int]]:
     """Return file and row numbers of truncates that repeat an earlier one."""
-    seen: set[tuple[object, ...]] = set()
+    truncate_positions: set[tuple[object, ...]] = set()
     repeats: list[tuple[int, int]] = []
     for number, file in enumerate(pending.files):
         if not file.entry.truncates:
@@ -166,9 +166,9 @@ def _repeated_truncates(storage: Storage, plan: BatchPlan, pending: Pending) -> 
         rows = read_entry(storage, file.entry, table=plan.table, columns=[*plan.columns.sequence, OP])
         for row in np.flatnonzero(rows[OP].to_numpy() == Op.TRUNCATE).tolist():
             at = tuple(rows[name][row].as_py() for name in plan.columns.sequence)
-            if at in seen:
+            if at in truncate_positions:
                 repeats.append((number, row))
-            seen.add(at)
+            truncate_positions.add(at)
     return repeats
 
 
@@ -233,13 +233,15 @@ def _without(storage: Storage, part: Part, plan: BatchPlan, repeats: Sequence[tu
         data = read_entry(storage, entry, table=plan.table)
         keep = np.ones(data.num_rows, np.bool_)
         keep[dropped[number]] = False
-        gone = data.filter(pa.array(~keep))
-        repeated = digest_of(gone, plan)
+        dropped_mods = data.filter(pa.array(~keep))
+        repeated = digest_of(dropped_mods, plan)
         digest.merge(Digest(-repeated.total % (1 << 128), -repeated.rows))
-        upserts += _count(gone, Op.UPSERT)
-        deletes += _count(gone, Op.DELETE)
-        truncates += _count(gone, Op.TRUNCATE)
-        partial += gone.num_rows - gone[PRESENT].null_count if PRESENT in gone.column_names else 0
+        upserts += _count(dropped_mods, Op.UPSERT)
+        deletes += _count(dropped_mods, Op.DELETE)
+        truncates += _count(dropped_mods, Op.TRUNCATE)
+        partial += (
+            dropped_mods.num_rows - dropped_mods[PRESENT].null_count if PRESENT in dropped_mods.column_names else 0
+        )
         if keep.any():
             kept = data.filter(pa.array(keep))
             entries.append(_again(storage, kept.drop_columns(tie_columns(kept.column_names)), plan, head))

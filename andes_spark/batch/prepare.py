@@ -127,7 +127,7 @@ def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[p
     """Convert to all columns of the table in its types; columns that the batch lacks are NULL."""
     no_upserts = not (ops.to_numpy() == Op.UPSERT).any()
     schema = plan.schema
-    done = conform(
+    conformed = conform(
         data,
         schema,
         partial_ok=no_upserts or plan.may_lack,
@@ -135,19 +135,19 @@ def _conformed(data: pa.Table, ops: pa.ChunkedArray, plan: BatchPlan) -> tuple[p
         rules=plan.rules,
     )
     arrow = schema.nullable.to_arrow()
-    missing = [name for name in schema.names if name not in done.table.column_names]
+    missing = [name for name in schema.names if name not in conformed.table.column_names]
     lacking = sorted(set(missing) & (plan.listed or set()))
     if lacking and not no_upserts and not plan.fill_missing:
         raise SchemaMismatchError(
             f"{plan.table}: column_list names {lacking}, which the batch lacks", missing=tuple(lacking)
         )
-    arrays = done.table.columns
+    arrays = conformed.table.columns
     if missing:
         arrays = [
-            pa.nulls(data.num_rows, arrow.field(name).type) if name in missing else done.table[name]
+            pa.nulls(data.num_rows, arrow.field(name).type) if name in missing else conformed.table[name]
             for name in schema.names
         ]
-    return pa.Table.from_arrays(arrays, schema=arrow), dict(done.failed)
+    return pa.Table.from_arrays(arrays, schema=arrow), dict(conformed.failed)
 
 
 def _listing(data: pa.Table, plan: BatchPlan) -> pa.ChunkedArray:

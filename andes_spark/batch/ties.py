@@ -52,10 +52,10 @@ def break_ties(mods: pa.Table, columns: KeyColumns) -> tuple[pa.Table, int]:
         return mods, 0
     groups[mods[OP].to_numpy() == Op.TRUNCATE] = -1
     rows = np.flatnonzero(groups >= 0)
-    lost = outranked(mods.take(pa.array(rows)), groups[rows], columns)
+    is_outranked = outranked(mods.take(pa.array(rows)), groups[rows], columns)
     keep = np.ones(mods.num_rows, np.bool_)
-    keep[rows[lost]] = False
-    return mods.filter(pa.array(keep)), int(lost.sum())
+    keep[rows[is_outranked]] = False
+    return mods.filter(pa.array(keep)), int(is_outranked.sum())
 
 
 def outranked(mods: pa.Table, groups: npt.NDArray[np.int64], columns: KeyColumns) -> Bools:
@@ -77,18 +77,18 @@ def outranked(mods: pa.Table, groups: npt.NDArray[np.int64], columns: KeyColumns
     is_last = np.ones(ordered.height, np.bool_)
     for name in names:
         is_last &= ordered[name].eq_missing(beside[name]).to_numpy()
-    lost = np.zeros(mods.num_rows, np.bool_)
-    lost[ordered[_ROW].to_numpy()[~is_last]] = True
-    _refuse_partial_after_delete(mods, groups, lost, columns)
-    return lost
+    is_outranked = np.zeros(mods.num_rows, np.bool_)
+    is_outranked[ordered[_ROW].to_numpy()[~is_last]] = True
+    _refuse_partial_after_delete(mods, groups, is_outranked, columns)
+    return is_outranked
 
 
 def _refuse_partial_after_delete(
-    mods: pa.Table, groups: npt.NDArray[np.int64], lost: Bools, columns: KeyColumns
+    mods: pa.Table, groups: npt.NDArray[np.int64], is_outranked: Bools, columns: KeyColumns
 ) -> None:
     if PRESENT not in mods.column_names or mods[PRESENT].null_count == mods.num_rows:
         return
-    deleted = groups[lost & (mods[OP].to_numpy() == Op.DELETE)]
-    partial = ~lost & mods[PRESENT].is_valid().to_numpy() & np.isin(groups, deleted)
+    deleted = groups[is_outranked & (mods[OP].to_numpy() == Op.DELETE)]
+    partial = ~is_outranked & mods[PRESENT].is_valid().to_numpy() & np.isin(groups, deleted)
     if partial.any():
         raise tie_error(mods.filter(pa.array(partial)).slice(0, NAMED_KEYS), columns)

@@ -86,8 +86,8 @@ class DryRun:
 
     def _holder(self, path: str) -> Storage:
         """Storage that has an object, or would have it."""
-        here = path in self._deleted or self._written.size(path) is not None
-        return self._written if here else self._real
+        is_in_memory = path in self._deleted or self._written.size(path) is not None
+        return self._written if is_in_memory else self._real
 
     def open_output(self, path: str) -> OutputFile:
         """See ``Storage.open_output``."""

@@ -128,7 +128,7 @@ class Output:
         self._note({**content, **error.fields}, f"Error: {message} [{type(error).__name__}]")
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[str], None]]:
+    def progress(self, command: str) -> Iterator[Callable[[str], None]]:
         """Show the current step on stderr, if that is a terminal; yield the function that sets its name."""
         if not sys.stderr.isatty():
             yield _ignore
@@ -136,8 +136,8 @@ class Output:
         from rich.console import Console
         from rich.text import Text
 
-        with Console(stderr=True, highlight=False, emoji=False).status(Text(what)) as status:
-            yield lambda step: status.update(Text(f"{what}: {step}"))
+        with Console(stderr=True, highlight=False, emoji=False).status(Text(command)) as status:
+            yield lambda step: status.update(Text(f"{command}: {step}"))
 
     def _note(self, content: Row, text: str) -> None:
         self.note(_to_json(content) if self.is_json else text)
@@ -178,7 +178,7 @@ def _shown(value: Any) -> str:
     value = plain(value)
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and all(isinstance(element, str) for element in value):
         return ", ".join(value) or "-"
     return value if isinstance(value, str) else _to_json(value)
 

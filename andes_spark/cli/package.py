@@ -81,6 +81,8 @@ def package(
 def _only_wheel() -> Path:
     wheels = sorted(Path("dist").glob("andes_spark-*.whl"))
     if len(wheels) != 1:
-        what = "no wheel" if not wheels else f"{len(wheels)} wheels"
-        raise OptionError(f"dist/ has {what} of andes_spark: build one by make wheel, or give --wheel", option="wheel")
+        wheel_count = "no wheel" if not wheels else f"{len(wheels)} wheels"
+        raise OptionError(
+            f"dist/ has {wheel_count} of andes_spark: build one by make wheel, or give --wheel", option="wheel"
+        )
     return wheels[0]

@@ -40,15 +40,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, float | Decimal | datetime.date | bytes):
         return shown(value)
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(plain(key)): plain(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else str(plain(key)): plain(member) for key, member in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
+        return [plain(element) for element in value]
     if isinstance(value, Document):
         return msgspec.json.decode(encode(value))
     if isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return str(value)
 
 

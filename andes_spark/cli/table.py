@@ -202,7 +202,7 @@ def read(
     **flags_: Any,
 ) -> None:
     """Show rows: the base and all pending mods together, in no order."""
-    options = ReadOptions.checked(**values(ReadOptions, flags_), limit=_asked(output, limit))
+    options = ReadOptions.checked(**values(ReadOptions, flags_), limit=_rows_to_read(output, limit))
     if spark:
         rows = _by_spark(path, storage_options, options).to_reader()
     else:
@@ -229,8 +229,8 @@ def get(
     from andes_spark.inputs.keys import keys_of_texts
 
     chosen = opened(path, storage_options)
-    sought = keys_of_texts(keys, chosen.schema.select(chosen.primary_key))
-    rows = chosen.get(sought, **values(GetOptions, options))
+    requested_keys = keys_of_texts(keys, chosen.schema.select(chosen.primary_key))
+    rows = chosen.get(requested_keys, **values(GetOptions, options))
     show_rows(output, rows.to_reader(), rows.num_rows)
     if not rows.num_rows:
         output.note("no row has such a key")
@@ -268,7 +268,7 @@ def _most(output: Output, limit: int | None) -> int | None:
     return _SHOWN if limit is None and not output.is_json else limit
 
 
-def _asked(output: Output, limit: int | None) -> int | None:
+def _rows_to_read(output: Output, limit: int | None) -> int | None:
     """Number of rows to read: one more than are shown, to detect that there are more."""
     most = _most(output, limit)
     return most if most is None or limit is not None else most + 1

@@ -32,17 +32,17 @@ def convert(path: str, output: Output, storage_options: Access, dry_run: bool, *
 
     storage = open_storage(path, options=storage_options)
     with output.progress("convert") as step:
-        made = ModTable.convert(
+        table = ModTable.convert(
             DryRun(storage) if dry_run else storage, **values(ConvertOptions, options), progress=step
         )
-    origin = made.manifest(0).origin
+    origin = table.manifest(0).origin
     assert origin is not None
     content: dict[str, Any] = {
-        "table": made.url,
-        "version": made.version,
+        "table": table.url,
+        "version": table.version,
         "delta_version": origin.delta_version,
         "rows": origin.rows,
-        "schema": made.schema.to_ddl(),
+        "schema": table.schema.to_ddl(),
     }
     output.document(content | ({"dry_run": True} if dry_run else {}))
 
@@ -61,8 +61,12 @@ def clone(path: str, output: Output, storage_options: Access, target: str, dry_r
     with output.progress("clone") as step:
         source = opened(path, storage_options, progress=step)
         storage = open_storage(target, options=storage_options if target.startswith(("s3://", "s3a://")) else None)
-        made = source.clone(DryRun(storage) if dry_run else storage, **chosen)
-    content: dict[str, Any] = {"table": made.url, "cloned": source.url, "rows": made.manifest(0).counts.upserts}
+        clone_table = source.clone(DryRun(storage) if dry_run else storage, **chosen)
+    content: dict[str, Any] = {
+        "table": clone_table.url,
+        "cloned": source.url,
+        "rows": clone_table.manifest(0).counts.upserts,
+    }
     output.document(content | ({"dry_run": True} if dry_run else {}))
 
 

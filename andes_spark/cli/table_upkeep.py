@@ -73,8 +73,8 @@ def forget(path: str, output: Output, storage_options: Access, keys: tuple[str, 
 
     with output.progress("forget") as step:
         table = opened(path, storage_options, progress=step)
-        sought = keys_of_texts(keys, table.schema.select(table.primary_key)) if keys else None
-        result = table.forget(sought, **values(ForgetOptions, options))
+        requested_keys = keys_of_texts(keys, table.schema.select(table.primary_key)) if keys else None
+        result = table.forget(requested_keys, **values(ForgetOptions, options))
     content = plain(result)
     del content["_search"]
     output.result(result, {"ok": result.ok, **content})
@@ -126,6 +126,6 @@ def _pinned(
         result = getattr(opened_table, verb)(**options)
     text = result.summary()
     if dry_run:
-        for done in (" is ", " was ", " were "):
-            text = text.replace(done, " would be ", 1)
+        for verb_form in (" is ", " was ", " were "):
+            text = text.replace(verb_form, " would be ", 1)
     output.document(plain(result) | {"dry_run": dry_run}, text=text)

@@ -78,18 +78,18 @@ def create(path: str, output: Output, storage_options: Options, dry_run: bool, *
     if options["data"] is not None:
         data = FileRows((options["data"],), options["form_of_data"], _input_options(options["data"], storage_options))
     storage = open_storage(path, options=storage_options)
-    there = storage.size(manifest_path(0)) is not None
+    table_exists = storage.size(manifest_path(0)) is not None
     with output.progress("create") as step:
-        made = ModTable.create(
+        table = ModTable.create(
             DryRun(storage) if dry_run else storage,
             schema,
             **chosen,
             data=data,
             progress=step,
         )
-    content: dict[str, Any] = {"table": made.url, "version": made.version, "schema": made.schema.to_ddl()}
+    content: dict[str, Any] = {"table": table.url, "version": table.version, "schema": table.schema.to_ddl()}
     if dry_run:
-        content |= {"dry_run": True, "would_create": not there, "rows": made.manifest(0).counts.upserts}
+        content |= {"dry_run": True, "would_create": not table_exists, "rows": table.manifest(0).counts.upserts}
     output.document(content)
 
 

@@ -45,14 +45,14 @@ class Examination:
         self.progress(name)
         begun = time.monotonic()
         try:
-            found = check()
+            finding = check()
         except AndesError as error:
-            found = failed(error.message)
+            finding = failed(error.message)
         except Exception as error:  # noqa: BLE001  # whatever a cluster raises is what was to be found
             first = next((line for line in str(error).splitlines() if line.strip()), "")
-            found = failed(f"{type(error).__name__}: {first.strip()}")
-        self.checks.append(Check(name, found.status, found.detail, time.monotonic() - begun))
-        return found.status != "failed"
+            finding = failed(f"{type(error).__name__}: {first.strip()}")
+        self.checks.append(Check(name, finding.status, finding.detail, time.monotonic() - begun))
+        return finding.status != "failed"
 
     def skip(self, names: tuple[str, ...], reason: str) -> None:
         """Note that checks could not be tried."""

@@ -20,11 +20,11 @@ _TASKS_PER_SLOT = 2
 
 def packages() -> Finding:
     """Check that this process has all packages."""
-    here = facts.driver().packages
-    missing = [name for name, version in here.items() if not version and name != "pandas"]
+    versions = facts.driver().packages
+    missing = [name for name, version in versions.items() if not version and name != "pandas"]
     if missing:
         return failed(f"missing here: {', '.join(missing)}")
-    return passed(_versions(here))
+    return passed(_versions(versions))
 
 
 def session(start: Callable[[], SparkSession], sessions: list[SparkSession]) -> Finding:
@@ -50,19 +50,19 @@ def java(spark: SparkSession) -> Finding:
 
 def executors(spark: SparkSession) -> Finding:
     """Check that executors run the driver's Python, with the driver's packages."""
-    executor, here = SparkExecutor(spark, "andes doctor"), facts.driver()
-    there = facts.workers(executor, _TASKS_PER_SLOT * executor.slots)
-    for worker in there:
+    executor, driver_facts = SparkExecutor(spark, "andes doctor"), facts.driver()
+    worker_facts = facts.workers(executor, _TASKS_PER_SLOT * executor.slots)
+    for worker in worker_facts:
         missing = [name for name, version in worker.packages.items() if not version]
         if missing:
             return failed(
                 f"{worker.host} lacks {', '.join(missing)}: hand executors an environment in which andes_spark and"
                 " pandas are installed, by spark.archives"
             )
-        other = [name for name, version in worker.packages.items() if version != here.packages[name]]
+        other = [name for name, version in worker.packages.items() if version != driver_facts.packages[name]]
         if other:
             return warned(f"{worker.host} has {_versions({name: worker.packages[name] for name in other})}")
-    return passed(f"Python {', '.join(sorted({worker.python for worker in there}))}, packages as here")
+    return passed(f"Python {', '.join(sorted({worker.python for worker in worker_facts}))}, packages as here")
 
 
 def pair(spark: SparkSession, delta: str | None) -> Finding:

@@ -36,13 +36,17 @@ def listing(storage: Storage) -> Finding:
     names = [f"listed/{number:03d}" for number in range(_LISTED)]
     for name in reversed(names):
         storage.put(name, b"x", sync=False)
-    seen = [info.path for info in storage.list("listed")]
+    listed_names = [info.path for info in storage.list("listed")]
     after = [info.path for info in storage.list("listed", after=names[9])]
-    if seen != names or after != names[10:]:
-        what = "not in the order of their names" if sorted(seen) == names else f"{len(seen)} and {len(after)} of them"
+    if listed_names != names or after != names[10:]:
+        difference = (
+            "not in the order of their names"
+            if sorted(listed_names) == names
+            else f"{len(listed_names)} and {len(after)} of them"
+        )
         return failed(
-            f"a listing of {_LISTED} new objects shows {what}: use a general purpose bucket of Amazon S3, or a service"
-            " whose listings are ordered and complete"
+            f"a listing of {_LISTED} new objects shows {difference}: use a general purpose bucket of Amazon S3, or a"
+            " service whose listings are ordered and complete"
         )
     return passed(f"{_LISTED} new objects, in order")
 

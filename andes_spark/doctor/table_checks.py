@@ -118,9 +118,9 @@ def _vectors(storage: Storage, name: str) -> str:
     return count_text(sum(info.path.endswith(".bin") for info in storage.list(name)), "deletion vector files")
 
 
-def _compared(seen: tuple[str, list[int]], expected: list[int]) -> Finding | None:
+def _compared(read_keys: tuple[str, list[int]], expected: list[int]) -> Finding | None:
     """Return the finding for other rows than those expected; None if they are the same."""
-    reader, keys = seen
+    reader, keys = read_keys
     if keys == expected:
         return None
     return failed(

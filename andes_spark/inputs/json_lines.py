@@ -64,10 +64,10 @@ def parsed(value: Any, type_: pa.DataType) -> Any:
     if value is None:
         return None
     if pa.types.is_list(type_):
-        return [parsed(item, type_.value_type) for item in _a(list, value)]
+        return [parsed(element, type_.value_type) for element in _a(list, value)]
     if pa.types.is_map(type_):
         items = value.items() if isinstance(value, dict) else map(_pair, _a(list, value))
-        return [(parsed(key, type_.key_type), parsed(item, type_.item_type)) for key, item in items]
+        return [(parsed(key, type_.key_type), parsed(map_value, type_.item_type)) for key, map_value in items]
     if pa.types.is_struct(type_):
         fields = {field.name: field.type for field in type_}
         unknown = sorted(set(_a(dict, value)) - set(fields))

@@ -69,7 +69,7 @@ def _of_text(text: str, schema: Schema) -> dict[str, Any]:
         form = "a value" if len(kinds) == 1 else "a JSON array or object with a value for each"
         raise OptionError(f"keys: {text!r} is no key; for {_shown(schema)} it is {form}", option="keys", value=text)
     try:
-        return {name: parsed(item, kinds.field(name).type) for name, item in by_name.items()}
+        return {name: parsed(key_value, kinds.field(name).type) for name, key_value in by_name.items()}
     except (ValueError, TypeError, ArithmeticError) as error:
         raise OptionError(
             f"keys: {text!r} is no key of {_shown(schema)}: {error}", option="keys", value=text
@@ -131,8 +131,8 @@ def _checked(rows: pa.Table, schema: Schema) -> pa.Table:
 
 def _mismatch(error: SchemaMismatchError, schema: Schema) -> str:
     parts = [
-        f"{said} {', '.join(map(repr, names))}"
-        for said, names in (("missing", error.missing), ("not in the key", error.extra), ("twice", error.duplicate))
+        f"{mismatch} {', '.join(map(repr, names))}"
+        for mismatch, names in (("missing", error.missing), ("not in the key", error.extra), ("twice", error.duplicate))
         if names
     ]
     parts += [f"{name!r} is {actual}, not {expected}" for name, (actual, expected) in (error.wrong_type or {}).items()]

@@ -77,19 +77,19 @@ class InputFile:
         except WRONG as error:
             raise FileDamagedError(f"{self.path} cannot be read as {form}: {error}", path=self.path) from error
 
-    def wrong_value(self, what: str, column: str) -> SchemaMismatchError:
+    def wrong_value(self, problem: str, column: str) -> SchemaMismatchError:
         """Error for a value that does not fit its column."""
         return SchemaMismatchError(
-            f"{self.path} holds a value that its column cannot: {what}; mend it, or set such rows aside by cast=True "
-            "and max_quarantined",
+            f"{self.path} holds a value that its column cannot: {problem}; mend it, or set such rows aside by "
+            "cast=True and max_quarantined",
             path=self.path,
             column=column,
         )
 
-    def unusable_value(self, what: str, column: str, kind: pa.DataType) -> SchemaMismatchError:
+    def unusable_value(self, problem: str, column: str, kind: pa.DataType) -> SchemaMismatchError:
         """Error for a value that does not fit its column and cannot be set aside."""
         return SchemaMismatchError(
-            f"{self.path} holds a value that its column cannot: {what}; mend it or take its row out of the file: a "
+            f"{self.path} holds a value that its column cannot: {problem}; mend it or take its row out of the file: a "
             f"column of {kind} has no cast that could set it aside",
             path=self.path,
             column=column,

@@ -78,10 +78,13 @@ def _fits(type_: pa.DataType) -> Fits:
         element = _or_none(_fits(type_.value_type))
         return lambda value: isinstance(value, list | tuple) and all(map(element, value))
     if pat.is_map(type_):
-        key, item = _fits(type_.key_type), _or_none(_fits(type_.item_type))
+        fits_key, fits_value = _fits(type_.key_type), _or_none(_fits(type_.item_type))
         return lambda value: (
             isinstance(value, list)
-            and all(isinstance(pair, tuple) and len(pair) == 2 and key(pair[0]) and item(pair[1]) for pair in value)
+            and all(
+                isinstance(pair, tuple) and len(pair) == 2 and fits_key(pair[0]) and fits_value(pair[1])
+                for pair in value
+            )
         )
     if pat.is_struct(type_):
         fields = {field.name: _or_none(_fits(field.type)) for field in type_}

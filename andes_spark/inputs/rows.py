@@ -191,12 +191,12 @@ def _pieces(table: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
 
 
 @contextmanager
-def _readable(what: str, reading: Reading) -> Iterator[None]:
+def _readable(input_name: str, reading: Reading) -> Iterator[None]:
     """Convert errors of polars and Arrow to OptionError; errors of the caller's own code are raised unchanged."""
     try:
         yield
     except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
-        raise OptionError(f"{reading.option}: {what} cannot be read: {error}", option=reading.option) from error
+        raise OptionError(f"{reading.option}: {input_name} cannot be read: {error}", option=reading.option) from error
 
 
 def _from_pandas(frame: Any, reading: Reading) -> pa.Table:
@@ -220,6 +220,6 @@ def _is_a(value: Any, package: str, name: str) -> bool:
 
 def _described(value: Any) -> str:
     if isinstance(value, list | tuple):
-        kinds = sorted({type(item).__name__ for item in value})
+        kinds = sorted({type(element).__name__ for element in value})
         return f"a {type(value).__name__} of {', '.join(kinds)}"
     return f"a {type(value).__name__}"

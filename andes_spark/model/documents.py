@@ -130,7 +130,7 @@ def _with_unknown(value: Any, raw: bytes | msgspec.Raw) -> Any:
     """Add the unknown members of all documents in a decoded value."""
     if isinstance(value, list | tuple):
         items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-        return type(value)(_with_unknown(item, part) for item, part in zip(value, items, strict=True))
+        return type(value)(_with_unknown(element, part) for element, part in zip(value, items, strict=True))
     if not isinstance(value, Document):
         return value
     members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
@@ -152,7 +152,7 @@ def _plain(document: Document) -> bytes:
 def _tree(value: Any) -> Any:
     """Convert a value for the encoder, with unknown members beside the known ones."""
     if isinstance(value, list | tuple):
-        return [_tree(item) for item in value]
+        return [_tree(element) for element in value]
     if not isinstance(value, Document):
         return value
     config = value.__struct_config__

@@ -47,11 +47,11 @@ class _Named(msgspec.Struct):
     reader_features: list[str] = []
 
 
-def _refuse(unknown: set[str], what: str, table: str, version: int) -> None:
+def _refuse(unknown: set[str], action: str, table: str, version: int) -> None:
     for feature in sorted(unknown):
         raise UnsupportedTableError(
             f"{table}: version {version} names the feature {feature}, which this release does not know, so the table "
-            f"cannot be {what} by it; install a newer andes_spark",
+            f"cannot be {action} by it; install a newer andes_spark",
             table=table,
             version=version,
             feature=feature,

@@ -159,8 +159,8 @@ class Manifest(Document, frozen=True):
 
     def is_followed_by(self, later: Manifest, digest: str) -> bool:
         """Whether a manifest names this one, whose bytes have a digest, or the lost one that it stands for."""
-        lost = (event.digest for event in self.events if isinstance(event, events.Rebuilt))
-        return later.previous in (digest, *lost)
+        lost_digests = (event.digest for event in self.events if isinstance(event, events.Rebuilt))
+        return later.previous in (digest, *lost_digests)
 
     @property
     def pending(self) -> PendingVersion:

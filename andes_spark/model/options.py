@@ -30,14 +30,14 @@ class Kind:
     """Kind of the values of an option.
 
     Attributes:
-        said: description of the kind, for messages.
+        wording: description of the kind, for messages.
         fits: function that checks a value.
         read: function that normalizes a valid value.
         form: form of the option on the command line.
         choices: allowed texts, for the form ``choice``.
     """
 
-    said: str
+    wording: str
     fits: Callable[[Any], bool]
     read: Callable[[Any], Any] = _same
     form: Form = "text"
@@ -47,7 +47,7 @@ class Kind:
         """Return the same kind with None allowed."""
         return dataclasses.replace(
             self,
-            said=f"{self.said}, or None",
+            wording=f"{self.wording}, or None",
             fits=lambda value: value is None or self.fits(value),
             read=lambda value: None if value is None else self.read(value),
         )
@@ -101,8 +101,8 @@ def _are_texts(value: Any) -> bool:
 
 def choice(*texts: str) -> Kind:
     """Return the kind of an option with a fixed set of texts."""
-    said = " or ".join(f'"{text}"' for text in texts)
-    return Kind(said, lambda value: isinstance(value, str) and value in texts, form="choice", choices=texts)
+    wording = " or ".join(f'"{text}"' for text in texts)
+    return Kind(wording, lambda value: isinstance(value, str) and value in texts, form="choice", choices=texts)
 
 
 FLAG = Kind("True or False", lambda value: isinstance(value, bool), form="flag")
@@ -147,7 +147,7 @@ def require(option: str, value: Any, kind: Kind) -> Any:
         OptionError: a value of another kind; ``option``, ``value``.
     """
     if not kind.fits(value):
-        raise OptionError(f"{option} is {kind.said}, and {_shown(value)} was given", option=option, value=value)
+        raise OptionError(f"{option} is {kind.wording}, and {_shown(value)} was given", option=option, value=value)
     return kind.read(value)
 
 
@@ -242,8 +242,8 @@ def flag_of(name: str, declared: Declared) -> str:
 def near(name: Any, known: Collection[str]) -> str:
     """Return ``; did you mean 'x'?`` for a name close to a known one, else the list of known names."""
     close = get_close_matches(str(name).lower(), [str(candidate).lower() for candidate in known], n=1, cutoff=0.75)
-    meant = [candidate for candidate in known if close and candidate.lower() == close[0]]
-    return f"; did you mean {meant[0]!r}?" if meant else f"; known are {', '.join(known)}"
+    similar_names = [candidate for candidate in known if close and candidate.lower() == close[0]]
+    return f"; did you mean {similar_names[0]!r}?" if similar_names else f"; known are {', '.join(known)}"
 
 
 @dataclass(frozen=True)

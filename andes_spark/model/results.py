@@ -277,13 +277,13 @@ class ApplyResult(Displayed):
 
 def spent_text(steps: Iterable[Step]) -> str:
     """Format the total time, requests, bytes and Spark jobs of steps."""
-    done = list(steps)
+    finished_steps = list(steps)
     spent = [
-        f"{sum(step.seconds for step in done):.2f} s",
-        count_text(sum(step.requests for step in done), "requests"),
-        f"{size_text(sum(step.bytes_written for step in done))} written",
+        f"{sum(step.seconds for step in finished_steps):.2f} s",
+        count_text(sum(step.requests for step in finished_steps), "requests"),
+        f"{size_text(sum(step.bytes_written for step in finished_steps))} written",
     ]
-    jobs = sum(step.spark_jobs for step in done)
+    jobs = sum(step.spark_jobs for step in finished_steps)
     return ", ".join([*spent, *([count_text(jobs, "Spark jobs")] if jobs else [])])
 
 

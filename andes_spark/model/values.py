@@ -82,9 +82,9 @@ def shown(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list | tuple):
-        return [shown(item) for item in value]
+        return [shown(element) for element in value]
     if isinstance(value, dict):
-        return {name: shown(item) for name, item in value.items()}
+        return {name: shown(member) for name, member in value.items()}
     return value
 
 

@@ -61,7 +61,7 @@ def _map_array(values: Sequence[Any], kind: pa.MapType) -> pa.Array:
     return pa.MapArray.from_arrays(
         array_of([*starts, offsets[-1]], pa.int32()),
         array_of([key for key, _ in entries], kind.key_type),
-        array_of([item for _, item in entries], kind.item_type),
+        array_of([map_value for _, map_value in entries], kind.item_type),
     ).cast(kind)
 
 

@@ -286,9 +286,9 @@ class _Parser:
 
     def _take(self, kind: str, text: str) -> bool:
         token = self._peek()
-        taken = token.kind == kind and token.text.lower() == text
-        self._next += taken
-        return taken
+        matches = token.kind == kind and token.text.lower() == text
+        self._next += matches
+        return matches
 
     def _expect_sign(self, sign: str) -> None:
         if not self._take_sign(sign):

@@ -199,8 +199,8 @@ def type_from_json(value: Any, *, column: str = "", depth: int = 0) -> DataType:
         return Array(element, _member(value, "containsNull", bool, column))
     if kind == "map":
         key = type_from_json(value.get("keyType"), column=f"{column}.key", depth=depth + 1)
-        item = type_from_json(value.get("valueType"), column=f"{column}.value", depth=depth + 1)
-        return Map(key, item, _member(value, "valueContainsNull", bool, column))
+        value_type = type_from_json(value.get("valueType"), column=f"{column}.value", depth=depth + 1)
+        return Map(key, value_type, _member(value, "valueContainsNull", bool, column))
     if kind == "udt":
         raise unsupported("user-defined type", f"the user-defined type {value.get('class')}", column)
     raise unsupported("type", f"the type {str(kind)[:80]}", column)
@@ -217,17 +217,17 @@ def field_from_json(value: Any, *, prefix: str = "", depth: int = 0) -> Field:
         raise OptionError(f"the metadata of column {column!r} is not an object", column=column)
     refuse_metadata(metadata, column)
     # CHAR and VARCHAR are read as STRING: only Spark enforces their length, and files do not store it.
-    metadata = {name: item for name, item in metadata.items() if name != _CHAR_VARCHAR}
+    metadata = {name: setting for name, setting in metadata.items() if name != _CHAR_VARCHAR}
     nullable = value.get("nullable", True)
     if not isinstance(nullable, bool):
         raise OptionError(f"'nullable' of column {column!r} is neither true nor false", column=column)
     return Field(name, type_from_json(value.get("type"), column=column, depth=depth), nullable, metadata)
 
 
-def unsupported(feature: str, what: str, column: str) -> UnsupportedTableError:
+def unsupported(feature: str, subject: str, column: str) -> UnsupportedTableError:
     """Return the error for an unsupported type, to be raised by the caller."""
     return UnsupportedTableError(
-        f"column {column!r}: {what} is not supported; leave the column out or give it another type",
+        f"column {column!r}: {subject} is not supported; leave the column out or give it another type",
         feature=feature,
         column=column,
     )

@@ -34,7 +34,7 @@ def calculated(
     for side in (left, right):
         if not kinds.is_number(side.kind) and side.kind != NULL:
             raise binder.source.unlike(
-                f"arithmetic on {kinds.said(side.kind)} ({binder.shown(node)})",
+                f"arithmetic on {kinds.name_of(side.kind)} ({binder.shown(node)})",
                 f"+ - * are for numbers; {binder.source.way()}",
             )
     kind = kinds.common((left.kind, right.kind))

@@ -62,7 +62,7 @@ class Binder:
         if bound.kind == NULL and node.parent is not None and isinstance(bound, tree.Value | tree.Reference):
             return tree.Value(BOOLEAN, None)
         if bound.kind != BOOLEAN:
-            raise self.source.error(f"it gives {kinds.said(bound.kind)} ({self.shown(node)}), not a condition")
+            raise self.source.error(f"it gives {kinds.name_of(bound.kind)} ({self.shown(node)}), not a condition")
         return bound
 
     def single(self, node: exp.Expression) -> tree.Node:
@@ -119,7 +119,7 @@ class Binder:
         nodes = list(nodes)
         kind = kinds.common(node.kind for node in nodes)
         if kind is None:
-            words = sorted({kinds.said(node.kind) for node in nodes if node.kind != NULL})
+            words = sorted({kinds.name_of(node.kind) for node in nodes if node.kind != NULL})
             raise self.source.error(
                 f"it compares {' with '.join(words)}, which engines convert in different ways; write the value as one "
                 f"of the column's type{self._typed(nodes)}, or {self.source.way()}"
@@ -173,9 +173,9 @@ class Binder:
 
     def unlike(self, node: Any) -> Exception:
         """Return the error for an unsupported node, to be raised by the caller."""
-        for classes, what, advice in _UNLIKE:
+        for classes, construct, advice in _UNLIKE:
             if isinstance(node, classes):
-                return self.source.unlike(f"{what} ({self.shown(node)})", advice and advice + self.source.way())
+                return self.source.unlike(f"{construct} ({self.shown(node)})", advice and advice + self.source.way())
         return self.source.unlike(self.shown(node), f"{_ALLOWED}; {self.source.way()}")
 
     def shown(self, node: Any) -> str:

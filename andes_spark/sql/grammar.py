@@ -109,7 +109,7 @@ def _check_words(source: Source, tokens: Sequence[Token]) -> None:
             unlike.append(_UNLIKE_CALLS.get(token.text.lower(), f"{token.text}()"))
     if unlike:
         allowed = ", ".join(sorted(FUNCTIONS))
-        calls = any(what.endswith("()") for what in unlike)
+        calls = any(refused_word.endswith("()") for refused_word in unlike)
         raise source.unlike(
             ", ".join(dict.fromkeys(unlike)), f"the functions are {allowed}; {source.way()}" if calls else ""
         )

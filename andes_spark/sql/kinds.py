@@ -106,7 +106,7 @@ def kind_of(type_: dt.DataType | None) -> Kind:
             return Nested(type_)
 
 
-def said(kind: Kind) -> str:
+def name_of(kind: Kind) -> str:
     """Return the name of a kind in messages."""
     return "number" if is_number(kind) else kind.name
 

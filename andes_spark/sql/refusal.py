@@ -29,9 +29,11 @@ class Source:
             return OptionError(f"{self.option}: {problem}", option=self.option, value=self.text, column=column)
         return OptionError(f"{self.option}: {problem}", option=self.option, value=self.text)
 
-    def unlike(self, what: str, advice: str = "") -> OptionError:
+    def unlike(self, fragment: str, advice: str = "") -> OptionError:
         """Return the error for unsupported expressions, or those that engines evaluate differently."""
-        return self.error(f"{what} in {shortened(self.text)!r} is not the same to every engine; {advice or self.way()}")
+        return self.error(
+            f"{fragment} in {shortened(self.text)!r} is not the same to every engine; {advice or self.way()}"
+        )
 
     def way(self) -> str:
         """Return the alternative to a text."""

@@ -141,13 +141,13 @@ def _in(binder: Binder, node: exp.Expression) -> tree.Node:
     if not node.expressions:
         raise binder.unlike(node)
     operand, *items = binder.alike(binder.value(part) for part in (node.this, *node.expressions))
-    values = [item for item in items if isinstance(item, tree.Value) and item.value is not None]
+    values = [element for element in items if isinstance(element, tree.Value) and element.value is not None]
     if not values or isinstance(operand, tree.Value):
-        return tree.Or(tuple(binder.compare("=", operand, item) for item in items))
-    others = [item for item in items if not isinstance(item, tree.Value)]
+        return tree.Or(tuple(binder.compare("=", operand, element) for element in items))
+    others = [element for element in items if not isinstance(element, tree.Value)]
     or_null = len(values) + len(others) < len(items)
     is_in = tree.In(operand, tuple(dict.fromkeys(values)), or_null)
-    return tree.Or((is_in, *(binder.compare("=", operand, item) for item in others))) if others else is_in
+    return tree.Or((is_in, *(binder.compare("=", operand, element) for element in others))) if others else is_in
 
 
 def _between(binder: Binder, node: exp.Expression) -> tree.Node:
@@ -205,7 +205,7 @@ def _call(binder: Binder, node: exp.Expression) -> tree.Node:
     if operand.kind == NULL:
         return tree.Value(kind, None)
     if operand.kind != TEXT:
-        raise binder.source.error(f"{function}() is for text, not for {kinds.said(operand.kind)}")
+        raise binder.source.error(f"{function}() is for text, not for {kinds.name_of(operand.kind)}")
     if function != "length" and _has_case_changed(operand):
         # Spark rewrites upper(lower(x)) to upper(x), which differs for some letters.
         raise binder.source.unlike(

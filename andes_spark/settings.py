@@ -92,7 +92,7 @@ class Settings:
             raise OptionError(
                 f"Settings: key_folder is the path of a folder, and {self.key_folder!r} was given", option="key_folder"
             )
-        for field in (each for each in fields(self) if each.name not in ("metrics", "key_folder")):
+        for field in (setting for setting in fields(self) if setting.name not in ("metrics", "key_folder")):
             if field.name == "checkpoint_interval" and self.checkpoint_interval is None:
                 continue
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)

@@ -90,7 +90,7 @@ class Finder:
     def complete(self) -> list[Checkpoint]:
         """Return complete checkpoints, newest first, and within a version by number of parts."""
         checkpoints = []
-        for (version, parts), paths in sorted(self._parts.items(), key=lambda item: (-item[0][0], item[0][1])):
+        for (version, parts), paths in sorted(self._parts.items(), key=lambda entry: (-entry[0][0], entry[0][1])):
             # A multi-part checkpoint with a missing part must be ignored (protocol).
             if all(part in paths for part in range(1, parts + 1)):
                 checkpoints.append(Checkpoint(version, tuple(paths[part] for part in range(1, parts + 1))))
@@ -253,7 +253,7 @@ def _without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in raw.items() if value is not None}
 
 
-def _damaged(path: str, what: str) -> FileDamagedError:
+def _damaged(path: str, problem: str) -> FileDamagedError:
     return FileDamagedError(
-        f"checkpoint {path}: {what}; delete the file if the log entries below it still exist", path=path
+        f"checkpoint {path}: {problem}; delete the file if the log entries below it still exist", path=path
     )

@@ -48,14 +48,14 @@ def create_entry(
     data = seal.sealed(version, encode(entry))
     stored = put_once(storage, entry_path(version), data, seconds=seconds)
     if stored is data:
-        return Commit(version, tuple(item for action in entry for item in action.items()))
+        return Commit(version, tuple(member for action in entry for member in action.items()))
     return None if stored is None else parse_commit(version, stored)
 
 
 def parse_commit(version: int, data: bytes) -> Commit:
     """Parse the bytes of an entry; raises as ``read_commit``."""
     actions: list[tuple[str, dict[str, Any]]] = []
-    seen: set[tuple[str, str]] = set()
+    targets: set[tuple[str, str]] = set()
     for line in data.split(b"\n"):
         if not line.strip():
             continue
@@ -69,10 +69,10 @@ def parse_commit(version: int, data: bytes) -> Commit:
             if not isinstance(action, dict):
                 continue
             identity = _identity(kind, action)
-            if identity is not None and identity in seen:
+            if identity is not None and identity in targets:
                 raise bad_entry(version, f"it has two {kind} actions for {identity[1] or 'the table'}")
             if identity is not None:
-                seen.add(identity)
+                targets.add(identity)
             actions.append((kind, action))
     if not actions:
         raise bad_entry(version, "it is empty")
@@ -95,7 +95,7 @@ def _identity(kind: str, action: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def bad_entry(version: int, what: str) -> LogDamagedError:
+def bad_entry(version: int, problem: str) -> LogDamagedError:
     """Build the error for an entry that is missing or malformed."""
     path = entry_path(version)
-    return LogDamagedError(f"log entry {path}: {what}; restore it from a backup", path=path, version=version)
+    return LogDamagedError(f"log entry {path}: {problem}; restore it from a backup", path=path, version=version)

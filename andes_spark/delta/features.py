@@ -125,13 +125,13 @@ class Obstacle:
 
     Attributes:
         feature: its name in the protocol, or a description.
-        what: where it is used, and the remedy.
+        explanation: where it is used, and the remedy.
         reading: whether it prevents reading too.
         column: name of the column that uses it.
     """
 
     feature: str
-    what: str
+    explanation: str
     reading: bool = False
     column: str | None = None
 
@@ -172,7 +172,7 @@ def refusal(obstacles: Iterable[Obstacle], *, reading: bool = False) -> Unsuppor
         return None
     first = chosen[0]
     verb = "read" if reading else "write"
-    parts = [f"{obstacle.feature}, which this release cannot {verb}: {obstacle.what}" for obstacle in chosen]
+    parts = [f"{obstacle.feature}, which this release cannot {verb}: {obstacle.explanation}" for obstacle in chosen]
     fields: dict[str, Any] = {"feature": first.feature}
     if first.column is not None:
         fields["column"] = first.column

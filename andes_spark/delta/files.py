@@ -154,7 +154,7 @@ class Changes:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._gone: set[int] = set()
+        self._removed: set[int] = set()
         self._added = dict(files.added)
 
     def get(self, location: str) -> DataFile | None:
@@ -162,14 +162,14 @@ class Changes:
         if location in self._added:
             return self._added[location]
         row = self._files.live_row(location)
-        return None if row is None or row in self._gone else self._files.segment.file(row)
+        return None if row is None or row in self._removed else self._files.segment.file(row)
 
     def remove(self, location: str) -> None:
         """Remove a live file."""
         if self._added.pop(location, None) is None:
             row = self._files.live_row(location)
             if row is not None:
-                self._gone.add(row)
+                self._removed.add(row)
 
     def put(self, file: DataFile) -> None:
         """Add a file, or replace the one of its path."""
@@ -180,8 +180,8 @@ class Changes:
     def files(self) -> Files:
         """The files after all changes."""
         segment, rows = self._files.segment, self._files.rows
-        if self._gone:
-            rows = np.setdiff1d(rows, np.fromiter(self._gone, np.int64, len(self._gone)), assume_unique=True)
+        if self._removed:
+            rows = np.setdiff1d(rows, np.fromiter(self._removed, np.int64, len(self._removed)), assume_unique=True)
         changes = len(self._added) + len(segment) - len(rows)
         if changes <= max(_LOOSE, len(segment) // _LOOSE_SHARE):
             return Files(segment, rows, self._added)

@@ -76,8 +76,8 @@ class HintedState:
 
     def commit(self, version: int) -> Commit | None:
         """Return an entry, without a request if it was read with the state."""
-        asked = self._commits.get(version)
-        commit = None if asked is None else asked.result()
+        answer = self._commits.get(version)
+        commit = None if answer is None else answer.result()
         return commit if commit is not None else read_commit(self._storage, version)
 
     def _replayed(self) -> DeltaState | None:
@@ -113,9 +113,9 @@ def check_chain(storage: Storage, version: int, checkpoint: int | None) -> None:
     """
     start = -1 if checkpoint is None or checkpoint > version else checkpoint
     numbers = range(max(start + 1, version - PROBES), version + 1)
-    asked = [storage.scheduler.ask(read_commit, storage, number) for number in numbers]
+    answers = [storage.scheduler.ask(read_commit, storage, number) for number in numbers]
     named: str | None = None
-    for answer in reversed(asked):
+    for answer in reversed(answers):
         commit = answer.result()
         if commit is None:
             return  # deleted by Delta's clean-up of the log, below a checkpoint
@@ -143,7 +143,7 @@ def state_at(
     ask, commits = storage.scheduler.ask, known or {}
     stored = checkpoints.Checkpoint(checkpoint, (checkpoints.checkpoint_path(checkpoint),))
     contents = ask(checkpoints.read, storage, stored) if checkpoint >= 0 else None
-    asked = {
+    answers = {
         number: ask(read_commit, storage, number)
         for number in range(checkpoint + 1, version + 1)
         if number not in commits
@@ -151,7 +151,7 @@ def state_at(
     try:
         replay = Replay() if contents is None else Replay.from_checkpoint(stored, contents.result())
         for number in range(checkpoint + 1, version + 1):
-            commit = asked[number].result() if number in asked else commits[number]
+            commit = answers[number].result() if number in answers else commits[number]
             if commit is None:
                 return load_state(storage, version=version)
             replay.apply(commit)

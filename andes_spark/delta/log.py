@@ -90,10 +90,10 @@ def _following(storage: Storage, version: int, last: int | None) -> list[Commit]
         end = min(first + max(1, len(commits)), version + PROBES + 2)
         if last is not None:
             end = min(end, last + 1)
-        asked = [storage.scheduler.ask(read_commit, storage, number) for number in range(first, end)]
-        if not asked:
+        answers = [storage.scheduler.ask(read_commit, storage, number) for number in range(first, end)]
+        if not answers:
             break
-        for answer in asked:
+        for answer in answers:
             commit = answer.result()
             if commit is None:
                 return commits
@@ -108,7 +108,7 @@ def log_files(storage: Storage, version: int) -> list[str]:
         NoSuchTableError, NoSuchVersionError, LogDamagedError: as :func:`load_state`.
     """
     listing = _Listing(storage, 0, version)
-    newest = next((each for each in listing.finder.complete() if each.version <= version), None)
+    newest = next((checkpoint for checkpoint in listing.finder.complete() if checkpoint.version <= version), None)
     needed = range(0 if newest is None else newest.version + 1, version + 1)
     for number in needed:
         if number not in listing.entries:
@@ -129,14 +129,14 @@ def first_loadable(storage: Storage, first: int) -> int | None:
     missing = [version for version in range(first, max(listing.entries, default=-1)) if version not in listing.entries]
     if not missing:
         return first
-    later = (each.version for each in listing.finder.complete() if each.version > missing[-1])
+    later = (checkpoint.version for checkpoint in listing.finder.complete() if checkpoint.version > missing[-1])
     return min(later, default=None)
 
 
 def newest_loadable(storage: Storage) -> int:
     """The newest version with an entry or a complete checkpoint; -1 if there is none."""
     listing = _Listing(storage, 0, None)
-    return max([*listing.entries, *(each.version for each in listing.finder.complete())], default=-1)
+    return max([*listing.entries, *(checkpoint.version for checkpoint in listing.finder.complete())], default=-1)
 
 
 class _Listing:

@@ -137,10 +137,12 @@ def _vector_id(action: Mapping[str, Any]) -> str | None:
     return vectors.unique_id(action.get("deletionVector"))
 
 
-def bad_checkpoint(checkpoint: checkpoints.Checkpoint, what: str) -> FileDamagedError:
+def bad_checkpoint(checkpoint: checkpoints.Checkpoint, problem: str) -> FileDamagedError:
     """Build the error for a checkpoint with invalid content."""
     path = checkpoint.paths[0]
-    return FileDamagedError(f"checkpoint {path}: {what}; delete it if the log entries below it still exist", path=path)
+    return FileDamagedError(
+        f"checkpoint {path}: {problem}; delete it if the log entries below it still exist", path=path
+    )
 
 
 def overwritten(version: int) -> ForeignWriteError:

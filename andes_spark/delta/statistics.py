@@ -159,7 +159,7 @@ def dumps(value: Any) -> str:
         members = (f"{_json_text(k)}:{dumps(v)}" for k, v in value.items() if v is not None)
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(dumps(item) for item in value) + "]"
+        return "[" + ",".join(dumps(element) for element in value) + "]"
     if isinstance(value, _Number | decimal.Decimal):
         return str(value)
     if isinstance(value, datetime.datetime):
@@ -225,18 +225,18 @@ def truncate_max(text: str, prefix: int = STRING_PREFIX) -> str | None:
     units = _utf16_length(text)
     if units <= prefix:
         return text
-    taken = used = 0
+    length = used = 0
     while used < prefix:
-        used += _utf16_length(text[taken])
-        taken += 1
+        used += _utf16_length(text[length])
+        length += 1
     while used <= 2 * prefix:
-        if taken >= len(text):
+        if length >= len(text):
             return text
-        if text[taken] == _LAST_CHARACTER:
+        if text[length] == _LAST_CHARACTER:
             used += 2
-            taken += 1
+            length += 1
         else:
-            return text[:taken] + ("\x7f" if text[taken] < "\x7f" else _LAST_CHARACTER)
+            return text[:length] + ("\x7f" if text[length] < "\x7f" else _LAST_CHARACTER)
     return None
 
 

@@ -31,10 +31,10 @@ def upgraded(protocol: Protocol | None, *, deletion_vectors: bool, timestamp_ntz
         deletion_vectors: whether deletion vectors will be written.
         timestamp_ntz: whether a column is a timestamp without a zone.
     """
-    ours: Action = actions.protocol(deletion_vectors=deletion_vectors, timestamp_ntz=timestamp_ntz)
+    own_protocol: Action = actions.protocol(deletion_vectors=deletion_vectors, timestamp_ntz=timestamp_ntz)
     if protocol is None:
-        return ours
-    needed = ours["protocol"]
+        return own_protocol
+    needed = own_protocol["protocol"]
     writers = {*needed["writerFeatures"], *writer_features(protocol)}
     readers = {*needed["readerFeatures"], *protocol.reader_features}
     if protocol.reader_version < READER_VERSION and _COLUMN_MAPPING in writers:

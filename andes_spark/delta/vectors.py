@@ -276,8 +276,8 @@ def _decode(data: bytes, descriptor: VectorDescriptor, path: str) -> BitMap64:
     return bitmap
 
 
-def _damaged(path: str, what: str) -> FileDamagedError:
+def _damaged(path: str, problem: str) -> FileDamagedError:
     return FileDamagedError(
-        f"deletion vector {path}: {what}; restore the file from a backup, or rebuild the table from its log",
+        f"deletion vector {path}: {problem}; restore the file from a backup, or rebuild the table from its log",
         path=path,
     )

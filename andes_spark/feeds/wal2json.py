@@ -218,7 +218,7 @@ def infer_schema(lines: Iterable[str | bytes], *, table: str | tuple[str, str], 
 def table_schema(schema: Schema, *, columns: ModColumns = _DEFAULTS.columns) -> Schema:
     """Return the columns of a table for this source: the source columns, followed by the sequence columns."""
     columns.check(schema)
-    own = tuple(item for item in schema if item.name not in columns.sequence_by)
+    own = tuple(field for field in schema if field.name not in columns.sequence_by)
     sequence = (
         Field(columns.lsn, Primitive("long"), nullable=False),
         Field(columns.ordinal, Primitive("integer"), nullable=False),

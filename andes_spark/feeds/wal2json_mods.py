@@ -43,12 +43,12 @@ class ModColumns:
             OptionError: with ``column``, the first such name.
         """
         added = (self.op, self.columns_to_update)
-        taken = [name for name in added if name in schema]
-        if taken or len({*added, *self.sequence_by}) < 4:
+        taken_names = [name for name in added if name in schema]
+        if taken_names or len({*added, *self.sequence_by}) < 4:
             raise OptionError(
                 f"the added columns {[*added, *self.sequence_by]} must differ from each other and from those "
-                f"of the source table (which has {taken}): choose other names with ModColumns",
-                column=taken[0] if taken else None,
+                f"of the source table (which has {taken_names}): choose other names with ModColumns",
+                column=taken_names[0] if taken_names else None,
             )
 
 
@@ -198,11 +198,11 @@ class Source:
             )
 
     def _check_key(self, change: Change) -> None:
-        said = [column["name"] for column in change.record.get("pk", ())]
-        if said and set(said) != set(self.primary_key):
+        feed_key = [column["name"] for column in change.record.get("pk", ())]
+        if feed_key and set(feed_key) != set(self.primary_key):
             raise OptionError(
                 f"primary_key is {list(self.primary_key)}, but line {change.line} of the change feed says "
-                f"{said}: give the key of the source table",
+                f"{feed_key}: give the key of the source table",
                 option="primary_key",
                 value=self.primary_key,
                 line=change.line,

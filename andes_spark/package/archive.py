@@ -94,9 +94,9 @@ def _install(requirements: Sequence[str], folder: Path, *, arch: str, python: st
         "--target", str(folder), "--only-binary=:all:", "--implementation", "cp", "--python-version", python,
     ]  # fmt: skip
     command += [part for platform in platforms for part in ("--platform", platform)]
-    done = subprocess.run([*command, *requirements], capture_output=True, text=True)
-    if done.returncode:
-        raise MissingPackageError(f"pip found no packages for Python {python} on {arch}: {_last_line(done.stderr)}")
+    process = subprocess.run([*command, *requirements], capture_output=True, text=True)
+    if process.returncode:
+        raise MissingPackageError(f"pip found no packages for Python {python} on {arch}: {_last_line(process.stderr)}")
 
 
 def _last_line(text: str) -> str:

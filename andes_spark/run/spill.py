@@ -163,22 +163,22 @@ class _Cursor:
 
     def take_below(self, cut: Key | None) -> list[pa.RecordBatch]:
         """Take the rows whose key is below ``cut``, all of them if it is None."""
-        taken: list[pa.RecordBatch] = []
+        batches: list[pa.RecordBatch] = []
         while True:
             batch = self._rest
             if batch is None:
                 if self._next == len(self._run.first_keys):
-                    return taken
+                    return batches
                 if cut is not None and self._run.first_keys[self._next] >= cut:
-                    return taken
+                    return batches
                 batch = self._reader.get_batch(self._run.first_batch + self._next)
                 self._next += 1
             end = batch.num_rows if cut is None else self._position(batch, cut)
             if end:
-                taken.append(batch.slice(0, end))
+                batches.append(batch.slice(0, end))
             if end < batch.num_rows:
                 self._rest = batch.slice(end)
-                return taken
+                return batches
             self._rest = None
 
     def _position(self, batch: pa.RecordBatch, cut: Key) -> int:

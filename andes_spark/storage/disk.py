@@ -219,7 +219,7 @@ class DiskStorage:
                     status = entry.stat(follow_symlinks=False)
                     info = ObjectInfo(path, status.st_size, status.st_mtime_ns // 1_000_000)
                     children.append((order, path, info))
-        children.sort(key=lambda item: item[0])
+        children.sort(key=lambda child: child[0])
         return [(path, info) for _, path, info in children]
 
     def open_input(self, path: str) -> pa.NativeFile:

@@ -33,23 +33,23 @@ def translated(action: str, root: str, path: str) -> Iterator[None]:
 def translate(error: OSError, action: str, root: str, path: str) -> AndesError:
     """Error of the library for an error of the operating system."""
     code = error.errno
-    what = f"Could not {action} {path!r} in {root}: {os.strerror(code) if code else error}"
+    failure = f"Could not {action} {path!r} in {root}: {os.strerror(code) if code else error}"
     known = {"path": path, "url": root, "errno": code}
     if code == errno.ELOOP:
         return symbolic_link(root, path)
     if code == errno.ENAMETOOLONG:
-        return OptionError(f"{what}; one of its names is longer than this file system allows", **known)
+        return OptionError(f"{failure}; one of its names is longer than this file system allows", **known)
     if code in _FULL:
-        return StorageFullError(f"{what}; free some space, or raise the quota or file size limit", **known)
+        return StorageFullError(f"{failure}; free some space, or raise the quota or file size limit", **known)
     if code == errno.EROFS:
-        return AccessDeniedError(f"{what}; mount it for writing, or choose another folder", **known)
+        return AccessDeniedError(f"{failure}; mount it for writing, or choose another folder", **known)
     if code in _DENIED:
-        return AccessDeniedError(f"{what}; check the owner and the permissions of the folder", **known)
+        return AccessDeniedError(f"{failure}; check the owner and the permissions of the folder", **known)
     if code == errno.EEXIST:
-        return StorageError(f"{what}; output files need unique names", **known)
+        return StorageError(f"{failure}; output files need unique names", **known)
     if code == errno.ENOTDIR:
-        return StorageError(f"{what}; a file stands where a folder is needed: move it away", **known)
-    return StorageError(f"{what}; check the disk and try again", **known)
+        return StorageError(f"{failure}; a file stands where a folder is needed: move it away", **known)
+    return StorageError(f"{failure}; check the disk and try again", **known)
 
 
 @contextmanager

@@ -88,8 +88,8 @@ def byte_count(file: PagedFile, columns: Sequence[str], rows: Rows) -> int:
 
 
 def _together(scheduler: Scheduler, loads: Sequence[tuple[PagedFile, list[Range]]]) -> None:
-    asked = [scheduler.ask(file.load, ranges) for file, ranges in loads if ranges]
-    for answer in asked:
+    answers = [scheduler.ask(file.load, ranges) for file, ranges in loads if ranges]
+    for answer in answers:
         answer.result()
 
 

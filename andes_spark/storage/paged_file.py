@@ -149,8 +149,8 @@ class PagedFile:
             bounds = {}
             for chunk in footer.chunks:
                 name = chunk.path[0]
-                ours = len(chunk.path) == 1 and name in self._marked
-                if not ours or chunk.column_index is None or not _covers(covered, chunk):
+                is_marked = len(chunk.path) == 1 and name in self._marked
+                if not is_marked or chunk.column_index is None or not _covers(covered, chunk):
                     continue
                 pages = self._read_places(chunk, None)
                 extremes = read_page_bounds(self._view(chunk.column_index))

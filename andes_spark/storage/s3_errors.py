@@ -118,33 +118,33 @@ def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
     """Error of the library for an error of obstore."""
     failure = Failure.of(error)
     status, code = failure.status, failure.code
-    what = f"Could not {action} {path!r} in {url}: {failure.text.rstrip('.')}"
+    problem = f"Could not {action} {path!r} in {url}: {failure.text.rstrip('.')}"
     known = {"path": path, "url": url, "status": status, "code": code}
     if code == "NoSuchBucket":
-        return StorageError(f"{what}; create the bucket, or correct its name", **known)
+        return StorageError(f"{problem}; create the bucket, or correct its name", **known)
     if isinstance(error, FileNotFoundError) or status == 404:
         return NotFoundError(f"There is no {path!r} in {url}", **known)
     if status in (429, 503) or code in _SLOW_CODES:
-        return ThrottledError(f"{what}; the service asks for fewer requests: try again later", **known)
+        return ThrottledError(f"{problem}; the service asks for fewer requests: try again later", **known)
     if code in _EXPIRED_CODES:
-        return AccessDeniedError(f"{what}; the credentials have expired: renew them, then try again", **known)
+        return AccessDeniedError(f"{problem}; the credentials have expired: renew them, then try again", **known)
     if isinstance(error, UnauthenticatedError) or code in _DENIED_CODES:
-        return AccessDeniedError(f"{what}; check the credentials", **known)
+        return AccessDeniedError(f"{problem}; check the credentials", **known)
     if isinstance(error, PermissionDeniedError) or status in (401, 403):
         return AccessDeniedError(
-            f"{what}; check the credentials and their permissions; without s3:ListBucket even a missing "
+            f"{problem}; check the credentials and their permissions; without s3:ListBucket even a missing "
             "object is refused in this way",
             **known,
         )
     if status == 507 or code in _FULL_CODES:
-        return StorageFullError(f"{what}; free some space or raise the quota", **known)
+        return StorageFullError(f"{problem}; free some space or raise the quota", **known)
     if status == 409 and isinstance(error, AlreadyExistsError):
-        return ThrottledError(f"{what}; other writers were busy with the same name: try again", **known)
+        return ThrottledError(f"{problem}; other writers were busy with the same name: try again", **known)
     redirected = "configured region" in failure.text or (status is not None and 300 <= status < 400)
     if redirected or code in _REGION_CODES:
-        return StorageError(f"{what}; set the storage option aws_region to the region of the bucket", **known)
+        return StorageError(f"{problem}; set the storage option aws_region to the region of the bucket", **known)
     if isinstance(error, ValueError):
-        return OptionError(what, **known)
-    text = f"{what}; check the network and the endpoint, then try again"
+        return OptionError(problem, **known)
+    text = f"{problem}; check the network and the endpoint, then try again"
     unavailable = status is None or status >= 500 or code in _TIMEOUT_CODES
     return StoreUnavailableError(text, **known) if unavailable else StorageError(text, **known)

@@ -85,13 +85,13 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def later(self, what: str, function: Callable[[], object]) -> None:
+    def later(self, work_name: str, function: Callable[[], object]) -> None:
         """Do advisory work after the caller has its answer: in order, one at a time, awaited at exit.
 
         A failure is logged as a warning and changes nothing else.
 
         Args:
-            what: name of the work in the warning.
+            work_name: name of the work in the warning.
             function: the work.
         """
 
@@ -138,12 +138,12 @@ def in_windows(
     scheduler: Scheduler, function: Callable[[A], T], items: Iterable[A], *, size: int = WINDOW
 ) -> Iterator[tuple[A, Asked[T]]]:
     """Request something of each item, at most ``size`` at a time; yield the items in order, with their answers."""
-    asked: deque[tuple[A, Asked[T]]] = deque()
-    for item in items:
-        asked.append((item, scheduler.ask(function, item)))
-        if len(asked) == size:
-            yield asked.popleft()
-    yield from asked
+    answers: deque[tuple[A, Asked[T]]] = deque()
+    for argument in items:
+        answers.append((argument, scheduler.ask(function, argument)))
+        if len(answers) == size:
+            yield answers.popleft()
+    yield from answers
 
 
 class InlineScheduler(Scheduler):
@@ -159,9 +159,9 @@ class InlineScheduler(Scheduler):
         call.settle()
         return call
 
-    def later(self, what: str, function: Callable[[], object]) -> None:
+    def later(self, work_name: str, function: Callable[[], object]) -> None:
         """See ``Scheduler.later``: the work is done at once."""
-        run_advisory(what, function)
+        run_advisory(work_name, function)
 
     def begin(self, path: str, size: int, function: Callable[[], object]) -> None:
         """See ``Scheduler.begin``: the object is written at once."""
@@ -210,12 +210,12 @@ class ThreadScheduler(Scheduler):
         """See ``Scheduler.start``."""
         return self._pool().submit(function, *args, **kwargs)
 
-    def later(self, what: str, function: Callable[[], object]) -> None:
+    def later(self, work_name: str, function: Callable[[], object]) -> None:
         """See ``Scheduler.later``."""
         with self._lock:
             if self._after is None:
                 self._after = ThreadPoolExecutor(1, f"{self._name}-later")
-            self._after.submit(run_advisory, what, function)
+            self._after.submit(run_advisory, work_name, function)
 
     def begin(self, path: str, size: int, function: Callable[[], object]) -> None:
         """See ``Scheduler.begin``. Above a limit of bytes in progress it waits like a plain write."""
@@ -276,9 +276,9 @@ class ThreadScheduler(Scheduler):
             return self._beside
 
 
-def run_advisory(what: str, function: Callable[[], object]) -> None:
+def run_advisory(work_name: str, function: Callable[[], object]) -> None:
     """Run work; log its failure as a warning."""
     try:
         function()
     except AndesError as error:
-        logger.warning("%s failed: %s", what, error)
+        logger.warning("%s failed: %s", work_name, error)

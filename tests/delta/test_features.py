@@ -121,8 +121,8 @@ def test_writer_features(feature):
 def test_row_tracking_names_the_versions_of_delta_that_can_end_it(configuration):
     state = state_of(writer=BOTH | {"rowTracking"}, configuration=configuration)
     for obstacle in protocol.obstacles(state):
-        assert "Delta above 4.0 ends that by ALTER TABLE ... DROP FEATURE rowTracking" in obstacle.what
-        assert "copy the rows" in obstacle.what
+        assert "Delta above 4.0 ends that by ALTER TABLE ... DROP FEATURE rowTracking" in obstacle.explanation
+        assert "copy the rows" in obstacle.explanation
 
 
 def test_suspended_row_tracking_asks_nothing():

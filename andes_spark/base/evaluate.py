@@ -95,11 +95,11 @@ def find_targets(
     winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=inputs.watermark)
     fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
     plain = winners.rows.clear() if inputs.erased else winners.rows
-    sought = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
+    targets = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
     # Winners and folded keys are sorted, but not together.
-    order = sorted_order(sought, shape.columns.key) if fold_keys.height else None
-    sought = sought if order is None else sought[order]
-    return Targets(mods, winners, sought, order, plain.height, tuple(files_with(inputs, sought)))
+    order = sorted_order(targets, shape.columns.key) if fold_keys.height else None
+    targets = targets if order is None else targets[order]
+    return Targets(mods, winners, targets, order, plain.height, tuple(files_with(inputs, targets)))
 
 
 def evaluate(

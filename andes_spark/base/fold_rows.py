@@ -237,11 +237,13 @@ def _evaluation(
     written = np.flatnonzero(folded.exists & changed)
     last_op = np.where(took, chain.op[folded.last], NONE)
     deletes = np.flatnonzero(took & ~folded.exists & (last_op == Op.DELETE))
-    gone = start.exists & (changed | ~folded.exists)
+    is_replaced = start.exists & (changed | ~folded.exists)
     narrow = _narrow(mods, chain, folded)
     return Evaluation(
         rows=_gather(folded, written, sources, inputs.shape, columns),
-        replaced=inputs.located.filter(pl.Series(gone[inputs.located[WINNER].to_numpy()])).select(BASE_FILE, BASE_ROW),
+        replaced=inputs.located.filter(pl.Series(is_replaced[inputs.located[WINNER].to_numpy()])).select(
+            BASE_FILE, BASE_ROW
+        ),
         deleted=narrow[deletes].select(inputs.shape.columns.narrow),
         cleared=narrow[np.flatnonzero(folded.exists & keys.has_tombstone & took)].select(inputs.shape.columns.narrow),
         quarantined=_quarantined(mods, chain, folded),

@@ -37,7 +37,7 @@ class ForeignChange:
     Attributes:
         delta_version: Delta version of the commit.
         operation: name of the operation in the commit.
-        what: description of the change: "changed rows", or the changed columns.
+        effect: description of the change: "changed rows", or the changed columns.
         before: state of the base before the commit.
         unreadable: reason why this library cannot read the base after the commit; None if it can.
         rows_changed: whether this commit or a later one changed rows.
@@ -45,7 +45,7 @@ class ForeignChange:
 
     delta_version: int
     operation: str
-    what: str
+    effect: str
     before: DeltaState
     unreadable: UnsupportedTableError | None = None
     rows_changed: bool = True
@@ -62,7 +62,7 @@ class ForeignChange:
 
     def error(self, table: str) -> AndesError:
         """Error for a merge: describes the change and how to resume merges."""
-        event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.what}"
+        event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.effect}"
         stays = f"reads stay at Delta version {self.before.version}, and merges stop"
         restore = f"RESTORE TABLE delta.`{table}` TO VERSION AS OF {self.before.version}"
         undo = (
@@ -257,8 +257,8 @@ def _judge(commit: Commit, before: DeltaState, after: DeltaState) -> ForeignChan
     operation = (commit.commit_info or {}).get("operation", "an unnamed operation")
     unreadable = refusal(obstacles(after), reading=True)
     if unreadable is not None:
-        what = "changed how the base is read"
-        return ForeignChange(commit.version, operation, what, before, unreadable, rows_changed=commit.data_change)
+        effect = "changed how the base is read"
+        return ForeignChange(commit.version, operation, effect, before, unreadable, rows_changed=commit.data_change)
     columns = _changed_columns(before, after)
     if columns:
         return ForeignChange(commit.version, operation, columns, before, rows_changed=commit.data_change)

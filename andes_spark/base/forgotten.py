@@ -93,8 +93,8 @@ def forgotten_keys(
         hashed = once.with_columns(hashes(once, version, shape.columns.key, file.salt))
         rows = _read(storage, file, shape, cache)
         parts.append(hashed.join(rows, on=HASH, how="inner", maintain_order="left").select(shape.columns.narrow))
-    found = pl.concat(parts)
-    return found.sort(shape.columns.sequence, descending=True).unique(
+    deletes = pl.concat(parts)
+    return deletes.sort(shape.columns.sequence, descending=True).unique(
         shape.columns.key, keep="first", maintain_order=True
     )
 

@@ -131,11 +131,11 @@ class OlderStates:
             between.append((version, may_be_foreign(commit)))
             version -= 1
         doubtful = version in self._doubtful
-        for each, may_be in reversed(between):
+        for later, may_be in reversed(between):
             doubtful = doubtful or may_be
-            self._applied[each] = self._applied[version]
+            self._applied[later] = self._applied[version]
             if doubtful:
-                self._doubtful.add(each)
+                self._doubtful.add(later)
         return self._applied[delta_version]
 
     def _entry(self, version: int) -> Commit:

@@ -64,11 +64,11 @@ class PackedIntegers:
         above = keys[start:].view(np.uint64) - self.first[block].view(np.uint64)
         near = above <= np.iinfo(self.above.dtype).max
         numbers, block = numbers[near], block[near]
-        sought = above[near].astype(self.above.dtype)
+        target = above[near].astype(self.above.dtype)
         at = block * BLOCK
         step = BLOCK // 2
         while step:
-            at = at + step * (self.above[at + step - 1] < sought)
+            at = at + step * (self.above[at + step - 1] < target)
             step //= 2
-        hit = (self.above[at] == sought) & (at < self.count)
+        hit = (self.above[at] == target) & (at < self.count)
         return at[hit], numbers[hit]

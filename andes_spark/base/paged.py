@@ -61,12 +61,12 @@ class PageSource:
         Raises:
             FileDamagedError: an index or a footer is not what was written.
         """
-        asked = []
+        answers = []
         for file in files:
             if file.path not in self._files and self.suits(file):
                 self._files[file.path] = self._new(file)
-                asked.append((file, self.storage.scheduler.ask(self._files[file.path].open)))
-        for file, answer in asked:
+                answers.append((file, self.storage.scheduler.ask(self._files[file.path].open)))
+        for file, answer in answers:
             try:
                 answer.result()
             except _DAMAGE as error:

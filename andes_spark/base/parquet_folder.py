@@ -160,9 +160,9 @@ def _check_folders(table: str, files: list[ObjectInfo], partitions: Schema) -> N
         if names == partitions.names:
             continue
         if names and not partitions.names:
-            said = ", ".join(f"{name} STRING" for name in names)
+            ddl = ", ".join(f"{name} STRING" for name in names)
             raise OptionError(
-                f'{table}: the files lie in folders of partitions; say their columns and types, as partitions="{said}"',
+                f'{table}: the files lie in folders of partitions; say their columns and types, as partitions="{ddl}"',
                 option="partitions",
             )
         raise OptionError(
@@ -202,9 +202,9 @@ def _moments(parquet: pq.ParquetFile, table: str, path: str) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _not_in_place(table: str, path: str, column: str, what: str) -> UnsupportedTableError:
+def _not_in_place(table: str, path: str, column: str, problem: str) -> UnsupportedTableError:
     return UnsupportedTableError(
-        f"{table}: column {column!r} is {what} in {path}, which not every reader of a Delta table reads; create a "
+        f"{table}: column {column!r} is {problem} in {path}, which not every reader of a Delta table reads; create a "
         "table in another folder, with these files as data",
         table=table,
         column=column,

@@ -20,7 +20,7 @@ class BaseSnapshot:
         record: tombstones and watermarks as of that version.
         foreign: the change of another writer above it, if there is one.
         unwritable: features in use that keep this library from writing it, if there are some.
-        taken: version that takes the state in, if another writer made it; then it stands for that of ``applied``.
+        take_in_version: version that takes the state in, which another writer made, in the place of ``applied``.
         cuts: number of cuts of the Delta log when it was read.
     """
 
@@ -29,7 +29,7 @@ class BaseSnapshot:
     record: MergeRecord
     foreign: ForeignChange | None = None
     unwritable: UnsupportedTableError | None = None
-    taken: int | None = None
+    take_in_version: int | None = None
     cuts: int = 0
 
     @property

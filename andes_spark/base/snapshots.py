@@ -68,7 +68,7 @@ class Base:
         self._kept: KeptSnapshot | None = None
         self._newest_record: MergeRecord | None = None
         self._asked_record: tuple[str, Asked[MergeRecord]] | None = None
-        self._asked: _Answers | None = None
+        self._answers: _Answers | None = None
         self._unread: Commit | None = None
         self._cuts = log.cuts
         self.checkpoint: int | None = None
@@ -79,20 +79,20 @@ class Base:
         ask, storage = self._storage.scheduler.ask, self._storage
         self._drop_if_cut()
         if self._state is None:
-            self._asked = self._begun() or ask_hints(self._storage)
+            self._answers = self._begun() or ask_hints(self._storage)
         else:
             version = self._state.version
             unread = None if self._unread is None else ask(read_commit, storage, version)
-            self._asked = NewerAnswers(version, ask(read_commit, storage, version + 1), unread)
+            self._answers = NewerAnswers(version, ask(read_commit, storage, version + 1), unread)
 
     def ask_with_note(self) -> Asked[MergeNote]:
         """As :meth:`ask`; return the note of the last merge, which may be among these requests."""
         self.ask()
-        asked = self._asked
-        if isinstance(asked, BaseHints):
-            return asked.note
-        if isinstance(asked, BegunState):
-            return Lazy(lambda: asked.note)
+        answers = self._answers
+        if isinstance(answers, BaseHints):
+            return answers.note
+        if isinstance(answers, BegunState):
+            return Lazy(lambda: answers.note)
         return self._storage.scheduler.ask(read_note, self._storage)
 
     def _begun(self) -> BaseHints | BegunState | None:
@@ -115,13 +115,13 @@ class Base:
             LogDamagedError: the merge record is missing.
         """
         self._drop_if_cut()
-        if self._asked is None:
+        if self._answers is None:
             self.ask()
-        asked, self._asked = self._asked, None
-        if isinstance(asked, BaseHints | BegunState) and self._state is None:
-            state, commit = self._load(asked)
+        answers, self._answers = self._answers, None
+        if isinstance(answers, BaseHints | BegunState) and self._state is None:
+            state, commit = self._load(answers)
         else:
-            state, commit = self._refreshed(asked), partial(read_commit, self._storage)
+            state, commit = self._refreshed(answers), partial(read_commit, self._storage)
         if state.version > self._checked:
             self._foreign = self._find_foreign(state, checked=self._checked, known=self._foreign, commit=commit)
             self._unwritable = None if self._foreign is not None else unwritable(self._storage.url, state)
@@ -163,7 +163,7 @@ class Base:
             self._keep(self._state, record.version)
         self._foreign = None
         self._state = advanced(self._state, commit)
-        self._checked, self._unread, self._asked = commit.version, commit, None
+        self._checked, self._unread, self._answers = commit.version, commit, None
         self.recent.remember(commit)
         if record is not None:
             self._newest_record = record
@@ -177,13 +177,13 @@ class Base:
         if record is not None and record.version == applied:
             self._kept = KeptSnapshot(BaseSnapshot(state, applied, record), until)
 
-    def _refreshed(self, asked: _Answers | None) -> DeltaState:
+    def _refreshed(self, requested: _Answers | None) -> DeltaState:
         """Refresh the state in memory to the newest one."""
         state = self._state
         if state is None:
             return load_state(self._storage)
-        fits = isinstance(asked, NewerAnswers) and asked.version == state.version
-        answers = asked if isinstance(asked, NewerAnswers) and fits else None
+        fits = isinstance(requested, NewerAnswers) and requested.version == state.version
+        answers = requested if isinstance(requested, NewerAnswers) and fits else None
         if self._unread is not None:
             unread = answers.unread if answers is not None else None
             self._check_unread(read_commit(self._storage, state.version) if unread is None else unread.result())
@@ -209,7 +209,7 @@ class Base:
     def _drop_if_cut(self) -> None:
         """Drop all that was read before a repair cut the Delta log off."""
         if self._cuts != self._log.cuts:
-            self._cuts, self._asked, self._hints = self._log.cuts, None, None
+            self._cuts, self._answers, self._hints = self._log.cuts, None, None
             self._forget()
 
     def _forget(self) -> None:
@@ -228,9 +228,9 @@ class Base:
         self._ask_record(note)
         return BegunState(note, hinted)
 
-    def _load(self, asked: BaseHints | BegunState) -> tuple[DeltaState, Callable[[int], Commit | None]]:
+    def _load(self, answers: BaseHints | BegunState) -> tuple[DeltaState, Callable[[int], Commit | None]]:
         """The newest state where none was read before, and what reads entries of it."""
-        begun = asked if isinstance(asked, BegunState) else self._begin(asked.note.result())
+        begun = answers if isinstance(answers, BegunState) else self._begin(answers.note.result())
         hinted = begun.state
         state = hinted.state()
         for entry in hinted.entries:
@@ -273,18 +273,18 @@ class Base:
         """Find an older state; its record does not take the place of the newest one in memory."""
         storage, table_id = self._storage, self._table_id
         self._older.remember(newest.version, newest.applied)
-        found = self._older.find(version, origin=origin_of(self._log).delta_version, newest=newest.version)
+        older = self._older.find(version, origin=origin_of(self._log).delta_version, newest=newest.version)
         record: Asked[MergeRecord] = Lazy(lambda: no_record(table_id))
-        if found.applied:
-            commit_id = self._log.commit_id(found.applied)
-            record = storage.scheduler.ask(read_record, storage, table_id, found.applied, commit_id)
-        state = self._older.load(found.delta_version, self.checkpoint)
-        if state.txns.get(table_id, 0) != found.applied:
-            raise replaced(storage.url, found.delta_version)
-        if found.doubtful:
+        if older.applied:
+            commit_id = self._log.commit_id(older.applied)
+            record = storage.scheduler.ask(read_record, storage, table_id, older.applied, commit_id)
+        state = self._older.load(older.delta_version, self.checkpoint)
+        if state.txns.get(table_id, 0) != older.applied:
+            raise replaced(storage.url, older.delta_version)
+        if older.doubtful:
             foreign = self._find_foreign(state, checked=-1, known=None)
             state = state if foreign is None else foreign.before
-        return KeptSnapshot(BaseSnapshot(state, found.applied, record.result()), found.until)
+        return KeptSnapshot(BaseSnapshot(state, older.applied, record.result()), older.until)
 
     def _find_foreign(
         self,
@@ -307,17 +307,17 @@ class Base:
     def _has_own_columns(self, state: DeltaState) -> bool:
         return has_columns_of(self._log.definition_at(state.txns.get(self._table_id, 0)), state)
 
-    def taken(self, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
+    def after_take_in(self, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
         """The state that a version takes in, in the place of the one with an earlier version of the log."""
         state, record = self._taken.load(event, self._state)
-        return BaseSnapshot(state, event.applied, record, taken=version.version)
+        return BaseSnapshot(state, event.applied, record, take_in_version=version.version)
 
     def taken_foreign(self, snapshot: BaseSnapshot) -> ForeignChange | None:
         """The foreign change of a snapshot that the log has not taken in; None if there is none."""
-        taken = None if snapshot.foreign is None else self._taken.pending(snapshot.applied)
-        if taken is None or self._state is None or self._state.version < taken[1].delta_version:
+        take_in = None if snapshot.foreign is None else self._taken.pending(snapshot.applied)
+        if take_in is None or self._state is None or self._state.version < take_in[1].delta_version:
             return snapshot.foreign
-        return self._find_foreign(self._state, checked=taken[1].delta_version, known=None)
+        return self._find_foreign(self._state, checked=take_in[1].delta_version, known=None)
 
     def obstacle(self, snapshot: BaseSnapshot) -> AndesError | None:
         """Why nothing can be merged into a snapshot: an error that says what to do; None if merges go on."""
@@ -380,9 +380,9 @@ class Base:
             return no_record(self._table_id)
         commit_id = self._log.commit_id(applied)
         if self._newest_record is None or self._newest_record.commit_id != commit_id:
-            asked, self._asked_record = self._asked_record, None
-            if asked is not None and asked[0] == commit_id:
-                self._newest_record = asked[1].result()
+            answer, self._asked_record = self._asked_record, None
+            if answer is not None and answer[0] == commit_id:
+                self._newest_record = answer[1].result()
             else:
                 self._newest_record = read_record(self._storage, self._table_id, applied, commit_id)
         return self._newest_record

@@ -192,13 +192,13 @@ def _without_keys(
         named.append(of_forgotten(storage, _whole(storage, file, shape), forgotten, shape))
     newest = pl.concat([_frame(_schema(shape).empty_table()), *named]).unique(key, keep="last", maintain_order=True)
     newer = without_forgotten(storage, newest, forgotten, shape)
-    gone = newest.join(newer, on=key, how="anti").select(key)
+    forgotten_keys = newest.join(newer, on=key, how="anti").select(key)
     kept: list[SideFile] = []
     for file, rows in zip(files, named, strict=True):
-        if not rows.join(gone, on=key, how="semi").height:
+        if not rows.join(forgotten_keys, on=key, how="semi").height:
             kept.append(file)
             continue
-        remaining = _whole(storage, file, shape).join(gone, on=key, how="anti")
+        remaining = _whole(storage, file, shape).join(forgotten_keys, on=key, how="anti")
         kept += [_write(storage, remaining, shape, version)] if remaining.height else []
     return kept
 
@@ -219,8 +219,8 @@ def _latest(
 ) -> pl.DataFrame:
     """Return the newest row of each key in ``keys``, and maybe of others."""
     # To look for more keys than there are rows costs more than to read all rows.
-    few = keys is not None and keys.height < sum(file.rows for file in files)
-    selection = _Selection.of(bounds, keys if few else None, shape)
+    by_key = keys is not None and keys.height < sum(file.rows for file in files)
+    selection = _Selection.of(bounds, keys if by_key else None, shape)
     frames = [_frame(_schema(shape).empty_table())]
     for file in files:
         frames += _read(storage, file, shape, selection, cache)

@@ -83,16 +83,16 @@ class MergeLease:
         self._lease_ms = lease_ms
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._asked: Asked[MergeNote] | None = None
+        self._answer: Asked[MergeNote] | None = None
 
     def expect(self, note: Asked[MergeNote]) -> None:
         """Set the note for :meth:`is_held_elsewhere`, which was requested in parallel with other objects."""
-        self._asked = note
+        self._answer = note
 
     def is_held_elsewhere(self) -> bool:
         """Whether another merge is running: its lease has not ended, and its process, if on this host, is alive."""
-        asked, self._asked = self._asked, None
-        return self._is_held(read_note(self._storage) if asked is None else asked.result())
+        answer, self._answer = self._answer, None
+        return self._is_held(read_note(self._storage) if answer is None else answer.result())
 
     def _is_held(self, note: MergeNote) -> bool:
         if note.owner is None or note.until is None:
@@ -147,12 +147,12 @@ class MergeLease:
             self._thread.join()
             self._thread = None
         note = read_note(self._storage)
-        ours = note.owner in (None, self.owner)
-        if merged is None and (note.owner is None or not ours):
+        is_own = note.owner in (None, self.owner)
+        if merged is None and (note.owner is None or not is_own):
             return
         last = note if merged is None or (note.delta_version or -1) > (merged.delta_version or -1) else merged
         self._write(
-            msgspec.structs.replace(last, owner=None if ours else note.owner, until=None if ours else note.until)
+            msgspec.structs.replace(last, owner=None if is_own else note.owner, until=None if is_own else note.until)
         )
 
     def _put(self, note: MergeNote) -> None:

@@ -78,7 +78,7 @@ class Ledger:
         self._recent: dict[tuple[str, str], int] = {}
         self._seen = -1
         self._files_read: dict[str, _Rows] = {}
-        self._asked: dict[str, Asked[_Rows]] = {}
+        self._answers: dict[str, Asked[_Rows]] = {}
         self._written: dict[str, pa.Table] = {}
         """Rows of files that this handle wrote, which are folded into larger ones."""
 
@@ -92,7 +92,7 @@ class Ledger:
                     if self._unread(file, batch):
                         needed.setdefault(file.path, (file, []))[1].append(batch)
         ask = self._log.storage.scheduler.ask
-        self._asked = {path: ask(self._read_for, file, sought) for path, (file, sought) in needed.items()}
+        self._answers = {path: ask(self._read_for, file, unread) for path, (file, unread) in needed.items()}
 
     def find_recent(self, batch: BatchId) -> Manifest | None:
         """Manifest that applied a batch, if it is one of those after the last roll-up; sends no request."""
@@ -162,9 +162,9 @@ class Ledger:
         paths = {file.path for file in self._files()}
         self._files_read = {path: read for path, read in self._files_read.items() if path in paths}
         for file in reversed(self._files_of(batch)):
-            asked = self._asked.pop(file.path, None)
-            if asked is not None:
-                self._keep(file, asked.result())
+            answer = self._answers.pop(file.path, None)
+            if answer is not None:
+                self._keep(file, answer.result())
             if self._unread(file, batch):
                 self._keep(file, self._read_for(file, [batch]))
             version = _version_in(self._files_read[file.path], batch)

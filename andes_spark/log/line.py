@@ -61,21 +61,21 @@ def taken_in(versions: Sequence[PendingVersion]) -> tuple[PendingVersion, TakeIn
 def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:
     """Possible last versions of a merge: all of the line but those from a version set aside to its event."""
     selected = line(versions)
-    gone = [
+    excluded = [
         (event.version, version.version)
         for version in selected
         for event in version.events
         if isinstance(event, SetAside)
     ]
     numbers = (version.version for version in selected)
-    return [number for number in numbers if not any(first <= number < end for first, end in gone)]
+    return [number for number in numbers if not any(first <= number < end for first, end in excluded)]
 
 
 def up_to(versions: Sequence[PendingVersion], last: int) -> list[PendingVersion]:
     """Versions of the line up to ``last``, without those that any of them sets aside."""
     selected = line(versions)
-    gone = {event.version for version in selected for event in version.events if isinstance(event, SetAside)}
-    return [version for version in selected if version.version <= last and version.version not in gone]
+    excluded = {event.version for version in selected for event in version.events if isinstance(event, SetAside)}
+    return [version for version in selected if version.version <= last and version.version not in excluded]
 
 
 def difference(read: Callable[[int], Sequence[PendingVersion]], earlier: int, later: int) -> dict[int, PendingVersion]:

@@ -127,7 +127,7 @@ class Log:
             self._start_at(gallop(self.storage) if hinted is None else hinted)
             self.hint_was_exact = hinted == self.head
         else:
-            answers = [asked.result() for asked in ahead] or fetch(self.storage, [self.head + 1])
+            answers = [answer.result() for answer in ahead] or fetch(self.storage, [self.head + 1])
             self._take_following(len(answers), answers)
         return self.head
 

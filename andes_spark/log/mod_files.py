@@ -157,16 +157,16 @@ def open_entries(storage: Storage, entries: Iterable[LogFile], *, table: str) ->
 
     Errors are those of :func:`open_entry`.
     """
-    asked: deque[tuple[LogFile, Asked[pa.NativeFile]]] = deque()
+    requests: deque[tuple[LogFile, Asked[pa.NativeFile]]] = deque()
     size = 0
     for entry in entries:
-        while asked and size + min(entry.bytes, _TAIL_BYTES) > _BYTES_AHEAD:
-            first, source = asked.popleft()
+        while requests and size + min(entry.bytes, _TAIL_BYTES) > _BYTES_AHEAD:
+            first, source = requests.popleft()
             size -= min(first.bytes, _TAIL_BYTES)
             yield open_entry(storage, first, table=table, source=source)
-        asked.append((entry, storage.scheduler.ask(storage.open_input, entry.path)))
+        requests.append((entry, storage.scheduler.ask(storage.open_input, entry.path)))
         size += min(entry.bytes, _TAIL_BYTES)
-    for first, source in asked:
+    for first, source in requests:
         yield open_entry(storage, first, table=table, source=source)
 
 

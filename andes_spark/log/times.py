@@ -63,8 +63,8 @@ def _between(low: int, high: int) -> Sequence[int]:
     return sorted({low + gap * part // parts for part in range(1, parts)} - {low})
 
 
-def _too_early(table: str, said: str, oldest: Manifest) -> NoSuchVersionError | VersionExpiredError:
-    text = f"{table}: timestamp {said} is before version {oldest.version}, the oldest"
+def _too_early(table: str, timestamp: str, oldest: Manifest) -> NoSuchVersionError | VersionExpiredError:
+    text = f"{table}: timestamp {timestamp} is before version {oldest.version}, the oldest"
     if oldest.version == 0:
         return NoSuchVersionError(
             f"{text}, which was committed at {_text(oldest.time)}: the table did not exist yet", table=table

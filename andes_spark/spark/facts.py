@@ -47,7 +47,7 @@ def workers(executor: SparkExecutor, tasks: int) -> list[Worker]:
         TaskError: a task failed.
     """
     kind = "host string, python string, packages string"
-    frame = executor.spark.range(0, tasks, 1, tasks).mapInArrow(_asked(PACKAGES), kind)
+    frame = executor.spark.range(0, tasks, 1, tasks).mapInArrow(_reporter(PACKAGES), kind)
     with executor.described("ask executors"):
         rows = frame.distinct().collect()
     return [Worker(row.host, row.python, json.loads(row.packages)) for row in sorted(rows)]
@@ -55,12 +55,12 @@ def workers(executor: SparkExecutor, tasks: int) -> list[Worker]:
 
 def driver() -> Worker:
     """Return the Python of this process."""
-    (batch,) = _asked(PACKAGES)(iter([pa.record_batch([pa.array([0])], names=["id"])]))
+    (batch,) = _reporter(PACKAGES)(iter([pa.record_batch([pa.array([0])], names=["id"])]))
     row = batch.to_pylist()[0]
     return Worker(row["host"], row["python"], json.loads(row["packages"]))
 
 
-def _asked(packages: Sequence[str]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _reporter(packages: Sequence[str]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that runs in a task; nested, so that it is pickled by value: an executor may lack this library."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -78,10 +78,10 @@ def _asked(packages: Sequence[str]) -> Callable[[Iterator[pa.RecordBatch]], Iter
                 # In an archive of sources there is no metadata.
                 return "there" if find_spec(name) is not None else ""
 
-        found = json.dumps({name: version(name) for name in packages}, sort_keys=True)
+        versions = json.dumps({name: version(name) for name in packages}, sort_keys=True)
         for _ in batches:
             yield pa.record_batch(
-                [pa.array([platform.node()]), pa.array([platform.python_version()]), pa.array([found])],
+                [pa.array([platform.node()]), pa.array([platform.python_version()]), pa.array([versions])],
                 names=["host", "python", "packages"],
             )
 

@@ -19,11 +19,11 @@ def fitted(frame: DataFrame, schema: StructType) -> DataFrame:
     """
     from pyspark.sql import functions as F
 
-    there = {field.name: field.dataType for field in frame.schema}
+    frame_types = {field.name: field.dataType for field in frame.schema}
     columns = []
     for field in schema:
-        if field.name in there:
-            column = _fitted(frame[escaped(field.name)], there[field.name], field.dataType)
+        if field.name in frame_types:
+            column = _fitted(frame[escaped(field.name)], frame_types[field.name], field.dataType)
         else:
             column = F.lit(None).cast(field.dataType)
         metadata = {"metadata": field.metadata} if field.metadata else {}
@@ -38,11 +38,11 @@ def _fitted(column: Column, old: DataType, new: DataType) -> Column:
     if old.simpleString() == new.simpleString():
         return column
     if isinstance(old, StructType) and isinstance(new, StructType):
-        there = {field.name: field.dataType for field in old}
+        old_types = {field.name: field.dataType for field in old}
         parts = [
             (
-                _fitted(column.getField(field.name), there[field.name], field.dataType)
-                if field.name in there
+                _fitted(column.getField(field.name), old_types[field.name], field.dataType)
+                if field.name in old_types
                 else F.lit(None).cast(field.dataType)
             ).alias(field.name)
             for field in new

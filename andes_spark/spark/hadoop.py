@@ -24,8 +24,8 @@ _S3_CLASS = "fs.s3.impl"
 def without_secrets(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Split settings of Spark into those that may be seen, and Hadoop's settings with credentials."""
     secret = {name for name in settings if _SECRET.fullmatch(name)}
-    seen = {name: value for name, value in settings.items() if name not in secret}
-    return seen, {name.removeprefix(_PREFIX): settings[name] for name in secret}
+    visible_settings = {name: value for name, value in settings.items() if name not in secret}
+    return visible_settings, {name.removeprefix(_PREFIX): settings[name] for name in secret}
 
 
 def set_credentials(session: SparkSession, credentials: Mapping[str, str]) -> None:

@@ -115,13 +115,13 @@ def pinned(name: str) -> list[Jar]:
     return listed
 
 
-def _choose(table: Sequence[tuple[str, str]], spark_version: str, what: str) -> str:
+def _choose(table: Sequence[tuple[str, str]], spark_version: str, package: str) -> str:
     for spark, name in table:
         if spark == minor(spark_version):
             return name
     known = ", ".join(spark for spark, _ in table)
     raise UnsupportedTableError(
-        f"no {what} release is known for Spark {spark_version}; supported are {known}: install one of these,"
+        f"no {package} release is known for Spark {spark_version}; supported are {known}: install one of these,"
         " or build the session yourself and hand it over",
         feature=f"Spark {spark_version}",
         supported=known,
@@ -187,9 +187,9 @@ def _fetch(jars: Sequence[Jar], work: Path) -> Path:
             timeout=FETCH_TIMEOUT_S,
         )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        said = error.stdout if isinstance(error.stdout, str) else ""
+        output = error.stdout if isinstance(error.stdout, str) else ""
         raise MissingPackageError(
-            f"could not fetch {names} from Maven Central: {said.strip()[-2000:] or error}\n"
+            f"could not fetch {names} from Maven Central: {output.strip()[-2000:] or error}\n"
             f"Check the network, or put the jars into the cache folder by hand, named such as"
             f" {jars[0].file_name}",
             package=names,

@@ -65,12 +65,12 @@ class Overlay:
         locate = local_locator(self.storage, self.inputs.shape, self.threads)
         return evaluate(self.storage, self.inputs, locate=locate, bounds=bounds, columns=columns)
 
-    def keys(self, done: Evaluation) -> pa.Table:
+    def keys(self, evaluation: Evaluation) -> pa.Table:
         """Return the keys whose base rows are replaced or deleted."""
         key = list(self.inputs.shape.columns.key)
         schema = pa.schema([self.inputs.shape.arrow.field(name) for name in key])
-        deleted = done.deleted.select(key).to_arrow().cast(schema)
-        return pa.concat_tables([done.rows.select(key).cast(schema), deleted])
+        deleted = evaluation.deleted.select(key).to_arrow().cast(schema)
+        return pa.concat_tables([evaluation.rows.select(key).cast(schema), deleted])
 
 
 def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage, settings: Settings) -> DataFrame:
@@ -86,7 +86,7 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
     if snapshot.base.foreign is not None:
         warnings.warn(
             f"{storage.url}: Delta version {snapshot.base.foreign.delta_version} is another writer's and "
-            f"{snapshot.base.foreign.what}; this read stays at Delta version {snapshot.base.version}",
+            f"{snapshot.base.foreign.effect}; this read stays at Delta version {snapshot.base.version}",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -150,12 +150,12 @@ def _truncated(base: DataFrame, inputs: EvaluationInput) -> DataFrame:
 def _here(executor: SparkExecutor, overlay: Overlay, base: DataFrame) -> DataFrame:
     """Apply pending mods to the base, evaluated in this process."""
     shape = overlay.inputs.shape
-    few = overlay.inputs.pending.rows <= LOCAL_ROWS
-    done = overlay.evaluate(None, None if few else shape.columns.key)
-    kept = _without(executor, overlay, base, overlay.keys(done))
-    if done.picks is not None and done.picks.height > LOCAL_ROWS:
-        return kept.unionByName(_picked(executor, overlay, done.picks))
-    whole = done.rows if few else overlay.evaluate(None, None).rows
+    is_small = overlay.inputs.pending.rows <= LOCAL_ROWS
+    evaluation = overlay.evaluate(None, None if is_small else shape.columns.key)
+    kept = _without(executor, overlay, base, overlay.keys(evaluation))
+    if evaluation.picks is not None and evaluation.picks.height > LOCAL_ROWS:
+        return kept.unionByName(_picked(executor, overlay, evaluation.picks))
+    whole = evaluation.rows if is_small else overlay.evaluate(None, None).rows
     kind = struct_type(overlay, shape.schema.names)
     return kept.unionByName(arrow_frame(executor.spark, whole.cast(shape.arrow), kind))
 
@@ -229,13 +229,13 @@ def _in_tasks(executor: SparkExecutor, overlay: Overlay, base: DataFrame, size: 
     )
     numbers = executor.spark.range(0, len(bounds), 1, len(bounds))
     frames = []
-    for what, names in (("keys", shape.columns.key), ("rows", shape.schema.names)):
-        task = _task(pickle.dumps((overlay, bounds)), what)
+    for part, names in (("keys", shape.columns.key), ("rows", shape.schema.names)):
+        task = _task(pickle.dumps((overlay, bounds)), part)
         frames.append(numbers.mapInArrow(task, struct_type(overlay, names)))
     return _without_keys(base, frames[0]).unionByName(frames[1])
 
 
-def _task(payload: bytes, what: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _task(payload: bytes, part: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that runs in a task; pickled by value, see ``spark.tasks``."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -244,8 +244,8 @@ def _task(payload: bytes, what: str) -> Callable[[Iterator[pa.RecordBatch]], Ite
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 overlay, bounds = pickle.loads(payload)
-                done = overlay.evaluate(bounds[number], None)
-                rows = overlay.keys(done) if what == "keys" else done.rows
+                evaluation = overlay.evaluate(bounds[number], None)
+                rows = overlay.keys(evaluation) if part == "keys" else evaluation.rows
                 yield from rows.combine_chunks().to_batches(max_chunksize=BATCH_ROWS)
 
     return run

@@ -176,26 +176,26 @@ def _named_failures(table: str) -> Iterator[None]:
     try:
         yield
     except (Py4JJavaError, PySparkException) as error:
-        said = first_line(error) if isinstance(error, Py4JJavaError) else str(error).partition("\n")[0][:400]
-        raise _named(table, said) from None
+        message = first_line(error) if isinstance(error, Py4JJavaError) else str(error).partition("\n")[0][:400]
+        raise _named(table, message) from None
 
 
-def _named(table: str, said: str) -> AndesError:
-    what = f"{table}: this library reads the table, and Spark's S3A does not: {said}"
-    if _NO_CLASS.search(said):
+def _named(table: str, message: str) -> AndesError:
+    problem = f"{table}: this library reads the table, and Spark's S3A does not: {message}"
+    if _NO_CLASS.search(message):
         return MissingPackageError(
-            f"{what}; hand S3A's jars over when the JVM starts: spark-submit --jars "
+            f"{problem}; hand S3A's jars over when the JVM starts: spark-submit --jars "
             '"$(python -m andes_spark.spark.jars --s3)" ...',
             package="hadoop-aws",
         )
-    if _DENIED.search(said):
+    if _DENIED.search(message):
         return AccessDeniedError(
-            f"{what}; give S3A credentials for this bucket by settings such as spark.hadoop.fs.s3a.access.key, or open "
-            "the table with storage_options",
+            f"{problem}; give S3A credentials for this bucket by settings such as spark.hadoop.fs.s3a.access.key, or "
+            "open the table with storage_options",
             url=table,
         )
     return StorageError(
-        f"{what}; check the settings spark.hadoop.fs.s3a.endpoint and spark.hadoop.fs.s3a.endpoint.region", url=table
+        f"{problem}; check the settings spark.hadoop.fs.s3a.endpoint and spark.hadoop.fs.s3a.endpoint.region", url=table
     )
 
 
@@ -241,7 +241,7 @@ def _options(access_key: str, secret_key: str, token: str | None) -> dict[str, s
 
 def _token(keys: Any, method: str) -> str | None:
     """Token of temporary credentials; other credentials have no such method."""
-    names = {each.getName() for each in keys.getClass().getMethods()}
+    names = {method_object.getName() for method_object in keys.getClass().getMethods()}
     return getattr(keys, method)() if method in names else None
 
 

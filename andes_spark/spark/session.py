@@ -66,14 +66,14 @@ def spark_session(
             _require_class(active, S3A_CLASS, "hadoop-aws")
         return active
     running = _jvm_runs()
-    asked = {name: str(value) for name, value in (config or {}).items()}
+    requested_settings = {name: str(value) for name, value in (config or {}).items()}
     if master is not None:
-        asked["spark.master"] = master
-    configured = (_submitted() if running else configured_settings()) | asked
+        requested_settings["spark.master"] = master
+    configured = (_submitted() if running else configured_settings()) | requested_settings
     _check_catalog(configured)
     local = _is_local(configured)
     defaults = {name: value for name, value in _defaults(local=local).items() if name not in configured}
-    settings = {**defaults, **asked, EXTENSIONS: _with_delta(configured)}
+    settings = {**defaults, **requested_settings, EXTENSIONS: _with_delta(configured)}
     if not running:
         settings["spark.jars"] = _with_jars(configured, version, s3=s3, cache_dir=cache_dir)
         if local:
@@ -205,8 +205,8 @@ def _start(app_name: str, settings: Mapping[str, str], *, local: bool, s3: bool 
     builder: Any = SparkSession.builder
     # A copy of its own: the builder of pyspark is one object that keeps the options of its last use.
     builder = type(builder)().appName(app_name)
-    seen, credentials = without_secrets(settings)
-    for name, value in seen.items():
+    visible_settings, credentials = without_secrets(settings)
+    for name, value in visible_settings.items():
         builder = builder.config(name, value)
     session: SparkSession = builder.getOrCreate()
     try:

@@ -240,15 +240,15 @@ class Appender:
 
     def _take(self) -> Iterator[_Waiting]:
         """Take the oldest batches up to the limits; a large batch is taken alone."""
-        queue, taken, count = self._queue, 0, 0
+        queue, size, count = self._queue, 0, 0
         while queue.batches and count < _MOST_BATCHES:
             oldest = queue.batches[0]
             alone = not isinstance(oldest.batch, PreparedBatch)
-            if count and (alone or taken + oldest.bytes > self._options.max_bytes):
+            if count and (alone or size + oldest.bytes > self._options.max_bytes):
                 return
             queue.batches.popleft()
             queue.bytes -= oldest.bytes
-            taken, count = taken + oldest.bytes, count + 1
+            size, count = size + oldest.bytes, count + 1
             yield oldest
             if alone:
                 return

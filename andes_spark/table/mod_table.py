@@ -601,8 +601,8 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
             table = cls.open(path, storage_options=storage_options, settings=settings, spark=spark, progress=progress)
         except LogDamagedError as error:
             chosen = process_settings(settings, spark=spark, progress=progress)
-            done = repair_manifests(_storage(path, storage_options, spark, chosen), chosen, options, error)
-            return done[0] if isinstance(done, tuple) else done
+            repaired = repair_manifests(_storage(path, storage_options, spark, chosen), chosen, options, error)
+            return repaired[0] if isinstance(repaired, tuple) else repaired
         return table.repair(foreign, lost=lost, dry_run=dry_run)
 
     @classmethod

@@ -261,19 +261,19 @@ class OpenTable:
         lease.expect(self.base.ask_with_note())
         return BeforeMerge(lease, Lazy(lease.is_held_elsewhere), Lazy(self.base.snapshot))
 
-    def take_before_commit(self, asked: BeforeCommit, base: Callable[[], BaseSnapshot | None] = lambda: None) -> int:
+    def take_before_commit(self, requests: BeforeCommit, base: Callable[[], BaseSnapshot | None] = lambda: None) -> int:
         """Read the answers to :meth:`ask_before_commit`; return the head.
 
         Args:
-            asked: the requests.
+            requests: the requests.
             base: function that reads the base; None if it cannot be read.
 
         Raises:
             LogDamagedError: see :meth:`check_log`, or another manifest is stored at the head.
         """
-        head = self.log.take_newer(asked.newer)
+        head = self.log.take_newer(requests.newer)
         if not self._checked_log:
-            self._check_not_lost(asked.newest_merged, base)
+            self._check_not_lost(requests.newest_merged, base)
             self._checked_log = True
         return head
 
@@ -299,9 +299,9 @@ class OpenTable:
         while True:
             versions = self.log.pending(base.applied, version)
             yield base, versions
-            taken = taken_in(versions)
-            if taken is not None:
-                state = self.base.taken(*taken)
+            take_in = taken_in(versions)
+            if take_in is not None:
+                state = self.base.after_take_in(*take_in)
                 yield state, self.log.pending(state.applied, version)
                 return
             bound = newest_base(versions, base.applied)

@@ -51,7 +51,7 @@ def snapshot(
     required: Sequence[str] = (),
     set_aside: Mapping[int, int] | None = None,
     restores: Mapping[int, int] | None = None,
-    taken: Mapping[int, tuple[int, State]] | None = None,
+    taken_in: Mapping[int, tuple[int, State]] | None = None,
 ) -> State:
     """Return the state after the last of ``versions``.
 
@@ -61,19 +61,19 @@ def snapshot(
         required: names of the NOT NULL columns among them.
         set_aside: version whose mods are ignored, by the version from which they are ignored.
         restores: version that is restored, by the version that restores it.
-        taken: state that another writer made of an earlier version's, with that version, by the version that takes it
-            in: it is in the place of that version's, and the versions between follow it.
+        taken_in: state that another writer made of an earlier version's, with that version, by the version that takes
+            it in: it is in the place of that version's, and the versions between follow it.
     """
     line: set[int] = set()
     number = len(versions) - 1
     while number >= 0:
         line.add(number)
         number = (restores or {}).get(number, number - 1)
-    gone = {version for event, version in (set_aside or {}).items() if event in line}
-    newest = max((number for number in taken or {} if number in line), default=None)
-    first, state = (-1, State()) if newest is None else deepcopy((taken or {})[newest])
+    excluded = {version for event, version in (set_aside or {}).items() if event in line}
+    newest = max((number for number in taken_in or {} if number in line), default=None)
+    first, state = (-1, State()) if newest is None else deepcopy((taken_in or {})[newest])
     for number, mods in enumerate(versions):
-        if number in gone or number not in line or number <= first:
+        if number in excluded or number not in line or number <= first:
             continue
         places = [(mod.sequence if mod.sequence is not None else (number, mod.batch), mod) for mod in mods]
         # By version and batch, then sequence; truncates first at equal sequences, and first of all without sequences.
@@ -85,8 +85,8 @@ def snapshot(
 def _take(state: State, number: int, sequence: Any, mod: Mod, columns: Sequence[str], required: Sequence[str]) -> None:
     if mod.op == "truncate":
         erases_all = mod.sequence is None
-        gone = [key for key, (at, _) in state.rows.items() if erases_all or at <= sequence]
-        for key in gone:
+        erased_keys = [key for key, (at, _) in state.rows.items() if erases_all or at <= sequence]
+        for key in erased_keys:
             del state.rows[key]
         if not erases_all:
             state.watermark = sequence if state.watermark is None else max(state.watermark, sequence)

@@ -36,7 +36,7 @@ class Author:
         key, sequence: columns and values of the table's key and sequence.
         schema: schema of the table.
         partials, truncates: whether to generate such mods.
-        made: number of batches so far.
+        batches: number of batches so far.
     """
 
     random: random.Random
@@ -45,7 +45,7 @@ class Author:
     schema: pa.Schema
     partials: bool
     truncates: bool
-    made: int = 0
+    batches: int = 0
 
     def values(self) -> dict[str, Any]:
         """Return columns besides key and sequence."""
@@ -86,14 +86,14 @@ class Author:
         mods: list[Mod] = []
         lists: list[list[str] | None] = []
         raw: list[dict[str, Any]] = []
-        taken: set[Any] = set()
+        places: set[Any] = set()
         for _ in range(rnd.choice((0, 1, 1, 2, 3, 5, 8))):
-            made = self._mod(way, listed)
-            mod, names, values = made
+            generated = self._mod(way, listed)
+            mod, names, values = generated
             place = (mod.key, mod.sequence)
-            if place in taken:
+            if place in places:
                 continue
-            taken.add(place)
+            places.add(place)
             mods.append(mod)
             lists.append(names)
             raw.append({**self.row(mod), **values, "op": {"upsert": "U", "delete": "D", "truncate": "T"}[mod.op]})
@@ -123,7 +123,7 @@ class Author:
         if bad:
             options["max_quarantined"] = rnd.choice((bad, 99))
         table = self.table(rows, listed, *extra)
-        number = self.made = self.made + 1
+        number = self.batches = self.batches + 1
         identity = (rnd.choice("st"), rnd.choice((number, str(number)))) if rnd.random() < 0.5 else None
         if identity is None and not self.sequence.names:
             options["at_least_once"] = True

@@ -218,7 +218,7 @@ class FaultProxy:
 
     def requests(self, method: str) -> int:
         """Return number of requests with a method so far."""
-        return sum(1 for seen, _ in self.seen if seen == method)
+        return sum(1 for received, _ in self.seen if received == method)
 
     def fault_for(self, method: str, path: str) -> Fault | None:
         """Record a received request and return its fault, if any."""

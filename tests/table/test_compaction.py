@@ -40,7 +40,7 @@ def seen(monkeypatch: Patch) -> Seen:
     def pulling(context: Any, writer: Any, pulls: Any, work: Any) -> None:
         pull(context, writer, pulls, work)
         counts.pulled += len(pulls)
-        counts.moved += sum(map(len, work.gone.values()))
+        counts.moved += sum(map(len, work.deleted.values()))
 
     def cutting(*args: Any, **options: Any) -> Any:
         counts.cut += 1
@@ -267,8 +267,8 @@ def moved_rows_stay(patch: Patch) -> None:
 
     def within(*args: Any) -> rewrite.MovedRows:
         moved = true(*args)
-        gone = moved.gone
-        return replace(moved, gone=gone - BitMap64([gone.max()])) if len(gone) > 1 else moved
+        dead = moved.dead
+        return replace(moved, dead=dead - BitMap64([dead.max()])) if len(dead) > 1 else moved
 
     patch.setattr(compact, "rows_within", within)
 
@@ -294,7 +294,7 @@ def lost_rows_come_back(patch: Patch) -> None:
     patch.setattr(
         compact._Work,
         "without",
-        lambda self, file: (self.old.append(file), self.gone.pop(file.number, None), BitMap64())[2],
+        lambda self, file: (self.old.append(file), self.deleted.pop(file.number, None), BitMap64())[2],
     )
 
 

@@ -102,21 +102,23 @@ class BucketJob:
     ) -> BucketResult:
         """Evaluate and write the bucket, with a locator, mods in memory and a cache of tombstones and keys."""
         inputs = self.inputs
-        done = evaluate(
+        evaluation = evaluate(
             self.storage, inputs, locate=locate, bounds=bounds, in_memory=in_memory, cache=cache, targets=targets
         )
         tombstones = None
         if inputs.shape.columns.sequence:
-            tombstones = write_tombstones(self.storage, done.deleted, done.cleared, inputs.shape, version=self.version)
-        adds = tuple(self.writer.write(self.storage, done.rows))
+            tombstones = write_tombstones(
+                self.storage, evaluation.deleted, evaluation.cleared, inputs.shape, version=self.version
+            )
+        adds = tuple(self.writer.write(self.storage, evaluation.rows))
         if cache is not None and len(adds) == 1:
-            keep_keys(cache, decode_path(adds[0]["add"]["path"]), done.rows, inputs.shape)
+            keep_keys(cache, decode_path(adds[0]["add"]["path"]), evaluation.rows, inputs.shape)
         return BucketResult(
             adds=adds,
-            deleted=_bitmaps(done.replaced),
+            deleted=_bitmaps(evaluation.replaced),
             tombstones=tombstones,
-            quarantined=self._quarantine(done.quarantined),
-            counts=done.counts,
+            quarantined=self._quarantine(evaluation.quarantined),
+            counts=evaluation.counts,
         )
 
     def _quarantine(self, rows: pl.DataFrame) -> SideFile | None:
@@ -187,8 +189,8 @@ class TruncateJob:
         assert isinstance(frame, pl.DataFrame)
         columns = [pl.col(name) for name in sequence]
         alive = frame.select(above(columns, [pl.lit(value) for value in self.watermark]).alias("alive"))
-        gone = np.flatnonzero(~alive["alive"].to_numpy())
-        return file.number, serialize(from_positions(gone)) if len(gone) else b""
+        truncated = np.flatnonzero(~alive["alive"].to_numpy())
+        return file.number, serialize(from_positions(truncated)) if len(truncated) else b""
 
 
 def _bitmaps(replaced: pl.DataFrame) -> dict[int, bytes]:

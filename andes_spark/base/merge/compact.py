@@ -40,17 +40,17 @@ class _Work:
     Attributes:
         adds: new files.
         old: files that leave the base.
-        gone: rows that are deleted in files which stay, by number of the file.
+        deleted: rows that are deleted in files which stay, by number of the file.
     """
 
     adds: list[Action] = field(default_factory=list)
     old: list[NumberedFile] = field(default_factory=list)
-    gone: dict[int, BitMap64] = field(default_factory=dict)
+    deleted: dict[int, BitMap64] = field(default_factory=dict)
 
     def without(self, file: NumberedFile) -> BitMap64:
         """Remove a file that is written anew from those that stay; return the rows that it has lost."""
         self.old.append(file)
-        return self.gone.pop(file.number, BitMap64())
+        return self.deleted.pop(file.number, BitMap64())
 
 
 def compact(
@@ -130,7 +130,7 @@ def _pull(context: BaseContext, writer: RowWriter, pulls: Sequence[Pull], work: 
         for pull, rows in zip(drawn[file.number], moved.parts, strict=True):
             above[pull.file.number].append(rows)
         if any(rows.num_rows for rows in moved.parts):
-            work.gone[file.number] = moved.gone
+            work.deleted[file.number] = moved.dead
 
     def write(pull: Pull) -> list[Action]:
         rows = pa.concat_tables([alive_rows(storage, shape, pull.file, BitMap64()), *above.pop(pull.file.number)])
@@ -140,18 +140,18 @@ def _pull(context: BaseContext, writer: RowWriter, pulls: Sequence[Pull], work: 
     work.adds += [add for adds in written for add in adds]
     work.old += [pull.file for pull in pulls]
     for file in sources.values():
-        if len(work.gone.get(file.number, ())) == file.file.num_records:
+        if len(work.deleted.get(file.number, ())) == file.file.num_records:
             work.without(file)
 
 
 def _choose_groups(context: BaseContext, parts: Sequence[Partition], work: _Work, budget: int) -> list[Group]:
     files = {above.file.number: above.file for part in parts for above in part.above}
     moved = {
-        number: len(gone) - (0 if (vector := files[number].file.vector) is None else vector.cardinality)
-        for number, gone in work.gone.items()
+        number: len(deleted) - (0 if (vector := files[number].file.vector) is None else vector.cardinality)
+        for number, deleted in work.deleted.items()
     }
-    taken = {file.number for file in work.old}
-    return choose_groups(parts, context.settings, budget=budget, taken=taken, moved=moved) if budget > 0 else []
+    rewritten = {file.number for file in work.old}
+    return choose_groups(parts, context.settings, budget=budget, rewritten=rewritten, moved=moved) if budget > 0 else []
 
 
 def _rewrite(context: BaseContext, writer: RowWriter, groups: Sequence[Group], work: _Work) -> None:
@@ -174,8 +174,8 @@ def _rewrite(context: BaseContext, writer: RowWriter, groups: Sequence[Group], w
 def _commit(context: BaseContext, base: BaseSnapshot, work: _Work) -> Commit | None:
     """Commit a compaction; None if another commit was first, and its files are deleted."""
     now = time.time_ns() // 1_000_000
-    marked = {file.path: file for file in numbered_files(base.state.files) if file.number in work.gone}
-    vectors = write_vectors(context.storage, {path: work.gone[file.number] for path, file in marked.items()})
+    marked = {file.path: file for file in numbered_files(base.state.files) if file.number in work.deleted}
+    vectors = write_vectors(context.storage, {path: work.deleted[file.number] for path, file in marked.items()})
     changes = [actions.remove(file.file, timestamp_ms=now, data_change=False) for file in (*work.old, *marked.values())]
     changes += [
         actions.add_with_vector(marked[path].file, vector, data_change=False) for path, vector in vectors.items()
@@ -195,5 +195,5 @@ def _commit(context: BaseContext, base: BaseSnapshot, work: _Work) -> Commit | N
         drop_files(context, changes, base)
         return None
     for path, vector in vectors.items():
-        context.keys.put_vector(path, vector, work.gone[marked[path].number])
+        context.keys.put_vector(path, vector, work.deleted[marked[path].number])
     return commit

@@ -164,7 +164,7 @@ class Partition:
             change[above.last + 1] -= share
         return [count * density for count, density in zip(rows, accumulate(change), strict=False)]
 
-    def wide(self, settings: Settings, taken: set[int]) -> list[NumberedFile]:
+    def wide(self, settings: Settings, rewritten: set[int]) -> list[NumberedFile]:
         """Return large files that span much of the run, by key."""
         least = max(_WIDE_SPAN, len(self.run) // _WIDE_PART)
         return [
@@ -172,7 +172,7 @@ class Partition:
             for above in sorted(self.above, key=lambda above: above.first)
             if above.last - above.first + 1 >= least
             and above.file.file.size >= settings.target_file_bytes // _CLASS_FACTOR
-            and above.file.number not in taken
+            and above.file.number not in rewritten
         ]
 
 
@@ -192,7 +192,7 @@ def choose_pulls(parts: Iterable[Partition], settings: Settings, *, budget: int)
 
 
 def choose_groups(
-    parts: Iterable[Partition], settings: Settings, *, budget: int, taken: set[int], moved: Mapping[int, int]
+    parts: Iterable[Partition], settings: Settings, *, budget: int, rewritten: set[int], moved: Mapping[int, int]
 ) -> list[Group]:
     """Choose groups of files to write anew.
 
@@ -200,34 +200,36 @@ def choose_groups(
         parts: partitions of the base.
         settings: settings of the process.
         budget: maximum bytes of all groups but the first.
-        taken: numbers of files that are written anew already.
+        rewritten: numbers of files that are written anew already.
         moved: number of rows that leave a file, by number of the file.
     """
     groups: list[Group] = []
     for part in parts:
-        taken = {*taken, *(file.number for group in groups for file in group.files)}
-        groups += _worn_groups(part, settings, taken, moved)
-        taken = {*taken, *(file.number for group in groups for file in group.files)}
-        wide = part.wide(settings, taken)
+        rewritten = {*rewritten, *(file.number for group in groups for file in group.files)}
+        groups += _worn_groups(part, settings, rewritten, moved)
+        rewritten = {*rewritten, *(file.number for group in groups for file in group.files)}
+        wide = part.wide(settings, rewritten)
         if len(wide) >= _WIDE_FILES:
             groups.append(Group(tuple(wide[:_WIDE_FILES]), _WIDE_FILES))
-            taken = {*taken, *(file.number for file in wide[:_WIDE_FILES])}
+            rewritten = {*rewritten, *(file.number for file in wide[:_WIDE_FILES])}
         for members in (part.run, [*(above.file for above in part.above), *part.unknown]):
-            groups += _small_groups([file for file in members if file.number not in taken], settings)
+            groups += _small_groups([file for file in members if file.number not in rewritten], settings)
     return _within(groups, [group.bytes for group in groups], budget)
 
 
-def _worn_groups(part: Partition, settings: Settings, taken: set[int], moved: Mapping[int, int]) -> list[Group]:
+def _worn_groups(part: Partition, settings: Settings, rewritten: set[int], moved: Mapping[int, int]) -> list[Group]:
     """Files over the run of which half the rows are deleted, and worn files of other writers."""
 
     def dead(file: NumberedFile) -> float:
         return dead_ratio(file, moved.get(file.number, 0))
 
-    above = [above.file for above in part.above if above.file.number not in taken]
+    above = [above.file for above in part.above if above.file.number not in rewritten]
     worn = sorted(
         (file for file in above if dead(file) >= _WORN_ABOVE), key=lambda file: file.file.size * (1 - dead(file))
     )
-    alone = [file for file in part.unknown if file.number not in taken and dead(file) >= settings.compact_dead_ratio]
+    alone = [
+        file for file in part.unknown if file.number not in rewritten and dead(file) >= settings.compact_dead_ratio
+    ]
     alone.sort(key=lambda file: -dead(file))
     return [*_groups(worn, settings.target_file_bytes // 2), *(Group((file,)) for file in alone)]
 
@@ -261,19 +263,19 @@ def _groups(files: Iterable[NumberedFile], most: int) -> list[Group]:
 
 def _within(items: Sequence[T], sizes: Sequence[int], budget: int) -> list[T]:
     """Items as long as they fit the budget; the first one is taken whatever its size."""
-    taken: list[T] = []
+    fitting: list[T] = []
     spent = 0
-    for item, size in zip(items, sizes, strict=True):
-        if taken and spent + size > budget:
+    for candidate, size in zip(items, sizes, strict=True):
+        if fitting and spent + size > budget:
             continue
         spent += size
-        taken.append(item)
-    return taken
+        fitting.append(candidate)
+    return fitting
 
 
 def _run(files: Iterable[tuple[Span, NumberedFile]]) -> list[tuple[Span, NumberedFile]]:
     """Files without overlapping ranges that hold the most rows together, by key: weighted interval scheduling."""
-    ordered = sorted(files, key=lambda item: (item[0].high, item[0].low, item[1].path))
+    ordered = sorted(files, key=lambda pair: (pair[0].high, pair[0].low, pair[1].path))
     highs = [span.high for span, _ in ordered]
     best = [0]
     before: list[int] = []

@@ -245,18 +245,18 @@ def _write(
     with steps.step("merge rows"):
         job = BucketJob(context.storage, inputs, writer, version, context.settings.threads)
         results = run_buckets(job, context.executor, context.settings, in_memory=in_memory, cache=context.keys)
-        gone = _gone(context, inputs, results)
+        deleted = _deleted(context, inputs, results)
     with steps.step("write deletion vectors"):
         # The property may have been switched off since the table was created.
         rewrites = inputs.pending.rewrites
         marks = context.deletion_vectors and deletion_vectors_enabled(base.state) and not rewrites
         if rewrites:
-            gone = {number: BitMap64() for number in inputs.files.numbers.tolist()} | gone
-        changes = _delete(context, inputs, gone, writer) if marks else _rewrite(context, inputs, gone, writer)
+            deleted = {number: BitMap64() for number in inputs.files.numbers.tolist()} | deleted
+        changes = _delete(context, inputs, deleted, writer) if marks else _rewrite(context, inputs, deleted, writer)
     return results, [*changes, *(action for result in results for action in result.adds)]
 
 
-def _gone(context: BaseContext, inputs: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
+def _deleted(context: BaseContext, inputs: EvaluationInput, results: Iterable[BucketResult]) -> dict[int, BitMap64]:
     """Collect deleted rows, by number of the file."""
     rows: dict[int, BitMap64] = {}
     for result in results:
@@ -272,20 +272,20 @@ def _gone(context: BaseContext, inputs: EvaluationInput, results: Iterable[Bucke
     return rows
 
 
-def _whole(inputs: EvaluationInput, gone: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[NumberedFile]:
+def _void(inputs: EvaluationInput, deleted: Mapping[int, BitMap64], dead: Mapping[str, BitMap64]) -> list[NumberedFile]:
     """Select files without remaining rows."""
     if inputs.erased:
         return list(inputs.files)
     return [
         file
-        for file in _touched(inputs, gone)
-        if len(gone[file.number] | dead.get(file.path, BitMap64())) == file.file.num_records
+        for file in _touched(inputs, deleted)
+        if len(deleted[file.number] | dead.get(file.path, BitMap64())) == file.file.num_records
     ]
 
 
-def _touched(inputs: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[NumberedFile]:
+def _touched(inputs: EvaluationInput, deleted: Mapping[int, BitMap64]) -> list[NumberedFile]:
     """Select files with deleted rows."""
-    return [inputs.files.numbered(number) for number in sorted(gone)]
+    return [inputs.files.numbered(number) for number in sorted(deleted)]
 
 
 def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, BitMap64]:
@@ -298,26 +298,26 @@ def _dead(context: BaseContext, touched: Iterable[NumberedFile]) -> dict[str, Bi
 
 
 def _delete(
-    context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64], writer: RowWriter
+    context: BaseContext, inputs: EvaluationInput, deleted: Mapping[int, BitMap64], writer: RowWriter
 ) -> list[Action]:
     """Mark rows as deleted; files with encoded paths, as converted tables have, are rewritten."""
-    encoded = set() if inputs.erased else {file.number for file in _touched(inputs, gone) if file.is_encoded}
-    changes = _mark(context, inputs, {number: rows for number, rows in gone.items() if number not in encoded})
+    encoded = set() if inputs.erased else {file.number for file in _touched(inputs, deleted) if file.is_encoded}
+    changes = _mark(context, inputs, {number: rows for number, rows in deleted.items() if number not in encoded})
     if encoded:
-        changes += _rewrite(context, inputs, {number: gone[number] for number in encoded}, writer)
+        changes += _rewrite(context, inputs, {number: deleted[number] for number in encoded}, writer)
     return changes
 
 
-def _mark(context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64]) -> list[Action]:
+def _mark(context: BaseContext, inputs: EvaluationInput, deleted: Mapping[int, BitMap64]) -> list[Action]:
     """Mark rows as deleted; return the ``remove`` and ``add`` actions."""
-    touched = _touched(inputs, gone)
+    touched = _touched(inputs, deleted)
     dead = _dead(context, touched)
-    removed = _whole(inputs, gone, dead)
+    removed = _void(inputs, deleted, dead)
     now = time.time_ns() // 1_000_000
     result = [actions.remove(file.file, timestamp_ms=now) for file in removed]
     whole = {file.number for file in removed}
     kept = {file.path: file for file in touched if file.number not in whole}
-    marked = {path: gone[file.number] | dead.get(path, BitMap64()) for path, file in kept.items()}
+    marked = {path: deleted[file.number] | dead.get(path, BitMap64()) for path, file in kept.items()}
     descriptors = write_vectors(context.storage, marked)
     for path, descriptor in descriptors.items():
         context.keys.put_vector(path, descriptor, marked[path])
@@ -327,14 +327,14 @@ def _mark(context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitM
 
 
 def _rewrite(
-    context: BaseContext, inputs: EvaluationInput, gone: Mapping[int, BitMap64], writer: RowWriter
+    context: BaseContext, inputs: EvaluationInput, deleted: Mapping[int, BitMap64], writer: RowWriter
 ) -> list[Action]:
     """Rewrite touched files without their deleted rows; return the ``remove`` and ``add`` actions."""
-    touched = _touched(inputs, gone)
-    removed = _whole(inputs, gone, _dead(context, touched))
+    touched = _touched(inputs, deleted)
+    removed = _void(inputs, deleted, _dead(context, touched))
     whole = {file.number for file in removed}
     now = time.time_ns() // 1_000_000
-    parts = [(file, gone[file.number]) for file in touched if file.number not in whole]
+    parts = [(file, deleted[file.number]) for file in touched if file.number not in whole]
     job = RewriteJob(context.storage, context.shape, writer, data_change=True)
     executor = context.executor_for(file.file for file in touched)
     written = executor.map(job, [[part] for part in parts], step="rewrite files")

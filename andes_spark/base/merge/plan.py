@@ -95,8 +95,8 @@ def run_buckets(
     bounds = bucket_bounds(job.storage, inputs.pending, shape.columns, shape.arrow, buckets, table=shape.table)
     if executor.distributed:
         return executor.map(job, bounds, step="merge buckets")
-    here = _here(job, inputs.files, settings, cache)
-    return [kept.run(keys, here, in_memory, cache) for keys in bounds]
+    local_job = _here(job, inputs.files, settings, cache)
+    return [kept.run(keys, local_job, in_memory, cache) for keys in bounds]
 
 
 def bucket_count(size: int, rows: int, settings: Settings) -> int:

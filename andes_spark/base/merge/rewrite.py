@@ -49,8 +49,8 @@ class RewriteJob:
             None if file.file.vector is None else ask(load_vector, self.storage, file.file.vector) for file, _ in files
         ]
         parts = [
-            _alive(table.result(), gone if vector is None else gone | vector.result())
-            for table, vector, (_, gone) in zip(tables, vectors, files, strict=True)
+            _alive(table.result(), dead if vector is None else dead | vector.result())
+            for table, vector, (_, dead) in zip(tables, vectors, files, strict=True)
         ]
         rows = ordered(pa.concat_tables(parts), self.shape.columns.key)
         return self.writer.write(self.storage, rows, data_change=self.data_change)
@@ -65,11 +65,11 @@ class MovedRows:
 
     Attributes:
         parts: live rows within each of the ranges.
-        gone: row numbers of these rows, and of those that were deleted before.
+        dead: row numbers of these rows, and of those that were deleted before.
     """
 
     parts: tuple[pa.Table, ...]
-    gone: BitMap64
+    dead: BitMap64
 
 
 def rows_within(storage: Storage, shape: TableShape, file: NumberedFile, ranges: Sequence[KeyRange]) -> MovedRows:
@@ -84,8 +84,8 @@ def rows_within(storage: Storage, shape: TableShape, file: NumberedFile, ranges:
     assert isinstance(keys, pl.DataFrame)
     live = keys.with_row_index(_ROW).filter(pl.Series(~np.isin(numbers, to_positions(dead))))
     rows = [live.filter(bounds.expression())[_ROW].to_numpy() for bounds in ranges]
-    gone = dead | from_positions(numbers[np.concatenate(rows)])
-    return MovedRows(tuple(data.take(pa.array(part)) for part in rows), gone)
+    leaving = dead | from_positions(numbers[np.concatenate(rows)])
+    return MovedRows(tuple(data.take(pa.array(part)) for part in rows), leaving)
 
 
 def cut(
@@ -105,8 +105,8 @@ def cut(
         Spill(Path(folder), shape.arrow, shape.columns.key, ()) as spill,
     ):
         size = 0
-        for file, gone in files:
-            rows = ordered(alive_rows(storage, shape, file, gone), shape.columns.key).cast(shape.arrow)
+        for file, dead in files:
+            rows = ordered(alive_rows(storage, shape, file, dead), shape.columns.key).cast(shape.arrow)
             size += rows.nbytes
             spill.add(rows)
             del rows
@@ -117,11 +117,11 @@ def cut(
         ]
 
 
-def alive_rows(storage: Storage, shape: TableShape, file: NumberedFile, gone: BitMap64) -> pa.Table:
+def alive_rows(storage: Storage, shape: TableShape, file: NumberedFile, dead: BitMap64) -> pa.Table:
     """Read the rows of a file that are neither deleted nor gone."""
     vector = None if file.file.vector is None else storage.scheduler.ask(load_vector, storage, file.file.vector)
     data = OpenFile(storage, file.path, file.file, shape).read(shape.schema.names)
-    return _alive(data, gone if vector is None else gone | vector.result())
+    return _alive(data, dead if vector is None else dead | vector.result())
 
 
 def _alive(data: pa.Table, dead: BitMap64) -> pa.Table:

@@ -94,7 +94,7 @@ def normalizer(columns: Sequence[pa.Array]) -> Normalizer | None:
         lows.append(source.low())
         differing.append(_differing(source, lows[-1], len(column), left))
         left -= sum(map(int.bit_count, differing[-1]))
-        if left < 0 or not source.told:
+        if left < 0 or not source.distinguishes:
             return _normalizer(lows, differing, exact=False)
     # Bits that are the same between others that differ: kept if there is room, since each gap takes time.
     return _normalizer(lows, differing, gaps=True, exact=True) or _normalizer(lows, differing, exact=True)
@@ -110,11 +110,11 @@ def _normalizer(
         runs: list[tuple[int, int, int]] = []
         for number, differ in enumerate(words):
             for lowest, bits in _runs(differ, gaps=gaps):
-                taken = min(bits, room)
-                if taken:
-                    runs.append((number, lowest + bits - taken, taken))
-                room -= taken
-                if taken < bits:
+                used = min(bits, room)
+                if used:
+                    runs.append((number, lowest + bits - used, used))
+                room -= used
+                if used < bits:
                     return None if exact else Normalizer((*forms, Form(low, tuple(runs))), exact=False)
         forms.append(Form(low, tuple(runs)))
     return Normalizer(tuple(forms), exact)
@@ -151,7 +151,7 @@ class _Numbers:
     """Numbers as their differences to the least one: one word each, which is exact."""
 
     count = 1
-    told = True
+    distinguishes = True
 
     def __init__(self, column: pa.Array) -> None:
         self._values = as_integers(column)
@@ -182,7 +182,7 @@ class _Text:
         return -(-min(self._longest, _LONGEST) // _BYTES)
 
     @property
-    def told(self) -> bool:
+    def distinguishes(self) -> bool:
         """Whether different texts have different words."""
         # A byte 0 equals the padding of a shorter text.
         varies = self._shortest < self._longest

@@ -96,13 +96,13 @@ def clone(open_table: OpenTable, target: Storage, options: SnapshotOptions) -> O
     if target.size(manifest_path(0)) is None:
         _create(work, steps)
     settings = open_table.settings
-    made = OpenTable(target, settings, Log.open(target, settings), progress=open_table.progress)
-    if not _is_as_cloned(made.log, work.source):
+    copy = OpenTable(target, settings, Log.open(target, settings), progress=open_table.progress)
+    if not _is_as_cloned(copy.log, work.source):
         raise exists(target)
     with steps.step("apply tombstones"):
-        _apply_tombstones(work, made)
-        _carry_forgotten(work, made)
-    return made
+        _apply_tombstones(work, copy)
+        _carry_forgotten(work, copy)
+    return copy
 
 
 def _is_as_cloned(log: Log, source: str) -> bool:
@@ -173,14 +173,14 @@ def _create(work: _Clone, steps: Steps) -> None:
 
 
 def _other_table(target: Storage, source: str | None) -> TableExistsError:
-    what = "there is a Delta table here; choose an empty folder"
+    problem = "there is a Delta table here; choose an empty folder"
     if source is not None:
         table_id, _, version = source.partition("@")
-        what = (
+        problem = (
             f"a clone of version {version} of the table {table_id} was interrupted here; clone that version again to "
             "finish it, or delete the folder"
         )
-    return TableExistsError(f"{target.url}: {what}", table=target.url)
+    return TableExistsError(f"{target.url}: {problem}", table=target.url)
 
 
 def _commit_entry(work: _Clone, table_id: str, adds: list[Action]) -> None:
@@ -272,14 +272,14 @@ def _add(file: DataFile, path: str, vectors: dict[str, uuid.UUID]) -> Action:
     return {"add": add}
 
 
-def _apply_tombstones(work: _Clone, made: OpenTable) -> None:
+def _apply_tombstones(work: _Clone, copy: OpenTable) -> None:
     """Apply the deletes and the truncate that are in force, as version 1, once."""
     columns = work.snapshot.inputs.shape.columns
     if not columns.sequence:
         return
     rows = _deletes(work)
     watermark = work.snapshot.inputs.new_watermark
-    op = next(name for name in ("op", *(f"op{number}" for number in range(1_000))) if name not in made.shape().schema)
+    op = next(name for name in ("op", *(f"op{number}" for number in range(1_000))) if name not in copy.shape().schema)
     mods = rows.append_column(op, pa.repeat(pa.scalar("D"), rows.num_rows))
     if watermark is not None:
         truncate = {**dict.fromkeys(mods.column_names), **dict(zip(columns.sequence, watermark, strict=True)), op: "T"}
@@ -292,14 +292,14 @@ def _apply_tombstones(work: _Clone, made: OpenTable) -> None:
         batch_id=BatchId(_BATCHES, work.source),
         merge=True,
     )
-    result = apply_batch(made, mods, options)
+    result = apply_batch(copy, mods, options)
     if result.merge is not None and result.merge.error is not None:
         raise result.merge.error
 
 
-def _carry_forgotten(work: _Clone, made: OpenTable) -> None:
+def _carry_forgotten(work: _Clone, copy: OpenTable) -> None:
     """Copy the hashed tombstones, as a version after the others, once."""
-    inputs, log = work.snapshot.inputs, made.log
+    inputs, log = work.snapshot.inputs, copy.log
     files = [file for file in (*inputs.tombstones, *inputs.pending.forgotten) if file.salt is not None]
     if not files or (log.head and any(map(_forgets, log.manifests(1, log.head)))):
         return
@@ -309,7 +309,7 @@ def _carry_forgotten(work: _Clone, made: OpenTable) -> None:
     work.target.scheduler.barrier()
     draft = Draft(
         operation="clone",
-        table_id=made.table_id,
+        table_id=copy.table_id,
         events=(Forget(tombstones=copies),),
         features=(HASHED_TOMBSTONES,),
     )
@@ -317,8 +317,8 @@ def _carry_forgotten(work: _Clone, made: OpenTable) -> None:
     def admit(manifest: Manifest) -> Manifest | None:
         raise exists(work.target)
 
-    commit(log, draft, clock=check_clock(log, begun=log.clock()), admit=admit, roll_up=made.roll_ups.make)
-    run_merge(made)
+    commit(log, draft, clock=check_clock(log, begun=log.clock()), admit=admit, roll_up=copy.roll_ups.make)
+    run_merge(copy)
 
 
 def _deletes(work: _Clone) -> pa.Table:
@@ -327,8 +327,8 @@ def _deletes(work: _Clone) -> pa.Table:
     shape, columns = inputs.shape, inputs.shape.columns
     names = dict(zip(columns.tombstone_sequence(), columns.sequence, strict=True))
     frames = [read_tombstones(open_table.storage, inputs.tombstones, shape).rename(names).select(columns.narrow)]
-    done = evaluated(open_table.storage, inputs, open_table.settings, columns=columns.key)
-    if done is not None:
-        frames.append(done.deleted.select(columns.narrow))
+    evaluation = evaluated(open_table.storage, inputs, open_table.settings, columns=columns.key)
+    if evaluation is not None:
+        frames.append(evaluation.deleted.select(columns.narrow))
     schema = pa.schema([shape.arrow.field(name).with_nullable(True) for name in columns.narrow])
     return pl.concat(frames, how="vertical_relaxed").to_arrow().cast(schema)

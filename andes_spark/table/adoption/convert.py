@@ -66,20 +66,20 @@ def convert(storage: Storage, options: ConvertOptions, settings: Settings, progr
             _refuse_table(storage)
             source = find_source(storage, options.partitions)
             definition = _define(source, options)
-        taken = _interrupted(storage, source, definition)
-        if taken is None:
+        adopted = _interrupted(storage, source, definition)
+        if adopted is None:
             _refuse_partitions(source, options)
             plan, checked = _check(storage, source, definition, settings, steps)
             with steps.step("check the clock"):
                 clock = check_clock(log, begun=log.clock())
             with steps.step("commit to Delta"):
-                taken = _commit_entry(storage, settings, definition, plan, checked)
+                adopted = _commit_entry(storage, settings, definition, plan, checked)
         else:
             clock = check_clock(log, begun=log.clock())
-        if taken is not None:
+        if adopted is not None:
             with steps.step("commit"):
-                _commit_log(log, definition, taken, clock)
-            _leave_hints(log, taken)
+                _commit_log(log, definition, adopted, clock)
+            _leave_hints(log, adopted)
             return log
     raise CommitConflictError(
         f"{storage.url}: other writers committed to the Delta table first {settings.commit_attempts} times while its "
@@ -156,13 +156,13 @@ def _commit_entry(
     return _TakenIn(stored, next(iter(stored.txns)), plan.after(stored), checked.rows)
 
 
-def _commit_log(log: Log, definition: Definition, taken: _TakenIn, clock: CheckedClock) -> None:
+def _commit_log(log: Log, definition: Definition, adopted: _TakenIn, clock: CheckedClock) -> None:
     draft = Draft(
         operation="convert",
-        table_id=taken.table_id,
-        counts=Counts(received=taken.rows, upserts=taken.rows),
+        table_id=adopted.table_id,
+        counts=Counts(received=adopted.rows, upserts=adopted.rows),
         definition=definition,
-        origin=Origin(delta_version=taken.entry.version, rows=taken.rows),
+        origin=Origin(delta_version=adopted.entry.version, rows=adopted.rows),
     )
 
     def admit(manifest: Manifest) -> Manifest | None:
@@ -171,20 +171,20 @@ def _commit_log(log: Log, definition: Definition, taken: _TakenIn, clock: Checke
     commit(log, draft, clock=clock, admit=admit)
 
 
-def _leave_hints(log: Log, taken: _TakenIn) -> None:
+def _leave_hints(log: Log, adopted: _TakenIn) -> None:
     """Leave a checkpoint and the note that leads to it: the Delta log may be long, or begin late."""
     storage, advisory = log.storage, Advisory(log.table)
 
     def leave() -> None:
-        state = taken.state
+        state = adopted.state
         written = write_checkpoint(storage, state, now_ms=log.clock())
         MergeLease(storage, log.clock).release(
             MergeNote(
-                delta_version=taken.entry.version,
-                commit_id=taken.entry.commit_id,
+                delta_version=adopted.entry.version,
+                commit_id=adopted.entry.commit_id,
                 applied=0,
-                newest=taken.entry.version,
-                checkpoint=taken.entry.version if written else state.checkpoint,
+                newest=adopted.entry.version,
+                checkpoint=adopted.entry.version if written else state.checkpoint,
             )
         )
 

@@ -101,17 +101,17 @@ def _about(storage: Storage, error: UnsupportedTableError) -> UnsupportedTableEr
     return UnsupportedTableError(message, **{**error.fields, "table": storage.url})
 
 
-def plan_entry(source: Source, definition: Definition, ours: Mapping[str, str], table_id: str) -> Plan:
+def plan_entry(source: Source, definition: Definition, own_properties: Mapping[str, str], table_id: str) -> Plan:
     """Plan the entry that takes a folder in.
 
     Args:
         source: the folder.
         definition: definition of the table.
-        ours: properties of the Delta tables of this library.
+        own_properties: properties of the Delta tables of this library.
         table_id: UUID of the table.
     """
     state = source.state
-    configuration = {**({} if state is None else state.metadata.configuration), **ours}
+    configuration = {**({} if state is None else state.metadata.configuration), **own_properties}
     protocol = upgraded(
         None if state is None else state.protocol,
         deletion_vectors=definition.deletion_vectors,
@@ -130,7 +130,7 @@ def plan_entry(source: Source, definition: Definition, ours: Mapping[str, str], 
     adds = [] if source.folder is None else source.folder.adds(configuration)
     entry = (protocol, metadata, actions.txn(table_id, 0), *adds)
     version = 0 if state is None else state.version + 1
-    commit = Commit(version, tuple(item for action in entry for item in action.items()))
+    commit = Commit(version, tuple(member for action in entry for member in action.items()))
     return Plan(state, entry, _after(state, commit))
 
 

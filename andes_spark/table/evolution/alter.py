@@ -234,9 +234,9 @@ def alter(open_table: OpenTable, change: Change, verb: str) -> AlterResult:
     version, changed = open_table.log.head, changed_members(defined.definition, definition)
     requested = open_table.definition.merge != "manual"
     merged = merge_after_apply(open_table, None, requested=requested, in_memory={}, advisory=advisory)
-    said = tuple(_SAID_OF_SCHEMA if name == "schema_id" else name for name in changed)
+    changed_names = tuple(_SAID_OF_SCHEMA if name == "schema_id" else name for name in changed)
     failures = advisory.report("the definition is changed")
-    return AlterResult(version, said, _columns(open_table), merged, failures)
+    return AlterResult(version, changed_names, _columns(open_table), merged, failures)
 
 
 def _admit(manifest: Manifest) -> Manifest | None:

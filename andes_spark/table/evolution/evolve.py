@@ -105,10 +105,10 @@ def _differences(error: SchemaMismatchError, batch: Schema, table: Schema, widen
     changes: list[Difference] = [((name,), batch.field(name).type, False) for name in error.extra or ()]
     for name in error.wrong_type or {}:
         column = resolve(name, batch.names) or name
-        found = list(_nested((name,), batch.field(column).type, table.field(name).type, widens))
-        if not found or any(change is None for change in found):
+        differences = list(_nested((name,), batch.field(column).type, table.field(name).type, widens))
+        if not differences or any(change is None for change in differences):
             raise error
-        changes += [change for change in found if change is not None]
+        changes += [change for change in differences if change is not None]
     if error.missing or error.duplicate or not changes:
         raise error
     return changes
@@ -120,10 +120,10 @@ def _nested(path: Path, new: DataType, old: DataType, widens: bool) -> Iterator[
         return
     match new, old:
         case Struct(), Struct():
-            there = {field.name: field for field in old.fields}
+            old_fields = {field.name: field for field in old.fields}
             for field in new.fields:
-                if field.name in there:
-                    yield from _nested((*path, field.name), field.type, there[field.name].type, widens)
+                if field.name in old_fields:
+                    yield from _nested((*path, field.name), field.type, old_fields[field.name].type, widens)
                 else:
                     yield (*path, field.name), field.type, False
         case Array(), Array():

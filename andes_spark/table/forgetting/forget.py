@@ -215,8 +215,8 @@ class _Forgetting:
     def _state(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Key and sequence of the rows of the keys, and of the newest tombstones that hold the keys themselves."""
         open_table, columns = self._open_table, self.keys.shape.columns
-        asked = self.keys.frame.to_arrow()
-        rows = pl.from_arrow(get_rows(open_table, asked, GetOptions.checked(columns=columns.narrow)))
+        key_rows = self.keys.frame.to_arrow()
+        rows = pl.from_arrow(get_rows(open_table, key_rows, GetOptions.checked(columns=columns.narrow)))
         assert isinstance(rows, pl.DataFrame)
         if not columns.sequence:
             return rows, rows.clear()

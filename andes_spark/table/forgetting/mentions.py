@@ -146,11 +146,11 @@ def mentions(
     """
     infos = list(storage.list())
     existing = frozenset(info.path for info in infos)
-    found: list[Mention] = []
+    found_mentions: list[Mention] = []
     for info, answer in in_windows(storage.scheduler, partial(_mentions_in, storage, keys, existing), infos):
-        found += answer.result()
+        found_mentions += answer.result()
         checked(info)
-    return found
+    return found_mentions
 
 
 def _mentions_in(storage: Storage, keys: Keys, existing: Collection[str], info: ObjectInfo) -> list[Mention]:
@@ -169,7 +169,7 @@ def _mentions_in(storage: Storage, keys: Keys, existing: Collection[str], info: 
         return []  # deleted since it was listed
     except (AndesError, pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError, RecursionError):
         counts = {DAMAGED if path.startswith(_OURS) or name.endswith(".parquet") else UNKNOWN: 1}
-    return [Mention(path, what, count) for what, count in counts.items() if count]
+    return [Mention(path, kind, count) for kind, count in counts.items() if count]
 
 
 def _in_parquet(storage: Storage, keys: Keys, existing: Collection[str], path: str) -> dict[str, int]:
@@ -261,8 +261,8 @@ def _in_document(value: Any, keys: Keys) -> dict[str, int]:
     if isinstance(ends, dict) and any(keys.is_exact(ends.get(name)) for name in ("low", "high")):
         return {"range": 1}
     counts: dict[str, int] = {}
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _add(counts, _in_document(item, keys))
+    for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _add(counts, _in_document(member, keys))
     return counts
 
 
@@ -270,10 +270,10 @@ def _texts(value: Any) -> Iterator[str]:
     """All texts in any JSON."""
     if isinstance(value, str):
         yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(item)
+    for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(member)
 
 
 def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
-    for what, count in more.items():
-        counts[what] = counts.get(what, 0) + count
+    for kind, count in more.items():
+        counts[kind] = counts.get(kind, 0) + count

@@ -62,9 +62,9 @@ class Checked(Displayed):
 
     def summary(self) -> str:
         """See ``Displayed``."""
-        found = "nothing was found" if self.ok else f"{count_text(len(self.mentions), 'objects')} name the keys"
+        outcome = "nothing was found" if self.ok else f"{count_text(len(self.mentions), 'objects')} name the keys"
         others = f"; {count_text(len(self.unknown), 'objects')} of others cannot be decoded" if self.unknown else ""
-        return f"{count_text(self.objects, 'objects')}, {size_text(self.bytes)}, decoded: {found}{others}"
+        return f"{count_text(self.objects, 'objects')}, {size_text(self.bytes)}, decoded: {outcome}{others}"
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
@@ -74,11 +74,11 @@ class Checked(Displayed):
 
 def check(storage: Storage, keys: Keys) -> Checked:
     """Decode all objects of a table, and look for keys."""
-    seen: list[ObjectInfo] = []
-    found = mentions(storage, keys, checked=seen.append)
-    unknown = tuple(mention.path for mention in found if mention.what == UNKNOWN)
-    named = tuple(mention for mention in found if mention.what != UNKNOWN)
-    return Checked(len(seen), sum(info.size for info in seen), named, unknown)
+    decoded: list[ObjectInfo] = []
+    all_mentions = mentions(storage, keys, checked=decoded.append)
+    unknown = tuple(mention.path for mention in all_mentions if mention.what == UNKNOWN)
+    named = tuple(mention for mention in all_mentions if mention.what != UNKNOWN)
+    return Checked(len(decoded), sum(info.size for info in decoded), named, unknown)
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,9 +130,11 @@ class ForgetResult(Displayed):
             return f"{keys} would be forgotten: {count_text(len(self.before), 'objects')} name them"
         if self.version is None:
             return f"{keys} sought, and nothing in the table names them"
-        done = f"{count_text(len(self.removed), 'objects')} removed, {count_text(len(self.rewritten), 'written anew')}"
+        changes = (
+            f"{count_text(len(self.removed), 'objects')} removed, {count_text(len(self.rewritten), 'written anew')}"
+        )
         left = "" if self.ok else f"; {count_text(len(self.left.mentions), 'objects')} still name them"
-        return f"{keys} forgotten: {count_text(self.rows, 'rows')}, {done}{left}"
+        return f"{keys} forgotten: {count_text(self.rows, 'rows')}, {changes}{left}"
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
@@ -145,9 +147,9 @@ class ForgetResult(Displayed):
         return {name: text for name, text in fields.items() if text}
 
 
-def mentions_text(found: Iterable[Mention]) -> str:
+def mentions_text(mentions: Iterable[Mention]) -> str:
     """Describe mentions: some of the objects, and the number of the others."""
-    listed = list(found)
+    listed = list(mentions)
     lines = [f"{mention.path}: {mention.what} ({mention.count})" for mention in listed[:_SHOWN]]
     kinds = Counter(mention.what for mention in listed[_SHOWN:])
     return "\n".join([*lines, *([f"and more: {counts_text(kinds, none='')}"] if kinds else [])])

@@ -75,8 +75,8 @@ def _with_rows(
 ) -> list[NumberedFile]:
     """Files that hold rows of the keys, deleted ones included; statistics only leave out files that cannot."""
     candidates = files_with(evaluation_input(base, Pending((), ()), shape), keys.frame)
-    found = LocalExecutor(threads).map(partial(_holds, storage, shape, keys), candidates, step="look for rows")
-    return [file for file, holds in zip(candidates, found, strict=True) if holds]
+    answers = LocalExecutor(threads).map(partial(_holds, storage, shape, keys), candidates, step="look for rows")
+    return [file for file, holds in zip(candidates, answers, strict=True) if holds]
 
 
 def _holds(storage: Storage, shape: TableShape, keys: Keys, file: NumberedFile) -> bool:

@@ -172,8 +172,8 @@ class Sweep:
     def _put(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Write objects anew, several beside each other."""
 
-        def put(each: tuple[str, bytes]) -> None:
-            self._storage.put(*each)
+        def put(entry: tuple[str, bytes]) -> None:
+            self._storage.put(*entry)
 
         for (path, data), answer in in_windows(self._storage.scheduler, put, objects):
             answer.result()
@@ -185,6 +185,6 @@ class Sweep:
                 yield info
 
     def _delete(self, infos: Iterable[ObjectInfo]) -> None:
-        gone = list(infos)
-        self._storage.delete(info.path for info in gone)
-        self.removed += [Removed(info.path, info.size) for info in gone]
+        deleted = list(infos)
+        self._storage.delete(info.path for info in deleted)
+        self.removed += [Removed(info.path, info.size) for info in deleted]

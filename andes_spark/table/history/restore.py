@@ -42,8 +42,8 @@ class RestoreResult(Displayed):
 
     def summary(self) -> str:
         """See ``Displayed``."""
-        gone = counts_text({"versions": self.left_out, "mods": self.mods}, none="nothing")
-        return f"version {self.version} was restored as version {self.committed}; left out: {gone}"
+        left_out = counts_text({"versions": self.left_out, "mods": self.mods}, none="nothing")
+        return f"version {self.version} was restored as version {self.committed}; left out: {left_out}"
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
@@ -111,5 +111,5 @@ def _left_out(open_table: OpenTable, version: int) -> tuple[int, int]:
     """Number of versions that a restore would leave out, and of their mods."""
     log = open_table.log
     later = line([manifest.pending for manifest in log.manifests(version, log.head)])
-    gone = [part for part in later if part.version > version]
-    return len(gone), sum(entry.rows for part in gone for entry in mods_of(part.events))
+    left_out = [part for part in later if part.version > version]
+    return len(left_out), sum(entry.rows for part in left_out for entry in mods_of(part.events))

@@ -107,12 +107,12 @@ def tag_version(open_table: OpenTable, name: str, options: TagOptions) -> TagRes
                 evaluable(open_table, open_table.base.snapshot_at(version), version)
     with steps.step("check the clock"):
         clock = open_table.clock.check(begun=log.clock())
-    wanted = _event(name, version, options, clock.now())
+    requested = _event(name, version, options, clock.now())
     before = current_tags(log).get(name)
-    if before is not None and _is_same(before.event, wanted) and not (options.replace and wanted.duration):
+    if before is not None and _is_same(before.event, requested) and not (options.replace and requested.duration):
         return _tagged(before, repeated=True)
     if before is not None and not options.replace:
-        raise _taken(log.table, before, wanted)
+        raise _taken(log.table, before, requested)
     _refuse_more(log, name)
 
     def admit(manifest: Manifest) -> Manifest | None:
@@ -121,11 +121,11 @@ def tag_version(open_table: OpenTable, name: str, options: TagOptions) -> TagRes
         if now == before:
             _refuse_more(log, name)
             return None
-        if now is not None and _is_same(now.event, wanted):
+        if now is not None and _is_same(now.event, requested):
             return log.manifest(now.committed)
-        raise _moved(log.table, name, now) if options.replace or now is None else _taken(log.table, now, wanted)
+        raise _moved(log.table, name, now) if options.replace or now is None else _taken(log.table, now, requested)
 
-    draft = Draft(operation="tag", table_id=open_table.table_id, events=(wanted,))
+    draft = Draft(operation="tag", table_id=open_table.table_id, events=(requested,))
     try:
         with steps.step("commit"):
             manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, head_checked=True)
@@ -150,15 +150,15 @@ def untag(open_table: OpenTable, name: str, *, if_exists: bool) -> TagResult:
         raise unknown_tag(log, name)
     with steps.step("check the clock"):
         clock = open_table.clock.check(begun=log.clock())
-    wanted = Tag(name=name)
+    removal = Tag(name=name)
 
     def admit(manifest: Manifest) -> Manifest | None:
         now = current_tags(log).get(name)
         if now is not None and now != before:
             raise _moved(log.table, name, now)
-        return manifest if wanted in manifest.events else None
+        return manifest if removal in manifest.events else None
 
-    draft = Draft(operation="untag", table_id=open_table.table_id, events=(wanted,))
+    draft = Draft(operation="untag", table_id=open_table.table_id, events=(removal,))
     with steps.step("commit"):
         manifest = commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make, head_checked=True)
     return TagResult(name, None, manifest.version, repeated=manifest.commit_id != draft.commit_id)
@@ -244,10 +244,10 @@ def _event(name: str, version: int, options: TagOptions, now: int) -> Tag:
     return Tag(name=name, version=version, expires=expires, duration=duration)
 
 
-def _is_same(stored: Tag, wanted: Tag) -> bool:
+def _is_same(stored: Tag, requested: Tag) -> bool:
     """Whether a tag is as it is asked for; a duration counts from the first time."""
-    same = (stored.version, stored.duration) == (wanted.version, wanted.duration)
-    return same and (wanted.duration is not None or stored.expires == wanted.expires)
+    same = (stored.version, stored.duration) == (requested.version, requested.duration)
+    return same and (requested.duration is not None or stored.expires == requested.expires)
 
 
 def _tagged(tag: CurrentTag, *, repeated: bool) -> TagResult:
@@ -265,13 +265,13 @@ def _refuse_more(log: Log, name: str) -> None:
         )
 
 
-def _taken(table: str, tag: CurrentTag, wanted: Tag) -> OptionError:
+def _taken(table: str, tag: CurrentTag, requested: Tag) -> OptionError:
     stored = tag.event
-    what = f"stands for version {stored.version}"
-    if stored.version == wanted.version:
-        what = f"is on version {stored.version} already, and expires {_when(stored.expires)}"
+    state = f"stands for version {stored.version}"
+    if stored.version == requested.version:
+        state = f"is on version {stored.version} already, and expires {_when(stored.expires)}"
     return OptionError(
-        f"{table}: the tag {stored.name} {what}, by version {tag.committed}; replace=True changes it",
+        f"{table}: the tag {stored.name} {state}, by version {tag.committed}; replace=True changes it",
         table=table,
         option="name",
         value=stored.name,

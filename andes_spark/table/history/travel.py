@@ -53,19 +53,19 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
     state = base
     first_gone: list[str] = []
     for _ in range(MOST_STATES):
-        gone = files.gone(state.state)
-        if not gone:
+        missing = files.missing(state.state)
+        if not missing:
             return state
         if version < floor_of(open_table.log):
             # The mods since older states were released.
-            raise lost_file(open_table.table, gone[0], version, "a tag or pin")
-        first_gone = first_gone or gone
-        if state.applied == 0 or state.taken is not None:
+            raise lost_file(open_table.table, missing[0], version, "a tag or pin")
+        first_gone = first_gone or missing
+        if state.applied == 0 or state.take_in_version is not None:
             break
         state = open_table.base.older(state.applied - 1)
     else:  # a state that was taken in stands for itself: no older one has its rows
         origin = open_table.base.older(0)
-        if not files.gone(origin.state):
+        if not files.missing(origin.state):
             return origin
     applied = open_table.base.snapshot().applied
     raise VersionExpiredError(
@@ -89,7 +89,7 @@ def lost_file(table: str, path: str, version: int, keeper: str) -> FileDamagedEr
 
 def gone_files(storage: Storage, state: DeltaState) -> list[str]:
     """Return the files of a state that do not exist; all are asked for."""
-    return _Files(storage, None).gone(state)
+    return _Files(storage, None).missing(state)
 
 
 class _Files:
@@ -99,12 +99,12 @@ class _Files:
         self._storage = storage
         self._exists = dict.fromkeys(_paths(newest), True) if newest is not None else {}
 
-    def gone(self, state: DeltaState) -> list[str]:
+    def missing(self, state: DeltaState) -> list[str]:
         """Return the files of a state that do not exist."""
         paths = list(dict.fromkeys(_paths(state)))
         unknown = [path for path in paths if path not in self._exists]
-        asked = [self._storage.scheduler.ask(self._storage.size, path) for path in unknown]
-        self._exists |= {path: answer.result() is not None for path, answer in zip(unknown, asked, strict=True)}
+        answers = [self._storage.scheduler.ask(self._storage.size, path) for path in unknown]
+        self._exists |= {path: answer.result() is not None for path, answer in zip(unknown, answers, strict=True)}
         return [path for path in paths if not self._exists[path]]
 
 

@@ -45,8 +45,8 @@ class CompactionResult(Displayed):
         left = f"; {count_text(self.worn, 'files')} are worn" if self.worn else ""
         if not self.rounds:
             return f"nothing was written{left}" if left else "there is nothing to compact"
-        done = f"{count_text(self.files_removed, 'files')} rewritten as {self.files_added:,}"
-        return f"{done}, {size_text(self.bytes_added)}{left}"
+        outcome = f"{count_text(self.files_removed, 'files')} rewritten as {self.files_added:,}"
+        return f"{outcome}, {size_text(self.bytes_added)}{left}"
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
@@ -69,40 +69,42 @@ def compaction(
         base = open_table.base.snapshot()
         open_table.base.require_writable(base)
         open_table.log.refresh()
-    first, done, rounds, lost = base.version, CompactResult(), 0, 0
-    settings = _settings(open_table.settings, options.max_bytes, done)
+    first, total, rounds, lost_races = base.version, CompactResult(), 0, 0
+    settings = _settings(open_table.settings, options.max_bytes, total)
     while not options.dry_run and settings.compact_bytes and rounds < _MOST_ROUNDS and goes_on():
         base = open_table.base.in_memory()
         # By the columns of the version that the base contains: a change of them may be pending.
         context = replace(open_table.base_context(base.applied), settings=settings)
         result = compact(context, base, steps=steps, committed=open_table.base.advance)
         if result.files_removed:
-            done, rounds = done.plus(result), rounds + 1
+            total, rounds = total.plus(result), rounds + 1
         else:
             before = open_table.base.in_memory().version
             if open_table.base.snapshot().version == before:
                 break
-            lost += 1
-            if lost == open_table.settings.commit_attempts:
-                raise CommitConflictError(f"{open_table.table}: merges were first {lost} times", table=open_table.table)
-        settings = _settings(open_table.settings, options.max_bytes, done)
+            lost_races += 1
+            if lost_races == open_table.settings.commit_attempts:
+                raise CommitConflictError(
+                    f"{open_table.table}: merges were first {lost_races} times", table=open_table.table
+                )
+        settings = _settings(open_table.settings, options.max_bytes, total)
     checkpoint(open_table, steps, advisory, first)
     advisory.report("the base is compacted")
     base = open_table.base.in_memory()
-    context = replace(open_table.base_context(base.applied), settings=_settings(open_table.settings, None, done))
+    context = replace(open_table.base_context(base.applied), settings=_settings(open_table.settings, None, total))
     return CompactionResult(
         rounds,
-        done.files_removed,
-        done.files_added,
-        done.bytes_removed,
-        done.bytes_added,
+        total.files_removed,
+        total.files_added,
+        total.bytes_removed,
+        total.bytes_added,
         len(worn_files(context, base)),
         base.version,
     )
 
 
-def _settings(settings: Settings, max_bytes: int | None, done: CompactResult) -> Settings:
+def _settings(settings: Settings, max_bytes: int | None, total: CompactResult) -> Settings:
     """Settings of the next round, within what is left of the budget."""
     size = settings.compact_bytes or _ROUND_BYTES
-    left = size if max_bytes is None else min(size, max(0, max_bytes - done.bytes_removed))
+    left = size if max_bytes is None else min(size, max(0, max_bytes - total.bytes_removed))
     return replace(settings, compact_bytes=left)

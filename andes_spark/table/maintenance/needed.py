@@ -121,8 +121,8 @@ def needed_files(
         try:
             files |= files_of_version(open_table, older)
         except LogDamagedError as error:
-            gone = error.path is not None and open_table.storage.size(error.path) is None
-            if older >= floor or is_tagged(log, older) or not gone:
+            is_missing = error.path is not None and open_table.storage.size(error.path) is None
+            if older >= floor or is_tagged(log, older) or not is_missing:
                 raise
             # A pin that came too late, whose owner ended before it read the floor: nothing of it is left to keep.
             del kept[older]

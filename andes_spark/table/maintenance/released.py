@@ -102,7 +102,7 @@ def released_files(
     listed = list_files(storage) if listed is None else listed
     _refuse_incomplete(open_table, needed, listed)
     old = [info for path, info in listed.items() if path not in needed.files and info.modified_ms < before_ms]
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     tombstones: list[ObjectInfo] = []
     others: list[ObjectInfo] = []
     for info in old:
@@ -112,10 +112,10 @@ def released_files(
         elif kind == "others":
             others.append(info)
         elif kind is not None:
-            found.append(Candidate(info.path, info.size, kind))
-    found += _named_others(storage, others, needed)
-    found += _free_tombstones(open_table, needed, tombstones)
-    return Released(tuple(found))
+            candidates.append(Candidate(info.path, info.size, kind))
+    candidates += _named_others(storage, others, needed)
+    candidates += _free_tombstones(open_table, needed, tombstones)
+    return Released(tuple(candidates))
 
 
 def _refuse_incomplete(open_table: OpenTable, needed: Needed, listed: Listed) -> None:
@@ -191,8 +191,8 @@ def list_files(storage: Storage) -> Listed:
     parts: list[tuple[str, str | None, str | None]] = [(f"_andes/{name}", None, None) for name in _FOLDERS]
     # "0" follows "/" in the order of paths.
     parts += [("", None, "_andes/"), ("", "_andes0", "_delta_log/"), ("", "_delta_log0", None)]
-    asked = [storage.scheduler.ask(_part, storage, *part) for part in parts]
-    return {info.path: info for answer in asked for info in answer.result()}
+    answers = [storage.scheduler.ask(_part, storage, *part) for part in parts]
+    return {info.path: info for answer in answers for info in answer.result()}
 
 
 def _part(storage: Storage, folder: str, after: str | None, until: str | None) -> list[ObjectInfo]:

@@ -68,8 +68,8 @@ class VacuumResult(Displayed):
         if not self.files:
             return "there is nothing to delete"
         mood = "would be deleted" if self.dry_run else "were deleted"
-        what = f"{count_text(self.files, 'files')}, {size_text(self.bytes)}, {mood}"
-        return f"{what}; versions from {self.floor} on can be read"
+        amount = f"{count_text(self.files, 'files')}, {size_text(self.bytes)}, {mood}"
+        return f"{amount}; versions from {self.floor} on can be read"
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
@@ -108,13 +108,13 @@ class Limits:
     Attributes:
         floor, fence: as in the event.
         before_ms: files written later stay.
-        wanted: floor that the retention alone allows.
+        target: floor that the retention alone allows.
     """
 
     floor: int
     fence: int
     before_ms: int
-    wanted: int
+    target: int
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Plan:
         )
 
     def _reasons(self) -> Iterable[str]:
-        if self.needed.floor < self.limits.wanted:
+        if self.needed.floor < self.limits.target:
             yield f"version {self.needed.floor + 1} is pending: merge() allows to release later ones"
         yield from self.needed.starts
         reasons = [f"version {version}: {', '.join(texts)}" for version, texts in self.needed.kept.items()]
@@ -180,8 +180,8 @@ class Work:
         """Where the floor and the fence will be, with a base that contains a version."""
         log = self._open_table.log
         before_ms = self._clock.now() - self._retain_ms
-        wanted = max(floor_of(log), self._version_at(before_ms))
-        return Limits(max(floor_of(log), min(wanted, _settled(log, applied))), wanted, before_ms, wanted)
+        target = max(floor_of(log), self._version_at(before_ms))
+        return Limits(max(floor_of(log), min(target, _settled(log, applied))), target, before_ms, target)
 
     def admit(self, manifest: Manifest) -> None:
         """See ``log.commit.Admit``."""
@@ -300,10 +300,10 @@ class Work:
             floor = floor_of(open_table.log)
             needed = needed_files(open_table, floor, filter(_holds_at(manifest.time), stored_pins(open_table.storage)))
         with self._steps.step("list files"):
-            again = released_files(open_table, needed, fence=plan.limits.fence, before_ms=plan.limits.before_ms)
+            released = released_files(open_table, needed, fence=plan.limits.fence, before_ms=plan.limits.before_ms)
         # What was listed before the fence alone: a merge that was planned after it may have written other files.
         listed = {file.path for file in plan.released.files}
-        files = tuple(file for file in again.files if file.path in listed)
+        files = tuple(file for file in released.files if file.path in listed)
         return Plan(plan.limits, needed, Released(files), plan.expired)
 
     def _fence_base(self, plan: Plan) -> bool:

@@ -292,8 +292,8 @@ def _compare(
     if needed is None:
         state = load_state(open_table.storage, version=begins)
         origin = BaseSnapshot(state, 0, no_record(open_table.table_id))
-        taken = taken_in(summary.changes_up_to(base.applied))
-        origin = origin if taken is None else open_table.base.taken(*taken)
+        take_in = taken_in(summary.changes_up_to(base.applied))
+        origin = origin if take_in is None else open_table.base.after_take_in(*take_in)
     else:
         origin, _ = open_table.evaluable(needed.low, base.applied)
     RowCheck(
@@ -315,8 +315,8 @@ def _compare_columns(open_table: OpenTable, base: BaseSnapshot) -> None:
     """
     stored = Schema.from_json(base.state.metadata.schema_json)
     schema = open_table.shape_at(base.applied).schema
-    columns, wanted = ([(f.name, simple_string(f.type)) for f in fields] for fields in (stored, schema))
-    if columns != wanted:
+    columns, expected = ([(f.name, simple_string(f.type)) for f in fields] for fields in (stored, schema))
+    if columns != expected:
         raise LogDamagedError(
             f"{open_table.table}: the columns of the base are {stored.to_ddl()}, and version {base.applied}, which it "
             f"contains, has {schema.to_ddl()}; another writer changed the schema of the Delta table",

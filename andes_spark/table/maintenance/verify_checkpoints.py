@@ -30,9 +30,9 @@ def check_checkpoints(storage: Storage, findings: Findings) -> None:
 def _check_hint(table: str, named: int | None, versions: set[int]) -> None:
     if named in versions:
         return
-    what = "cannot be read" if named is None else f"names a checkpoint of version {named}, which is not there"
+    problem = "cannot be read" if named is None else f"names a checkpoint of version {named}, which is not there"
     raise FileDamagedError(
-        f"{table}: {checkpoints.HINT_PATH} {what}; repair() deletes it, since readers find checkpoints without it",
+        f"{table}: {checkpoints.HINT_PATH} {problem}; repair() deletes it, since readers find checkpoints without it",
         table=table,
         path=checkpoints.HINT_PATH,
     )

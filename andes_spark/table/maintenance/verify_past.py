@@ -135,11 +135,11 @@ class PastCheck:
         return first
 
     def _is_there(self, path: str) -> bool:
-        there = self._storage.size(path) is not None
-        self._findings.files += there
-        if not there and path not in self._findings.missing and not self._findings.is_named(path):
+        exists = self._storage.size(path) is not None
+        self._findings.files += exists
+        if not exists and path not in self._findings.missing and not self._findings.is_named(path):
             self._findings.missing.append(path)
-        return there
+        return exists
 
 
 def _read_entry(storage: Storage, version: int) -> Commit:

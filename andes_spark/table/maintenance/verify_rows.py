@@ -136,7 +136,7 @@ class RowCheck:
         """Add the rows of a data file: of the origin, of the base, or of both."""
         shape = self._shape
         origin, live = self._origin.get(path), self._base.state.files.get(path)
-        gone_before, gone = self._deleted(origin), self._deleted(live)
+        deleted_before, deleted = self._deleted(origin), self._deleted(live)
         file = live or origin
         assert file is not None
         first = 0
@@ -144,10 +144,10 @@ class RowCheck:
             self._refuse_null_keys(data, path)
             hashes = content_hashes(data, shape.schema)
             if origin is not None:
-                kept = _kept(gone_before, first, data.num_rows)
+                kept = _kept(deleted_before, first, data.num_rows)
                 self._add(rows, data.filter(kept), hashes[kept.to_numpy(zero_copy_only=False)], _MOD, 0)
             if live is not None:
-                kept = _kept(gone, first, data.num_rows)
+                kept = _kept(deleted, first, data.num_rows)
                 self._add(rows, data.filter(kept), hashes[kept.to_numpy(zero_copy_only=False)], _BASE, 0)
             first += data.num_rows
         return True
@@ -224,7 +224,7 @@ class RowCheck:
         count = data.num_rows
         operations = np.zeros(count, np.int8) if mods is None else mods[OP]
         present = pa.nulls(count, pa.binary()) if mods is None or PRESENT not in mods.column_names else mods[PRESENT]
-        made: dict[str, Any] = {
+        added: dict[str, Any] = {
             OP: operations,
             ARRIVAL: np.broadcast_to(np.asarray(arrivals, np.int64), (count,)).copy(),
             _KIND: np.full(count, kind, np.int8),
@@ -234,8 +234,8 @@ class RowCheck:
         }
         columns = []
         for field in self._schema:
-            if field.name in made:
-                columns.append(made[field.name])
+            if field.name in added:
+                columns.append(added[field.name])
             elif field.name in data.column_names and (kind == _MOD or field.name in self._shape.columns.narrow):
                 columns.append(data[field.name])
             else:
@@ -315,18 +315,18 @@ class RowCheck:
             tombstones,
             None,
         )
-        done = fold_rows(
+        evaluation = fold_rows(
             self._storage,
             inputs,
             files=numbered_files(no_files()),
             columns=shape.schema.names,
             in_memory={"mods": mods},
         )
-        hashes = content_hashes(done.rows, shape.schema).view(np.int64)
-        rows = _frame(done.rows, shape.columns.key).with_columns(
+        hashes = content_hashes(evaluation.rows, shape.schema).view(np.int64)
+        rows = _frame(evaluation.rows, shape.columns.key).with_columns(
             pl.Series(name, hashes[:, number]) for number, name in enumerate(_HASH)
         )
-        return rows, done.deleted.select(shape.columns.narrow)
+        return rows, evaluation.deleted.select(shape.columns.narrow)
 
     def _compare_tombstones(self, stored_rows: pa.Table, expected: pl.DataFrame) -> None:
         key, narrow = list(self._shape.columns.key), self._shape.columns.narrow
@@ -375,8 +375,8 @@ class RowCheck:
 
 def _schema(shape: TableShape, *, whole: bool) -> pa.Schema:
     names = shape.schema.names if whole else shape.columns.narrow
-    made = [(OP, pa.int8()), (ARRIVAL, pa.int64()), (_KIND, pa.int8()), *((name, pa.int64()) for name in _HASH)]
-    fields = [*(shape.arrow.field(name).with_nullable(True) for name in names), *(pa.field(*field) for field in made)]
+    added = [(OP, pa.int8()), (ARRIVAL, pa.int64()), (_KIND, pa.int8()), *((name, pa.int64()) for name in _HASH)]
+    fields = [*(shape.arrow.field(name).with_nullable(True) for name in names), *(pa.field(*field) for field in added)]
     return pa.schema([*fields, *([pa.field(PRESENT, pa.binary())] if whole else [])])
 
 

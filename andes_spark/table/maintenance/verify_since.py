@@ -129,8 +129,8 @@ def _compare(open_table: OpenTable, before: BaseSnapshot, base: BaseSnapshot, fi
     start, versions = open_table.evaluable(before, base.applied)
     pending = pending_of(versions, shape.versions, shape.columns)
     expected = evaluation_input(start, pending, shape)
-    found = evaluation_input(base, Pending((), ()), shape)
-    check = _Comparison(open_table.storage, open_table.settings, expected, found)
+    stored = evaluation_input(base, Pending((), ()), shape)
+    check = _Comparison(open_table.storage, open_table.settings, expected, stored)
     problem = check.run()
     findings.rows += check.rows
     if problem:
@@ -144,17 +144,19 @@ class _Comparison:
         storage: the table's folder.
         settings: settings of the process.
         expected: an earlier state, and the mods since.
-        found: the newest state.
+        stored: the newest state.
 
     Attributes:
         rows: number of rows of the newest state that were compared.
     """
 
-    def __init__(self, storage: Storage, settings: Settings, expected: EvaluationInput, found: EvaluationInput) -> None:
+    def __init__(
+        self, storage: Storage, settings: Settings, expected: EvaluationInput, stored: EvaluationInput
+    ) -> None:
         self._storage = storage
         self._settings = settings
         self._expected = expected
-        self._found = found
+        self._stored = stored
         names = tuple(expected.shape.schema.names)
         self._all = Selection(names, names, None, None)
         self.rows = 0
@@ -163,15 +165,15 @@ class _Comparison:
         """Return a description of the differences; an empty text if there are none."""
         shape = self._expected.shape
         fields = [shape.arrow.field(name).with_nullable(True) for name in shape.columns.key]
-        made = [*(pa.field(name, pa.int64()) for name in _HASH), pa.field(_SIDE, pa.int8())]
+        added = [*(pa.field(name, pa.int64()) for name in _HASH), pa.field(_SIDE, pa.int8())]
         memory = max(LEAST_BYTES, self._settings.byte_budget // SHARE)
         examples: list[object] = []
-        with SortedRows(pa.schema([*fields, *made]), shape.columns.key, memory) as collected:
+        with SortedRows(pa.schema([*fields, *added]), shape.columns.key, memory) as collected:
             sides: tuple[Iterable[pa.Table], ...] = self._sides()
             for side, parts in enumerate(sides):
                 for part in parts:
                     self.rows += side * part.num_rows
-                    collected.add(_narrow(part, shape, side).cast(pa.schema([*fields, *made])))
+                    collected.add(_narrow(part, shape, side).cast(pa.schema([*fields, *added])))
             for piece in collected.pieces():
                 examples += _differing(piece, shape)
         if not examples:
@@ -181,16 +183,16 @@ class _Comparison:
             "verify() without a version compares all of them"
         )
 
-    def _common(self, gone: Mapping[int, BitMap64]) -> set[str]:
+    def _common(self, replaced: Mapping[int, BitMap64]) -> set[str]:
         """Files of both states of which the mods leave the rows that are left.
 
         Args:
-            gone: rows that the mods replace or remove, by number of the file.
+            replaced: rows that the mods replace or remove, by number of the file.
         """
-        found = {file.path: file for file in self._found.files}
+        stored = {file.path: file for file in self._stored.files}
         common: set[str] = set()
         for file in self._expected.files:
-            same, more = found.get(file.path), gone.get(file.number, BitMap64())
+            same, more = stored.get(file.path), replaced.get(file.number, BitMap64())
             if same is None:
                 continue
             if (not more and same.file.vector == file.file.vector) or (
@@ -203,25 +205,25 @@ class _Comparison:
         """Rows by the law, and rows of the base, both without files of which the same rows are left."""
         storage, settings, expected = self._storage, self._settings, self._expected
         ranges = pending_ranges(storage, expected, settings)
-        done = evaluated(storage, expected, settings, columns=self._all.used) if ranges == [None] else None
-        gone = gone_rows(storage, expected, done, settings) if ranges == [None] else {}
+        evaluation = evaluated(storage, expected, settings, columns=self._all.used) if ranges == [None] else None
+        replaced = gone_rows(storage, expected, evaluation, settings) if ranges == [None] else {}
         if ranges != [None]:
-            gone = truncated_rows(storage, expected, settings)
+            replaced = truncated_rows(storage, expected, settings)
             for bounds in ranges:
                 keys = expected.shape.columns.key
-                add_rows(gone, replaced_rows(evaluated(storage, expected, settings, columns=keys, bounds=bounds)))
-        common = self._common(gone)
+                add_rows(replaced, replaced_rows(evaluated(storage, expected, settings, columns=keys, bounds=bounds)))
+        common = self._common(replaced)
 
         def by_law() -> Iterator[pa.Table]:
-            mine = replace(expected, files=_others(expected.files, common if not expected.erased else set()))
-            yield from base_parts(storage, mine, settings, self._all, gone)
+            uncommon = replace(expected, files=_others(expected.files, common if not expected.erased else set()))
+            yield from base_parts(storage, uncommon, settings, self._all, replaced)
             for bounds in ranges:
-                part = done or evaluated(storage, expected, settings, columns=self._all.used, bounds=bounds)
+                part = evaluation or evaluated(storage, expected, settings, columns=self._all.used, bounds=bounds)
                 if part is not None:
                     yield part.rows
 
-        theirs = replace(self._found, files=_others(self._found.files, common if not expected.erased else set()))
-        return by_law(), base_parts(storage, theirs, settings, self._all, {})
+        stored = replace(self._stored, files=_others(self._stored.files, common if not expected.erased else set()))
+        return by_law(), base_parts(storage, stored, settings, self._all, {})
 
 
 def _dead(storage: Storage, file: NumberedFile) -> BitMap64:
@@ -236,8 +238,8 @@ def _others(files: NumberedFiles, common: set[str]) -> NumberedFiles:
 def _narrow(rows: pa.Table, shape: TableShape, side: int) -> pa.Table:
     hashes = content_hashes(rows, shape.schema).view(np.int64)
     columns = {name: rows[name] for name in shape.columns.key}
-    made = {name: pa.array(hashes[:, number]) for number, name in enumerate(_HASH)}
-    return pa.table({**columns, **made, _SIDE: pa.array(np.full(rows.num_rows, side, np.int8))})
+    added = {name: pa.array(hashes[:, number]) for number, name in enumerate(_HASH)}
+    return pa.table({**columns, **added, _SIDE: pa.array(np.full(rows.num_rows, side, np.int8))})
 
 
 def _differing(piece: pa.Table, shape: TableShape) -> list[object]:

@@ -75,7 +75,7 @@ class DamageRepair:
         self.findings: tuple[str, ...] = ()
         self.actions: list[str] = []
         self.left: tuple[str, ...] = ()
-        self.lost: list[LostManifest] = []
+        self.lost_manifests: list[LostManifest] = []
         self.made_again = False
 
     def run(self, *, dry_run: bool) -> None:
@@ -102,7 +102,7 @@ class DamageRepair:
                 self.left = tuple(map(without_repair, _left_of(findings, error)))
                 return
             self.actions.append(plan[0])
-            if self.lost:
+            if self.lost_manifests:
                 self.made_again = True
                 return
 
@@ -110,10 +110,10 @@ class DamageRepair:
         """What to mend next; None if nothing that is damaged can be made again."""
         open_table, damaged = self._open_table, findings.damaged
         manifests = Manifests(open_table.storage, open_table.settings)
-        self.lost = manifests.lost()
-        if self.lost:
-            costs = "; ".join(each.cost for each in self.lost)
-            return self._plan_loss(costs, partial(manifests.make_again, self.lost), findings)
+        self.lost_manifests = manifests.find_lost()
+        if self.lost_manifests:
+            costs = "; ".join(manifest.cost for manifest in self.lost_manifests)
+            return self._plan_loss(costs, partial(manifests.make_again, self.lost_manifests), findings)
         checkpoints = [path for path in sorted(damaged) if _is_spare_checkpoint(open_table.storage, path)]
         if checkpoints:
             return f"{checkpoints[0]} is deleted: readers do without it", partial(self._delete, checkpoints)
@@ -126,12 +126,12 @@ class DamageRepair:
             )
         records = damaged_records(open_table, damaged)
         if records:
-            what = f"the merge records of {count_text(len(records), 'versions')} are made again, from {records[0]} on"
-            return what, partial(write_again, open_table, records, damaged, self._steps)
+            action = f"the merge records of {count_text(len(records), 'versions')} are made again, from {records[0]} on"
+            return action, partial(write_again, open_table, records, damaged, self._steps)
         ledgers = ledgers_again(open_table, damaged)
         if ledgers:
-            what = f"{count_text(len(ledgers), 'files')} of batch ids are made again, such as {min(ledgers)}"
-            return what, partial(put_again, open_table, ledgers)
+            action = f"{count_text(len(ledgers), 'files')} of batch ids are made again, such as {min(ledgers)}"
+            return action, partial(put_again, open_table, ledgers)
         return self._plan_files(findings)
 
     def _plan_cut(self, cut: Cut, damaged: Collection[str]) -> tuple[str, Mend] | None:
@@ -150,8 +150,8 @@ class DamageRepair:
             else:
                 run_merge(open_table)
 
-        what = f"the Delta log is cut off before version {cut.first} ({cut.why}), and the mods since are merged again"
-        return what, mend
+        action = f"the Delta log is cut off before version {cut.first} ({cut.why}), and the mods since are merged again"
+        return action, mend
 
     def _is_misled(self) -> bool:
         """Whether the note of the last merge keeps the base from being read: that entry is another one."""
@@ -170,19 +170,19 @@ class DamageRepair:
         damaged = {path for path in findings.damaged if _BASE_FILE.fullmatch(path)}
         bad = unusable(open_table, base.state, damaged)
         if bad:
-            what = f"the base is built again: it lacks {count_text(len(set(bad)), 'files')}, such as {bad[0]}"
-            return what, partial(self._rebuild, base, base, damaged)
+            action = f"the base is built again: it lacks {count_text(len(set(bad)), 'files')}, such as {bad[0]}"
+            return action, partial(self._rebuild, base, base, damaged)
         if findings.differs:
-            what = "the base is built again from its oldest state: it has not the rows that the log gives"
-            return what, partial(self._rebuild, base, open_table.base.older(floor_of(open_table.log)), damaged)
+            action = "the base is built again from its oldest state: it has not the rows that the log gives"
+            return action, partial(self._rebuild, base, open_table.base.older(floor_of(open_table.log)), damaged)
         old = sorted(path for path in damaged if open_table.storage.size(path) is not None)
         if old:
-            what = f"{count_text(len(old), 'damaged files')} of older states are deleted, such as {old[0]}"
-            return what, partial(self._delete, old)
-        lost = lost_mods(open_table, findings.damaged)
-        if lost.files:
-            mend = partial(accept_loss, open_table, lost.rows)
-            return self._plan_loss(cost_of(open_table, lost.rows), mend, findings, lost.files)
+            action = f"{count_text(len(old), 'damaged files')} of older states are deleted, such as {old[0]}"
+            return action, partial(self._delete, old)
+        losses = lost_mods(open_table, findings.damaged)
+        if losses.files:
+            mend = partial(accept_loss, open_table, losses.rows)
+            return self._plan_loss(cost_of(open_table, losses.rows), mend, findings, losses.files)
         deletes = lost_deletes(open_table, findings.damaged)
         if deletes:
             self.left = (*findings.problems_besides(deletes), *_named_deletes(open_table.table, deletes))
@@ -203,10 +203,10 @@ class DamageRepair:
         """Go on without what is lost, if the caller says so."""
         if self._accepts:
             return cost, mend
-        such = f", such as {min(files)}," if files else ""
+        example = f", such as {min(files)}," if files else ""
         self.left = (
             *findings.problems_besides(files),
-            f'{cost}: restore the files{such} or repair(lost="accept") goes on without them',
+            f'{cost}: restore the files{example} or repair(lost="accept") goes on without them',
         )
         return None
 
@@ -223,8 +223,8 @@ class DamageRepair:
 
 def _named_deletes(table: str, files: Mapping[str, int]) -> Iterator[str]:
     for path, version in files.items():
-        what = f"{path} is lost with the deleted keys of version {version}, which nothing else names"
-        yield f"{table}: {what}; {BY_BACKUP}"
+        problem = f"{path} is lost with the deleted keys of version {version}, which nothing else names"
+        yield f"{table}: {problem}; {BY_BACKUP}"
 
 
 def _left_of(findings: Findings, error: DamagedError) -> tuple[str, ...]:

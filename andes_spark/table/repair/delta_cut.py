@@ -87,16 +87,16 @@ def _read(storage: Storage, version: int) -> Commit | AndesError | None:
 
 def foreign_entries(open_table: OpenTable, cut: Cut) -> list[Commit]:
     """Entries of other writers, among those that go, that changed the base and were not taken back."""
-    found: list[Commit] = []
+    foreign: list[Commit] = []
     for entry in cut.commits:
         if entry.version < cut.first:
             continue
-        ours = (entry.commit_info or {}).get("engineInfo") == ENGINE
-        if ours and open_table.table_id in entry.txns:
-            found = []
-        elif not ours and may_be_foreign(entry):
-            found.append(entry)
-    return found
+        is_own = (entry.commit_info or {}).get("engineInfo") == ENGINE
+        if is_own and open_table.table_id in entry.txns:
+            foreign = []
+        elif not is_own and may_be_foreign(entry):
+            foreign.append(entry)
+    return foreign
 
 
 def possible_cut(open_table: OpenTable, cut: Cut, damaged: Collection[str]) -> Cut:
@@ -166,9 +166,9 @@ def cut_off(open_table: OpenTable, cut: Cut) -> None:
     storage = open_table.storage
     _announce(open_table)
     numbered = {info.path: _NUMBERED.fullmatch(info.path) for info in storage.list(LOG_FOLDER)}
-    gone = [(int(match[1]), path) for path, match in numbered.items() if match and int(match[1]) >= cut.first]
+    cut_files = [(int(match[1]), path) for path, match in numbered.items() if match and int(match[1]) >= cut.first]
     storage.delete([LEASE_PATH, _CHECKPOINT_HINT])
-    for _, path in sorted(gone, reverse=True):
+    for _, path in sorted(cut_files, reverse=True):
         storage.delete([path])
     if cut.first == 0:
         definition = open_table.log.definition_at(0)

@@ -31,7 +31,7 @@ class ForeignWrite:
         base: newest state of the base with the rows of the log alone.
         before: state before the change; another one than ``base`` if earlier changes were taken in and are not merged.
         newest: state of the Delta table after all changes.
-        lost: files of the state before that do not exist any more.
+        lost_files: files of the state before that do not exist any more.
         counts: rows that differ; None if the two states cannot be compared.
         obstacle: why the state cannot be taken in; None if it can.
         definition: definition of the table with its columns; None if it cannot be taken in.
@@ -43,7 +43,7 @@ class ForeignWrite:
     base: BaseSnapshot
     before: BaseSnapshot
     newest: DeltaState
-    lost: tuple[str, ...]
+    lost_files: tuple[str, ...]
     counts: RowCounts | None
     obstacle: str | None
     definition: Definition | None
@@ -53,16 +53,16 @@ class ForeignWrite:
 
     def text(self) -> str:
         """Describe the changes."""
-        what = f"Delta version {self.change.delta_version} ({self.change.operation}) is another writer's and "
-        what += self.change.what
+        description = f"Delta version {self.change.delta_version} ({self.change.operation}) is another writer's and "
+        description += self.change.effect
         if self.newest.version > self.change.delta_version:
-            what += f"; its changes go up to Delta version {self.newest.version}"
+            description += f"; its changes go up to Delta version {self.newest.version}"
         if self.counts is not None:
-            return f"{what}: {self.counts.text()}"
-        if self.lost:
-            gone = f"{len(self.lost)} files of the state before it are gone, such as {self.lost[0]}"
-            return f"{what}; how many rows differ cannot be told, since {gone}"
-        return f"{what}; how many rows differ cannot be told"
+            return f"{description}: {self.counts.text()}"
+        if self.lost_files:
+            reason = f"{len(self.lost_files)} files of the state before it are gone, such as {self.lost_files[0]}"
+            return f"{description}; how many rows differ cannot be told, since {reason}"
+        return f"{description}; how many rows differ cannot be told"
 
 
 def look_at(open_table: OpenTable, base: BaseSnapshot, change: ForeignChange) -> ForeignWrite:
@@ -76,9 +76,9 @@ def look_at(open_table: OpenTable, base: BaseSnapshot, change: ForeignChange) ->
     newest = open_table.base.newest
     assert newest is not None
     versions = open_table.log.pending(base.applied, open_table.log.head)
-    taken = taken_in(versions)
-    before = base if taken is None else replace(open_table.base.taken(*taken), state=change.before)
-    lost = tuple(gone_files(open_table.storage, before.state))
+    take_in = taken_in(versions)
+    before = base if take_in is None else replace(open_table.base.after_take_in(*take_in), state=change.before)
+    lost_files = tuple(gone_files(open_table.storage, before.state))
     checked = _checked(open_table, base.applied, newest, change)
     definition: Definition | None = None
     if isinstance(checked, CheckedRows):
@@ -86,20 +86,20 @@ def look_at(open_table: OpenTable, base: BaseSnapshot, change: ForeignChange) ->
             definition = definition_with(open_table, before.state, newest, base.applied)
         except OptionError as error:
             checked = error
-    comparable = not lost and isinstance(checked, CheckedRows)
+    comparable = not lost_files and isinstance(checked, CheckedRows)
     counts = _counted(open_table, before, newest) if comparable else None
     return ForeignWrite(
         change,
         base,
         before,
         newest,
-        lost,
+        lost_files,
         counts,
         checked.message if isinstance(checked, AndesError) else _obstacle(open_table, base),
         definition,
         [] if isinstance(checked, AndesError) else checked.adds,
-        () if taken is None else tuple(taken[1].tombstones),
-        ends_truncate=taken is not None and taken[1].ends_truncate,
+        () if take_in is None else tuple(take_in[1].tombstones),
+        ends_truncate=take_in is not None and take_in[1].ends_truncate,
     )
 
 

@@ -37,13 +37,13 @@ class LostMods:
 
 def lost_mods(open_table: OpenTable, damaged: Collection[str]) -> LostMods:
     """The files of mods among damaged files."""
-    lost = LostMods()
+    losses = LostMods()
     for manifest in open_table.log.manifests(0, open_table.log.head):
         entries = [entry for entry in mods_of(manifest.events) if entry.path in damaged]
         if entries:
-            lost.files.update(entry.path for entry in entries)
-            lost.rows[manifest.version] = sum(entry.rows for entry in entries)
-    return lost
+            losses.files.update(entry.path for entry in entries)
+            losses.rows[manifest.version] = sum(entry.rows for entry in entries)
+    return losses
 
 
 def lost_deletes(open_table: OpenTable, damaged: Collection[str]) -> dict[str, int]:
@@ -64,18 +64,18 @@ def cost_of_states(files: Collection[str], applied: int) -> str:
     )
 
 
-def cost_of(open_table: OpenTable, lost: Mapping[int, int]) -> str:
+def cost_of(open_table: OpenTable, lost_rows: Mapping[int, int]) -> str:
     """Describe what is lost with files of mods, and what is not."""
     applied = open_table.base.snapshot().applied
-    waiting = [version for version in _taking_part(open_table, applied) if version in lost]
+    waiting = [version for version in _taking_part(open_table, applied) if version in lost_rows]
     texts = []
     if waiting:
-        rows = count_text(sum(lost[version] for version in waiting), "mods")
+        rows = count_text(sum(lost_rows[version] for version in waiting), "mods")
         texts.append(
             f"{rows} of {_named(waiting)} are lost before they were merged: these versions are set aside as a "
             "whole, and their batches can be sent again with new ids"
         )
-    merged = [version for version in lost if version not in waiting]
+    merged = [version for version in lost_rows if version not in waiting]
     if merged:
         texts.append(f"the mods of {_named(merged)} are lost, and their rows are in the base")
     released = f"versions below {open_table.log.head} cannot be read any more"
@@ -94,29 +94,29 @@ def _taking_part(open_table: OpenTable, applied: int) -> list[int]:
     return [version.version for version in versions if version.version not in aside]
 
 
-def accept_loss(open_table: OpenTable, lost: Mapping[int, int]) -> None:
+def accept_loss(open_table: OpenTable, lost_rows: Mapping[int, int]) -> None:
     """Go on without mods that are lost: what was not merged is set aside, and versions that need them are released."""
     applied = open_table.base.snapshot().applied
     for version in _taking_part(open_table, applied):
-        if version in lost:
+        if version in lost_rows:
             try:
                 set_aside(open_table, version)
             except OptionError:  # another writer merged it, or left it out, meanwhile
                 open_table.log.refresh()
     run_merge(open_table)
-    release_before(open_table, open_table.base.snapshot().applied, lost)
+    release_before(open_table, open_table.base.snapshot().applied, lost_rows)
 
 
-def release_before(open_table: OpenTable, floor: int, lost: Collection[int] = ()) -> None:
+def release_before(open_table: OpenTable, floor: int, lost_versions: Collection[int] = ()) -> None:
     """Commit a floor, as a vacuum does, and delete nothing; tags of versions that cannot be read are removed.
 
     Args:
         open_table: the table.
         floor: oldest version that can be read.
-        lost: versions whose mods are lost.
+        lost_versions: versions whose mods are lost.
     """
     log = open_table.log
-    untagged = [Tag(name=name) for name in lost_tags(open_table, floor, lost)]
+    untagged = [Tag(name=name) for name in lost_tags(open_table, floor, lost_versions)]
     if floor <= floor_of(log) and not untagged:
         return
     floor = max(floor, floor_of(log))
@@ -131,21 +131,25 @@ def release_before(open_table: OpenTable, floor: int, lost: Collection[int] = ()
     commit(log, draft, clock=clock, admit=admit, roll_up=open_table.roll_ups.make)
 
 
-def lost_tags(open_table: OpenTable, floor: int, lost: Collection[int] = ()) -> list[str]:
+def lost_tags(open_table: OpenTable, floor: int, lost_versions: Collection[int] = ()) -> list[str]:
     """Tags of versions below a floor that cannot be read; arguments as :func:`release_before`."""
     return [
         name
         for name, tag in current_tags(open_table.log).items()
-        if tag.event.version is not None and tag.event.version < floor and _is_lost(open_table, tag.event.version, lost)
+        if tag.event.version is not None
+        and tag.event.version < floor
+        and _is_lost(open_table, tag.event.version, lost_versions)
     ]
 
 
-def _is_lost(open_table: OpenTable, version: int, lost: Collection[int]) -> bool:
+def _is_lost(open_table: OpenTable, version: int, lost_versions: Collection[int]) -> bool:
     """Whether what a version is evaluated from is lost."""
     try:
         snapshot = pin(open_table, version)
     except (DamagedError, NotFoundError):
         return True
     pending = snapshot.inputs.pending.files
-    gone = unusable(open_table, snapshot.base.state, ()) or any(file.version in lost for file in pending)
-    return bool(gone) or any(open_table.storage.size(file.entry.path) is None for file in pending)
+    is_unusable = unusable(open_table, snapshot.base.state, ()) or any(
+        file.version in lost_versions for file in pending
+    )
+    return bool(is_unusable) or any(open_table.storage.size(file.entry.path) is None for file in pending)

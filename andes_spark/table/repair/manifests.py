@@ -73,7 +73,7 @@ class Manifests:
         self._stored: dict[int, tuple[Manifest, str]] = {}
         self._newest = -1
 
-    def lost(self) -> list[LostManifest]:
+    def find_lost(self) -> list[LostManifest]:
         """Read all manifests; return those that are missing or damaged, oldest first.
 
         Raises:
@@ -89,8 +89,8 @@ class Manifests:
         # The base may contain versions above the newest manifest.
         bad += range(self._newest + 1, (applied or 0) + 1)
         self._newest = max(self._newest, applied or 0)
-        lost = [self._judge(version, applied) for version in bad]
-        return lost if hint is None or hint <= self._newest else [*lost, self._hinted(hint)]
+        lost_manifests = [self._judge(version, applied) for version in bad]
+        return lost_manifests if hint is None or hint <= self._newest else [*lost_manifests, self._hinted(hint)]
 
     def _hinted(self, hint: int) -> LostManifest:
         cost = f"{self._storage.url}: {HINT} has seen version {hint}, and there is no manifest above version "
@@ -213,44 +213,44 @@ class Manifests:
         known = {schema.id for schema in ([] if before is None else before.schemas)}
         return any(not _schemas(manifest) <= known for manifest in after)
 
-    def make_again(self, lost: list[LostManifest]) -> None:
+    def make_again(self, lost_manifests: list[LostManifest]) -> None:
         """Put manifests in the place of those that are lost, oldest first."""
         records = dict(self._record_ids())
-        for each in lost:
-            if each.hinted:
+        for lost_manifest in lost_manifests:
+            if lost_manifest.hinted:
                 self._storage.delete([HINT])
                 continue
-            manifest = self._made_again(each, records)
+            manifest = self._made_again(lost_manifest, records)
             data = encode(manifest)
-            path = manifest_path(each.version)
+            path = manifest_path(lost_manifest.version)
             self._storage.delete([path])
             self._storage.put_if_absent(path, data)
-            stored = decode_manifest(data, table=self._storage.url, version=each.version)
-            self._stored[each.version] = (stored, committed_digest(data))
+            stored = decode_manifest(data, table=self._storage.url, version=lost_manifest.version)
+            self._stored[lost_manifest.version] = (stored, committed_digest(data))
 
     def _record_ids(self) -> Iterator[tuple[int, str]]:
         """Commit ids of versions with one merge record."""
-        found: dict[int, list[str]] = {}
+        commit_ids: dict[int, list[str]] = {}
         for info in self._storage.list(MERGES):
             match = _RECORD.fullmatch(info.path)
             if match is not None:
-                found.setdefault(int(match[1]), []).append(match[2])
-        return ((version, ids[0]) for version, ids in found.items() if len(ids) == 1)
+                commit_ids.setdefault(int(match[1]), []).append(match[2])
+        return ((version, ids[0]) for version, ids in commit_ids.items() if len(ids) == 1)
 
-    def _made_again(self, lost: LostManifest, records: Mapping[int, str]) -> Manifest:
-        version = lost.version
+    def _made_again(self, lost_manifest: LostManifest, records: Mapping[int, str]) -> Manifest:
+        version = lost_manifest.version
         before, after = self._stored.get(version - 1), self._stored.get(version + 1)
         near = min(self._stored.items())[1][0] if before is None else before[0]
         digest = "" if after is None or after[0].previous is None else after[0].previous
-        events: list[Event] = self._tags(version) if lost.known is None else list(lost.known.events)
-        known = lost.known is not None or not lost.merged or version == 0
+        events: list[Event] = self._tags(version) if lost_manifest.known is None else list(lost_manifest.known.events)
+        known = lost_manifest.known is not None or not lost_manifest.merged or version == 0
         epoch = near.epoch
         if after is not None:
             epoch = after[0].epoch - any(isinstance(event, _EPOCHS) for event in after[0].events)
         rolled = self._rolled(version)
         commit_id = records.get(version) or str(uuid.uuid4())
-        if lost.known is not None:
-            commit_id = lost.known.commit_id
+        if lost_manifest.known is not None:
+            commit_id = lost_manifest.known.commit_id
         for manifest, _ in self._stored.values():
             if manifest.roll_up is not None and manifest.roll_up.applied == version:
                 commit_id = manifest.roll_up.applied_commit_id
@@ -308,13 +308,13 @@ class _Until(WrappedStorage):
 
     def find(self, path: str) -> bytes | None:
         """See ``Storage.find``; there is no hint either."""
-        gone = path == HINT or (path.startswith(MANIFESTS) and path >= self._hidden)
-        return None if gone else super().find(path)
+        is_hidden = path == HINT or (path.startswith(MANIFESTS) and path >= self._hidden)
+        return None if is_hidden else super().find(path)
 
     def size(self, path: str) -> int | None:
         """See ``Storage.size``."""
-        gone = path.startswith(MANIFESTS) and path >= self._hidden
-        return None if gone else super().size(path)
+        is_hidden = path.startswith(MANIFESTS) and path >= self._hidden
+        return None if is_hidden else super().size(path)
 
 
 def _schemas(manifest: Manifest) -> set[int]:

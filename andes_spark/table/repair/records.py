@@ -57,9 +57,9 @@ def write_again(open_table: OpenTable, versions: Sequence[int], damaged: Collect
         steps: of the operation.
     """
     try:
-        for done, version in enumerate(versions):
+        for position, version in enumerate(versions):
             commit_id = open_table.log.commit_id(version)
-            base, pending = intact(open_table, _before(open_table, version, versions[done:]), version, damaged)
+            base, pending = intact(open_table, _before(open_table, version, versions[position:]), version, damaged)
             context = open_table.base_context(version)
             mods = pending_of(pending, context.shape.versions, context.shape.columns)
             planned = plan_merge(context, base, mods, version, steps=steps, in_memory=None)

@@ -73,8 +73,8 @@ class RepairResult(Displayed):
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
-        done = "would be done" if self.dry_run else "done"
-        lists = {"found": self.findings, done: self.actions, **({"left": self.left} if self.left else {})}
+        heading = "would be done" if self.dry_run else "done"
+        lists = {"found": self.findings, heading: self.actions, **({"left": self.left} if self.left else {})}
         versions = {"version": str(self.version), "base": f"Delta version {self.delta_version}"}
         return {**{name: "\n".join(texts) or "nothing" for name, texts in lists.items()}, **versions}
 
@@ -83,7 +83,7 @@ def repair(open_table: OpenTable, options: RepairOptions) -> tuple[RepairResult,
     """Repair a table; see ``ModTable.repair``. It is opened anew if manifests were made again."""
     work = _Repair(open_table, options, open_table.begin("repair", open_table.log.head))
     result = work.run()
-    return _goes_on(result, open_table, options, work.lost) if work.made_again else (result, open_table)
+    return _goes_on(result, open_table, options, work.lost_manifests) if work.made_again else (result, open_table)
 
 
 def repair_manifests(
@@ -102,25 +102,25 @@ def repair_manifests(
     """
     manifests = Manifests(storage, settings)
     try:
-        lost = manifests.lost()
+        lost_manifests = manifests.find_lost()
     except LogDamagedError as hopeless:
         return RepairResult((error.message,), (), (hopeless.message,), -1, -1, dry_run=options.dry_run)
-    if not lost:
+    if not lost_manifests:
         raise error
-    costs = tuple(each.cost for each in lost)
+    costs = tuple(lost_manifest.cost for lost_manifest in lost_manifests)
     if options.dry_run or options.lost != ACCEPT:
         left = tuple(f'{cost}: restore it, or repair(lost="accept") goes on without it' for cost in costs)
         return RepairResult((error.message,), (), left, -1, -1, dry_run=options.dry_run)
-    manifests.make_again(lost)
+    manifests.make_again(lost_manifests)
     first = RepairResult((error.message,), costs, (), -1, -1)
-    return _goes_on(first, None, options, lost, storage=storage, settings=settings)
+    return _goes_on(first, None, options, lost_manifests, storage=storage, settings=settings)
 
 
 def _goes_on(
     first: RepairResult,
     before: OpenTable | None,
     options: RepairOptions,
-    lost: Sequence[LostManifest],
+    lost_manifests: Sequence[LostManifest],
     *,
     storage: Storage | None = None,
     settings: Settings | None = None,
@@ -137,7 +137,10 @@ def _goes_on(
         progress=None if before is None else before.progress,
     )
     second, open_table = repair(open_table, options)
-    if not second.left and any(each.merged and each.known is None and each.version for each in lost):
+    if not second.left and any(
+        lost_manifest.merged and lost_manifest.known is None and lost_manifest.version
+        for lost_manifest in lost_manifests
+    ):
         run_merge(open_table)
         release_before(open_table, open_table.base.snapshot().applied)
     joined = replace(
@@ -159,7 +162,7 @@ class _Repair:
         self._findings: list[str] = []
         self._actions: list[str] = []
         self._left: tuple[str, ...] = ()
-        self.lost: list[LostManifest] = []
+        self.lost_manifests: list[LostManifest] = []
         self.made_again = False
         self._committed: int | None = None
         self._merge: MergeResult | None = None
@@ -211,7 +214,7 @@ class _Repair:
         self._findings += repair.findings
         self._actions += repair.actions
         self._left = repair.left
-        self.lost, self.made_again = repair.lost, repair.made_again
+        self.lost_manifests, self.made_again = repair.lost_manifests, repair.made_again
 
     def _repair_hidden(self) -> None:
         """Do what the caller chose about a change of another writer that damage hid, such as one over our own entry."""
@@ -237,7 +240,7 @@ class _Repair:
         chosen, table = self._options.foreign, self._open_table.table
         if chosen in choices:
             return chosen
-        offered = "; ".join([f'repair(foreign="{name}") {what}' for name, what in choices.items()])
+        offered = "; ".join([f'repair(foreign="{name}") {effect}' for name, effect in choices.items()])
         if chosen is not None:
             raise OptionError(f"{table}: {refused}; {offered}", table=table, option="foreign", value=chosen)
         offered += f"; {refused}" if refused else ""
@@ -268,7 +271,7 @@ class _Repair:
 
     def _undo(self, write: ForeignWrite) -> None:
         base = write.base
-        if not write.lost and write.before is base:
+        if not write.lost_files and write.before is base:
             self._actions.append(f"the base gets the files and columns of Delta version {base.version} again")
             if not self._options.dry_run:
                 with self._steps.step("commit to Delta"):

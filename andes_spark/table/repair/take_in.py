@@ -129,17 +129,17 @@ def _beside(open_table: OpenTable, write: ForeignWrite) -> _Beside:
     if not shape.columns.sequence:
         return _Beside([], ends_truncate=False)
     mark = watermark_of(write.before.record, shape)
-    before = no_files() if write.lost else write.before.state.files
+    before = no_files() if write.lost_files else write.before.state.files
     written: list[SideFile] = []
     ends = False
     for rows in _grouped(changed_rows(open_table, shape, before, write.newest.files)):
         frame = pl.from_arrow(rows)
         assert isinstance(frame, pl.DataFrame)
-        gone = frame.filter(pl.col(CHANGE_TYPE) == DELETED)
-        there = frame.filter(pl.col(CHANGE_TYPE) != DELETED)
-        ends = ends or (mark is not None and _reaches(there, shape, mark))
-        cleared = _buried(open_table, write.before, shape, there.filter(pl.col(CHANGE_TYPE) == INSERTED))
-        file = write_tombstones(open_table.storage, gone, cleared, shape, version=open_table.log.head + 1)
+        deleted = frame.filter(pl.col(CHANGE_TYPE) == DELETED)
+        present = frame.filter(pl.col(CHANGE_TYPE) != DELETED)
+        ends = ends or (mark is not None and _reaches(present, shape, mark))
+        cleared = _buried(open_table, write.before, shape, present.filter(pl.col(CHANGE_TYPE) == INSERTED))
+        file = write_tombstones(open_table.storage, deleted, cleared, shape, version=open_table.log.head + 1)
         written += [] if file is None else [file]
     return _Beside(written, ends)
 

@@ -119,13 +119,13 @@ def intact(
     base = goal
     while True:
         base, versions = open_table.evaluable(base, version)
-        gone = unusable(open_table, base.state, damaged)
-        if not gone:
+        unusable_files = unusable(open_table, base.state, damaged)
+        if not unusable_files:
             return base, versions
-        if base.applied == 0 or base.taken is not None:
+        if base.applied == 0 or base.take_in_version is not None:
             raise DamagedError(
                 f"{open_table.table}: the base cannot be built again: files of all its states are gone or damaged, "
-                f"such as {gone[0]}; restore them from a backup or from earlier object versions",
+                f"such as {unusable_files[0]}; restore them from a backup or from earlier object versions",
                 table=open_table.table,
             )
         base = open_table.base.older(base.applied - 1)

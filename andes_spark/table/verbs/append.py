@@ -166,10 +166,10 @@ class _Group:
             if batch_id is not None:
                 yield number, self.open_table.ledger.find(batch_id)
 
-    def _resolve(self, found: Iterable[tuple[int, Manifest | None]]) -> None:
+    def _resolve(self, applied: Iterable[tuple[int, Manifest | None]]) -> None:
         """Resolve batches that a version has already: as replays, or with the error of other content."""
         schemas = self.open_table.shape().versions
-        for number, manifest in found:
+        for number, manifest in applied:
             batch = self.batches[number]
             try:
                 if batch.sent.in_version(manifest, schemas) is not None:
@@ -183,7 +183,7 @@ class _Group:
         checked, begun = open_table.log.head, open_table.log.clock()
         with steps.step("read the log"):
             # These requests run while the mods are written; their answers are read before the commit.
-            asked = open_table.ask_before_commit(*(self.batches[number].batch_id for number in numbers))
+            requests = open_table.ask_before_commit(*(self.batches[number].batch_id for number in numbers))
             if self.ahead is not None:
                 self.ahead.end()
             ahead = self.ahead = MergeAhead(open_table, self.advisory, requested=self.requested_merge)
@@ -193,7 +193,7 @@ class _Group:
         try:
             open_table.roll_ups.begin()
             with steps.step("read the log"):
-                open_table.take_before_commit(asked)
+                open_table.take_before_commit(requests)
                 ahead.is_overtaken()
             with steps.step("check the clock"):
                 clock = open_table.clock.check(begun=begun, written=next((e.path for e in written.files), None))

@@ -46,7 +46,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
         due = may_merge(open_table, options.merge)
         # Where the base is asked for, it tells of other writers as well.
         alone = due and not open_table.contended
-        asked = open_table.ask_before_commit(options.batch_id, look_ahead=not alone, reads_base=alone)
+        requests = open_table.ask_before_commit(options.batch_id, look_ahead=not alone, reads_base=alone)
         advisory = Advisory(open_table.table)
         ahead = MergeAhead(open_table, advisory, requested=options.merge)
     settings, in_memory = open_table.settings, dict[str, pa.Table]()
@@ -66,7 +66,7 @@ def apply_batch(open_table: OpenTable, mods: Any, options: ApplyOptions) -> Appl
     if definition is None:
         ahead.plan(attempt.pending(head + 1), options.batch_id, in_memory)
     with or_fenced(open_table.log, head):
-        manifest, replayed = attempt.commit(asked, head, begun, steps)
+        manifest, replayed = attempt.commit(requests, head, begun, steps)
         # While the files of a repeated batch exist: their digest tells it from others of its id.
         counts = attempt.counts_in(manifest)
     open_table.met_writer(attempt.overtaken or ahead.overtaken)
@@ -169,11 +169,11 @@ class _Attempt:
         """The batch as a pending version."""
         return PendingVersion(version=version, commit_id=self._draft.commit_id, events=list(self._draft.events))
 
-    def commit(self, asked: BeforeCommit, planned: int, begun: int, steps: Steps) -> tuple[Manifest, bool]:
+    def commit(self, requests: BeforeCommit, planned: int, begun: int, steps: Steps) -> tuple[Manifest, bool]:
         """Commit the batch.
 
         Args:
-            asked: requests that were started before the batch was written.
+            requests: requests that were started before the batch was written.
             planned: head at that time.
             begun: this machine's time before the batch was written.
             steps: collector of steps.
@@ -185,7 +185,7 @@ class _Attempt:
         try:
             open_table.roll_ups.begin()
             with steps.step("read the log"):
-                stored_head = open_table.take_before_commit(asked, self._ahead.base)
+                stored_head = open_table.take_before_commit(requests, self._ahead.base)
                 if self._ahead.is_overtaken():
                     stored_head = open_table.log.refresh()
                 self.overtaken = stored_head > planned

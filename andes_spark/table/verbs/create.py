@@ -204,10 +204,10 @@ def create_table(
 
 
 def exists(
-    storage: Storage, what: str = "there is a table here already", remedy: str = "choose another folder"
+    storage: Storage, problem: str = "there is a table here already", remedy: str = "choose another folder"
 ) -> TableExistsError:
     """Build the error for a folder that contains a table."""
-    return TableExistsError(f"{storage.url}: {what}; open it, or {remedy}", table=storage.url)
+    return TableExistsError(f"{storage.url}: {problem}; open it, or {remedy}", table=storage.url)
 
 
 def _created(storage: Storage) -> TableExistsError:

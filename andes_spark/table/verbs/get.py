@@ -39,15 +39,15 @@ _MOST_KEYS = 1_000
 def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     """Read the rows of some keys; see ``ModTable.get``."""
     shape = open_table.shape()
-    asked = key_table(keys, shape.schema.select(shape.columns.key))
+    key_rows = key_table(keys, shape.schema.select(shape.columns.key))
     floor = floor_of(open_table.log)
     snapshot = pin(open_table, chosen_version(open_table, options))
     inputs = snapshot.inputs
     names = resolved(inputs.shape, options.columns)
-    sought = _Sought.of(asked, inputs.shape)
+    requested = _RequestedKeys.of(key_rows, inputs.shape)
     source = PageSource(open_table.storage, inputs.shape, cache_for(open_table, inputs.shape), single_rows=True)
     with or_expired(open_table, snapshot.version, floor=floor):
-        return _Get(open_table.storage, inputs, sought, names, open_table.settings, source).rows()
+        return _Get(open_table.storage, inputs, requested, names, open_table.settings, source).rows()
 
 
 def cache_for(open_table: OpenTable, shape: TableShape) -> KeyCache | None:
@@ -75,12 +75,12 @@ def rows_of_keys(
         source: reader of pages; another snapshot with the same files may have used it.
     """
     order = np.arange(keys.height)
-    sought = _Sought(keys.with_columns(pl.Series(WINNER, order, pl.Int64)), order)
-    return _Get(storage, inputs, sought, inputs.shape.schema.names, settings, source, bounds).rows()
+    requested = _RequestedKeys(keys.with_columns(pl.Series(WINNER, order, pl.Int64)), order)
+    return _Get(storage, inputs, requested, inputs.shape.schema.names, settings, source, bounds).rows()
 
 
 @dataclass(frozen=True)
-class _Sought:
+class _RequestedKeys:
     """Keys to look up.
 
     Attributes:
@@ -92,8 +92,8 @@ class _Sought:
     order: np.ndarray[Any, np.dtype[np.int64]]
 
     @classmethod
-    def of(cls, asked: pa.Table, shape: TableShape) -> _Sought:
-        frame = pl.from_arrow(asked)
+    def of(cls, key_rows: pa.Table, shape: TableShape) -> _RequestedKeys:
+        frame = pl.from_arrow(key_rows)
         assert isinstance(frame, pl.DataFrame)
         once = frame.unique(keep="first", maintain_order=True)
         order = sorted_order(once, shape.columns.key)
@@ -107,7 +107,7 @@ class _Get:
 
     storage: Storage
     inputs: EvaluationInput
-    sought: _Sought
+    requested: _RequestedKeys
     names: Sequence[str]
     settings: Settings
     source: PageSource
@@ -115,22 +115,22 @@ class _Get:
 
     def rows(self) -> pa.Table:
         """Rows in the order in which their keys were mentioned first."""
-        shape, keys = self.inputs.shape, self.sought.keys
+        shape, keys = self.inputs.shape, self.requested.keys
         if not keys.height:
             return shape.arrow.empty_table().select(list(self.names))
         located = self._located()
-        done = self._evaluated(located)
-        kept = self._kept(located, done)
+        evaluation = self._evaluated(located)
+        kept = self._kept(located, evaluation)
         parts = [self._base_rows(kept)]
         numbers = [kept[WINNER].to_numpy()]
-        if done is not None:
-            written = pl.from_arrow(done.rows.select(shape.columns.key))
+        if evaluation is not None:
+            written = pl.from_arrow(evaluation.rows.select(shape.columns.key))
             assert isinstance(written, pl.DataFrame)
-            parts.append(done.rows.select(self.names))
+            parts.append(evaluation.rows.select(self.names))
             numbers.append(
                 written.join(keys, on=shape.columns.key, how="left", maintain_order="left")[WINNER].to_numpy()
             )
-        order = np.argsort(self.sought.order[np.concatenate(numbers)], kind="stable")
+        order = np.argsort(self.requested.order[np.concatenate(numbers)], kind="stable")
         schema = pa.schema([shape.arrow.field(name) for name in self.names])
         return pa.concat_tables([part.cast(schema) for part in parts]).take(pa.array(order))
 
@@ -140,14 +140,14 @@ class _Get:
         others = [name for name in self.names if name not in shape.columns.key]
         if others:
             rows = base_rows(self.storage, shape, self.inputs.files, kept, others, self.source)
-        keys = self.sought.keys[numbers].select(shape.columns.key).to_arrow()
+        keys = self.requested.keys[numbers].select(shape.columns.key).to_arrow()
         columns = {name: keys[name] if name in shape.columns.key else rows[name] for name in self.names}
         return pa.table(columns).cast(pa.schema([shape.arrow.field(name) for name in self.names]))
 
     def _located(self) -> pl.DataFrame:
         """Places of the keys in the base, with the sequences where pending mods are compared with them."""
         inputs, pending = self.inputs, self.inputs.pending
-        keys = without_sequences(self.sought.keys, inputs.shape)
+        keys = without_sequences(self.requested.keys, inputs.shape)
         lookup = row_lookup(keys, inputs.shape, sequences=bool(pending.rows or pending.truncates))
         files = [] if inputs.erased else files_with(inputs, keys)
         frames = locate_files(self.source, files, lookup, threads=self.settings.threads)
@@ -155,7 +155,7 @@ class _Get:
 
     def _evaluated(self, located: pl.DataFrame) -> Evaluation | None:
         """The pending mods of the keys, evaluated on the located rows; None where there are none."""
-        inputs, keys = self.inputs, self.sought.keys.select(self.inputs.shape.columns.key)
+        inputs, keys = self.inputs, self.requested.keys.select(self.inputs.shape.columns.key)
         inputs = replace(inputs, pending=pending_of_keys(inputs.pending, keys, inputs.shape))
         if not inputs.pending.rows:
             return None
@@ -165,9 +165,9 @@ class _Get:
             return None
 
         def known(files: Sequence[NumberedFile], lookup: KeyLookup) -> list[pl.DataFrame]:
-            numbers = lookup.keys.join(self.sought.keys, on=inputs.shape.columns.key, suffix="_sought")
-            rows = numbers.select(WINNER, f"{WINNER}_sought").join(
-                located, left_on=f"{WINNER}_sought", right_on=WINNER, how="inner"
+            numbers = lookup.keys.join(self.requested.keys, on=inputs.shape.columns.key, suffix="_requested")
+            rows = numbers.select(WINNER, f"{WINNER}_requested").join(
+                located, left_on=f"{WINNER}_requested", right_on=WINNER, how="inner"
             )
             return [rows.select(located.columns)]
 
@@ -176,12 +176,14 @@ class _Get:
             storage, inputs, locate=known, bounds=self.bounds, columns=columns, cache=self.source.cache, targets=targets
         )
 
-    def _kept(self, located: pl.DataFrame, done: Evaluation | None) -> pl.DataFrame:
+    def _kept(self, located: pl.DataFrame, evaluation: Evaluation | None) -> pl.DataFrame:
         """Located rows that pending mods neither replace nor remove."""
         inputs = self.inputs
         if inputs.pending.truncates and inputs.shape.columns.sequence:
             located = located.filter(outlive(inputs.shape, inputs.new_watermark))
-        return located if done is None else located.join(done.replaced, on=[BASE_FILE, BASE_ROW], how="anti")
+        return (
+            located if evaluation is None else located.join(evaluation.replaced, on=[BASE_FILE, BASE_ROW], how="anti")
+        )
 
 
 def pending_of_keys(pending: Pending, keys: pl.DataFrame, shape: TableShape) -> Pending:

@@ -254,15 +254,15 @@ def _compacted(open_table: OpenTable, rounds: _Rounds, steps: Steps, advisory: A
         base = open_table.base.in_memory()
         return compact(open_table.base_context(base.applied), base, steps=steps, committed=open_table.base.advance)
 
-    done = advisory.run(
+    compaction = advisory.run(
         "compacting",
         run,
         consequence="reads are slower until a later merge does it",
     )
-    if done is None:
+    if compaction is None:
         return rounds
-    written = rounds.written.plus(WrittenBytes(rewritten=done.bytes_added))
-    return replace(rounds, compaction=rounds.compaction.plus(done), written=written)
+    written = rounds.written.plus(WrittenBytes(rewritten=compaction.bytes_added))
+    return replace(rounds, compaction=rounds.compaction.plus(compaction), written=written)
 
 
 def _merge_once(
@@ -325,8 +325,8 @@ def _merge_to(
             open_table.log.applied = newest.applied
             return None
         base_context = open_table.base_context(version)
-        again = tuple(writable_again(follows, newest.state)) if newest.foreign is not None else ()
-        upto = Upto(version, open_table.log.commit_id(version), newest, follows, again)
+        reopened = tuple(writable_again(follows, newest.state)) if newest.foreign is not None else ()
+        upto = Upto(version, open_table.log.commit_id(version), newest, follows, reopened)
         if planned is not None:
             plan, record = planned
             assert plan.version == version

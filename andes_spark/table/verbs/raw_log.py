@@ -58,7 +58,8 @@ def _raw(open_table: OpenTable, entry: Entry, version: int, inputs: EvaluationIn
     carried: list[list[str] | None] = [None] * rows.num_rows
     if present is not None:
         carried = [
-            None if row.all() else [name for name, here in zip(names, row, strict=True) if here] for row in present
+            None if row.all() else [name for name, is_present in zip(names, row, strict=True) if is_present]
+            for row in present
         ]
     operations = pa.array(["upsert", "delete", "truncate"])
     return pa.table(

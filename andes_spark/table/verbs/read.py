@@ -176,22 +176,22 @@ def row_parts(
     """Yield the remaining rows of each file of the base, then the rows that pending mods write."""
     ranges = pending_ranges(storage, inputs, settings)
     if ranges == [None]:
-        done = evaluated(storage, inputs, settings, columns=selection.used)
-        gone = gone_rows(storage, inputs, done, settings)
-        yield from base_parts(storage, inputs, settings, selection, gone)
-        if done is not None:
-            yield done.rows
+        evaluation = evaluated(storage, inputs, settings, columns=selection.used)
+        replaced = gone_rows(storage, inputs, evaluation, settings)
+        yield from base_parts(storage, inputs, settings, selection, replaced)
+        if evaluation is not None:
+            yield evaluation.rows
         return
     # Above the budget each range of keys is evaluated twice: for the base rows that it replaces, then for its own.
-    gone = truncated_rows(storage, inputs, settings)
+    replaced = truncated_rows(storage, inputs, settings)
     for bounds in ranges:
-        done = evaluated(storage, inputs, settings, columns=inputs.shape.columns.key, bounds=bounds)
-        add_rows(gone, replaced_rows(done))
-    yield from base_parts(storage, inputs, settings, selection, gone)
+        evaluation = evaluated(storage, inputs, settings, columns=inputs.shape.columns.key, bounds=bounds)
+        add_rows(replaced, replaced_rows(evaluation))
+    yield from base_parts(storage, inputs, settings, selection, replaced)
     for bounds in ranges:
-        done = evaluated(storage, inputs, settings, columns=selection.used, bounds=bounds)
-        if done is not None:
-            yield done.rows
+        evaluation = evaluated(storage, inputs, settings, columns=selection.used, bounds=bounds)
+        if evaluation is not None:
+            yield evaluation.rows
 
 
 def pending_ranges(storage: Storage, inputs: EvaluationInput, settings: Settings) -> list[KeyRange | None]:
@@ -209,15 +209,15 @@ def base_parts(
     inputs: EvaluationInput,
     settings: Settings,
     selection: Selection,
-    gone: Mapping[int, BitMap64],
+    replaced: Mapping[int, BitMap64],
 ) -> Iterator[pa.Table]:
-    """Yield the rows of each file of a base that are neither deleted nor among ``gone``, by number of the file."""
+    """Yield the rows of each file of a base that are neither deleted nor among ``replaced``, by number of the file."""
     files = inputs.files.pick([]) if inputs.erased else _files_for(inputs, selection.condition)
     largest = int(files.files.arrow_bytes.max(initial=0))
     share = settings.byte_budget // SHARE
 
     def alive(file: NumberedFile) -> pa.Table:
-        return alive_rows(storage, file, inputs.shape, selection.used, gone.get(file.number))
+        return alive_rows(storage, file, inputs.shape, selection.used, replaced.get(file.number))
 
     if selection.limit is None and largest <= settings.byte_budget:
         slots = min(settings.threads, settings.byte_budget // max(1, largest))
@@ -225,7 +225,7 @@ def base_parts(
         return
     for file in files:
         size = share if selection.limit is None else min(share, _LIMITED_BYTES)
-        yield from alive_batches(storage, file, inputs.shape, selection.used, gone.get(file.number), size)
+        yield from alive_batches(storage, file, inputs.shape, selection.used, replaced.get(file.number), size)
 
 
 def _files_for(inputs: EvaluationInput, condition: Condition | None) -> NumberedFiles:
@@ -258,19 +258,19 @@ def evaluated(
 
 
 def gone_rows(
-    storage: Storage, inputs: EvaluationInput, done: Evaluation | None, settings: Settings
+    storage: Storage, inputs: EvaluationInput, evaluation: Evaluation | None, settings: Settings
 ) -> dict[int, BitMap64]:
     """Return the rows of the base that pending mods replace or remove, by number of the file."""
-    gone = truncated_rows(storage, inputs, settings)
-    add_rows(gone, replaced_rows(done))
-    return gone
+    replaced = truncated_rows(storage, inputs, settings)
+    add_rows(replaced, replaced_rows(evaluation))
+    return replaced
 
 
-def replaced_rows(done: Evaluation | None) -> dict[int, BitMap64]:
+def replaced_rows(evaluation: Evaluation | None) -> dict[int, BitMap64]:
     """Return the rows of the base that an evaluation replaces or removes, by number of the file."""
-    if done is None or done.replaced.height == 0:
+    if evaluation is None or evaluation.replaced.height == 0:
         return {}
-    files, rows = done.replaced[BASE_FILE].to_numpy(), done.replaced[BASE_ROW].to_numpy()
+    files, rows = evaluation.replaced[BASE_FILE].to_numpy(), evaluation.replaced[BASE_ROW].to_numpy()
     return {number: from_positions(rows[places]) for number, places in grouped(files)}
 
 
@@ -283,19 +283,19 @@ def truncated_rows(storage: Storage, inputs: EvaluationInput, settings: Settings
     return {number: deserialize(data) for number, data in bitmaps if data}
 
 
-def add_rows(gone: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:
+def add_rows(bitmaps: dict[int, BitMap64], more: Mapping[int, BitMap64]) -> None:
     """Add rows, by number of the file."""
     for number, rows in more.items():
-        gone[number] = gone[number] | rows if number in gone else rows
+        bitmaps[number] = bitmaps[number] | rows if number in bitmaps else rows
 
 
 def alive_rows(
-    storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], gone: BitMap64 | None
+    storage: Storage, file: NumberedFile, shape: TableShape, columns: Sequence[str], replaced: BitMap64 | None
 ) -> pa.Table:
     """Read columns of the rows of a file that are not deleted or replaced."""
     vector = _ask_vector(storage, file)
     data = OpenFile(storage, file.path, file.file, shape).read(columns)
-    return _without(data, _dead_rows(vector, gone))
+    return _without(data, _dead_rows(vector, replaced))
 
 
 def alive_batches(
@@ -303,7 +303,7 @@ def alive_batches(
     file: NumberedFile,
     shape: TableShape,
     columns: Sequence[str],
-    gone: BitMap64 | None,
+    replaced: BitMap64 | None,
     batch_bytes: int,
 ) -> Iterator[pa.Table]:
     """As :func:`alive_rows`, in tables of about ``batch_bytes``, however large the row groups of the file are."""
@@ -311,7 +311,7 @@ def alive_batches(
     dead: npt.NDArray[np.int64] | None = None
     first = 0
     for data in OpenFile(storage, file.path, file.file, shape).batches(columns, batch_bytes):
-        dead = _dead_rows(vector, gone) if dead is None else dead
+        dead = _dead_rows(vector, replaced) if dead is None else dead
         last = first + data.num_rows
         yield _without(data, dead[np.searchsorted(dead, first) : np.searchsorted(dead, last)] - first)
         first = last
@@ -323,8 +323,8 @@ def _ask_vector(storage: Storage, file: NumberedFile) -> Asked[BitMap64] | None:
     return None if vector is None else storage.scheduler.ask(load_vector, storage, vector)
 
 
-def _dead_rows(vector: Asked[BitMap64] | None, gone: BitMap64 | None) -> npt.NDArray[np.int64]:
-    dead = BitMap64() if gone is None else gone
+def _dead_rows(vector: Asked[BitMap64] | None, replaced: BitMap64 | None) -> npt.NDArray[np.int64]:
+    dead = BitMap64() if replaced is None else replaced
     return to_positions(dead if vector is None else dead | vector.result())
 
 

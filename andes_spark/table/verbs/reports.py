@@ -323,9 +323,9 @@ def _by_law(open_table: OpenTable, files: list[SideFile], inputs: EvaluationInpu
     for file in files:
         rows = read_entry(open_table.storage, file, table=open_table.table, columns=QUARANTINED_SCHEMA.names)
         refused += [(record["path"], record["version"], record["row"], record["reason"]) for record in rows.to_pylist()]
-    done = evaluated(open_table.storage, inputs, open_table.settings, columns=inputs.shape.columns.key)
-    if done is not None:
-        for row in done.quarantined.to_dicts():
+    evaluation = evaluated(open_table.storage, inputs, open_table.settings, columns=inputs.shape.columns.key)
+    if evaluation is not None:
+        for row in evaluation.quarantined.to_dicts():
             file = inputs.pending.files[row[FILE]]
             refused.append((file.entry.path, file.version, row[ROW], row["reason"]))
     return refused

@@ -45,12 +45,12 @@ def truncate_over_new_rows(patch: Patch) -> None:
 
 def mods_before_it_are_lost(patch: Patch) -> None:
     """Mods that were not merged before the take-in take no part any more."""
-    true = Base.taken
+    true = Base.after_take_in
 
-    def taken(base: Base, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
+    def after_take_in(base: Base, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
         return replace(true(base, version, event), applied=version.version)
 
-    patch.setattr(Base, "taken", taken)
+    patch.setattr(Base, "after_take_in", after_take_in)
 
 
 def state_before_instead_of_the_changed_one(patch: Patch) -> None:

@@ -335,6 +335,62 @@ def test_no_module_has_a_vague_name():
     assert not wrong
 
 
+# A name says what a variable, an argument or a field holds; these say only how it came about.
+NAMES_OF_NOTHING = {
+    *("asked", "each", "found", "given", "gone", "meant", "mine"),
+    *("ours", "said", "sought", "theirs", "told", "wanted"),
+}
+
+
+def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Names that a module gives to variables, arguments, fields, functions and imports, with their lines."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield node.lineno, name
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.ExceptHandler(name=str(name)):
+                yield node.lineno, name
+            case ast.MatchMapping(rest=str(name)) | ast.alias(asname=str(name)):
+                yield node.lineno, name
+
+
+def test_names_say_what_they_hold():
+    wrong = [
+        f"{name_of(path)}:{line} {name}"
+        for path in sources("andes_spark", "jobs")
+        for line, name in bound_names(parse(path))
+        if name.strip("_") in NAMES_OF_NOTHING
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "found = 1",
+        "found: int",
+        "x, *found = y",
+        "self.found = 1",
+        "def f(found): ...",
+        "def f(*, found=1): ...",
+        "lambda found: 1",
+        "def _found(): ...",
+        "for found in x: ...",
+        "[found for found in x]",
+        "with x as found: ...",
+        "import x as found",
+        "match x:\n    case [found, *_]: ...",
+        "match x:\n    case {1: 2, **found}: ...",
+        "try: ...\nexcept OSError as found: ...",
+        "(found := 1)",
+    ],
+)
+def test_names_are_noticed_wherever_they_are_bound(code):
+    assert "found" in {name.strip("_") for _, name in bound_names(ast.parse(code))}
+
+
 def test_every_module_says_what_it_is_for():
     wrong = [name_of(path) for path in sources("andes_spark", "jobs") if not ast.get_docstring(parse(path))]
     assert not wrong, "\n".join(wrong)

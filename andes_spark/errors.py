@@ -73,7 +73,7 @@ class AndesError(Exception):
 
 
 def declared_fields(kind: type[AndesError]) -> frozenset[str]:
-    """Names of the fields that errors of a class may have: its annotated attributes and those of its bases."""
+    """Return the names of the fields of errors of a class: its annotated attributes and those of its bases."""
     names = {name for base in kind.__mro__ for name in inspect.get_annotations(base)}
     return frozenset(names - {"message", "fields", "retryable"})
 

@@ -206,7 +206,7 @@ def files_with(inputs: EvaluationInput, keys: pl.DataFrame) -> list[NumberedFile
 
 
 def outlive(shape: TableShape, watermark: tuple[Any, ...] | None) -> pl.Expr:
-    """Expression for located rows above a truncate; others count as deleted."""
+    """Return the expression for located rows above a truncate; others count as deleted."""
     if watermark is None:
         return pl.lit(True)
     sequence = [pl.col(name) for name in shape.columns.base_sequence()]

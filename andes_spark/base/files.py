@@ -52,7 +52,7 @@ class TableShape:
 
     @cached_property
     def arrow(self) -> pa.Schema:
-        """The Arrow schema of the rows."""
+        """The Arrow schema of the rows, with all columns of the table in its order."""
         return self.schema.to_arrow()
 
     @property
@@ -118,12 +118,12 @@ class NumberedFiles(Sequence[NumberedFile]):
         return NumberedFiles, (self.files, self.numbers)
 
     def pick(self, positions: Sequence[int] | Ints) -> NumberedFiles:
-        """Some of these files, by ascending positions."""
+        """Return some of these files, by ascending positions."""
         at = np.asarray(positions, np.int64)
         return NumberedFiles(self.files.pick(at), self.numbers[at])
 
     def numbered(self, number: int) -> NumberedFile:
-        """The file with a number, which is one of these."""
+        """Return the file with a number, which is one of these."""
         return self[int(np.searchsorted(self.numbers, number))]
 
 
@@ -146,7 +146,7 @@ def group_ranges(metadata: pq.FileMetaData, column: str) -> list[tuple[int, Any,
 
 
 def holds(ordered: SortedValues, low: Any, high: Any) -> bool:
-    """Whether one of the sorted values lies between two values, which may be of another type than these."""
+    """Return whether one of the sorted values lies between two values, which may be of another type than these."""
     if isinstance(ordered, np.ndarray):
         start = int(np.searchsorted(ordered, low))
         return start < len(ordered) and bool(ordered[start] <= high)
@@ -197,7 +197,7 @@ class OpenFile:
 
     @property
     def rows(self) -> int:
-        """Number of rows in the file."""
+        """The number of rows in the file, deleted ones included."""
         return int(self.starts[-1])
 
     def stored_bytes(self, columns: Sequence[str]) -> int:

@@ -51,7 +51,7 @@ class ForeignChange:
     rows_changed: bool = True
 
     def not_merged(self, table: str) -> ForeignWriteError:
-        """Error for work on the base that has to wait until a change that was taken in is merged."""
+        """Return the error for work on the base that has to wait until a change that was taken in is merged."""
         return ForeignWriteError(
             f"{table}: the change of another writer in Delta version {self.delta_version} was taken in, and is not "
             "merged yet: merge() first",
@@ -61,7 +61,7 @@ class ForeignChange:
         )
 
     def error(self, table: str) -> AndesError:
-        """Error for a merge: describes the change and how to resume merges."""
+        """Return the error for a merge: it describes the change and how to resume merges."""
         event = f"{table}: Delta version {self.delta_version} ({self.operation}) is another writer's and {self.effect}"
         stays = f"reads stay at Delta version {self.before.version}, and merges stop"
         restore = f"RESTORE TABLE delta.`{table}` TO VERSION AS OF {self.before.version}"
@@ -214,7 +214,7 @@ def _before(
 
 
 def has_columns_of(definition: Definition, state: DeltaState) -> bool:
-    """Whether a state has the columns and partition columns of a definition of the table."""
+    """Return whether a state has the columns and partition columns of a definition of the table."""
     (own,) = (schema.struct for schema in definition.schemas if schema.id == definition.schema_id)
     stored, expected = (
         [(field.name, simple_string(field.type)) for field in Schema.from_json(struct)]
@@ -224,18 +224,18 @@ def has_columns_of(definition: Definition, state: DeltaState) -> bool:
 
 
 def content_of(state: DeltaState) -> str:
-    """Digest of the files, deletion vectors and columns of a state."""
+    """Return the digest of the files, deletion vectors and columns of a state."""
     content = [sorted(_files(state).items()), _columns(state), state.metadata.partition_columns]
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
 def same_content(one: DeltaState, other: DeltaState) -> bool:
-    """Whether two states have the same files, deletion vectors, columns and transactions."""
+    """Return whether two states have the same files, deletion vectors, columns and transactions."""
     return _files(one) == _files(other) and same_columns(one, other) and dict(one.txns) == dict(other.txns)
 
 
 def same_columns(one: DeltaState, other: DeltaState) -> bool:
-    """Whether two states have the same columns and partition columns."""
+    """Return whether two states have the same columns and partition columns."""
     return _columns(one) == _columns(other) and one.metadata.partition_columns == other.metadata.partition_columns
 
 
@@ -249,7 +249,7 @@ def _after(foreign: ForeignChange, commit: Commit, after: DeltaState) -> Foreign
 
 
 def may_be_foreign(commit: Commit) -> bool:
-    """Whether a commit may change rows, columns or features."""
+    """Return whether a commit may change rows, columns or features."""
     return commit.data_change or any(kind in ("metaData", "protocol") for kind, _ in commit.actions)
 
 

@@ -108,7 +108,7 @@ def forgotten_deletes(
     *,
     without: pa.Table,
 ) -> pa.Table:
-    """Hashed tombstones of the keys of mods, as deletes before all mods: key, sequence, operation and arrival.
+    """Return hashed tombstones of the keys of mods as deletes before all mods: key, sequence, operation and arrival.
 
     Args:
         storage: the table's folder.

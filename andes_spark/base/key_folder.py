@@ -121,7 +121,7 @@ class KeyFolder:
 
 
 def image_name(path: str, mark: str, group: int, key: Sequence[tuple[str, pa.DataType]]) -> str:
-    """Name of the image of a row group."""
+    """Return the name of the image of a row group."""
     text = json.dumps([FORMAT, path, mark, group, [[name, str(kind)] for name, kind in key]])
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 

@@ -54,7 +54,7 @@ class Keys:
 
     @property
     def bytes(self) -> int:
-        """Memory in bytes."""
+        """The memory of the keys in bytes."""
         if self.in_folder:
             return 0
         if self.packed is not None:
@@ -86,7 +86,7 @@ class MarkedFile:
         return None if mark is None else cls(path, mark, key)
 
     def image(self, group: int) -> str:
-        """Name of the image of a row group."""
+        """Return the name of the image of a row group."""
         return image_name(self.path, self.mark, group, self.key)
 
 
@@ -136,7 +136,7 @@ class KeyCache:
         self._lock = threading.Lock()
 
     def retain(self, paths: Collection[str]) -> None:
-        """Drop all other files."""
+        """Drop the keys of all files but these."""
         with self._lock:
             self._keys = {place: keys for place, keys in self._keys.items() if place[0] in paths}
             self._layouts = {path: layout for path, layout in self._layouts.items() if path in paths}
@@ -164,7 +164,7 @@ class KeyCache:
                 self._layouts[path] = layout
 
     def holds(self, path: str) -> bool:
-        """Whether all keys of a file are cached."""
+        """Return whether all keys of a file are cached."""
         layout = self._layouts.get(path)
         return layout is not None and all((path, group) in self._keys for group, _, _ in layout.ranges)
 
@@ -245,7 +245,7 @@ class KeyCache:
                 self._size += size
 
     def has_room(self, size: int) -> bool:
-        """Whether keys of a size would be kept."""
+        """Return whether keys of a size would be kept."""
         return self._folder is not None or self._size + size <= self._limit
 
     def note_pages(self, path: str, pages: int) -> int:
@@ -383,7 +383,7 @@ def _words_of(data: pa.Table, frame: pl.DataFrame) -> KeyWords | None:
 
 
 def is_integral(shape: TableShape) -> bool:
-    """Whether the key is one column of integers, dates or timestamps."""
+    """Return whether the key is one column of integers, dates or timestamps."""
     if len(shape.columns.key) != 1:
         return False
     return is_counted(shape.arrow.field(shape.columns.key[0]).type)

@@ -43,7 +43,7 @@ class KeyLookup:
 
     @cached_property
     def arrow(self) -> list[pa.Array]:
-        """The key columns."""
+        """The key columns as Arrow arrays, in the order of the key."""
         return [self.keys[name].to_arrow() for name in self.keys.columns if name != WINNER]
 
     @cached_property

@@ -21,7 +21,7 @@ _INDEXED = 32
 
 
 def base_configuration(definition: Definition) -> dict[str, str]:
-    """Properties of a new base: statistics of key and sequence, and no expiry by Delta."""
+    """Return the properties of a new base: statistics of key and sequence, and no expiry by Delta."""
     narrow = list(dict.fromkeys((*definition.primary_key, *definition.sequence_by)))
     fields = Schema.from_json(definition.schema)
     others = [
@@ -50,7 +50,7 @@ def _has_range(type_: Any) -> bool:
 
 
 def altered_configuration(definition: Definition, alteration: Alteration | None, state: DeltaState) -> dict[str, str]:
-    """Properties of a base after changes of the definition; those that others set stay.
+    """Return the properties of a base after changes of the definition; those that others set stay.
 
     Args:
         definition: the new definition.
@@ -72,7 +72,7 @@ def altered_configuration(definition: Definition, alteration: Alteration | None,
 def altered(
     definition: Definition, shape: TableShape, alteration: Alteration | None, state: DeltaState
 ) -> list[Action]:
-    """Actions that bring changes of the definition to the base; none if it has no part in them.
+    """Return the actions that bring changes of the definition to the base; none if it has no part in them.
 
     Args:
         definition: the new definition.

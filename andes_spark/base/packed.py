@@ -48,11 +48,11 @@ class PackedIntegers:
 
     @property
     def bytes(self) -> int:
-        """Memory in bytes."""
+        """The memory of the packed integers in bytes."""
         return int(self.first.nbytes + self.above.nbytes)
 
     def values(self) -> Ints:
-        """The integers."""
+        """Return the integers as an array of int64, unpacked; a copy."""
         whole = self.first.view(np.uint64)[:, None] + self.above.reshape(-1, BLOCK).astype(np.uint64)
         return whole.view(np.int64).reshape(-1)[: self.count]
 

@@ -47,7 +47,7 @@ class _Blocks:
 
 
 def rows_with(files: Sequence[PagedFile], keys: KeyLookup, shape: TableShape) -> list[Rows | None]:
-    """Rows of the pages of each file that may hold one of the keys; None for a file without bounds of its pages."""
+    """Return the rows of the pages of each file that may hold one of the keys; None for a file without page bounds."""
     blocks = [_kept_blocks(file, shape) for file in files]
     sets: dict[int, list[int]] = {}
     for number, part in enumerate(blocks):
@@ -82,7 +82,7 @@ def match_pages(
 
 
 def rows_below(file: PagedFile, rows: Ints, column: str, lowest: Any, kind: pa.DataType) -> npt.NDArray[np.bool_]:
-    """Whether a row lies in a page all of whose values of a column are below a number, by the page index."""
+    """Return whether a row lies in a page all of whose values of a column are below a number, by the page index."""
     below = np.zeros(len(rows), np.bool_)
     if not isinstance(lowest, int):
         return below

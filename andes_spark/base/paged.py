@@ -74,7 +74,7 @@ class PageSource:
             self._keep(file)
 
     def suits(self, file: NumberedFile) -> bool:
-        """Whether a file has an index that is covered by its footer mark, and enough pages to choose from."""
+        """Return whether a file has an index that is covered by its footer mark, and enough pages to choose from."""
         mark, rows = file.file.footer, file.file.num_records
         if mark is None or rows is None or not index_ranges(mark):
             return False
@@ -97,17 +97,17 @@ class PageSource:
             self.cache.put_index(file.path, index)
 
     def file(self, file: NumberedFile) -> PagedFile | None:
-        """An open file; None for one that is not read by pages."""
+        """Return an open file; None for one that is not read by pages."""
         return self._files.get(file.path)
 
     def whole(self, file: NumberedFile) -> OpenFile:
-        """A file to be read by row groups."""
+        """Return a file to be read by row groups."""
         if file.path not in self._whole:
             self._whole[file.path] = OpenFile(self.storage, file.path, file.file, self.shape)
         return self._whole[file.path]
 
     def pays(self, file: NumberedFile, rows: Rows) -> bool:
-        """Whether a file is read by pages for these rows: it is in memory, or few of its pages hold them."""
+        """Return whether a file is read by pages for these rows: it is in memory, or few of its pages hold them."""
         paged = self.file(file)
         if paged is None:
             return False
@@ -129,11 +129,11 @@ class PageSource:
         return self.cache.note_pages(file.path, needed * weight) <= all_pages
 
     def pages(self, file: NumberedFile, rows: Rows) -> int:
-        """Number of pages of a column of an open file that hold rows."""
+        """Return the number of pages of a column of an open file that hold rows."""
         return count_pages(self._files[file.path], self.shape.columns.key[0], rows)[0]
 
     def read(self, requested: Sequence[RequestedRows], columns: Sequence[str]) -> list[pa.Table]:
-        """Columns of rows of open files, in the table's types.
+        """Return the columns of rows of open files, in the table's types.
 
         Raises:
             FileDamagedError: a page or its index is not what was written.

@@ -35,7 +35,7 @@ class RecentEntries:
             del self._infos[version]
 
     def forget(self) -> None:
-        """Forget all entries."""
+        """Forget all entries, so that they are read again when they are needed."""
         self._infos.clear()
 
     def merges(self, newest: int, oldest: int) -> Iterator[tuple[int, Info]]:

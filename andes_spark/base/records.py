@@ -9,7 +9,7 @@ from andes_spark.storage.interface import Storage
 
 
 def read_record(storage: Storage, table_id: str, version: int, commit_id: str) -> MergeRecord:
-    """The merge record of a version.
+    """Return the merge record of a version.
 
     Raises:
         LogDamagedError: it is missing, or of another table.

@@ -7,5 +7,5 @@ BY_BACKUP = "restore it from a backup or from an earlier object version"
 
 
 def without_repair(message: str) -> str:
-    """The message of damage that a repair could not mend."""
+    """Return the message of damage that a repair could not mend."""
     return message.replace(BY_REPAIR, BY_BACKUP)

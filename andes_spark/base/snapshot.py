@@ -39,7 +39,7 @@ class BaseSnapshot:
 
     @property
     def version(self) -> int:
-        """Delta's version."""
+        """The Delta version of the state."""
         return self.state.version
 
 

@@ -107,7 +107,7 @@ class Base:
             return hints
 
     def snapshot(self) -> BaseSnapshot:
-        """Newest state of the base with the rows of the log alone; one round of requests from a state in memory.
+        """Return the newest state with the rows of the log alone; one round of requests from a state in memory.
 
         Raises:
             UnsupportedTableError: a feature that keeps this library from reading the base, with no state before it.
@@ -135,7 +135,7 @@ class Base:
         return self.snapshot()  # a vacuum deleted the record of a state that is no longer the newest one
 
     def in_memory(self) -> BaseSnapshot:
-        """The base as it was found or advanced last, without a request; as :meth:`snapshot` where nothing was read."""
+        """Return the base as it was read or advanced last, without a request; :meth:`snapshot` if nothing was read."""
         self._drop_if_cut()
         if self._state is None:
             return self.snapshot()
@@ -247,7 +247,7 @@ class Base:
             self._asked_record = (commit_id, record)
 
     def snapshot_at(self, version: int) -> BaseSnapshot:
-        """The newest state of the base that contains no version above ``version``; the last older one is kept."""
+        """Return the newest state that contains no version of the log above ``version``; the last older one is kept."""
         self.snapshot()
         try:
             return self.older(version)
@@ -308,19 +308,19 @@ class Base:
         return has_columns_of(self._log.definition_at(state.txns.get(self._table_id, 0)), state)
 
     def after_take_in(self, version: PendingVersion, event: TakeIn) -> BaseSnapshot:
-        """The state that a version takes in, in the place of the one with an earlier version of the log."""
+        """Return the state that a version takes in, in the place of the one with an earlier version of the log."""
         state, record = self._taken.load(event, self._state)
         return BaseSnapshot(state, event.applied, record, take_in_version=version.version)
 
     def taken_foreign(self, snapshot: BaseSnapshot) -> ForeignChange | None:
-        """The foreign change of a snapshot that the log has not taken in; None if there is none."""
+        """Return the foreign change of a snapshot that the log has not taken in; None if there is none."""
         take_in = None if snapshot.foreign is None else self._taken.pending(snapshot.applied)
         if take_in is None or self._state is None or self._state.version < take_in[1].delta_version:
             return snapshot.foreign
         return self._find_foreign(self._state, checked=take_in[1].delta_version, known=None)
 
     def obstacle(self, snapshot: BaseSnapshot) -> AndesError | None:
-        """Why nothing can be merged into a snapshot: an error that says what to do; None if merges go on."""
+        """Return why nothing can be merged into a snapshot: an error that says what to do; None if merges go on."""
         foreign = self.taken_foreign(snapshot)
         return snapshot.unwritable if foreign is None else foreign.error(self._storage.url)
 
@@ -354,11 +354,11 @@ class Base:
             raise snapshot.foreign.not_merged(self._storage.url)
 
     def is_void(self, snapshot: BaseSnapshot) -> bool:
-        """Whether a repair cut the Delta log off since a newest state was read, as far as the log in memory tells."""
+        """Return whether a repair cut the Delta log off since a newest state was read, by the log in memory."""
         return snapshot.cuts != self._log.cuts
 
     def is_merge(self, commit: Commit) -> bool:
-        """Whether a Delta commit is one of our merges, or our create."""
+        """Return whether a Delta commit is one of our merges, or our create."""
         return self._table_id in commit.txns
 
     def _of(

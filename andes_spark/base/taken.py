@@ -32,7 +32,7 @@ class TakenStates:
         self._kept: tuple[TakeIn, DeltaState, MergeRecord] | None = None
 
     def pending(self, applied: int) -> tuple[PendingVersion, TakeIn] | None:
-        """The last take-in among the versions of the log that a base with version ``applied`` lacks."""
+        """Return the last take-in among the versions of the log that a base with version ``applied`` lacks."""
         return taken_in(self._log.pending(applied, self._log.head)) if applied < self._log.head else None
 
     def load(self, event: TakeIn, newest: DeltaState | None) -> tuple[DeltaState, MergeRecord]:

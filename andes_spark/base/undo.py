@@ -23,7 +23,7 @@ def writable_again(newest: DeltaState, goal: DeltaState) -> list[Action]:
 
 
 def properties_back(newest: DeltaState, goal: DeltaState) -> list[Action]:
-    """Actions that bring back columns, properties and domains; and the protocol, where a feature is in use by itself.
+    """Return actions to bring back columns, properties, domains, and the protocol where a feature is in use by itself.
 
     Features that are listed and not in use stay listed, as after Delta's RESTORE.
     """

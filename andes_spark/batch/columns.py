@@ -16,7 +16,7 @@ def table_names(names: Sequence[str], plan: BatchPlan) -> dict[str, str]:
 
 
 def listing_column(names: Sequence[str], plan: BatchPlan) -> str | None:
-    """Name of the batch's column with the list of columns of each row; unresolved if the batch lacks it."""
+    """Return the name of the batch's column with the list of columns of each row; unresolved if the batch lacks it."""
     if plan.columns_to_update is None:
         return None
     return resolve(plan.columns_to_update, names) or plan.columns_to_update

@@ -58,7 +58,7 @@ class Conditions:
 
     @property
     def present(self) -> tuple[Condition, ...]:
-        """Conditions that are set."""
+        """The conditions that are set: of upserts, deletes and truncates, in this order."""
         conditions = (self.upserts, self.deletes, self.truncates)
         return tuple(condition for condition in conditions if condition is not None)
 

@@ -38,7 +38,7 @@ class WrittenGroup:
 
     @property
     def files(self) -> tuple[Entry, ...]:
-        """All files, mods first."""
+        """All files of the group: those of mods, then those of refused rows."""
         return (*self.mods, *self.refused)
 
     @property

@@ -60,12 +60,12 @@ class Part:
 
     @classmethod
     def of_prepared(cls, prepared: Prepared) -> Part:
-        """A part without written files."""
+        """Return a part without written files."""
         return cls(counts=prepared.counts, digest=prepared.digest, reasons=prepared.reasons, examples=prepared.examples)
 
     @property
     def files(self) -> tuple[Entry, ...]:
-        """All files, mods first."""
+        """All files of the part: those of mods, then those of refused rows."""
         return (*self.mods, *self.refused)
 
     @property
@@ -75,7 +75,7 @@ class Part:
 
 
 def events_of(mods: Sequence[Entry], refused: Sequence[Entry], truncates: Sequence[Truncate]) -> tuple[Event, ...]:
-    """Events of a version with these files and truncates."""
+    """Return the events of a version with these files and truncates."""
     events: list[Event] = []
     if mods:
         events.append(Mods(files=list(mods)))

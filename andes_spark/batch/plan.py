@@ -58,10 +58,10 @@ class BatchPlan:
 
     @property
     def schema(self) -> Schema:
-        """Columns of the table."""
+        """The columns of the table that the batch is written for."""
         return self.version.schema
 
     @property
     def digest_columns(self) -> Sequence[str]:
-        """Columns that the digest covers."""
+        """The names of the columns that the digest of the batch covers."""
         return self.schema.names if self.digest == "all" else self.columns.narrow

@@ -59,7 +59,7 @@ def break_ties(mods: pa.Table, columns: KeyColumns) -> tuple[pa.Table, int]:
 
 
 def outranked(mods: pa.Table, groups: npt.NDArray[np.int64], columns: KeyColumns) -> Bools:
-    """Whether each mod comes before another of its group; mods that share the last place do not.
+    """Return whether each mod comes before another of its group; mods that share the last place do not.
 
     Args:
         mods: with columns :data:`TIE`.

@@ -46,7 +46,7 @@ class Andes(Group):
 
 
 def exit_code(error: AndesError) -> int:
-    """Exit code of an error: 75 (``EX_TEMPFAIL``) if a retry may help, 2 for wrong options, else 1."""
+    """Return the exit code of an error: 75 (``EX_TEMPFAIL``) if a retry may help, 2 for wrong options, else 1."""
     if error.retryable:
         return RETRYABLE
     return USAGE if isinstance(error, OptionError) else FAILURE

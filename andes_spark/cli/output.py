@@ -147,7 +147,7 @@ class Output:
 
 
 def screen_width(file: Any) -> int | None:
-    """Width of the terminal in characters, from ``COLUMNS`` or the file; None for a pipe."""
+    """Return the width of the terminal in characters, from ``COLUMNS`` or the file; None for a pipe."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns):
         return int(columns)

@@ -237,7 +237,7 @@ def get(
 
 
 def counts_of(counts: Counts | MergeCounts) -> dict[str, int]:
-    """Counts by name, with those that are 0."""
+    """Return the counts by name, with those that are 0."""
     names = COUNTED if isinstance(counts, Counts) else vars(counts)
     return {name: getattr(counts, name) for name in names}
 

@@ -95,18 +95,18 @@ def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 @dataclass(frozen=True)
 class ActionRow:
-    """One action in columns of actions."""
+    """One action, which is read from columns of actions when it is needed."""
 
     rows: pa.StructArray
     row: int
 
     def action(self) -> dict[str, Any]:
-        """The raw action, without members that are NULL."""
+        """Return the raw action, without members that are NULL."""
         members = {field.name: self.member(field.name) for field in self.rows.type}
         return {name: value for name, value in members.items() if value is not None}
 
     def member(self, name: str) -> Any:
-        """A member of the raw action; None if it lacks the member."""
+        """Return a member of the raw action; None if it lacks the member."""
         at = self.rows.type.get_field_index(name)
         return None if at < 0 else plain(self.rows.field(at)[self.row])
 
@@ -123,6 +123,6 @@ def plain(value: pa.Scalar) -> Any:
 
 
 def union(one: pa.StructType, other: pa.StructType) -> pa.StructType:
-    """Members of both types, of the type that the first has."""
+    """Return the members of both types, of the type that the first has."""
     names = {field.name for field in one}
     return pa.struct([*one, *(field for field in other if field.name not in names)])

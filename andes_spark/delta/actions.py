@@ -28,7 +28,7 @@ Action = dict[str, Any]
 
 
 def encode(actions: Iterable[Action]) -> bytes:
-    """A log entry: one action per line."""
+    """Return a log entry: one action per line."""
     lines = (json.dumps(action, separators=(",", ":"), ensure_ascii=False) for action in actions)
     return "".join(f"{line}\n" for line in lines).encode()
 

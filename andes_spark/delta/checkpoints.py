@@ -36,7 +36,12 @@ _PARSED = ("stats_parsed", "partitionValues_parsed")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint: its version and its file, or all its parts in order."""
+    """A complete checkpoint.
+
+    Attributes:
+        version: Delta version of the state.
+        paths: path of its file, or of all its parts in order.
+    """
 
     version: int
     paths: tuple[str, ...]
@@ -136,7 +141,7 @@ def read(storage: Storage, checkpoint: Checkpoint) -> Contents:
 
 
 def checkpoint_path(version: int) -> str:
-    """Path of the single-file checkpoint of a version."""
+    """Return the path of the single-file checkpoint of a version."""
     return f"{LOG_FOLDER}/{version:020d}.checkpoint.parquet"
 
 

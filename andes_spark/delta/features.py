@@ -180,7 +180,7 @@ def refusal(obstacles: Iterable[Obstacle], *, reading: bool = False) -> Unsuppor
 
 
 def deletion_vectors_enabled(state: DeltaState) -> bool:
-    """Whether new deletion vectors may be written: the feature is supported and its property is on."""
+    """Return whether new deletion vectors may be written: the feature is supported and its property is on."""
     value = state.metadata.configuration.get(DELETION_VECTORS, "false")
     return "deletionVectors" in state.protocol.writer_features and value.lower() == "true"
 

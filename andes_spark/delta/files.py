@@ -48,7 +48,7 @@ class Files(Mapping[str, DataFile]):
 
     @classmethod
     def of(cls, files: Iterable[DataFile]) -> Files:
-        """Collect files."""
+        """Build the set of these files."""
         return cls(no_files().segment, added={file.location: file for file in files})
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class Files(Mapping[str, DataFile]):
         return Files.of, (list(self.values()),)
 
     def live_row(self, location: str) -> int | None:
-        """Row of a live file in the segment; None if it is not there."""
+        """Return the row of a live file in the segment; None if it is not there."""
         row = self.segment.row(location) if len(self.segment) else None
         if row is None:
             return None
@@ -84,20 +84,20 @@ class Files(Mapping[str, DataFile]):
         return row if at < len(self.rows) and self.rows[at] == row else None
 
     def at(self, position: int) -> DataFile:
-        """The file at a position."""
+        """Return the file at a position."""
         if position < len(self.rows):
             return self.segment.file(int(self.rows[position]))
         return self._list[position - len(self.rows)]
 
     def pick(self, positions: Ints) -> Files:
-        """The files at ascending positions."""
+        """Return the files at ascending positions."""
         split = int(np.searchsorted(positions, len(self.rows)))
         added = (self._list[int(position) - len(self.rows)] for position in positions[split:])
         return Files(self.segment, self.rows[positions[:split]], {file.location: file for file in added})
 
     @property
     def sizes(self) -> Ints:
-        """Bytes of each file."""
+        """The size of each file in bytes."""
         return self._joined(self.segment.sizes, [file.size for file in self._list])
 
     @property
@@ -119,7 +119,7 @@ class Files(Mapping[str, DataFile]):
         )
 
     def ranges(self, name: str, type_: DataType, *, partition: bool) -> Ranges | None:
-        """Ranges of a column in each file; None if the type has none, or no file has one."""
+        """Return the ranges of a column in each file; None if the type has none, or no file has one."""
         if range_type(type_) is None:
             return None
         parts = []
@@ -158,7 +158,7 @@ class Changes:
         self._added = dict(files.added)
 
     def get(self, location: str) -> DataFile | None:
-        """The live file of a path, None if there is none."""
+        """Return the live file of a path, None if there is none."""
         if location in self._added:
             return self._added[location]
         row = self._files.live_row(location)
@@ -178,7 +178,7 @@ class Changes:
         self._added[file.location] = file
 
     def files(self) -> Files:
-        """The files after all changes."""
+        """Return the files after all changes."""
         segment, rows = self._files.segment, self._files.rows
         if self._removed:
             rows = np.setdiff1d(rows, np.fromiter(self._removed, np.int64, len(self._removed)), assume_unique=True)
@@ -201,5 +201,8 @@ def _compacted(files: Files) -> Files:
 
 @cache
 def no_files() -> Files:
-    """No files. Not a constant: a first Arrow array imports pandas where it is installed, which takes half a second."""
+    """Return an empty set of files.
+
+    Not a constant: a first Arrow array imports pandas where it is installed, which takes half a second.
+    """
     return Files(Segment.of_actions([]))

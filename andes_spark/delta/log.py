@@ -102,7 +102,7 @@ def _following(storage: Storage, version: int, last: int | None) -> list[Commit]
 
 
 def log_files(storage: Storage, version: int) -> list[str]:
-    """Paths of the newest checkpoint up to a version and of the entries after it: the state is loaded from these.
+    """Return the paths of the newest checkpoint up to a version and of the entries after it, which make the state.
 
     Raises:
         NoSuchTableError, NoSuchVersionError, LogDamagedError: as :func:`load_state`.
@@ -117,7 +117,7 @@ def log_files(storage: Storage, version: int) -> list[str]:
 
 
 def first_loadable(storage: Storage, first: int) -> int | None:
-    """The oldest version from which all states up to the newest can be loaded; None if the newest cannot.
+    """Return the oldest version from which all states up to the newest can be loaded; None if the newest cannot.
 
     Delta's own clean-up of the log deletes entries below a checkpoint.
 
@@ -134,7 +134,7 @@ def first_loadable(storage: Storage, first: int) -> int | None:
 
 
 def newest_loadable(storage: Storage) -> int:
-    """The newest version with an entry or a complete checkpoint; -1 if there is none."""
+    """Return the newest version with an entry or a complete checkpoint; -1 if there is none."""
     listing = _Listing(storage, 0, None)
     return max([*listing.entries, *(checkpoint.version for checkpoint in listing.finder.complete())], default=-1)
 

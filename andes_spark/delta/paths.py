@@ -15,7 +15,7 @@ _SAFE = "/-_.!~*'()=@&+$,;"
 
 
 def entry_path(version: int) -> str:
-    """Path of the log entry of a version."""
+    """Return the path of the log entry of a version."""
     return f"{LOG_FOLDER}/{version:020d}.json"
 
 

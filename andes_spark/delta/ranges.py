@@ -54,19 +54,19 @@ class Ranges:
 
     @property
     def known(self) -> bool:
-        """Whether any file has a bound."""
+        """Whether the range of any of the files has a known bound."""
         return self.low.null_count() + self.high.null_count() < 2 * len(self.low)
 
     def pick(self, rows: npt.NDArray[np.int64]) -> Ranges:
-        """Ranges of some of the files."""
+        """Return the ranges of some of the files."""
         return Ranges(self.low.gather(rows), self.high.gather(rows))
 
     def followed_by(self, other: Ranges) -> Ranges:
-        """Ranges of these files and others after them."""
+        """Return the ranges of these files and others after them."""
         return Ranges(pl.concat([self.low, other.low]), pl.concat([self.high, other.high]))
 
     def contain_any(self, keys: pl.Series) -> npt.NDArray[np.bool_]:
-        """Whether each range contains one of some values, sorted ascending; an unknown bound contains all."""
+        """Return whether each range contains one of some values, sorted ascending; an unknown bound contains all."""
         if not len(keys):
             return np.zeros(len(self.low), np.bool_)
         firsts = _searched(keys, self.low)
@@ -76,7 +76,7 @@ class Ranges:
         return contained
 
     def overlap(self, least: Any, greatest: Any) -> npt.NDArray[np.bool_]:
-        """Whether each range overlaps the range of two values."""
+        """Return whether each range overlaps the range of two values."""
         flags = (self.low.is_null() | (self.low <= greatest)) & (self.high.is_null() | (self.high >= least))
         overlaps: npt.NDArray[np.bool_] = flags.to_numpy()
         return overlaps
@@ -93,7 +93,7 @@ def _searched(keys: pl.Series, lows: pl.Series) -> npt.NDArray[np.int64]:
 
 
 def range_type(type_: DataType) -> type[pl.DataType] | None:
-    """Type of the ranges of a column; None if files have none."""
+    """Return the type of the ranges of a column; None if files have none."""
     if isinstance(type_, Decimal):
         return pl.Int64 if type_.precision <= LONG_DIGITS else pl.Int128
     if not isinstance(type_, Primitive):
@@ -105,7 +105,7 @@ def range_type(type_: DataType) -> type[pl.DataType] | None:
 
 
 def ranges_of(bounds: Iterable[tuple[Any, Any]], kind: type[pl.DataType]) -> Ranges:
-    """Ranges from pairs of bounds in the units of ``bounds``."""
+    """Return the ranges from pairs of bounds in the units of ``bounds``."""
     lows: list[Any] = []
     highs: list[Any] = []
     for low, high in bounds:
@@ -206,7 +206,7 @@ def _slowly(text: str | None, names: Sequence[str]) -> SimpleNamespace:
 
 
 def partition_ranges(texts: Sequence[str | None], type_: DataType) -> Ranges:
-    """Ranges of a partition column, of a :func:`range_type`, by the value of each file."""
+    """Return the ranges of a partition column, of a :func:`range_type`, by the value of each file."""
     kind = range_type(type_)
     assert kind is not None
     known = {text: _partition_bounds(text, type_) for text in set(texts)}
@@ -226,7 +226,7 @@ def _partition_bounds(text: str | None, type_: DataType) -> tuple[Any, Any]:
 
 
 def sorted_values(column: pa.ChunkedArray, type_: DataType) -> pl.Series:
-    """Distinct or repeated values without NULLs, ascending, as the ranges of their type have them."""
+    """Return the distinct or repeated values without NULLs, ascending, as the ranges of their type have them."""
     kind = column.type
     if isinstance(type_, Decimal):
         if type_.precision > LONG_DIGITS:

@@ -32,7 +32,7 @@ def advanced(previous: DeltaState, commit: Commit) -> DeltaState:
 
 
 class Replay:
-    """A state under construction."""
+    """A state under construction: it starts from a checkpoint or a state, and entries are applied to it in order."""
 
     def __init__(self, previous: DeltaState | None = None) -> None:
         self.version = -1 if previous is None else previous.version

@@ -23,7 +23,7 @@ def sealed(version: int, entry: bytes) -> bytes:
 
 
 def is_intact(version: int, entry: bytes) -> bool | None:
-    """Whether an entry matches its seal and version; None if it has no seal."""
+    """Return whether an entry matches its seal and version; None if it has no seal."""
     match = _find(entry)
     if match is None:
         return None

@@ -95,7 +95,7 @@ class Segment:
         return values
 
     def ranges(self, name: str, type_: DataType, *, partition: bool) -> Ranges | None:
-        """Ranges of a column; None for a type without ranges."""
+        """Return the ranges of a column; None for a type without ranges."""
         if range_type(type_) is None:
             return None
         # The type of a column may become wider, and its ranges with it.
@@ -109,7 +109,7 @@ class Segment:
         return self._ranges[column]
 
     def file(self, row: int) -> DataFile:
-        """The file of a row."""
+        """Return the file of a row."""
         return DataFile(
             self.adds.field("path")[row].as_py(),
             self._partition_values(row),
@@ -120,12 +120,12 @@ class Segment:
         )
 
     def location(self, row: int) -> str:
-        """Path of a file in the table's folder."""
+        """Return the path of a file in the table's folder."""
         location: str = self.locations[row].as_py()
         return location
 
     def row(self, location: str) -> int | None:
-        """Row of a file; None if it is not in the segment."""
+        """Return the row of a file; None if it is not in the segment."""
         if self._hashes is None:
             hashes = np.fromiter((hash(text) for text in self.locations.to_pylist()), np.int64, len(self))
             self._by_hash = np.argsort(hashes, kind="stable")
@@ -141,7 +141,7 @@ class Segment:
         return None
 
     def repeated_path(self) -> bool:
-        """Whether two actions name one file."""
+        """Return whether two actions name one file."""
         return len(pc.unique(self.locations)) < len(self)
 
     def _read_vectors(self) -> dict[int, VectorDescriptor]:

@@ -50,7 +50,7 @@ def may_hold(
     partition_columns: Sequence[str],
     condition: tree.Node | pl.Expr,
 ) -> Flags:
-    """For each file, whether it may hold a row for which the condition is true.
+    """Return, for each file, whether it may hold a row for which the condition is true.
 
     Args:
         files: files of the table.

@@ -17,7 +17,12 @@ PREVIOUS_TAG = "andes_spark.previous"
 
 @dataclass(frozen=True)
 class Protocol:
-    """Versions and features that a client must support (``protocol``)."""
+    """Versions and features that a client must support (``protocol``).
+
+    Attributes:
+        reader_version, writer_version: least versions of the protocol for reading and writing.
+        reader_features, writer_features: names of the features that readers and writers must know.
+    """
 
     reader_version: int
     writer_version: int
@@ -119,7 +124,7 @@ class Commit:
     actions: tuple[tuple[str, dict[str, Any]], ...] = field(repr=False)
 
     def of_kind(self, kind: str) -> Iterator[dict[str, Any]]:
-        """The raw actions of a kind, such as ``add``."""
+        """Return the raw actions of a kind, such as ``add``."""
         return (value for name, value in self.actions if name == kind)
 
     @property

@@ -140,7 +140,7 @@ def statistics(
 
 
 def footer_columns(schema: pa.Schema, nan_free: Collection[Path] = ()) -> list[str]:
-    """Columns that may have statistics in the Parquet footer (``write_statistics`` of ``ParquetWriter``).
+    """Return the columns that may have statistics in the Parquet footer (``write_statistics`` of ``ParquetWriter``).
 
     All but lists, maps and floating-point columns that may hold NaN. Arrow leaves NaN out of the footer's
     maximum, while Spark, to which NaN is the greatest number, skips row groups by it: ``x > 5`` would lose

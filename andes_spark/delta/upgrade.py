@@ -51,7 +51,7 @@ def upgraded(protocol: Protocol | None, *, deletion_vectors: bool, timestamp_ntz
 
 
 def writer_features(protocol: Protocol) -> frozenset[str]:
-    """Features that writers of a table must know: those that it lists, or that its version implies."""
+    """Return the features that writers of a table must know: those that it lists, or that its version implies."""
     if protocol.writer_version >= WRITER_VERSION:
         return protocol.writer_features
     return frozenset(_implied(protocol.writer_version))

@@ -12,7 +12,7 @@ Status = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """What a check found, without its name and time.
 
     Attributes:
         status: ``skipped`` if it could not be tried.
@@ -43,10 +43,10 @@ class Check(Displayed):
     """Result of one check.
 
     Attributes:
-        name: its subject, such as ``conditional put``.
+        name: subject of the check, such as ``conditional put``.
         status: ``skipped`` if it could not be tried.
         detail: what was seen, and for a failure what to do.
-        seconds: time that it took.
+        seconds: time that the check took.
     """
 
     name: str
@@ -65,17 +65,17 @@ class Check(Displayed):
 
 @dataclass(frozen=True, repr=False)
 class Report(Displayed):
-    """Result of an examination.
+    """Result of an examination, as ``andes doctor`` shows it.
 
     Attributes:
-        checks: in the order in which they ran.
+        checks: results of the checks, in the order in which they ran.
     """
 
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether no check failed."""
+        """Whether no check failed; skipped ones count as passed."""
         return all(check.status != "failed" for check in self.checks)
 
     def summary(self) -> str:

@@ -36,7 +36,7 @@ def session(start: Callable[[], SparkSession], sessions: list[SparkSession]) -> 
 
 
 def is_local(spark: SparkSession) -> bool:
-    """Whether driver and executors are one process of this machine."""
+    """Return whether driver and executors are one process of this machine."""
     return str(spark.conf.get("spark.master", "") or "").startswith("local")
 
 

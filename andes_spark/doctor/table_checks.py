@@ -39,11 +39,11 @@ class Place:
     spark: SparkSession
 
     def url(self, name: str) -> str:
-        """URL of a table."""
+        """Return the URL of a table."""
         return f"{self.storage.url.rstrip('/')}/{name}"
 
     def by_delta(self, name: str) -> DataFrame:
-        """A table as Delta's own reader in Spark sees it."""
+        """Return a table as Delta's own reader in Spark sees it."""
         return self.spark.read.format("delta").load(spark_path(self.storage, name))
 
     @property
@@ -90,7 +90,7 @@ def work_in_tasks(place: Place) -> Finding:
 
 
 def delta_of(storage: Storage) -> str | None:
-    """Version of the Delta that wrote the table of ``spark_to_library``; None if it does not say."""
+    """Return the version of the Delta that wrote the table of ``spark_to_library``; None if it does not say."""
     entry = storage.find(f"by_spark/{_FIRST_ENTRY}") or b""
     for line in entry.splitlines():
         engine = json.loads(line).get("commitInfo", {}).get("engineInfo", "")
@@ -100,12 +100,12 @@ def delta_of(storage: Storage) -> str | None:
 
 
 def ids(frame: DataFrame) -> list[int]:
-    """Keys of a DataFrame, in order."""
+    """Return the keys of a DataFrame, in order."""
     return sorted(row[0] for row in frame.select("id").collect())
 
 
 def ids_of(rows: pa.Table) -> list[int]:
-    """Keys of a table, in order."""
+    """Return the keys of a table, in order."""
     return sorted(rows["id"].to_pylist())
 
 

@@ -77,7 +77,12 @@ _DEFAULTS = DecodeOptions()
 
 
 class ChangeBatch(NamedTuple):
-    """Whole transactions, in order: ``batch_id`` has the commit positions of the first and the last one."""
+    """Whole transactions of a change feed, in order.
+
+    Attributes:
+        batch_id: commit positions of the first and the last transaction, joined by a dash.
+        mods: mods of the transactions, in the schema of the decoder.
+    """
 
     batch_id: str
     mods: pa.Table

@@ -84,7 +84,7 @@ def format_of(path: str, format: str | None) -> str:
 
 
 def suffix_of(path: str) -> str:
-    """Suffix of a file's name in lower case, without ``.gz``: ``.csv`` for ``Rows.CSV.gz``."""
+    """Return the suffix of a file's name in lower case, without ``.gz``: ``.csv`` for ``Rows.CSV.gz``."""
     stem, suffix = os.path.splitext(path)
     return (os.path.splitext(stem)[1] if suffix.lower() == ".gz" else suffix).lower()
 

@@ -65,7 +65,7 @@ class InputFile:
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw) if self.path.lower().endswith(".gz") else raw)
 
     def lines(self) -> Iterator[bytes]:
-        """Lines of the file, decompressed."""
+        """Yield the lines of the file, decompressed."""
         with self.open_unpacked() as file, io.BufferedReader(cast(Any, file)) as lines:
             yield from lines
 
@@ -78,7 +78,7 @@ class InputFile:
             raise FileDamagedError(f"{self.path} cannot be read as {form}: {error}", path=self.path) from error
 
     def wrong_value(self, problem: str, column: str) -> SchemaMismatchError:
-        """Error for a value that does not fit its column."""
+        """Return the error for a value that does not fit its column."""
         return SchemaMismatchError(
             f"{self.path} holds a value that its column cannot: {problem}; mend it, or set such rows aside by "
             "cast=True and max_quarantined",
@@ -87,7 +87,7 @@ class InputFile:
         )
 
     def unusable_value(self, problem: str, column: str, kind: pa.DataType) -> SchemaMismatchError:
-        """Error for a value that does not fit its column and cannot be set aside."""
+        """Return the error for a value that does not fit its column and cannot be set aside."""
         return SchemaMismatchError(
             f"{self.path} holds a value that its column cannot: {problem}; mend it or take its row out of the file: a "
             f"column of {kind} has no cast that could set it aside",
@@ -97,7 +97,7 @@ class InputFile:
 
 
 def is_on_s3(path: str) -> bool:
-    """Whether a path is a URL of S3."""
+    """Return whether a path is a URL of S3."""
     return _S3.match(path) is not None
 
 

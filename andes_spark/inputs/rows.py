@@ -56,7 +56,7 @@ class Reading:
 
 
 def is_spark(value: Any) -> bool:
-    """Whether a value is a Spark DataFrame, classic or Connect; pyspark is not imported."""
+    """Return whether a value is a Spark DataFrame, classic or Connect; pyspark is not imported."""
     return _is_a(value, "pyspark.sql", "DataFrame")
 
 

@@ -28,7 +28,7 @@ _POSITIONAL = ("table", "feeds")
 
 @dataclass(frozen=True)
 class ApplyChanges(Options):
-    """Options of the job."""
+    """Options of the job; each says in its ``help`` what it is."""
 
     table: str = option(NAME, help="Folder of the table: a local path or s3a://; created if there is none.")
     feeds: tuple[str, ...] = option(NAMES, help="Files of wal2json, format version 2: plain, .gz or .xz; in order.")
@@ -170,7 +170,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(arguments: Sequence[str] | None = None) -> ApplyChanges:
-    """The job that command-line arguments ask for; exits with 2 on a usage error.
+    """Return the job that command-line arguments ask for; exits with 2 on a usage error.
 
     Raises:
         OptionError: a configuration file that cannot be read or says what no option is.

@@ -15,7 +15,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def present_by_column(table: pa.Table, schema: Schema) -> dict[str, Bools] | None:
-    """Mask of the rows that have the column, for each column absent from some rows."""
+    """Return the mask of the rows that have the column, for each column absent from some rows."""
     matrix = present_matrix(table, len(schema))
     if matrix is None:
         return None

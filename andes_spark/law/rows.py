@@ -59,7 +59,13 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True)
 class BadRows:
-    """Bad mods with their first reason; the column is None for reasons without a single column."""
+    """Bad mods of a table of mods, each with its first reason.
+
+    Attributes:
+        rows: row numbers, ascending.
+        reasons: reason of each of these rows.
+        columns: column that the reason is about; None for reasons without a single column.
+    """
 
     rows: npt.NDArray[np.int64]
     reasons: tuple[Reason, ...]

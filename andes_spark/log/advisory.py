@@ -36,7 +36,7 @@ class Advisory:
 
     @property
     def failures(self) -> tuple[AdvisoryFailure, ...]:
-        """Steps that failed, in order."""
+        """The steps that failed, in order; empty if none did."""
         return tuple(self._failures)
 
     def run(self, step: str, function: Callable[[], T], *, consequence: str) -> T | None:

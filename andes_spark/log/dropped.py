@@ -9,7 +9,7 @@ from andes_spark.storage.interface import Storage
 
 
 def drops(manifest: Manifest) -> bool:
-    """Whether a version drops the table."""
+    """Return whether a version drops the table."""
     return any(isinstance(event, Drop) for event in manifest.events)
 
 

@@ -23,7 +23,7 @@ _BLOCK_BYTES = 8 * 1024 * 1024
 
 
 def fenced(log: Log, start: int) -> bool:
-    """Whether files that were begun on version ``start`` may have been deleted by a vacuum up to the head."""
+    """Return whether files that were begun on version ``start`` may have been deleted by a vacuum up to the head."""
     return any(
         isinstance(event, Vacuum) and start < event.fence
         for manifest in (log.manifests(start + 1, log.head) if start < log.head else ())

@@ -54,7 +54,7 @@ class MergeNote(msgspec.Struct, frozen=True):
 
 
 def read_note(storage: Storage) -> MergeNote:
-    """The stored note; an empty one if it is missing or not as it was written."""
+    """Return the stored note; an empty one if it is missing or not as it was written."""
     data = storage.find(LEASE_PATH)
     if data is None or not is_sealed(data):
         return MergeNote()
@@ -90,7 +90,7 @@ class MergeLease:
         self._answer = note
 
     def is_held_elsewhere(self) -> bool:
-        """Whether another merge is running: its lease has not ended, and its process, if on this host, is alive."""
+        """Return whether another merge is running: its lease has not ended, and its process lives, if on this host."""
         answer, self._answer = self._answer, None
         return self._is_held(read_note(self._storage) if answer is None else answer.result())
 

@@ -95,19 +95,19 @@ class Ledger:
         self._answers = {path: ask(self._read_for, file, unread) for path, (file, unread) in needed.items()}
 
     def find_recent(self, batch: BatchId) -> Manifest | None:
-        """Manifest that applied a batch, if it is one of those after the last roll-up; sends no request."""
+        """Return the manifest that applied a batch, if it is one of those after the last roll-up; sends no request."""
         version = self._find_recent(batch)
         return None if version is None else self._log.manifest(version)
 
     def find(self, batch: BatchId) -> Manifest | None:
-        """Manifest of the version that applied a batch, up to the head in memory; None if the batch is new."""
+        """Return the manifest of the version with a batch, up to the head in memory; None if the batch is new."""
         version = self._find_recent(batch)
         if version is None:
             version = self._find_old(batch)
         return None if version is None else self._log.manifest(version)
 
     def roll_up(self, version: int, time: int) -> list[LedgerFile]:
-        """Ledger files for the roll-up at ``version``: those of the last roll-up, and one with the batches after it.
+        """Return the ledger files for the roll-up at ``version``: those of the last one, and one of the batches since.
 
         Args:
             version: version of the manifest that carries the roll-up.
@@ -263,7 +263,7 @@ def _version_in(read: _Rows, batch: BatchId) -> int | None:
 
 
 def made_again(manifests: list[Manifest], file: LedgerFile) -> bytes | None:
-    """Bytes of a ledger file, from the manifests of its versions; None if they are not those that were committed."""
+    """Return the bytes of a ledger file from the manifests of its versions; None if these are not as committed."""
     rows = _batches(manifests)
     if rows.num_rows != file.rows:
         return None

@@ -9,7 +9,7 @@ from andes_spark.model.events import PendingVersion, Restore, SetAside, TakeIn
 
 
 def restored(version: PendingVersion) -> int | None:
-    """Version that a version restores; None if it restores none."""
+    """Return the version that a version restores; None if it restores none."""
     return next((event.version for event in version.events if isinstance(event, Restore)), None)
 
 
@@ -31,7 +31,7 @@ def line(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
 
 
 def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:
-    """Newest version that a base may contain to evaluate these versions on it; None for no limit.
+    """Return the newest version that a base may contain to evaluate these versions on it; None for no limit.
 
     The base may contain versions that were set aside, or left out by a restore; later snapshots do not contain them.
 
@@ -59,7 +59,7 @@ def taken_in(versions: Sequence[PendingVersion]) -> tuple[PendingVersion, TakeIn
 
 
 def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:
-    """Possible last versions of a merge: all of the line but those from a version set aside to its event."""
+    """Return the possible last versions of a merge: all of the line but those from a version set aside to its event."""
     selected = line(versions)
     excluded = [
         (event.version, version.version)
@@ -72,7 +72,7 @@ def whole_versions(versions: Sequence[PendingVersion]) -> list[int]:
 
 
 def up_to(versions: Sequence[PendingVersion], last: int) -> list[PendingVersion]:
-    """Versions of the line up to ``last``, without those that any of them sets aside."""
+    """Return the versions of the line up to ``last``, without those that any of them sets aside."""
     selected = line(versions)
     excluded = {event.version for version in selected for event in version.events if isinstance(event, SetAside)}
     return [version for version in selected if version.version <= last and version.version not in excluded]

@@ -34,7 +34,7 @@ _JUMP = 16
 
 
 def system_clock() -> int:
-    """Milliseconds since 1970 UTC."""
+    """Return the milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
 
 
@@ -108,7 +108,7 @@ class Log:
 
     @property
     def definition(self) -> Definition:
-        """The definition as of the head."""
+        """The definition of the table as of the head."""
         return self.definition_at(self.head)
 
     @property
@@ -287,12 +287,12 @@ class Log:
         return self._known[version][0]
 
     def digest(self, version: int) -> str:
-        """SHA-256 of a manifest's bytes as it was committed."""
+        """Return the SHA-256 of a manifest's bytes as it was committed."""
         self.manifest(version)
         return self._known[version][1]
 
     def manifest(self, version: int) -> Manifest:
-        """The manifest of a version.
+        """Return the manifest of a version.
 
         Raises:
             NoSuchVersionError: the version is above the head or below zero.
@@ -301,7 +301,7 @@ class Log:
         return self.manifests(version, version)[0]
 
     def manifests(self, first: int, last: int) -> list[Manifest]:
-        """Manifests ``first`` to ``last``, both included; those not in memory are read in parallel."""
+        """Return the manifests ``first`` to ``last``, both included; those not in memory are read in parallel."""
         if first < 0 or last > self.head:
             raise NoSuchVersionError(
                 f"{self.table}: version {first if first < 0 else last} does not exist; the newest is {self.head}",
@@ -311,7 +311,7 @@ class Log:
         return self.some(range(first, last + 1))
 
     def some(self, versions: Sequence[int]) -> list[Manifest]:
-        """Manifests of existing versions, in any order; those not in memory are read in parallel."""
+        """Return the manifests of existing versions, in any order; those not in memory are read in parallel."""
         unread = [version for version in versions if version not in self._known]
         for version, data in zip(unread, fetch(self.storage, unread), strict=True):
             if data is None:
@@ -324,11 +324,11 @@ class Log:
         self._known.clear()
 
     def in_memory(self) -> list[Manifest]:
-        """Manifests in memory, in no order."""
+        """Return the manifests in memory, in no order."""
         return [manifest for manifest, _ in self._known.values()]
 
     def definition_at(self, version: int) -> Definition:
-        """Definition of the table at a version."""
+        """Return the definition of the table at a version."""
         start = version - version % ROLL_UP_INTERVAL
         if start not in self._definitions:
             base = self.manifest(start)
@@ -346,7 +346,7 @@ class Log:
         return definition
 
     def pending(self, applied: int, version: int) -> list[PendingVersion]:
-        """Pending versions ``applied + 1`` to ``version``, oldest first, read from manifests and roll-ups.
+        """Return the pending versions ``applied + 1`` to ``version``, oldest first, read from manifests and roll-ups.
 
         Raises:
             LogDamagedError: the base contains a version above the head: the log has lost versions.

@@ -39,7 +39,7 @@ NO_QUARANTINE = pa.Table.from_batches([], QUARANTINE_SCHEMA)
 
 
 def stored_schema(version: SchemaVersion, arrow: pa.Schema) -> pa.Schema:
-    """Schema of a file of mods or tombstones, with the field ids of its columns."""
+    """Return the schema of a file of mods or tombstones, with the field ids of its columns."""
     marked = with_field_ids(version, arrow)
     for name, number in SYSTEM_IDS.items():
         if name in arrow.names:
@@ -49,7 +49,7 @@ def stored_schema(version: SchemaVersion, arrow: pa.Schema) -> pa.Schema:
 
 
 def new_path(kind: str, head: int) -> str:
-    """A unique path below ``_andes/<kind>/``; it holds the head seen when it was chosen."""
+    """Return a unique path below ``_andes/<kind>/``; it holds the head seen when it was chosen."""
     return f"_andes/{kind}/{max(head, 0):020d}-{uuid.uuid4()}.parquet"
 
 
@@ -265,7 +265,7 @@ def batches_as(
 
 
 def schema_of(entry: Entry | SideFile, schemas: SchemaVersions, *, table: str) -> SchemaVersion:
-    """Schema of a file.
+    """Return the schema of a file.
 
     Raises:
         FileDamagedError: the table has no schema of that id.
@@ -290,7 +290,7 @@ def adapt_rows(data: pa.Table, written: SchemaVersion, target: SchemaVersion, co
 
 
 def key_range(table: pa.Table, primary_key: Sequence[str]) -> FileKeyRange | None:
-    """Range of the keys of rows sorted by key; None if there are no rows, or keys are too long to quote."""
+    """Return the range of the keys of rows sorted by key; None if there are no rows, or keys are too long to quote."""
     if table.num_rows == 0:
         return None
     low = quote([table[name][0] for name in primary_key])
@@ -299,7 +299,7 @@ def key_range(table: pa.Table, primary_key: Sequence[str]) -> FileKeyRange | Non
 
 
 def sequence_range(table: pa.Table, sequence_by: Sequence[str]) -> tuple[list[object] | None, list[object] | None]:
-    """Lexicographic range of the sequences of rows, quoted; (None, None) without rows or sequence columns."""
+    """Return the lexicographic range of the sequences of rows, quoted; (None, None) without rows or sequences."""
     if not sequence_by or table.num_rows == 0:
         return None, None
     return quote(_extreme(table, sequence_by, pc.min)), quote(_extreme(table, sequence_by, pc.max))

@@ -54,7 +54,7 @@ ModsInMemory = Mapping[str, pa.Table]
 
 @dataclass(frozen=True)
 class PendingFile:
-    """A file of mods and the version that commits it."""
+    """A file of mods that the base does not contain yet: the version that commits it, and its entry there."""
 
     version: int
     entry: Entry
@@ -103,22 +103,22 @@ class Pending:
 
     @property
     def rows(self) -> int:
-        """Number of upserts and deletes."""
+        """The number of upserts and deletes in all files."""
         return sum(file.entry.upserts + file.entry.deletes for file in self.files)
 
     @property
     def truncate_rows(self) -> int:
-        """Number of truncate mods."""
+        """The number of truncate mods in all files."""
         return sum(file.entry.truncates for file in self.files)
 
     @property
     def bytes(self) -> int:
-        """Size of the files."""
+        """The size of the files in bytes."""
         return sum(file.entry.bytes for file in self.files)
 
     @property
     def arrow_bytes(self) -> int:
-        """Size of the mods in memory."""
+        """The size of the mods in Arrow's memory format, in bytes."""
         return sum(file.entry.arrow_bytes for file in self.files)
 
 
@@ -199,7 +199,7 @@ class _Interpreter:
 
 
 def typed_sequence(values: Sequence[object] | None, schema: pa.Schema, columns: KeyColumns) -> tuple[object, ...]:
-    """Python values of a sequence in a document; empty if there is none."""
+    """Return the Python values of a sequence in a document; empty if there is none."""
     if not values:
         return ()
     return tuple(
@@ -297,7 +297,7 @@ def _arrivals(version: int, batches: pa.ChunkedArray | None) -> pl.Expr:
 
 
 def group_rows(metadata: pq.FileMetaData, groups: Sequence[int]) -> Ints:
-    """Row numbers, in the file, of the rows of some row groups, in that order."""
+    """Return the row numbers, in the file, of the rows of some row groups, in that order."""
     sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     starts = np.cumsum([0, *sizes])
     if len(groups) == len(sizes):
@@ -391,7 +391,7 @@ def _take_rows(
 
 
 def take(data: pa.Table, rows: Ints) -> pa.Table:
-    """Rows by number; without a copy if they are consecutive."""
+    """Return the rows by number; without a copy if they are consecutive."""
     if len(rows) == data.num_rows and (len(rows) == 0 or bool((rows == np.arange(len(rows))).all())):
         return data
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):

@@ -42,7 +42,7 @@ class StoredPin:
         return f"{PINS}/{self.version:020d}.{self.until.isoformat()}.{self.owner}"
 
     def holds(self, time_ms: int) -> bool:
-        """Whether the pin holds at a time, in milliseconds since 1970."""
+        """Return whether the pin holds at a time, in milliseconds since 1970."""
         return day_of(time_ms) <= self.until
 
 
@@ -52,12 +52,12 @@ def new_owner(table_id: str) -> str:
 
 
 def is_of_table(pin: StoredPin, table_id: str) -> bool:
-    """Whether a pin was put by a handle of a table, and not of another one that was made in the same folder."""
+    """Return whether a pin was put by a handle of a table, and not of another one that was made in the same folder."""
     return pin.owner[:_HALF] == table_id[:_HALF]
 
 
 def day_of(time_ms: int) -> datetime.date:
-    """Day of a time in UTC, given in milliseconds since 1970."""
+    """Return the day of a time in UTC, given in milliseconds since 1970."""
     return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).date()
 
 

@@ -51,7 +51,7 @@ def consecutive(
 
 
 def read_hint(storage: Storage) -> int | None:
-    """Version in the hint; None if the hint is missing or not as it was written."""
+    """Return the version in the hint; None if the hint is missing or not as it was written."""
     data = storage.find(HINT)
     return None if data is None or not is_sealed(data) else int(msgspec.json.decode(data)["version"])
 
@@ -85,7 +85,7 @@ def gallop(storage: Storage) -> int:
 
 
 def hole(table: str, version: int) -> LogDamagedError:
-    """Error for a missing manifest below the head."""
+    """Return the error for a missing manifest below the head."""
     return LogDamagedError(
         f"{table}: {manifest_path(version)} is missing, though later versions exist; restore it, or repair() "
         "names what is lost with it",
@@ -95,7 +95,7 @@ def hole(table: str, version: int) -> LogDamagedError:
 
 
 def hinted_is_gone(table: str, version: int) -> LogDamagedError:
-    """Error for a hint to a missing manifest."""
+    """Return the error for a hint to a missing manifest."""
     return LogDamagedError(
         f"{table}: {HINT} has seen version {version}, but its manifest is gone; restore it, or "
         "repair() names what is lost with it",

@@ -37,12 +37,12 @@ def expired(log: Log, version: int) -> VersionExpiredError:
 
 
 def floor_of(log: Log) -> int:
-    """Oldest readable version as of the head, without those that a tag or a pin keeps."""
+    """Return the oldest readable version as of the head, without those that a tag or a pin keeps."""
     return log.manifest(log.head).floor
 
 
 def is_tagged(log: Log, version: int) -> bool:
-    """Whether a tag stands for a version, as of the head."""
+    """Return whether a tag stands for a version, as of the head."""
     return any(tag.event.version == version for tag in current_tags(log).values())
 
 

@@ -25,12 +25,12 @@ _ROLLED_ENTRIES = 1_000
 
 
 def first_rolled(applied: int, last: int) -> int:
-    """Version after which a roll-up collects pending versions; older ones would exceed its limit."""
+    """Return the version after which a roll-up collects pending versions; older ones would exceed its limit."""
     return max(min(applied, last), last - _ROLLED_ENTRIES)
 
 
 def newest(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
-    """The newest versions, up to the limit of a roll-up."""
+    """Return the newest versions, up to the limit of a roll-up."""
     room = _ROLLED_ENTRIES
     kept: list[PendingVersion] = []
     for version in reversed(versions):

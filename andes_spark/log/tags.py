@@ -10,14 +10,14 @@ from andes_spark.model.manifest import Manifest
 
 
 def current_tags(log: Log) -> dict[str, CurrentTag]:
-    """Tags as of the head, by name, in the order of names."""
+    """Return the tags as of the head, by name, in the order of names."""
     roll_up = log.manifest(log.last_roll_up).roll_up
     rolled = {tag.event.name: tag for tag in roll_up.tags} if roll_up is not None else {}
     return with_events(rolled, log.manifests(log.last_roll_up, log.head))
 
 
 def with_events(tags: Mapping[str, CurrentTag], manifests: Iterable[Manifest]) -> dict[str, CurrentTag]:
-    """Tags after the events of later manifests, oldest first."""
+    """Return the tags after the events of later manifests, oldest first."""
     current = dict(tags)
     for manifest in manifests:
         for event in manifest.events:
@@ -29,7 +29,7 @@ def with_events(tags: Mapping[str, CurrentTag], manifests: Iterable[Manifest]) -
 
 
 def tags_before(log: Log, version: int) -> dict[str, CurrentTag]:
-    """Tags as of the version before one; sends no request if no roll-up above that version names tags."""
+    """Return the tags as of the version before one; sends no request if no roll-up above that version names tags."""
     first = version - version % ROLL_UP_INTERVAL
     if first < version and log.last_roll_up <= version:
         return {}

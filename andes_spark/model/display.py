@@ -131,11 +131,11 @@ class Displayed:
     """Base of results: one line for ``repr``, the fields for ``print``, a table in notebooks."""
 
     def summary(self) -> str:
-        """Return the object in one line."""
+        """Return what the object says, in one line without its name."""
         raise NotImplementedError
 
     def details(self) -> dict[str, str]:
-        """Fields to display, by name, without counts of zero."""
+        """Return the fields to display as texts, by name, without counts of zero."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -51,7 +51,7 @@ def seal(body: bytes) -> bytes:
 
 
 def is_sealed(data: bytes) -> bool:
-    """Whether a JSON object ends with the checksum of its other members."""
+    """Return whether a JSON object ends with the checksum of its other members."""
     match = _SEAL.search(data, max(0, len(data) - _SEAL_BYTES))
     return match is not None and digest_of(data[: match.start()] + b"}").encode() == match[1]
 

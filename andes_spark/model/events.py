@@ -19,13 +19,21 @@ RESERVED = frozenset({"expire"})
 
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
-    """Mods of the batches of a version."""
+    """Mods of the batches of a version.
+
+    Attributes:
+        files: files of the mods.
+    """
 
     files: list[Entry]
 
 
 class Quarantine(Document, frozen=True, tag_field="type", tag="quarantine"):
-    """Refused rows of the batches of a version, with reasons; they do not change the table."""
+    """Refused rows of the batches of a version, with reasons; they do not change the table.
+
+    Attributes:
+        files: files of the rows.
+    """
 
     files: list[Entry]
 
@@ -165,7 +173,13 @@ class CurrentTag(Document, frozen=True):
 
 
 class PendingVersion(Document, frozen=True):
-    """A version as repeated in a roll-up."""
+    """A version as repeated in a roll-up.
+
+    Attributes:
+        version: number of the version.
+        commit_id: UUID of its commit.
+        events: changes made by the version.
+    """
 
     version: int
     commit_id: str
@@ -173,7 +187,7 @@ class PendingVersion(Document, frozen=True):
 
 
 def mods_of(events: Iterable[Event]) -> list[Entry]:
-    """Return files of mods of events."""
+    """Return the files of the mods of some events, in the order of the events."""
     return [entry for event in events if isinstance(event, Mods) for entry in event.files]
 
 
@@ -188,7 +202,7 @@ def forgotten_of(events: Iterable[Event]) -> list[SideFile]:
 
 
 def files_of(events: Iterable[Event]) -> Iterator[Entry]:
-    """Yield all files of events."""
+    """Yield the files of mods and of refused rows of some events."""
     for event in events:
         if isinstance(event, Mods | Quarantine):
             yield from event.files

@@ -13,7 +13,11 @@ _PATH = re.compile(r"_andes/(mods|quarantine|tombstones|ledger)/[0-9A-Za-z][0-9A
 
 
 class FileKeyRange(Document, frozen=True):
-    """Smallest and greatest key of a file, as tuples in key order, in the JSON form of ``model.values``."""
+    """Range of the keys of a file, as tuples of the key columns in the JSON form of ``model.values``.
+
+    Attributes:
+        low, high: least and greatest key in the order of keys; both are in the file.
+    """
 
     low: list[Any]
     high: list[Any]
@@ -81,7 +85,7 @@ class LedgerFile(LogFile, frozen=True):
     ids: dict[str, list[str]] | None = None
 
     def may_name(self, batch: BatchId) -> bool:
-        """Whether the file may name a batch."""
+        """Return whether the file may name a batch."""
         if self.ids is None:
             return True
         limits = [BatchId.from_tagged(batch.source, tagged) for tagged in self.ids.get(batch.source, [])]

@@ -24,7 +24,7 @@ def escape(text: str | None) -> str:
 
 
 def path_room(url: str) -> int:
-    """Maximum length in bytes of the partition folders in a file's path, for the table at a URL."""
+    """Return the maximum length in bytes of the partition folders in a file's path, for the table at a URL."""
     scheme, _, rest = url.partition("://")
     prefix = rest.partition("/")[2] if scheme in ("s3", "s3a") else ""
     return _MOST_PATH_BYTES - _FILE_NAME_BYTES - (len(prefix.encode()) + 1 if prefix else 0)

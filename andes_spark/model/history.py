@@ -38,7 +38,7 @@ def event_text(event: Event) -> str | None:
 
 @dataclass(frozen=True, repr=False)
 class HistoryEntry(Displayed):
-    """A version of the log.
+    """A version of the log, as ``ModTable.history`` lists it.
 
     Attributes:
         version: number of the version.
@@ -46,7 +46,7 @@ class HistoryEntry(Displayed):
         operation: verb that made the version.
         counts: number of rows of all batches.
         batches: source, id, digest and counts of the batches with an id.
-        job: name of the job that made the version, if any.
+        job: name of the job that made the version; None if it had none.
         commit_id: UUID of the commit.
         tags: names of the tags that stand for the version.
         notes: changes of tags and of earlier versions by this one, as text.
@@ -104,7 +104,7 @@ class HistoryEntry(Displayed):
 
 @dataclass(frozen=True, repr=False)
 class MergeEntry(Displayed):
-    """A merge of the log into the base.
+    """A merge of the log into the base, as ``ModTable.merges`` lists it.
 
     Attributes:
         delta_version: version of the base's Delta table made by the merge.

@@ -22,9 +22,14 @@ MANIFESTS = "_andes/manifests"
 
 
 class Counts(Document, frozen=True):
-    """Number of rows of a batch: received = upserts + deletes + truncates + collapsed + quarantined.
+    """Numbers of rows of a batch: received = upserts + deletes + truncates + collapsed + quarantined.
 
-    ``partial`` is the number of upserts with absent columns.
+    Attributes:
+        received: rows that the batch had.
+        upserts, deletes, truncates: mods that were committed, by kind.
+        collapsed: rows that repeat another row of the batch.
+        quarantined: rows that were refused and stored with a reason.
+        partial: upserts with absent columns; they are among ``upserts``.
     """
 
     received: int = 0
@@ -71,7 +76,12 @@ COUNTED = tuple(name for name in Counts.__struct_fields__ if name != "unknown")
 
 
 class Origin(Document, frozen=True):
-    """The base snapshot with the content of this version and all earlier ones."""
+    """The base snapshot with the content of this version and all earlier ones.
+
+    Attributes:
+        delta_version: Delta version of the snapshot.
+        rows: number of its rows.
+    """
 
     delta_version: int
     rows: int
@@ -158,7 +168,7 @@ class Manifest(Document, frozen=True):
         return next((batch for batch in self.batches if (batch.source, batch.id) == (source, tagged)), None)
 
     def is_followed_by(self, later: Manifest, digest: str) -> bool:
-        """Whether a manifest names this one, whose bytes have a digest, or the lost one that it stands for."""
+        """Return whether a manifest names this one, whose bytes have a digest, or the lost one that it stands for."""
         lost_digests = (event.digest for event in self.events if isinstance(event, events.Rebuilt))
         return later.previous in (digest, *lost_digests)
 

@@ -37,7 +37,12 @@ Reason = Literal["nothing pending", "always", "manual", "small", "reads", "stale
 
 @dataclass(frozen=True)
 class StoreCost:
-    """Cost of requests to a store, in seconds per request and bytes per second."""
+    """Cost of requests to a store.
+
+    Attributes:
+        request_seconds: seconds that a request takes by itself.
+        bytes_per_second: bytes that are transferred in a second.
+    """
 
     request_seconds: float
     bytes_per_second: float
@@ -49,7 +54,12 @@ REMOTE = StoreCost(0.03, 80e6)
 
 @dataclass(frozen=True)
 class PendingCost:
-    """A pending version: number of its mods, and the size of its files in bytes."""
+    """Cost of a pending version.
+
+    Attributes:
+        mods: number of mods.
+        bytes: size of their files in bytes.
+    """
 
     mods: int
     bytes: int

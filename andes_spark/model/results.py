@@ -1,4 +1,4 @@
-"""Results of operations: counts of rows and mods, and the time, bytes and requests of each step."""
+"""Results of operations: they hold counts of rows and mods, and the time, bytes and requests of each step."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from andes_spark.model.merge_cost import MergeDecision
 
 @dataclass(frozen=True)
 class Step:
-    """One step of an operation.
+    """One step of an operation, as it was measured in this process.
 
     Attributes:
         name: name of the step, for example ``"write mods"``.
-        seconds: wall time.
+        seconds: wall time in seconds.
         requests: number of requests of this process to the store.
         bytes_read, bytes_written: bytes transferred between this process and the store.
         sync_seconds: part of ``seconds`` spent waiting for the disk to sync.
-        spark_jobs: number of Spark jobs.
+        spark_jobs: number of Spark jobs that the step ran.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Step:
     spark_jobs: int = 0
 
     def plus(self, other: Step) -> Step:
-        """Add two runs of one step."""
+        """Return the sums of two runs of one step."""
         numbers = [field.name for field in fields(self) if field.name != "name"]
         return Step(self.name, **{name: getattr(self, name) + getattr(other, name) for name in numbers})
 
@@ -72,20 +72,28 @@ class MergeCounts:
     ties_with_deletes: int = 0
 
     def plus(self, other: MergeCounts) -> MergeCounts:
-        """Return both together."""
+        """Return the sums of all fields of both."""
         return MergeCounts(
             **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         )
 
     @property
     def mods(self) -> int:
-        """Number of all mods."""
+        """The number of all merged mods: the sum of the outcomes, without ties."""
         return int(sum(getattr(self, field.name) for field in fields(self))) - self.ties - self.ties_with_deletes
 
 
 @dataclass(frozen=True)
 class CompactResult:
-    """Number of base files rewritten to keep reads fast, and the cost of rewriting them."""
+    """Files of the base that were rewritten to keep reads fast, and the cost of rewriting them.
+
+    Attributes:
+        files_removed: number of files that were replaced.
+        files_added: number of files that replace them.
+        bytes_removed: size of the replaced files in bytes.
+        bytes_added: size of the new files in bytes.
+        seconds: time that the rewriting took.
+    """
 
     files_removed: int = 0
     files_added: int = 0
@@ -94,7 +102,7 @@ class CompactResult:
     seconds: float = 0.0
 
     def plus(self, other: CompactResult) -> CompactResult:
-        """Return both together."""
+        """Return the sums of all fields of both."""
         return CompactResult(
             **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         )
@@ -102,18 +110,19 @@ class CompactResult:
 
 @dataclass(frozen=True)
 class WrittenBytes:
-    """Size of the files of the base that a merge wrote.
+    """Size of the files of the base that a merge wrote, in bytes.
 
     Attributes:
-        new: files of the rows that the mods wrote.
-        rewritten: files of rows that were in the base before: by compaction, and without deletion vectors by the merge.
+        new: bytes of the files of rows that the mods wrote.
+        rewritten: bytes of the files of rows that were in the base before: by compaction, and without deletion vectors
+            by the merge.
     """
 
     new: int = 0
     rewritten: int = 0
 
     def plus(self, other: WrittenBytes) -> WrittenBytes:
-        """Return both together."""
+        """Return the sums of all fields of both."""
         return WrittenBytes(self.new + other.new, self.rewritten + other.rewritten)
 
 
@@ -124,7 +133,7 @@ class AdvisoryFailure:
     Attributes:
         step: name of the step, for example ``"writing a checkpoint"``.
         error: error of the step; panics of native libraries are not instances of ``Exception``.
-        consequence: consequence of the failure.
+        consequence: what the failure means until the step is repeated, as text.
     """
 
     step: str
@@ -134,7 +143,7 @@ class AdvisoryFailure:
 
 @dataclass(frozen=True, repr=False)
 class MergeResult(Displayed):
-    """Result of a merge.
+    """Result of a merge, as ``ModTable.merge`` and applies return it.
 
     Attributes:
         status: ``merged``; ``nothing`` if no mods were pending; ``waiting`` if the merge policy defers the merge, see
@@ -164,12 +173,15 @@ class MergeResult(Displayed):
 
     @property
     def write_amplification(self) -> float | None:
-        """Bytes written to the base per byte of new rows; None without new rows. See ``written`` for many merges."""
+        """The bytes written to the base per byte of new rows; None without new rows.
+
+        For many merges, add up ``written`` first.
+        """
         return (self.written.new + self.written.rewritten) / self.written.new if self.written.new else None
 
     @property
     def warning(self) -> str | None:
-        """Warning about failures and quarantined mods; None if there are none."""
+        """The warning about upserts that a delete of the same sequence supersedes, as text; None if there are none."""
         count = self.counts.ties_with_deletes
         if not count:
             return None
@@ -211,7 +223,7 @@ class MergeResult(Displayed):
 
 @dataclass(frozen=True, repr=False)
 class ApplyResult(Displayed):
-    """Result of an apply.
+    """Result of an apply, as ``ModTable.apply`` returns it.
 
     Attributes:
         version: version of the batch; for a replay that of the first application.
@@ -246,32 +258,32 @@ class ApplyResult(Displayed):
 
     @property
     def received(self) -> int:
-        """Number of rows of the batch."""
+        """The number of rows that the batch had, whatever became of them."""
         return self.counts.received
 
     @property
     def upserts(self) -> int:
-        """Number of committed upserts."""
+        """The number of upserts that the version holds."""
         return self.counts.upserts
 
     @property
     def deletes(self) -> int:
-        """Number of committed deletes."""
+        """The number of deletes that the version holds."""
         return self.counts.deletes
 
     @property
     def truncates(self) -> int:
-        """Number of committed truncates."""
+        """The number of truncates that the version holds."""
         return self.counts.truncates
 
     @property
     def collapsed(self) -> int:
-        """Number of duplicate rows in the batch."""
+        """The number of rows that repeat another row of the batch, and were written once."""
         return self.counts.collapsed
 
     @property
     def quarantined(self) -> int:
-        """Number of quarantined rows."""
+        """The number of rows that were refused, and are stored with the reason; see ``ModTable.quarantined``."""
         return self.counts.quarantined
 
 

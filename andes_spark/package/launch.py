@@ -37,7 +37,7 @@ class Job:
 
 
 def emr_ec2(job: Job) -> Mapping[str, str]:
-    """A step of a cluster on EC2, and the same as a command on its primary node."""
+    """Return a step of a cluster on EC2, and the same as a command on its primary node."""
     settings = _settings(job, "") | {
         "spark.yarn.appMasterEnv.PYSPARK_PYTHON": _INTERPRETER,
         "spark.executorEnv.PYSPARK_PYTHON": _INTERPRETER,
@@ -53,7 +53,7 @@ def emr_ec2(job: Job) -> Mapping[str, str]:
 
 
 def emr_serverless(job: Job) -> Mapping[str, str]:
-    """The driver of a job run, for ``aws emr-serverless start-job-run --job-driver file://job-driver.json``."""
+    """Return the driver of a job run, for ``aws emr-serverless start-job-run --job-driver file://job-driver.json``."""
     settings = _settings(job, "") | {
         "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": _INTERPRETER,
         "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": _INTERPRETER,
@@ -68,7 +68,7 @@ def emr_serverless(job: Job) -> Mapping[str, str]:
 
 
 def emr_eks(job: Job) -> Mapping[str, str]:
-    """The driver of a job run, for ``aws emr-containers start-job-run --job-driver file://job-driver.json``."""
+    """Return the driver of a job run, for ``aws emr-containers start-job-run --job-driver file://job-driver.json``."""
     settings = _settings(job, "local://") | {"spark.pyspark.python": _INTERPRETER}
     submit = {
         "entryPoint": job.script,
@@ -79,7 +79,7 @@ def emr_eks(job: Job) -> Mapping[str, str]:
 
 
 def emr_studio(job: Job) -> Mapping[str, str]:
-    """The first cell of a notebook, which configures its session."""
+    """Return the first cell of a notebook, which configures its session."""
     settings = _settings(job, "") | {
         "spark.pyspark.python": _INTERPRETER,
         "spark.pyspark.driver.python": _INTERPRETER,

@@ -153,7 +153,7 @@ def from_arrow(arrow: pa.DataType, *, column: str = "") -> dt.DataType:
 
 
 def leaf_paths(fields: Iterable[pa.Field], above: str = "") -> Iterator[tuple[str, pa.DataType]]:
-    """Dotted path and type of each Parquet column of Arrow fields, in Parquet's order."""
+    """Yield the dotted path and type of each Parquet column of Arrow fields, in Parquet's order."""
     for field in fields:
         path, kind = above + field.name, field.type
         if pat.is_struct(kind):

@@ -116,7 +116,7 @@ def refuse_repeated(names: Sequence[str]) -> None:
 
 
 def shown_type(arrow: pa.DataType) -> str:
-    """Name of an Arrow type for messages: Spark's name, or Arrow's if Spark has none or the unit matters."""
+    """Return the name of an Arrow type for messages: Spark's name, or Arrow's if Spark has none or the unit matters."""
     try:
         type_ = arrow_types.from_arrow(arrow)
     except UnsupportedTableError:

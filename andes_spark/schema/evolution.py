@@ -180,7 +180,7 @@ def without(version: SchemaVersion, path: Path, *, used: Sequence[str], last_fie
 
 
 def rewrites(before: SchemaVersion, after: SchemaVersion) -> bool:
-    """Whether files of a schema hold a column in another type than a later schema, nested parts included.
+    """Return whether files of a schema hold a column in another type than a later schema, nested parts included.
 
     Readers of Delta take a column that a file lacks for NULL, and ignore a column that the table lacks; of other types
     not all of them know.

@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, in order. Names are checked by ``names``, not here."""
+    """The columns of a table, in order. Names are checked by ``schema.names``, not here."""
 
     fields: tuple[Field, ...]
 

@@ -69,7 +69,12 @@ class Decimal:
 
 @dataclass(frozen=True)
 class Array:
-    """A list of elements of one type."""
+    """A list of elements of one type.
+
+    Attributes:
+        element: type of the elements.
+        contains_null: whether elements may be NULL.
+    """
 
     element: DataType
     contains_null: bool = True
@@ -88,7 +93,11 @@ class Map:
 class Field:
     """A named column, or a named part of a struct.
 
-    ``metadata`` is a JSON object, kept unchanged and read-only (``comment`` is the only key that Spark SQL writes).
+    Attributes:
+        name: name, as it was spelled.
+        type: type of the values.
+        nullable: whether values may be NULL.
+        metadata: JSON object, kept unchanged and read-only; Spark SQL itself writes the key ``comment`` only.
     """
 
     name: str
@@ -98,14 +107,14 @@ class Field:
 
     @property
     def comment(self) -> str | None:
-        """The column comment, if any."""
+        """The comment of the column; None if it has none."""
         comment = self.metadata.get("comment")
         return None if comment is None else str(comment)
 
 
 @dataclass(frozen=True)
 class Struct:
-    """Named fields in a fixed order."""
+    """A tuple of named fields in a fixed order, any of which may be nullable."""
 
     fields: tuple[Field, ...]
 
@@ -295,7 +304,7 @@ def _member(value: Mapping[str, Any], name: str, kind: type, column: str) -> Any
 
 
 def holds_map(type_: DataType) -> bool:
-    """Whether a type is a map, or has one at any depth."""
+    """Return whether a type is a map, or has one at any depth."""
     match type_:
         case Map():
             return True

@@ -45,7 +45,7 @@ class SchemaVersion:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """The columns, in order."""
+        """The columns with their field ids, in order."""
         ids = iter(self.field_ids)
         return tuple(_node(field, ids) for field in self.schema)
 
@@ -80,12 +80,12 @@ class SchemaVersions:
 
     @property
     def current(self) -> SchemaVersion:
-        """The schema of rows that are read."""
+        """The schema that files of all versions are adapted to when they are read."""
         return self.by_id[self.current_id]
 
 
 def one_version(schema: Schema) -> SchemaVersions:
-    """Versions of a schema that never changed: id 0, field ids from 1."""
+    """Return the versions of a schema that never changed: id 0, field ids from 1."""
     return SchemaVersions({0: SchemaVersion(0, schema, first_ids(schema))}, 0)
 
 

@@ -36,10 +36,10 @@ class Feed(Protocol):
     max_versions: int | None
 
     def newest(self) -> int:
-        """Newest version of the table."""
+        """Return the newest version of the table."""
 
     def parts(self, earlier: int, later: int) -> Sequence[Part]:
-        """Parts of the changes between two versions."""
+        """Return the parts of the changes between two versions."""
 
 
 class ChangeReader(DataSourceStreamReader, _AvailableNow):
@@ -50,7 +50,7 @@ class ChangeReader(DataSourceStreamReader, _AvailableNow):
         self._last: int | None = None
 
     def initialOffset(self) -> dict[str, int]:  # noqa: N802
-        """Version to begin with."""
+        """Return the version to begin with."""
         return {_VERSION: self._feed.from_version}
 
     def getDefaultReadLimit(self) -> Any:  # noqa: N802
@@ -65,7 +65,7 @@ class ChangeReader(DataSourceStreamReader, _AvailableNow):
         self._last = self._feed.newest()
 
     def latestOffset(self, start: Any = None, limit: Any = None) -> dict[str, int]:  # noqa: N802
-        """Version at which the next micro-batch ends; Spark before 4.2 passes no arguments."""
+        """Return the version at which the next micro-batch ends; Spark before 4.2 passes no arguments."""
         newest = self._feed.newest() if self._last is None else self._last
         versions = getattr(limit, "max_files", None)
         if start is None:
@@ -75,13 +75,13 @@ class ChangeReader(DataSourceStreamReader, _AvailableNow):
         return {_VERSION: newest if versions is None else min(newest, start[_VERSION] + versions)}
 
     def reportLatestOffset(self) -> dict[str, int]:  # noqa: N802
-        """Newest version, for the progress of the query."""
+        """Return the newest version, for the progress of the query."""
         return {_VERSION: self._feed.newest()}
 
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> Sequence[InputPartition]:
-        """Parts of the changes between two versions."""
+        """Return the parts of the changes between two versions."""
         return [InputPartition(part) for part in self._feed.parts(start[_VERSION], end[_VERSION])]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """Rows of a part."""
+        """Yield the rows of a part."""
         yield from partition.value()

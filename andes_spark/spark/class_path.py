@@ -13,14 +13,14 @@ _CLASS_PATH = ("spark.jars", "spark.jars.packages", "spark.driver.extraClassPath
 
 
 def spark_home() -> Path:
-    """Folder of the Spark that pyspark starts."""
+    """Return the folder of the Spark that pyspark starts."""
     import pyspark
 
     return Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
 
 
 def configured_settings() -> dict[str, str]:
-    """Settings of Spark's own configuration on this machine; none where there is no such file."""
+    """Return the settings of Spark's own configuration on this machine; none where there is no such file."""
     folder = Path(os.environ.get("SPARK_CONF_DIR") or spark_home() / "conf")
     try:
         lines = (folder / "spark-defaults.conf").read_text("utf-8").splitlines()
@@ -31,7 +31,7 @@ def configured_settings() -> dict[str, str]:
 
 
 def provides(jar: str, settings: Mapping[str, str]) -> bool:
-    """Whether a Spark with these settings has a jar, told by a part of its name, on the class path of its driver."""
+    """Return whether a Spark with these settings has a jar, by a part of its name, on the class path of its driver."""
     named = [entry for name in _CLASS_PATH for entry in settings.get(name, "").replace(":", ",").split(",")]
     return any(jar in name for entry in named for name in _names(entry.strip())) or any(
         (spark_home() / "jars").glob(f"*{jar}*.jar")

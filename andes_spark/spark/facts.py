@@ -34,7 +34,7 @@ class Worker:
 
 
 def java_version(spark: SparkSession) -> str:
-    """Version of the driver's Java. Runs no Spark job on a cluster."""
+    """Return the version of the driver's Java. Runs no Spark job on a cluster."""
     row = spark.sql("SELECT java_method('java.lang.System', 'getProperty', 'java.version')").first()
     assert row is not None
     return str(row[0])

@@ -32,7 +32,12 @@ _S3A = (("3.5", "s3a-3.3"), ("4.0", "s3a-3.4"), ("4.2", "s3a-3.5"))
 
 @dataclass(frozen=True)
 class Jar:
-    """One file of Maven Central."""
+    """One jar of Maven Central.
+
+    Attributes:
+        group, name, version: coordinates of the jar.
+        sha256: SHA-256 of the file, in hex.
+    """
 
     group: str
     name: str
@@ -41,12 +46,12 @@ class Jar:
 
     @property
     def coordinates(self) -> str:
-        """``group:name:version``."""
+        """The coordinates of the jar, as ``group:name:version``."""
         return f"{self.group}:{self.name}:{self.version}"
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache."""
+        """The name of the file in the cache."""
         return f"{self.group}.{self.name}-{self.version}.jar"
 
 

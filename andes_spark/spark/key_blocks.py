@@ -27,7 +27,7 @@ _MASK = "_andes_mask"
 
 
 def fits(key: pa.Schema) -> bool:
-    """Whether a primary key is one integer column."""
+    """Return whether a primary key is one integer column."""
     return len(key) == 1 and pa.types.is_signed_integer(key.field(0).type)
 
 

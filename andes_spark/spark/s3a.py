@@ -246,7 +246,7 @@ def _token(keys: Any, method: str) -> str | None:
 
 
 def first_line(error: Any) -> str:
-    """First line of the innermost error of Java, by the name of its class."""
+    """Return the first line of the innermost error of Java, by the name of its class."""
     cause = error.java_exception
     while cause.getCause() is not None:
         cause = cause.getCause()

@@ -238,13 +238,13 @@ def _active_session() -> SparkSession | None:
 
 
 def is_running(session: SparkSession) -> bool:
-    """Whether a session was not stopped; always true with Spark Connect, where it is unknown."""
+    """Return whether a session was not stopped; always true with Spark Connect, where it is unknown."""
     context = getattr(session, "_sc", None)
     return context is None or context._jsc is not None
 
 
 def is_connect(session: SparkSession) -> bool:
-    """Whether a session is a client of Spark Connect."""
+    """Return whether a session is a client of Spark Connect."""
     return type(session).__module__.startswith("pyspark.sql.connect")
 
 
@@ -274,7 +274,7 @@ def _jvm_runs() -> bool:
 
 
 def has_class(spark: SparkSession, name: str) -> bool:
-    """Whether the driver has a class; false with Spark Connect, where it is unknown."""
+    """Return whether the driver has a class; false with Spark Connect, where it is unknown."""
     jvm: Any = getattr(spark, "_jvm", None)
     if jvm is None:
         return False

@@ -84,7 +84,7 @@ class SparkExecutor:
         return [results[number] for number in range(len(work))]
 
     def collect(self, frame: DataFrame, *, step: str, undo: Callable[[list[Row]], None] | None = None) -> list[Row]:
-        """Rows of a frame of :func:`result_type`. Runs one Spark job; raises as :meth:`map`.
+        """Return the rows of a frame of :func:`result_type`. Runs one Spark job; raises as :meth:`map`.
 
         Args:
             frame: of the job.

@@ -61,7 +61,7 @@ class Nested:
 
     @property
     def name(self) -> str:
-        """The type in SQL."""
+        """The name of the type in SQL."""
         return dt.simple_string(self.type)
 
 

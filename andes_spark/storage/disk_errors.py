@@ -31,7 +31,7 @@ def translated(action: str, root: str, path: str) -> Iterator[None]:
 
 
 def translate(error: OSError, action: str, root: str, path: str) -> AndesError:
-    """Error of the library for an error of the operating system."""
+    """Return the error of the library for an error of the operating system."""
     code = error.errno
     failure = f"Could not {action} {path!r} in {root}: {os.strerror(code) if code else error}"
     known = {"path": path, "url": root, "errno": code}
@@ -62,7 +62,7 @@ def file_as_absent() -> Iterator[None]:
 
 
 def symbolic_link(root: str, path: str) -> UnsupportedTableError:
-    """Error for a symbolic link, whose target is not under the table's control."""
+    """Return the error for a symbolic link, whose target is not under the table's control."""
     return UnsupportedTableError(
         f"{path!r} in {root} is, or lies behind, a symbolic link, which could lead out of the folder: "
         "put the file itself there",

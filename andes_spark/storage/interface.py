@@ -47,7 +47,13 @@ class PutOutcome(Enum):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One listed object: its path in the table's folder, bytes, and time of change in epoch milliseconds."""
+    """One listed object.
+
+    Attributes:
+        path: path in the table's folder.
+        size: size in bytes.
+        modified_ms: time of the last change, in milliseconds since 1970 UTC.
+    """
 
     path: str
     size: int
@@ -74,11 +80,11 @@ class Tally:
 
     @property
     def requests(self) -> int:
-        """Requests of all kinds."""
+        """The number of requests of all kinds."""
         return self.get + self.put + self.put_if_absent + self.list + self.delete + self.head
 
     def minus(self, earlier: Tally) -> Tally:
-        """Difference to ``earlier``."""
+        """Return the difference to ``earlier``."""
         return Tally(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
 
     def plus(self, other: Tally) -> Tally:
@@ -112,12 +118,12 @@ class Requests:
             self._values["sync_seconds"] += seconds
 
     def snapshot(self) -> Tally:
-        """Frozen copy of the counters."""
+        """Return a frozen copy of the counters."""
         with self._lock:
             return Tally(**self._values)  # type: ignore[arg-type]  # every field but the last stays an int
 
     def minus(self, earlier: Tally) -> Tally:
-        """Difference to ``earlier``."""
+        """Return the difference to ``earlier``."""
         return self.snapshot().minus(earlier)
 
 
@@ -197,7 +203,7 @@ class OutputFile(ABC):
 
     @property
     def bytes_written(self) -> int:
-        """Number of bytes written."""
+        """The number of bytes that were written so far."""
         return self._size
 
     @property
@@ -212,22 +218,22 @@ class OutputFile(ABC):
         return self._hash.hexdigest()
 
     def tell(self) -> int:
-        """Position, the number of bytes written."""
+        """Return the position, the number of bytes written."""
         return self._size
 
     def flush(self) -> None:  # noqa: B027  # not abstract: there is nothing to do for any store
         """Do nothing: only ``close`` makes a file visible."""
 
     def readable(self) -> bool:
-        """Whether bytes can be read: no."""
+        """Return whether bytes can be read: no."""
         return False
 
     def writable(self) -> bool:
-        """Whether bytes can be written: yes."""
+        """Return whether bytes can be written: yes."""
         return True
 
     def seekable(self) -> bool:
-        """Whether the position can be moved: no."""
+        """Return whether the position can be moved: no."""
         return False
 
     def __enter__(self) -> Self:
@@ -298,7 +304,7 @@ class Storage(Protocol):
         """Delete objects; missing ones are ignored. All paths are checked before the first is deleted."""
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
-        """Objects below a folder, at any depth, in the order of their paths (by code point).
+        """Return the objects below a folder, at any depth, in the order of their paths (by code point).
 
         Args:
             prefix: a folder, with or without a final slash; whole segments: ``mods`` has no part in

@@ -97,7 +97,7 @@ class Miniature:
 
 
 def page_values(page: memoryview) -> int:
-    """Number of values of a data page, NULLs included, by its header.
+    """Return the number of values of a data page, NULLs included, by its header.
 
     Raises:
         ValueError: the bytes are not exactly one data page.

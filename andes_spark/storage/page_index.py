@@ -40,14 +40,19 @@ _LOCATION_ENDS = 7
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of bytes in a file."""
+    """A range of bytes in a file.
+
+    Attributes:
+        offset: position of the first byte.
+        length: number of bytes.
+    """
 
     offset: int
     length: int
 
     @property
     def end(self) -> int:
-        """Position after the last byte."""
+        """The position after the last byte of the range."""
         return self.offset + self.length
 
 

@@ -75,7 +75,7 @@ def read_rows(requested: RequestedRows, columns: Sequence[str]) -> Iterator[tupl
 
 
 def count_pages(file: PagedFile, column: str, rows: Rows) -> tuple[int, int]:
-    """Number of pages of a marked column that hold rows, and of all its pages."""
+    """Return the number of pages of a marked column that hold rows, and of all its pages."""
     cover = _cover(file, column, rows)
     needed = 0 if cover is None else sum(len(numbers) for group in cover.groups for _, numbers in group)
     groups = range(len(file.index.group_rows) - 1)
@@ -83,7 +83,7 @@ def count_pages(file: PagedFile, column: str, rows: Rows) -> tuple[int, int]:
 
 
 def byte_count(file: PagedFile, columns: Sequence[str], rows: Rows) -> int:
-    """Bytes of the pages of marked columns that hold rows."""
+    """Return the bytes of the pages of marked columns that hold rows."""
     return sum(end - start for start, end in _ranges_of(file, rows, columns))
 
 

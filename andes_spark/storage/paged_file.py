@@ -75,12 +75,12 @@ class FileIndex:
     derived: dict[object, Any] = field(default_factory=dict)
 
     def has_bounds(self, column: str) -> bool:
-        """Whether the pages of a marked column have known extremes in every row group."""
+        """Return whether the pages of a marked column have known extremes in every row group."""
         return all((group, column) in self.bounds for group in range(len(self.footer.rows)))
 
     @property
     def bytes(self) -> int:
-        """Estimated memory in bytes."""
+        """The estimated memory of the index in bytes."""
         arrays = sum(int(pages.rows.nbytes + pages.edges.nbytes) for pages in list(self.pages.values()))
         texts = sum(120 * len(bounds.minima) for bounds in self.bounds.values())
         return 1_000 + 400 * len(self.footer.chunks) + arrays + texts
@@ -166,7 +166,7 @@ class PagedFile:
         return self._ranges.view(span.offset, span.end)
 
     def missing_index(self, columns: Iterable[str]) -> list[Range]:
-        """Ranges of the file that place the pages of columns and are not read yet."""
+        """Return the ranges of the file that place the pages of columns and are not read yet."""
         return [
             (chunk.offset_index.offset, chunk.offset_index.end)
             for chunk in self._chunks(columns)
@@ -218,7 +218,7 @@ class PagedFile:
         return Pages(chunk, rows, edges, right)
 
     def column(self, name: str, group: int) -> tuple[Pages, ...]:
-        """Pages of the leaves of a column of the file, which have the same rows.
+        """Return the pages of the leaves of a column of the file, which have the same rows.
 
         Leaves whose pages have different rows are one page each.
         """
@@ -232,7 +232,7 @@ class PagedFile:
         self._ranges.load(ranges)
 
     def view(self, start: int, end: int) -> memoryview:
-        """Bytes that were loaded."""
+        """Return the bytes that were loaded."""
         return self._ranges.view(start, end)
 
 

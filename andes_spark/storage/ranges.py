@@ -30,7 +30,7 @@ class ByteRanges(Protocol):
         """
 
     def view(self, start: int, end: int) -> memoryview:
-        """Bytes of a range that was loaded, or lies within loaded ones."""
+        """Return the bytes of a range that was loaded, or lies within loaded ones."""
 
 
 class LocalRanges:

@@ -115,7 +115,7 @@ def translated(action: str, url: str, path: str) -> Iterator[None]:
 
 
 def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
-    """Error of the library for an error of obstore."""
+    """Return the error of the library for an error of obstore."""
     failure = Failure.of(error)
     status, code = failure.status, failure.code
     problem = f"Could not {action} {path!r} in {url}: {failure.text.rstrip('.')}"

@@ -92,11 +92,11 @@ class RangeReader:
             return self._position
 
     def tell(self) -> int:
-        """Current position."""
+        """Return the current position."""
         return self._position
 
     def size(self) -> int:
-        """Size of the object in bytes."""
+        """Return the size of the object in bytes."""
         return self._size
 
     def close(self) -> None:
@@ -111,13 +111,13 @@ class RangeReader:
         return self._closed
 
     def readable(self) -> bool:
-        """Whether bytes can be read: yes."""
+        """Return whether bytes can be read: yes."""
         return True
 
     def writable(self) -> bool:
-        """Whether bytes can be written: no."""
+        """Return whether bytes can be written: no."""
         return False
 
     def seekable(self) -> bool:
-        """Whether the position can be moved: yes."""
+        """Return whether the position can be moved: yes."""
         return True

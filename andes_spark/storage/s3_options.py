@@ -113,7 +113,7 @@ class S3Options:
             )
 
     def config(self) -> S3Config:
-        """The part of obstore's configuration that is not about credentials."""
+        """Return the part of obstore's configuration that is not about credentials."""
         config: S3Config = {
             # Set although it is the default, so that the environment cannot switch it off.
             "conditional_put": "etag",
@@ -129,7 +129,7 @@ class S3Options:
         return config
 
     def credentials(self) -> S3CredentialProvider:
-        """Source of credentials: those of the options alone, or boto3's chain.
+        """Return the source of credentials: those of the options alone, or boto3's chain.
 
         Raises:
             MissingPackageError: boto3 is needed and not installed.
@@ -156,7 +156,7 @@ class S3Options:
 
 
 def finds_credentials() -> bool:
-    """Whether boto3 is installed, and its default chain has credentials."""
+    """Return whether boto3 is installed, and its default chain has credentials."""
     try:
         S3Options().credentials()
     except (AccessDeniedError, MissingPackageError):

@@ -32,7 +32,7 @@ _NOT_OF_BATCH = ("merge", "job")
 
 
 class Appended(Future[ApplyResult]):
-    """Future of a batch: its result once its version is committed, or its error.
+    """Future of a batch: it gives the result once the version is committed, or the error.
 
     ``batch_id`` is the id of the batch, if it has one.
     """
@@ -41,7 +41,12 @@ class Appended(Future[ApplyResult]):
     retrieved = False
 
     def result(self, timeout: float | None = None) -> ApplyResult:
-        """Wait for the result of the batch; raise its error. ``timeout`` is in seconds."""
+        """Wait for the result of the batch, at most ``timeout`` seconds, and return it.
+
+        Raises:
+            AndesError: the error of the batch.
+            TimeoutError: the batch is neither committed nor refused in this time.
+        """
         try:
             return super().result(timeout)
         finally:
@@ -77,7 +82,7 @@ class _Queue:
 
 
 class Appender:
-    """Collector of small batches; created by ``ModTable.appender``. Thread-safe.
+    """Collector that commits many small batches as few versions; created by ``ModTable.appender``. Thread-safe.
 
     A thread of its own commits the batches in groups, one version each: when the oldest batch has waited for
     ``max_delay`` seconds, or when the batches have ``max_bytes``.

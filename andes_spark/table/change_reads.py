@@ -24,14 +24,14 @@ Moment = datetime.date | str
 
 
 class TableChanges:
-    """Changes between versions of a table."""
+    """The verbs that return the changes between versions of a table."""
 
     def __init__(self, open_table: OpenTable) -> None:
         self._open_table = open_table
 
     @property
     def url(self) -> str:
-        """URL or path of the table's folder."""
+        """The URL or path of the table's folder."""
         return self._open_table.table
 
     def changes(

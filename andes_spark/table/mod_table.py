@@ -258,17 +258,17 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
 
     @property
     def schema(self) -> Schema:
-        """Columns of the table, as of the newest version in memory."""
+        """The columns of the table, as of the newest version that this object has read; sends no request."""
         return self._open_table.shape().schema
 
     @property
     def primary_key(self) -> tuple[str, ...]:
-        """Names of the key columns."""
+        """The names of the key columns, in the order of the key."""
         return tuple(self._open_table.definition.primary_key)
 
     @property
     def sequence_by(self) -> tuple[str, ...]:
-        """Names of the sequence columns."""
+        """The names of the columns that order the mods of a key; empty if the order of versions does."""
         return tuple(self._open_table.definition.sequence_by)
 
     @property
@@ -278,7 +278,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
 
     @property
     def version(self) -> int:
-        """Newest version; one request or more."""
+        """The number of the newest version of the log, which is read for it: one request or more, no Spark job."""
         return self._open_table.log.refresh()
 
     def apply(
@@ -472,7 +472,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         return observe(self._open_table, "set aside", lambda: set_aside(self._open_table, version))
 
     def status(self, *, files: bool = False) -> reports.Status:
-        """Return versions, pending mods, rows, files and sizes, from the logs; reads no data file.
+        """Return versions, pending mods, rows, files and sizes, from the logs. Reads no data file, runs no Spark job.
 
         Args:
             files: also list all files, and tell what a vacuum would delete and what keeps it from more.
@@ -483,7 +483,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
     def verify(self, since: int | None = None) -> VerifyResult:
         """Check the stored table: chain of manifests, checksums, unique keys, and the base against the log.
 
-        Reads all files, within the byte budget. Problems are part of the result and raise nothing.
+        Reads all files, within the byte budget. Problems are part of the result and raise nothing. Runs no Spark job.
 
         Args:
             since: check only what was added after this version: manifests, their mods, Delta entries and files of the

@@ -162,7 +162,7 @@ class OpenTable:
         return self._spark if self._spark is not None else active_session()
 
     def spark_executor(self, frame: Any = None) -> SparkExecutor:
-        """Spark's tasks, on the session of a DataFrame, or the table's own.
+        """Return Spark's tasks, on the session of a DataFrame, or the table's own.
 
         Raises:
             OptionError: there is no session, or it was stopped.
@@ -181,18 +181,18 @@ class OpenTable:
         return self._executor
 
     def shape(self) -> TableShape:
-        """Shape of the table."""
+        """Return the shape of the table, as of the newest version in memory."""
         return self.shape_at(self.log.head)
 
     def shape_at(self, version: int) -> TableShape:
-        """Shape of the table as of a version."""
+        """Return the shape of the table as of a version."""
         definition = self.log.definition_at(version)
         if self._shape is None or self._shape[0] != definition:
             self._shape = (definition, shape_of(definition, self.table))
         return self._shape[1]
 
     def key_cache(self) -> KeyCache:
-        """Cache of keys for the current schema and epoch."""
+        """Return the cache of keys for the current schema and epoch."""
         line = (self.definition.schema_id, self.log.manifest(self.log.head).epoch)
         if self._keys[0] != line:
             folder, limit = self.settings.key_folder, self.settings.key_folder_bytes
@@ -201,7 +201,7 @@ class OpenTable:
         return self._keys[1]
 
     def executor(self) -> Executor:
-        """Executor of parts: Spark's tasks if a session runs, else threads of this process.
+        """Return the executor of parts: Spark's tasks if a session runs, else threads of this process.
 
         Work on a table in memory stays in this process: tasks cannot read it.
         """
@@ -215,7 +215,7 @@ class OpenTable:
         return self.spark_executor()
 
     def base_context(self, version: int | None = None) -> BaseContext:
-        """Context of the operations on the base as of a version of the table's definition; the newest for None."""
+        """Return the context of operations on the base, with the definition as of a version; the newest for None."""
         definition = self.definition if version is None else self.log.definition_at(version)
         return BaseContext(
             self.storage,
@@ -287,7 +287,7 @@ class OpenTable:
         self.log.check_not_lost(listed.result(), lambda: self.base.snapshot().applied)
 
     def evaluable(self, base: BaseSnapshot, version: int) -> tuple[BaseSnapshot, list[PendingVersion]]:
-        """State of the base to evaluate the versions up to ``version`` on, and the versions that it lacks.
+        """Return the state of the base to evaluate the versions up to ``version`` on, and the versions that it lacks.
 
         It is ``base``, unless that contains a version which was set aside later, or lacks one that takes a state in.
         """
@@ -323,7 +323,7 @@ class OpenTable:
         return Steps(self.storage, self.progress, self.spark_jobs)
 
     def spark_jobs(self) -> int:
-        """Number of Spark jobs run so far for this table."""
+        """Return the number of Spark jobs run so far for this table."""
         return 0 if self._executor is None else self._executor.jobs
 
 
@@ -340,7 +340,7 @@ def process_settings(settings: Settings | None, *, spark: Any, progress: Any) ->
 
 
 def shape_of(definition: Definition, table: str) -> TableShape:
-    """Shape of a table with a definition."""
+    """Return the shape of a table with a definition."""
     versions = {
         schema.id: SchemaVersion(schema.id, Schema.from_json(schema.struct), schema.field_ids)
         for schema in definition.schemas

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class TableReads(TableChanges):
-    """Reads of a table: rows of a version as DataFrames and Arrow tables, and the raw log."""
+    """The verbs that read a table: they return rows of a version as DataFrames and Arrow tables, and the raw log."""
 
     def read(self, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None) -> DataFrame:
         """Return the rows of a version as a Spark DataFrame, pinned at the call.
@@ -68,6 +68,8 @@ class TableReads(TableChanges):
         self, name: str, *, version: int | None = None, timestamp: Moment | None = None, tag: str | None = None
     ) -> None:
         """Register the DataFrame of ``read`` as a temporary view of the Spark session, pinned at the call.
+
+        Errors and Spark jobs are those of ``read``.
 
         Args:
             name: any name; SQL requires backticks around names that are no identifiers.
@@ -133,7 +135,7 @@ class TableReads(TableChanges):
         """Return the rows as a stream of Arrow record batches, within the byte budget; arguments as for ``to_arrow``.
 
         The version is pinned at the call, and files are read during the iteration. ``apply``, ``create(data=...)``,
-        polars and DuckDB accept the reader.
+        polars and DuckDB accept the reader. Runs no Spark job.
         """
         options = ReadOptions.checked(
             columns=columns, filter=filter, version=version, timestamp=timestamp, tag=tag, limit=limit
@@ -151,7 +153,7 @@ class TableReads(TableChanges):
         tag: str | None = None,
         limit: int | None = None,
     ) -> pl.DataFrame:
-        """Return the rows as a polars DataFrame; arguments and errors as for ``to_arrow``."""
+        """Return the rows as a polars DataFrame in memory; otherwise as ``to_arrow``. Runs no Spark job."""
         rows = self.to_arrow(columns=columns, filter=filter, version=version, timestamp=timestamp, tag=tag, limit=limit)
         return polars_frame(rows)
 
@@ -167,7 +169,7 @@ class TableReads(TableChanges):
     ) -> pandas.DataFrame:
         """Return the rows as a pandas DataFrame; arguments and errors as for ``to_arrow``.
 
-        Integers and booleans with NULLs have pandas' nullable types.
+        Integers and booleans with NULLs have pandas' nullable types. The whole result is in memory. Runs no Spark job.
 
         Raises:
             MissingPackageError: pandas is not installed.

@@ -10,7 +10,7 @@ from andes_spark.storage.s3_options import Access
 
 
 def active_session() -> Any:
-    """Active Spark session of this process, or None; no session is started."""
+    """Return the active Spark session of this process, or None; no session is started."""
     module = sys.modules.get("pyspark.sql")
     if module is None:
         return None
@@ -18,32 +18,32 @@ def active_session() -> Any:
 
 
 def is_session(value: Any) -> bool:
-    """Whether a value is a Spark session, classic or Connect."""
+    """Return whether a value is a Spark session, classic or Connect."""
     return any(
         kind.__module__.startswith("pyspark.sql") and kind.__name__ == "SparkSession" for kind in type(value).__mro__
     )
 
 
 def session_zone(session: Any) -> str:
-    """Time zone of a session: a name or an offset."""
+    """Return the time zone of a session: a name or an offset."""
     return str(session.conf.get("spark.sql.session.timeZone"))
 
 
 def input_options(storage: Storage) -> Access | None:
-    """Access to input files on S3: as to the table if it is on S3, else as the active session has it."""
+    """Return the access to input files on S3: as to the table if it is on S3, else as the active session has it."""
     if storage.url.startswith("s3://"):
         return access_of(storage)
     return session_access(active_session())
 
 
 def access_of(storage: Storage) -> Access | None:
-    """Access with which a table on S3 was opened; None for another one."""
+    """Return the access with which a table on S3 was opened; None for another one."""
     access: Access | None = getattr(storage, "access_options", None)
     return access
 
 
 def session_access(session: Any) -> Access | None:
-    """Access to S3 as a session has it; None without a session."""
+    """Return the access to S3 as a session has it; None without a session."""
     if session is None:
         return None
     from andes_spark.spark.s3a import SessionAccess

@@ -29,16 +29,16 @@ _OF_STREAM = ("batch_id",)
 
 @dataclass(frozen=True, repr=False)
 class StreamProgress(Displayed):
-    """Progress of a stream since it was started, or started again.
+    """Progress of a stream since it was started, or started again, as ``TableStream.progress`` returns it.
 
     Attributes:
         batches: number of micro-batches that were applied.
-        replayed: those among them that an earlier run had applied.
-        received: number of rows of the others.
-        version: version of the last one; None before the first.
-        mods_per_second: rows of the last one by the time from its begin to its commit and merge.
-        seconds: this time.
-        waiting: seconds since the last one ended.
+        replayed: number of those micro-batches that an earlier run had applied.
+        received: number of rows of the other micro-batches.
+        version: version of the last micro-batch; None before the first.
+        mods_per_second: number of rows of the last micro-batch per second of ``seconds``.
+        seconds: time from the begin of the last micro-batch to its commit and merge.
+        waiting: seconds since the last micro-batch ended.
         behind: what Spark's sources tell of how far they are behind, such as ``maxOffsetsBehindLatest`` of Kafka.
     """
 

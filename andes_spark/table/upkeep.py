@@ -23,7 +23,7 @@ from andes_spark.table.repair.repair import RepairResult, repair
 
 
 class TableUpkeep:
-    """Upkeep of an open table."""
+    """The verbs that keep a table fast, small and whole: they compact, vacuum, forget, pin and repair."""
 
     _open_table: OpenTable
 
@@ -86,7 +86,8 @@ class TableUpkeep:
     ) -> MaintainResult:
         """Do all upkeep that is due, for a scheduler: a merge by the merge policy, compaction, a vacuum.
 
-        A table at rest is not changed. What time or bytes do not suffice for is done by the next call.
+        A table at rest is not changed. What time or bytes do not suffice for is done by the next call. Runs Spark jobs
+        only as ``merge`` does.
 
         Args:
             max_bytes: bytes of files that compaction may write anew; by default as many as it takes.
@@ -105,7 +106,7 @@ class TableUpkeep:
     def pin(self, version: int | None = None, days: int = 7) -> PinResult:
         """Keep a version readable for some days, by an object beside the log: no version is committed.
 
-        For readers: it needs no right to commit. A tag is for what people name, and lasts.
+        For readers: it needs no right to commit. A tag is for what people name, and lasts. Runs no Spark job.
 
         Args:
             version: version to keep; by default the newest.
@@ -120,7 +121,7 @@ class TableUpkeep:
             return observe(self._open_table, "pin", lambda: pin_version(self._open_table, options))
 
     def unpin(self, version: int) -> PinResult:
-        """Remove all pins of a version, whoever put them; the next vacuum may release it.
+        """Remove all pins of a version, whoever put them; the next vacuum may release it. Runs no Spark job.
 
         Args:
             version: the version; without pins, nothing happens.
@@ -129,7 +130,7 @@ class TableUpkeep:
         return observe(self._open_table, "unpin", lambda: unpin(self._open_table, version))
 
     def pins(self) -> Listing[PinnedVersion]:
-        """Return the pinned versions, by a listing."""
+        """Return the pinned versions, oldest first, by a listing. Runs no Spark job."""
         return pins(self._open_table)
 
     def vacuum(self, retain: datetime.timedelta | str = "7 days", *, dry_run: bool = False) -> VacuumResult:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class TableVersions:
-    """History, tags and restores of a table."""
+    """The verbs that list the versions of a table, name them by tags, and restore them."""
 
     _open_table: OpenTable
 
     def history(self, *, limit: int | None = None) -> Listing[HistoryEntry]:
-        """Return the versions, newest first.
+        """Return the versions, newest first. Reads the log only, and runs no Spark job.
 
         Args:
             limit: maximum number of versions; by default all.
@@ -36,11 +36,14 @@ class TableVersions:
         return observe(self._open_table, "history", lambda: reports.history(self._open_table, limit=options.limit))
 
     def merges(self, *, limit: int | None = None) -> Listing[MergeEntry]:
-        """Return the merges of the base with their counts, newest first; ``limit`` as for ``history``."""
+        """Return the merges of the base with their counts, newest first; ``limit`` as for ``history``.
+
+        Reads the logs only, and runs no Spark job.
+        """
         return reports.merges(self._open_table, limit=HistoryOptions.checked(limit=limit).limit)
 
     def manifest(self, version: int) -> Manifest:
-        """Return the manifest of a version.
+        """Return the manifest of a version, as it is stored. Runs no Spark job.
 
         Raises:
             NoSuchVersionError: the version does not exist.
@@ -125,5 +128,5 @@ class TableVersions:
         return observe(self._open_table, "untag", lambda: untag(self._open_table, name, if_exists=options.if_exists))
 
     def tags(self) -> Listing[TableTag]:
-        """Return the tags, in the order of their names; one request or more."""
+        """Return the tags, in the order of their names; one request or more, and no Spark job."""
         return tags(self._open_table)

@@ -162,7 +162,13 @@ def _write_quarantined(storage: Storage, rows: pa.Table, version: int, schema_id
 
 @dataclass(frozen=True)
 class LocateJob:
-    """Scan of a group of base files for keys; sent to tasks."""
+    """Scan of a group of base files for keys; sent to tasks.
+
+    Attributes:
+        storage: the table's folder.
+        shape: shape of the table.
+        keys: keys to find.
+    """
 
     storage: Storage
     shape: TableShape
@@ -175,7 +181,13 @@ class LocateJob:
 
 @dataclass(frozen=True)
 class TruncateJob:
-    """Search for the rows of a file at or below a truncate; sent to tasks."""
+    """Search for the rows of a file at or below a truncate; sent to tasks.
+
+    Attributes:
+        storage: the table's folder.
+        shape: shape of the table.
+        watermark: sequence of the truncate.
+    """
 
     storage: Storage
     shape: TableShape

@@ -101,7 +101,7 @@ def compact(
 
 
 def worn_files(context: BaseContext, base: BaseSnapshot) -> list[NumberedFile]:
-    """Files that the next :func:`compact` would write anew, as far as their sizes and deleted rows tell; no request."""
+    """Return the files that the next :func:`compact` would write anew, by their sizes and deleted rows; no request."""
     budget = context.settings.compact_bytes
     parts = partitions(numbered_files(base.state.files), context.shape)
     pulls = choose_pulls(parts, context.settings, budget=budget)

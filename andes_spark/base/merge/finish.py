@@ -78,7 +78,7 @@ class Merged:
 
     @property
     def applied(self) -> int:
-        """Last merged version of the log."""
+        """The last version of the log that the base contains after the merge."""
         return self.record.version
 
 
@@ -159,7 +159,7 @@ def finish_merge(
 
 
 def adoptable(stored: MergeRecord, planned: Planned) -> bool:
-    """Whether a merge may use a record that another merge up to the same version has written.
+    """Return whether a merge may use a record that another merge up to the same version has written.
 
     A record names the tombstones of the state that its merge was planned on. If that is an older state than the one of
     this merge, a vacuum may have deleted them.

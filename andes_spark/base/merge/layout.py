@@ -82,13 +82,18 @@ class Group:
 
     @property
     def bytes(self) -> int:
-        """Total size."""
+        """The total size of the files in bytes."""
         return sum(file.file.size for file in self.files)
 
 
 @dataclass(frozen=True)
 class Above:
-    """A file over the run, and the range of positions in the run that it spans."""
+    """A file whose keys overlap those of files in the run.
+
+    Attributes:
+        file: the file.
+        first, last: positions in the run of the files at which its keys begin and end.
+    """
 
     file: NumberedFile
     first: int
@@ -310,7 +315,7 @@ def _noted(file: DataFile) -> list[list[Any]] | None:
 
 
 def dead_ratio(file: NumberedFile, moved: int = 0) -> float:
-    """Share of deleted rows, with those that are about to leave the file."""
+    """Return the share of deleted rows, with those that are about to leave the file."""
     rows = file.file.num_records
     deleted = 0 if file.file.vector is None else file.file.vector.cardinality
     return (deleted + moved) / rows if rows else 0.0

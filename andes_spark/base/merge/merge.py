@@ -121,7 +121,7 @@ class Planned:
 
     @property
     def files(self) -> set[str]:
-        """Paths of all files that it wrote."""
+        """The paths of all files that the plan wrote."""
         return _new_files(self.changes, self.base) | self.side_files
 
 

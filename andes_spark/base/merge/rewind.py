@@ -17,7 +17,7 @@ from andes_spark.delta.paths import decode_path
 def rewound(
     current: Mapping[str, DataFile], start: Mapping[str, DataFile], changes: Iterable[Action], *, timestamp_ms: int
 ) -> list[Action]:
-    """Actions that lead from the newest files of a table to what ``changes`` make of older ones.
+    """Return the actions that lead from the newest files of a table to what ``changes`` make of older ones.
 
     Args:
         current: the newest files, by location.

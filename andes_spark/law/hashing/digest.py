@@ -90,7 +90,7 @@ class Digest:
         self._change(other.total, other.rows)
 
     def hexdigest(self) -> str:
-        """The digest as text: ``andes1:`` and 32 hexadecimal digits."""
+        """Return the digest as text: ``andes1:`` and 32 hexadecimal digits."""
         content = self.total.to_bytes(16, "little") + self.rows.to_bytes(8, "little")
         return PREFIX + murmur3.hash_one(content).hex()
 
@@ -134,7 +134,7 @@ def row_hashes(
 
 
 def cells(array: pa.Array | pa.ChunkedArray, type_: dt.DataType) -> Bytes:
-    """The cells of values: an array of shape (values, 17).
+    """Return the cells of values: an array of shape (values, 17).
 
     Args:
         array: values in the Arrow type that ``arrow_types.to_arrow`` gives for the type.
@@ -147,7 +147,7 @@ def cells(array: pa.Array | pa.ChunkedArray, type_: dt.DataType) -> Bytes:
 
 
 def hash_bytes(data: Bytes, starts: Integers, lengths: Integers, *, level: int = 0) -> Words:
-    """The hash of each part of a buffer, of any length, in an array of shape (parts, 2).
+    """Return the hash of each part of a buffer, of any length, in an array of shape (parts, 2).
 
     Args:
         data: the buffer.

@@ -59,7 +59,7 @@ class Normalizer:
     exact: bool
 
     def words(self, columns: Sequence[pa.Array]) -> Words:
-        """The word of each row of columns without NULLs."""
+        """Return the word of each row of columns without NULLs."""
         used = [(form, _source(column)) for form, column in zip(self.forms, columns, strict=False) if form.runs]
         result = np.zeros(len(columns[0]), np.uint64)
         for start in range(0, len(result), _ROWS):
@@ -76,7 +76,7 @@ class Normalizer:
 
 
 def normalizer(columns: Sequence[pa.Array]) -> Normalizer | None:
-    """The normalizer for some tuples.
+    """Return the normalizer for some tuples.
 
     Args:
         columns: strings, integers, dates or timestamps.

@@ -35,7 +35,7 @@ class KeyRange:
     high: tuple[Any, ...] | None = None
 
     def expression(self) -> pl.Expr:
-        """Whether a row's key lies within."""
+        """Return whether a row's key lies within."""
         columns = [pl.col(name) for name in self.key]
         inside = pl.lit(True)
         if self.low is not None:
@@ -46,13 +46,13 @@ class KeyRange:
         return inside
 
     def overlaps(self, low: Any, high: Any) -> bool:
-        """Whether a file or row group whose first key column spans ``low`` to ``high`` may hold such keys."""
+        """Return whether a file or row group whose first key column spans ``low`` to ``high`` may hold such keys."""
         if self.low is not None and high is not None and high < self.low[0]:
             return False
         return not (self.high is not None and low is not None and low > self.high[0])
 
     def row_groups(self, file: pq.ParquetFile) -> list[int]:
-        """Row groups of a file that may hold keys within, by the footer's statistics of the first key column."""
+        """Return the row groups of a file that may hold keys within, by the statistics of the first key column."""
         names = [file.metadata.schema.column(i).path for i in range(file.metadata.num_columns)]
         if self.key[0] not in names:
             return list(range(file.num_row_groups))
@@ -84,7 +84,7 @@ def literals(values: Sequence[Any], types: Sequence[pa.DataType]) -> list[pl.Exp
 
 
 def split(samples: pa.Table, weights: Sequence[float], buckets: int, key: Sequence[str]) -> list[KeyRange]:
-    """KeyRange of about equal weight from sampled keys; fewer than asked where samples repeat.
+    """Split keys into ranges of about equal weight by samples; fewer than ``buckets`` where samples repeat.
 
     Args:
         samples: key columns only, any order.

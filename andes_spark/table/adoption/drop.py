@@ -37,13 +37,13 @@ _MANIFEST = re.compile(rf"{MANIFESTS}/(\d{{20}})\.json")
 
 @dataclass(frozen=True, repr=False)
 class DropResult(Displayed):
-    """Result of a drop.
+    """Result of a drop, as ``ModTable.drop`` returns it.
 
     Attributes:
         table: URL of the table.
         version: version that dropped the table.
-        files: number of files that were deleted, by this call.
-        bytes: their size.
+        files: number of files that this call deleted.
+        bytes: size of these files in bytes.
     """
 
     table: str

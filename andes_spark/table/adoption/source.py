@@ -54,7 +54,7 @@ class Plan:
     state: DeltaState
 
     def after(self, entry: Commit) -> DeltaState:
-        """State of the Delta table with the entry as it was written."""
+        """Return the state of the Delta table with the entry as it was written."""
         return _after(self.before, entry)
 
 

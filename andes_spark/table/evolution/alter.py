@@ -31,13 +31,13 @@ _SAID_OF_SCHEMA = "columns"
 
 @dataclass(frozen=True, repr=False)
 class AlterResult(Displayed):
-    """Result of a change of the definition.
+    """Result of a change of the definition, as the verbs of ``ModTable.alter`` return it.
 
     Attributes:
-        version: version from which it holds; None if nothing was to be changed.
+        version: version from which the change holds; None if nothing was to be changed.
         changed: what changed: ``columns``, or the names of settings.
-        columns: the columns, each as DDL.
-        merge: result of the merge, None without one.
+        columns: columns of the table after the change, each as DDL.
+        merge: result of the merge that followed; None without one.
         advisory: failed steps after the commit, which do not affect the change.
     """
 

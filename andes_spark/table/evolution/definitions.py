@@ -39,7 +39,7 @@ class Defined:
 
     @property
     def schema(self) -> SchemaVersion:
-        """The current schema."""
+        """The schema of the definition, which new rows have."""
         return self.versions.current
 
     @property
@@ -48,7 +48,7 @@ class Defined:
         return (*self.definition.primary_key, *self.definition.sequence_by)
 
     def has(self, column: str | Sequence[str], type_: DataType) -> bool:
-        """Whether there is a column of this type."""
+        """Return whether there is a column of this type."""
         node = evolution.find(self.schema, evolution.path_of(self.schema, column))
         return node is not None and node.field.type == type_
 
@@ -146,11 +146,11 @@ class Defined:
 
 
 def changed_members(before: Definition, after: Definition) -> list[str]:
-    """Names of the members of a definition that differ, without the list of schemas and the greatest field id."""
+    """Return the names of the members that differ, without the list of schemas and the greatest field id."""
     names = [name for name in Definition.__struct_fields__ if name not in ("schemas", "last_field_id")]
     return [name for name in names if getattr(before, name) != getattr(after, name)]
 
 
 def alter_event(before: Definition, after: Definition) -> Alter:
-    """Event of the version that changes a definition."""
+    """Return the event of the version that changes a definition."""
     return Alter(schema_id=after.schema_id, before=before.schema_id, changed=changed_members(before, after))

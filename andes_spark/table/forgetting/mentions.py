@@ -79,21 +79,21 @@ class Keys:
         self.texts = frozenset(value.as_py() for (value,) in rows) if only else frozenset[str]()
 
     def is_exact(self, values: Any) -> bool:
-        """Whether a tuple in the form of manifests is one of the keys."""
+        """Return whether a tuple in the form of manifests is one of the keys."""
         return isinstance(values, list) and _text(values) in self._exact
 
     def is_bound(self, values: Mapping[str, Any]) -> bool:
-        """Whether the bounds of a file, by column, are those of one of the keys, as far as they tell."""
+        """Return whether the bounds of a file, by column, are those of one of the keys, as far as they tell."""
         if not all(name in values for name in self.columns):
             return False
         return tuple(_shortened(_plain(values[name])) for name in self.columns) in self._bounds
 
     def is_row(self, row: Mapping[str, Any]) -> bool:
-        """Whether a refused row, with values of any types, has one of the keys."""
+        """Return whether a refused row, with values of any types, has one of the keys."""
         return tuple(_plain(row.get(name)) for name in self.columns) in self._shown
 
     def is_text(self, value: str) -> bool:
-        """Whether a text is one of the keys, as it is or as a literal of SQL."""
+        """Return whether a text is one of the keys, as it is or as a literal of SQL."""
         if not self.texts or not value:
             return False
         if value in self.texts:
@@ -117,7 +117,7 @@ class Keys:
 
     @cached_property
     def size(self) -> int:
-        """Number of keys."""
+        """The number of keys that are searched."""
         return self.frame.height
 
 
@@ -204,7 +204,7 @@ def _groups(file: pq.ParquetFile, columns: list[str]) -> Iterator[pl.DataFrame]:
 
 
 def named_rows(rows: Iterable[str | None], keys: Keys) -> list[int]:
-    """Numbers of the refused rows that have one of the keys; a row is a JSON object of values of any types."""
+    """Return the numbers of the refused rows that have one of the keys; a row is a JSON object of any values."""
     named = []
     for number, text in enumerate(rows):
         row = {} if text is None else json.loads(text)

@@ -19,7 +19,7 @@ class Removed:
 
     Attributes:
         path: path below the table's folder.
-        bytes: its size.
+        bytes: size of the object in bytes.
     """
 
     path: str
@@ -32,7 +32,7 @@ class Rewritten:
 
     Attributes:
         path: path below the table's folder.
-        sha256: SHA-256 of its new content, in hex.
+        sha256: SHA-256 of the new content, in hex.
     """
 
     path: str
@@ -41,11 +41,11 @@ class Rewritten:
 
 @dataclass(frozen=True, repr=False)
 class Checked(Displayed):
-    """Result of decoding all objects of a table.
+    """Result of decoding all objects of a table in search of keys.
 
     Attributes:
-        objects: number of objects.
-        bytes: their size.
+        objects: number of objects that were decoded.
+        bytes: size of these objects in bytes.
         mentions: objects that name one of the keys, or that are damaged.
         unknown: paths of objects of others that cannot be decoded.
     """
@@ -83,14 +83,14 @@ def check(storage: Storage, keys: Keys) -> Checked:
 
 @dataclass(frozen=True, repr=False)
 class ForgetResult(Displayed):
-    """Result of forgetting keys, and its proof.
+    """Result of forgetting keys, as ``ModTable.forget`` returns it, and its proof.
 
     Attributes:
         version: version that released all earlier ones; None in a dry run, or if nothing names the keys.
         floor: oldest version that can be read.
         keys: number of keys.
         rows: number of rows with these keys that were deleted.
-        before: mentions of the keys before.
+        before: mentions of the keys before anything was changed.
         removed: objects that were deleted.
         rewritten: objects that were written anew, with their checksums.
         left: what decoding all objects of the table found at the end; that of the start in a dry run.

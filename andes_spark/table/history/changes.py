@@ -90,7 +90,7 @@ def _refuse(open_table: OpenTable, earlier: int, later: int) -> None:
 
 
 def touched_mods(log: Log, earlier: int, later: int, shape: TableShape) -> Pending | None:
-    """The mods that belong to one of two versions only; None if they do not tell the keys that may differ."""
+    """Return the mods that belong to one of two versions only; None if they do not tell the keys that may differ."""
 
     def read(version: int) -> list[PendingVersion]:
         return [manifest.pending for manifest in log.manifests(version + 1, later)] if version < later else []

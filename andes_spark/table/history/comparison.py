@@ -79,11 +79,11 @@ class Comparison:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Schema of the changes."""
+        """The schema of the changes: the chosen columns, then type, version and time of the change."""
         return pa.schema([*(self.after.shape.arrow.field(name) for name in self.names), *CHANGE_COLUMNS])
 
     def ranges(self) -> list[KeyRange | None]:
-        """Ranges of keys whose changes are found one after the other, or beside each other; None for all keys."""
+        """Return the ranges of keys whose changes are found in turn, or beside each other; None for all keys."""
         touched, shape = self.touched, self.after.shape
         if touched is None or touched.rows == 0:
             return [None]

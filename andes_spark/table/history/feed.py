@@ -65,11 +65,11 @@ class TableFeed:
     _opened: list[OpenTable] = field(default_factory=list)
 
     def newest(self) -> int:
-        """Newest version of the table."""
+        """Return the newest version of the table."""
         return self._table().log.refresh()
 
     def parts(self, earlier: int, later: int) -> Sequence[ComparedRange]:
-        """Parts of the changes between two versions; none if they are the same.
+        """Return the parts of the changes between two versions; none if they are the same.
 
         Raises:
             SchemaMismatchError: the later version has columns of other types, or lacks some.

@@ -22,14 +22,14 @@ from andes_spark.table.verbs.read import pin
 
 @dataclass(frozen=True, repr=False)
 class RestoreResult(Displayed):
-    """Result of a restore.
+    """Result of a restore, as ``ModTable.restore`` returns it.
 
     Attributes:
         version: version whose rows the table has again.
         committed: version with the event; reads of versions below it are as before.
         left_out: number of versions that take no part any more.
-        mods: number of mods in them.
-        merge: result of the merge, None without one.
+        mods: number of mods in the versions left out.
+        merge: result of the merge that followed; None without one.
         advisory: failed steps after the commit, which do not affect the restore.
     """
 

@@ -30,7 +30,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, repr=False)
 class TableTag(Displayed):
-    """A tag of a table.
+    """A tag of a table, as ``ModTable.tags`` lists it.
 
     Attributes:
         name: name of the tag.
@@ -62,7 +62,7 @@ class TableTag(Displayed):
 
 @dataclass(frozen=True, repr=False)
 class TagResult(Displayed):
-    """Result of a change of a tag.
+    """Result of a change of a tag, as ``ModTable.tag`` and ``untag`` return it.
 
     Attributes:
         name: name of the tag.
@@ -165,13 +165,13 @@ def untag(open_table: OpenTable, name: str, *, if_exists: bool) -> TagResult:
 
 
 def tags(open_table: OpenTable) -> Listing[TableTag]:
-    """Tags of a table; see ``ModTable.tags``."""
+    """Return the tags of a table; see ``ModTable.tags``."""
     open_table.log.refresh()
     return Listing(map(TableTag.of, current_tags(open_table.log).values()))
 
 
 def tagged_version(log: Log, name: str) -> int:
-    """Version that a tag stands for now; one request or more.
+    """Return the version that a tag stands for now; one request or more.
 
     Raises:
         OptionError: there is no such tag; ``option``, ``value``, ``suggestion``.
@@ -184,7 +184,7 @@ def tagged_version(log: Log, name: str) -> int:
 
 
 def unknown_tag(log: Log, name: str) -> OptionError:
-    """Error for a tag that does not exist, with names that are close."""
+    """Return the error for a tag that does not exist, with names that are close."""
     names = list(current_tags(log))
     close = get_close_matches(name, names, n=3, cutoff=0.6)
     return OptionError(

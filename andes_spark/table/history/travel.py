@@ -78,7 +78,7 @@ def with_files(open_table: OpenTable, base: BaseSnapshot, version: int) -> BaseS
 
 
 def lost_file(table: str, path: str, version: int, keeper: str) -> FileDamagedError:
-    """Error for a file of a version below the floor, which alone can give its rows."""
+    """Return the error for a file of a version below the floor, which alone can give its rows."""
     return FileDamagedError(
         f"{table}: {path} is missing, so version {version}, which {keeper} keeps, cannot be read; restore it, or "
         "remove the tag",

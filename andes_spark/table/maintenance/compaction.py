@@ -22,14 +22,14 @@ _MOST_ROUNDS = 1_000
 
 @dataclass(frozen=True, repr=False)
 class CompactionResult(Displayed):
-    """Result of a compaction.
+    """Result of a compaction, as ``ModTable.compact`` returns it.
 
     Attributes:
         rounds: number of Delta commits.
         files_removed, files_added: number of files that were written anew, and of those that replace them.
-        bytes_removed, bytes_added: their sizes.
+        bytes_removed, bytes_added: sizes of the replaced and of the new files, in bytes.
         worn: number of files that still slow reads, as far as their sizes and deleted rows tell.
-        delta_version: of the base.
+        delta_version: Delta version of the base.
     """
 
     rounds: int

@@ -17,13 +17,13 @@ from andes_spark.storage.scheduler import in_windows
 
 
 def entry_versions(storage: Storage) -> Iterator[int]:
-    """Versions of the stored entries, by a listing."""
+    """Return the versions of the stored entries, by a listing."""
     names = (info.path.removeprefix(f"{LOG_FOLDER}/") for info in storage.list(LOG_FOLDER))
     return (int(name[:20]) for name in names if name[20:] == ".json" and name[:20].isdigit())
 
 
 def named_by_entries(storage: Storage, *, before: int | None = None) -> set[str]:
-    """Files in the table's folder that the stored entries add or remove, with their deletion vectors.
+    """Return the files in the table's folder that the stored entries add or remove, with their deletion vectors.
 
     Args:
         storage: the table's folder.
@@ -43,7 +43,7 @@ def named_by_entries(storage: Storage, *, before: int | None = None) -> set[str]
 
 
 def named_by_first_checkpoints(storage: Storage) -> set[str]:
-    """Files that were live or removed before the oldest stored entry, where Delta has cleaned its log since.
+    """Return the files that were live or removed before the oldest stored entry, where Delta has cleaned its log since.
 
     Raises:
         FileDamagedError: a checkpoint cannot be read.

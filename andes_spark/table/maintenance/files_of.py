@@ -52,7 +52,7 @@ class VersionFiles:
 
 
 def files_of(open_table: OpenTable, version: int) -> VersionFiles:
-    """Files that reads of a version, and writes on top of it, need. Reads all manifests from the floor on.
+    """Return the files that reads of a version, and writes on top of it, need. Reads all manifests from the floor on.
 
     Files that are only read for reports of earlier versions (mods that the base contains, states of the base before)
     are no part of it, nor are advisory ones.
@@ -97,7 +97,7 @@ def _quarantine(open_table: OpenTable, versions: range) -> Iterator[str]:
 
 
 def named_by_manifest(manifest: Manifest) -> Iterator[str]:
-    """Files that a manifest names."""
+    """Yield the files that a manifest names."""
     for entry in (*events.files_of(manifest.events), *events.side_files_of(manifest.events)):
         yield entry.path
     for ledger in manifest.roll_up.ledger if manifest.roll_up is not None else ():
@@ -105,13 +105,13 @@ def named_by_manifest(manifest: Manifest) -> Iterator[str]:
 
 
 def named_by_record(record: MergeRecord) -> Iterator[str]:
-    """Files that a merge record names."""
+    """Yield the files that a merge record names."""
     for file in (*record.tombstones, *record.quarantined):
         yield file.path
 
 
 def vectors_of(files: Mapping[str, DataFile]) -> Iterator[str]:
-    """Files with the deletion vectors of data files."""
+    """Yield the files with the deletion vectors of data files."""
     for file in files.values():
         if file.vector is not None and file.vector.file_path is not None:
             yield file.vector.file_path

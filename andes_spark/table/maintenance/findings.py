@@ -48,7 +48,7 @@ class Findings:
         return frozenset(self._named)
 
     def problems_besides(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Messages of the problems without those that name some files."""
+        """Return the messages of the problems without those that name some files."""
         named = {self._named.get(path) for path in paths}
         return tuple(problem for problem in self.problems if problem not in named)
 
@@ -76,7 +76,7 @@ class Findings:
         self.differs = True
 
     def is_named(self, path: str) -> bool:
-        """Whether a problem names a file."""
+        """Return whether a problem names a file."""
         return path in self._named
 
     def name(self, paths: Iterable[str]) -> None:

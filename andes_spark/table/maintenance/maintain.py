@@ -18,7 +18,7 @@ from andes_spark.table.verbs.merge import run_merge
 
 @dataclass(frozen=True, repr=False)
 class MaintainResult(Displayed):
-    """Result of a maintenance.
+    """Result of a maintenance, as ``ModTable.maintain`` returns it.
 
     Attributes:
         decision: whether a merge was due by the table's merge policy.

@@ -84,7 +84,7 @@ class Needed:
 
 
 def all_needed(open_table: OpenTable) -> Needed:
-    """What is needed where all versions stay, and no file is old enough to be deleted: no file is named."""
+    """Return what is needed where all versions stay, and no file is old enough to be deleted: no file is named."""
     base = open_table.base.in_memory()
     return Needed(0, open_table.log.head, base, base, {}, (), frozenset(), ())
 
@@ -214,7 +214,7 @@ def _entries(storage: Storage, first: int, last: int) -> Iterable[Commit]:
 
 
 def files_of_version(open_table: OpenTable, version: int) -> set[str]:
-    """Files of a version, and of the state of the base that it is evaluated on.
+    """Return the files of a version, and of the state of the base that it is evaluated on.
 
     A version that a restore started begins its search at a later state, whose merge record is read as well.
     """

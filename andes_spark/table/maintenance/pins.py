@@ -22,11 +22,11 @@ _SURE = datetime.timedelta(days=2)
 
 @dataclass(frozen=True, repr=False)
 class PinResult(Displayed):
-    """Result of pinning a version, or of removing its pins.
+    """Result of pinning a version, or of removing its pins, as ``ModTable.pin`` and ``unpin`` return it.
 
     Attributes:
-        version: version that is kept; one that is not kept any more.
-        until: last day on which it is kept, in UTC; None if pins were removed.
+        version: version that is kept, or that is not kept any more.
+        until: last day on which the version is kept, in UTC; None if pins were removed.
         removed: number of pins that were removed.
     """
 
@@ -48,12 +48,12 @@ class PinResult(Displayed):
 
 @dataclass(frozen=True, repr=False)
 class PinnedVersion(Displayed):
-    """A version with pins.
+    """A version with pins, as ``ModTable.pins`` lists it.
 
     Attributes:
-        version: the version.
-        until: last day on which one of them holds, in UTC.
-        pins: number of pins.
+        version: version that is kept.
+        until: last day on which one of the pins holds, in UTC.
+        pins: number of pins of the version.
     """
 
     version: int
@@ -129,7 +129,7 @@ def unpin(open_table: OpenTable, version: int) -> PinResult:
 
 
 def pins(open_table: OpenTable) -> Listing[PinnedVersion]:
-    """Pinned versions; see ``ModTable.pins``."""
+    """Return the pinned versions; see ``ModTable.pins``."""
     groups = groupby(stored_pins(open_table.storage), lambda pin: pin.version)
     listed = ((version, list(group)) for version, group in groups)
     return Listing(PinnedVersion(version, max(pin.until for pin in group), len(group)) for version, group in listed)

@@ -64,12 +64,12 @@ class Released:
 
     @property
     def bytes(self) -> int:
-        """Size of the files."""
+        """The size of all files in bytes."""
         return sum(file.bytes for file in self.files)
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Number of files by kind."""
+        """The number of files by kind, such as ``tombstone files``."""
         return Counter(file.kind for file in self.files)
 
     @property

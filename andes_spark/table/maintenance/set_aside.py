@@ -18,7 +18,7 @@ from andes_spark.table.open_table import OpenTable
 
 @dataclass(frozen=True, repr=False)
 class SetAsideResult(Displayed):
-    """Result of setting a version aside.
+    """Result of setting a version aside, as ``ModTable.set_aside`` returns it.
 
     Attributes:
         version: the version that was set aside.

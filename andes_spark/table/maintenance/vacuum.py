@@ -43,15 +43,15 @@ _SHOWN = 10
 
 @dataclass(frozen=True, repr=False)
 class VacuumResult(Displayed):
-    """Result of a vacuum.
+    """Result of a vacuum, as ``ModTable.vacuum`` returns it.
 
     Attributes:
         version: version with its event; None if nothing was deleted, or in a dry run.
         floor: oldest version that can be read, besides those that are kept.
         files: number of deleted files; in a dry run, of those that would be deleted.
-        bytes: their size.
+        bytes: size of these files in bytes.
         kinds: number of deleted files by kind.
-        kept: what keeps it from deleting more.
+        kept: what keeps the vacuum from deleting more, as texts.
         dry_run: whether nothing was written.
     """
 
@@ -177,7 +177,7 @@ class Work:
         self._retain_ms = retain_ms
 
     def limits(self, applied: int) -> Limits:
-        """Where the floor and the fence will be, with a base that contains a version."""
+        """Return where the floor and the fence will be, with a base that contains a version."""
         log = self._open_table.log
         before_ms = self._clock.now() - self._retain_ms
         target = max(floor_of(log), self._version_at(before_ms))
@@ -229,7 +229,7 @@ class Work:
         return Plan(limits, needed, released, expired)
 
     def unneeded(self, plan: Plan) -> int:
-        """Size of the files among those of a plan that are not needed before the floor goes up either."""
+        """Return the size of the files among those of a plan that are not needed before the floor goes up either."""
         open_table, floor = self._open_table, floor_of(self._open_table.log)
         if plan.limits.floor == floor:
             return plan.released.bytes

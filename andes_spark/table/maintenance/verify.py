@@ -34,7 +34,7 @@ from andes_spark.table.open_table import OpenTable, shape_of
 
 @dataclass(frozen=True, repr=False)
 class VerifyResult(Displayed):
-    """Result of a verification.
+    """Result of a verification, as ``ModTable.verify`` returns it.
 
     Attributes:
         version: newest version of the log.
@@ -58,7 +58,7 @@ class VerifyResult(Displayed):
 
     @property
     def ok(self) -> bool:
-        """Whether there are no problems."""
+        """Whether no problem was found; missing and unused files are none."""
         return not self.problems
 
     def summary(self) -> str:

@@ -24,7 +24,7 @@ from andes_spark.table.maintenance.verify_log import Expects
 
 
 def newest_entry(storage: Storage) -> int:
-    """Version of the newest entry of the Delta log, by a listing; -1 if there is none."""
+    """Return the version of the newest entry of the Delta log, by a listing; -1 if there is none."""
     return max(entry_versions(storage), default=-1)
 
 

@@ -86,7 +86,7 @@ def _read(storage: Storage, version: int) -> Commit | AndesError | None:
 
 
 def foreign_entries(open_table: OpenTable, cut: Cut) -> list[Commit]:
-    """Entries of other writers, among those that go, that changed the base and were not taken back."""
+    """Return the entries of other writers, among those that go, that changed the base and were not taken back."""
     foreign: list[Commit] = []
     for entry in cut.commits:
         if entry.version < cut.first:
@@ -100,7 +100,7 @@ def foreign_entries(open_table: OpenTable, cut: Cut) -> list[Commit]:
 
 
 def possible_cut(open_table: OpenTable, cut: Cut, damaged: Collection[str]) -> Cut:
-    """The cut itself, or one before it, after which the base can be made again: all that this needs is there.
+    """Return the cut itself, or one before it, after which the base can be made again: all that this needs is there.
 
     Args:
         open_table: the table.

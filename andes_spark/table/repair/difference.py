@@ -22,7 +22,13 @@ DELETED, INSERTED, UPDATED = "delete", "insert", "update_postimage"
 
 @dataclass(frozen=True)
 class RowCounts:
-    """Number of rows by what a foreign write did to them."""
+    """Numbers of rows by what a foreign write did to them.
+
+    Attributes:
+        added: rows whose keys had no row before.
+        changed: rows that have other values than before.
+        removed: rows whose keys have none any more.
+    """
 
     added: int = 0
     changed: int = 0

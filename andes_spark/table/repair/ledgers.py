@@ -9,7 +9,7 @@ from andes_spark.table.open_table import OpenTable
 
 
 def ledgers_again(open_table: OpenTable, damaged: Collection[str]) -> dict[str, bytes]:
-    """Content of damaged files of batch ids, as far as the manifests still give what was committed."""
+    """Return the content of damaged files of batch ids, as far as the manifests still give what was committed."""
     log = open_table.log
     manifests = log.manifests(0, log.head)
     files = {

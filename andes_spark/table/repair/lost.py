@@ -36,7 +36,7 @@ class LostMods:
 
 
 def lost_mods(open_table: OpenTable, damaged: Collection[str]) -> LostMods:
-    """The files of mods among damaged files."""
+    """Return the files of mods among damaged files."""
     losses = LostMods()
     for manifest in open_table.log.manifests(0, open_table.log.head):
         entries = [entry for entry in mods_of(manifest.events) if entry.path in damaged]
@@ -47,7 +47,7 @@ def lost_mods(open_table: OpenTable, damaged: Collection[str]) -> LostMods:
 
 
 def lost_deletes(open_table: OpenTable, damaged: Collection[str]) -> dict[str, int]:
-    """Damaged files of deleted keys that a take-in or a forget committed, with its version: no mods give them again."""
+    """Return damaged files of deleted keys, which no mods give again, with the version of the take-in or forget."""
     return {
         file.path: manifest.version
         for manifest in open_table.log.manifests(0, open_table.log.head)
@@ -132,7 +132,7 @@ def release_before(open_table: OpenTable, floor: int, lost_versions: Collection[
 
 
 def lost_tags(open_table: OpenTable, floor: int, lost_versions: Collection[int] = ()) -> list[str]:
-    """Tags of versions below a floor that cannot be read; arguments as :func:`release_before`."""
+    """Return the tags of versions below a floor that cannot be read; arguments as :func:`release_before`."""
     return [
         name
         for name, tag in current_tags(open_table.log).items()

@@ -26,7 +26,7 @@ _RECORD = re.compile(rf"{MERGES}/(\d{{20}})-([0-9a-f-]+)\.json")
 
 
 def damaged_records(open_table: OpenTable, damaged: Collection[str]) -> list[int]:
-    """Versions whose records are damaged, or name damaged files that can be made again; oldest first."""
+    """Return the versions whose records are damaged, or name damaged files that can be made again; oldest first."""
     storage, versions = open_table.storage, set[int]()
     mendable = set(damaged).difference(lost_deletes(open_table, damaged))
     for path in {*damaged, *(info.path for info in storage.list(MERGES))}:

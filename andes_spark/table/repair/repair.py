@@ -41,7 +41,7 @@ _UNDOES = "takes the changes back"
 
 @dataclass(frozen=True, repr=False)
 class RepairResult(Displayed):
-    """Result of a repair.
+    """Result of a repair, as ``ModTable.repair`` returns it.
 
     Attributes:
         findings: what was wrong; empty if nothing was.
@@ -53,7 +53,7 @@ class RepairResult(Displayed):
         dry_run: whether nothing was written.
         merge: result of the merge of what was taken in; None without one.
         advisory: failed steps after the commit, which do not affect the repair.
-        steps: measurements of the steps.
+        steps: time and requests by step.
     """
 
     findings: tuple[str, ...]

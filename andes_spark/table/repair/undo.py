@@ -26,7 +26,7 @@ from andes_spark.table.verbs.overtaken import add_version
 
 
 def last_writable(open_table: OpenTable, newest: DeltaState) -> DeltaState:
-    """The newest files with the columns, properties and features of the last state that this library can write.
+    """Return the newest files with the columns, properties and features of the last state that this library can write.
 
     Raises:
         DamagedError: an entry of the Delta log is gone.
@@ -132,7 +132,7 @@ def intact(
 
 
 def unusable(open_table: OpenTable, state: DeltaState, damaged: Collection[str]) -> list[str]:
-    """Files of a state that are gone or damaged."""
+    """Return the files of a state that are gone or damaged."""
     vectors = (file.vector.file_path for file in state.files.values() if file.vector is not None)
     return [
         *gone_files(open_table.storage, state),

@@ -96,11 +96,11 @@ class MergeAhead:
         return plan_merge(context, base, pending, version.version, steps=self.steps, in_memory=in_memory)
 
     def base(self) -> BaseSnapshot | None:
-        """The newest state of the base; None if it is not asked for, or cannot be read."""
+        """Return the newest state of the base; None if it is not asked for, or cannot be read."""
         return None if self.before is None else self._attempted("reading the base", self.before.base.result)
 
     def is_overtaken(self) -> bool:
-        """Whether another writer changed the base since the merge was planned on it.
+        """Return whether another writer changed the base since the merge was planned on it.
 
         The base is read here if it was not before, and our last Delta entry once more.
         """

@@ -42,7 +42,7 @@ class PreparedBatch:
 
     @property
     def bytes(self) -> int:
-        """Memory of its rows."""
+        """The memory of the rows of the batch in bytes."""
         return int(self.prepared.mods.nbytes + self.prepared.quarantined.nbytes)
 
     @property

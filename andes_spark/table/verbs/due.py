@@ -54,7 +54,7 @@ def due_now(open_table: OpenTable) -> MergeDecision:
 
 
 def may_merge(open_table: OpenTable, requested: bool | None) -> bool:
-    """Whether an apply is likely to end with a merge, so that the base is read while the batch is written.
+    """Return whether an apply is likely to end with a merge, so that the base is read while the batch is written.
 
     Args:
         open_table: the table.
@@ -111,7 +111,7 @@ def _waited(open_table: OpenTable, applied: int) -> float:
 
 
 def is_long(open_table: OpenTable, base: BaseSnapshot, versions: Iterable[PendingVersion]) -> bool:
-    """Whether a merge takes the lease and is not planned ahead: it has to read more than ``LONG_BYTES``.
+    """Return whether a merge takes the lease and is not planned ahead: it has to read more than ``LONG_BYTES``.
 
     Args:
         open_table: the table.

@@ -187,7 +187,7 @@ class _Get:
 
 
 def pending_of_keys(pending: Pending, keys: pl.DataFrame, shape: TableShape) -> Pending:
-    """Pending mods without the files whose range holds none of the keys."""
+    """Return the pending mods without the files whose range holds none of the keys."""
     name = shape.columns.key[0]
     kind = shape.arrow.field(name).type
     first = keys[name].to_arrow()

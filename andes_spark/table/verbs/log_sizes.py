@@ -29,7 +29,7 @@ def ask_sizes(storage: Storage, head: int) -> list[Asked[Counter[str]]]:
 
 
 def sizes_of(parts: Sequence[Asked[Counter[str]]]) -> Counter[str]:
-    """Bytes of the files, by folder."""
+    """Return the bytes of the files, by folder."""
     return sum((part.result() for part in parts), Counter[str]())
 
 

@@ -19,7 +19,7 @@ _VERSION = "_andes_version"
 
 
 def mods_schema(inputs: EvaluationInput) -> pa.Schema:
-    """Columns of the raw log: version, operation, columns that a partial mod carries, then the table's."""
+    """Return the columns of the raw log: version, operation, columns that a partial mod carries, then the table's."""
     return pa.schema(
         [
             pa.field(_VERSION, pa.int64(), nullable=False),
@@ -31,7 +31,7 @@ def mods_schema(inputs: EvaluationInput) -> pa.Schema:
 
 
 def mods(open_table: OpenTable, from_version: int | None, to_version: int | None) -> pa.Table:
-    """The raw log; see ``ModTable.mods``."""
+    """Return the raw log; see ``ModTable.mods``."""
     head = open_table.log.refresh() if to_version is None else to_version
     open_table.log.refresh()
     floor = floor_of(open_table.log)

@@ -57,20 +57,21 @@ class Status(Displayed):
     """A table at a glance; times are UTC, sizes bytes.
 
     Attributes:
-        table: URL.
-        table_id: UUID.
+        table: URL of the table.
+        table_id: UUID of the table.
         version: newest version of the log.
         applied: version that the base contains.
-        pending_versions, pending_mods, pending_bytes: what the base does not contain yet.
-        pending_since: commit of the oldest pending version; None if nothing is pending.
-        last_apply, last_merge: None where none of the newest versions is one.
-        log_bytes, mod_bytes: all that lies below ``_andes``, and the files of mods among it.
-        rows: rows of the base; None where its statistics do not say.
-        files, bytes: live files of the base.
-        deleted_rows: rows of those files that are marked as deleted.
-        tombstones: rows of the tombstone files.
-        quarantined: mods set aside by the law in merged versions.
-        delta_version: of the base.
+        pending_versions, pending_mods, pending_bytes: numbers of versions and mods that the base does not contain yet,
+            and bytes of their files.
+        pending_since: commit time of the oldest pending version; None if nothing is pending.
+        last_apply, last_merge: commit times; None where none of the newest versions is one.
+        log_bytes, mod_bytes: bytes of all that lies below ``_andes``, and of the files of mods among it.
+        rows: number of rows of the base; None where its statistics do not say.
+        files, bytes: number and size of the live files of the base.
+        deleted_rows: number of rows of those files that are marked as deleted.
+        tombstones: number of rows of the tombstone files.
+        quarantined: number of mods that the law refused in merged versions.
+        delta_version: Delta version of the base.
         foreign: first Delta version of another writer that changed rows or columns, if there is one.
         stopped: why merges stop, and what to do; None while they go on.
         primary_key, sequence_by, partition_by, merge: as the table was created.
@@ -78,7 +79,7 @@ class Status(Displayed):
         floor: oldest version that can be read, besides those with a tag or a pin.
         orphan_bytes: size of old files that no version needs, as of interrupted writers; None unless asked for.
         vacuum: what a vacuum would delete, and what keeps it from more; None unless asked for.
-        schema: as DDL.
+        schema: columns of the table, as DDL.
     """
 
     table: str
@@ -114,7 +115,7 @@ class Status(Displayed):
 
     @property
     def pending_age(self) -> datetime.timedelta | None:
-        """Time since the oldest pending version was committed, by the clock of this machine."""
+        """The time since the oldest pending version was committed, by the clock of this machine; None without one."""
         return None if self.pending_since is None else datetime.datetime.now(datetime.UTC) - self.pending_since
 
     def summary(self) -> str:
@@ -235,7 +236,7 @@ def _last_apply(open_table: OpenTable, head: int) -> datetime.datetime | None:
 
 
 def history(open_table: OpenTable, *, limit: int | None = None) -> Listing[HistoryEntry]:
-    """Versions, newest first."""
+    """Return the versions, newest first."""
     head = open_table.log.refresh()
     first = 0 if limit is None else max(0, head - limit + 1)
     names: dict[int | None, list[str]] = {}
@@ -248,7 +249,7 @@ def history(open_table: OpenTable, *, limit: int | None = None) -> Listing[Histo
 
 
 def merges(open_table: OpenTable, *, limit: int | None = None) -> Listing[MergeEntry]:
-    """Merges of the base, newest first."""
+    """Return the merges of the base, newest first."""
     newest = open_table.base.snapshot().version
     return Listing(itertools.islice(_merges(open_table, newest, newest), limit))
 
@@ -273,7 +274,7 @@ def _merge_entry(version: int, info: Mapping[str, Any]) -> MergeEntry:
 
 
 def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
-    """Mods set aside, at apply and by the law; see ``ModTable.quarantined``."""
+    """Return the mods set aside, at apply and by the law; see ``ModTable.quarantined``."""
     floor = floor_of(open_table.log)
     snapshot = pin(open_table, version)
     with or_expired(open_table, snapshot.version, floor=floor):

@@ -64,8 +64,8 @@ def partitions(
     ] or [{}] * rows.num_rows
     if not partition_by:
         values = [{}] * rows.num_rows
-    for key in dict.fromkeys(tuple(each.items()) for each in values):
-        mask = pa.array([tuple(each.items()) == key for each in values])
+    for key in dict.fromkeys(tuple(value.items()) for value in values):
+        mask = pa.array([tuple(value.items()) == key for value in values])
         yield dict(key), rows.filter(mask).drop_columns(list(partition_by))
 
 
@@ -120,7 +120,8 @@ class ForeignTable:
             dead = None
             if deleted is not None and self.vectors:
                 dead = next(
-                    (gone for key, gone in partitions(deleted, self.schema, self.partition_by) if key == values), None
+                    (removed for key, removed in partitions(deleted, self.schema, self.partition_by) if key == values),
+                    None,
                 )
             entry.append(self._file(values, part, dead))
         self.commit("WRITE", entry)
@@ -145,12 +146,12 @@ class ForeignTable:
         if not dead and rnd.random() < 0.3:
             del action["add"]["stats"]
         if dead:
-            gone = np.flatnonzero(np.array(order) >= rows.num_rows)
-            action["add"]["deletionVector"] = self._vector(path, gone).to_json()
+            removed = np.flatnonzero(np.array(order) >= rows.num_rows)
+            action["add"]["deletionVector"] = self._vector(path, removed).to_json()
         return action
 
-    def _vector(self, path: str, gone: Any) -> VectorDescriptor:
-        bitmap = from_positions(gone)
+    def _vector(self, path: str, deleted: Any) -> VectorDescriptor:
+        bitmap = from_positions(deleted)
         if self.random.random() < 0.5:
             return write_vectors(self.storage, {path: bitmap})[path]
         data = serialize(bitmap)
@@ -180,8 +181,8 @@ def write_foreign(
     while at < rows.num_rows or table.version < 1:
         part = rows.slice(at, rnd.randint(1, 3))
         # Rows that were deleted share keys with live ones.
-        gone = rows.take(pa.array(rnd.choices(range(rows.num_rows), k=2))) if rows.num_rows else None
-        table.append(part, deleted=gone)
+        deleted = rows.take(pa.array(rnd.choices(range(rows.num_rows), k=2))) if rows.num_rows else None
+        table.append(part, deleted=deleted)
         at += part.num_rows
     if rnd.random() < 0.3:
         table.clean_log()
@@ -212,11 +213,11 @@ def converted(
     """
     if isinstance(storage, MemoryStorage) and rnd.random() < 0.3:
         return converted(MemoryStorage(), rows, columns, partition_by, options, rnd).clone(storage)
-    schema = Schema(tuple(replace(each, nullable=each.name != "must") for each in Schema.from_arrow(columns)))
-    theirs = rows.cast(schema.to_arrow())
-    table = write_foreign(storage, theirs, schema, partition_by, rnd)
-    if theirs.num_rows and rnd.random() < 0.5:
-        table.append(theirs.slice(0, 1))
+    schema = Schema(tuple(replace(column, nullable=column.name != "must") for column in Schema.from_arrow(columns)))
+    foreign_rows = rows.cast(schema.to_arrow())
+    table = write_foreign(storage, foreign_rows, schema, partition_by, rnd)
+    if foreign_rows.num_rows and rnd.random() < 0.5:
+        table.append(foreign_rows.slice(0, 1))
         try:
             ModTable.convert(storage, **options)
         except DuplicateKeyError:

@@ -32,10 +32,10 @@ def mods(seq: int, *more: tuple[str, str, str]) -> pa.Table:
     return pa.table({"email": emails, "name": names, "seq": [seq] * len(rows), "op": ops})
 
 
-def made(last: int = LAST, **given: Any) -> MemoryStorage:
+def made(last: int = LAST, **arguments: Any) -> MemoryStorage:
     """A table of merged batches with the key, the last of them with refused rows."""
     storage = MemoryStorage()
-    options: dict[str, Any] = {"primary_key": "email", "sequence_by": "seq", "settings": SETTINGS, **given}
+    options: dict[str, Any] = {"primary_key": "email", "sequence_by": "seq", "settings": SETTINGS, **arguments}
     table = ModTable.create(storage, "email STRING, name STRING, seq BIGINT", **options)
     for seq in range(1, last):
         table.apply(mods(seq), apply_as_deletes="op = 'D'", batch_id=("feed", seq))
@@ -61,8 +61,8 @@ def forget(storage: Any, keys: Any = KEY, **options: Any) -> Any:
     return opened(storage).forget(keys, confirm=confirmed(storage), **options)
 
 
-def rows(table: ModTable, **given: Any) -> list[dict[str, Any]]:
-    return table.to_arrow(**given).sort_by(table.primary_key[0]).to_pylist()
+def rows(table: ModTable, **options: Any) -> list[dict[str, Any]]:
+    return table.to_arrow(**options).sort_by(table.primary_key[0]).to_pylist()
 
 
 def without(table: ModTable, key: Any = KEY) -> list[dict[str, Any]]:
@@ -71,11 +71,11 @@ def without(table: ModTable, key: Any = KEY) -> list[dict[str, Any]]:
 
 def holding(storage: Any, texts: Iterable[str] = SECRETS) -> list[str]:
     """Objects in which a text is found: in their bytes, and in the rows and the footers of Parquet files."""
-    found = []
+    paths = []
     for info in storage.list():
         data = storage.get(info.path)
         if info.path.endswith(".parquet"):
             file = pq.ParquetFile(io.BytesIO(data))
             data += repr(file.read().to_pylist()).encode() + repr(file.metadata.to_dict()).encode()
-        found += [info.path for text in texts if text.encode() in data or text in info.path]
-    return sorted(set(found))
+        paths += [info.path for text in texts if text.encode() in data or text in info.path]
+    return sorted(set(paths))

@@ -124,9 +124,9 @@ class World(Appends):
             "merge": rnd.choice(("manual", "auto")),
         }
         # Of its own, so that the other choices of a seed stay as they are.
-        theirs = random.Random(f"theirs {self.seed}")
-        if data is not None and theirs.random() < self.converted:
-            created = converted(self.storage, data, self.schema, self.partition, options, theirs)
+        foreign_random = random.Random(f"theirs {self.seed}")
+        if data is not None and foreign_random.random() < self.converted:
+            created = converted(self.storage, data, self.schema, self.partition, options, foreign_random)
         else:
             created = ModTable.create(self.storage, self.schema, partition_by=self.partition, data=data, **options)
         assert created.version == 0
@@ -292,18 +292,18 @@ class World(Appends):
     def read(self, number: int) -> None:
         """Compare the newest rows; whatever another handle commits meanwhile may be in them or not."""
         head = len(self.versions) - 1
-        found = self._read_at(number, None, lambda table: table.to_arrow())
-        if found == EXPIRED:
+        rows = self._read_at(number, None, lambda table: table.to_arrow())
+        if rows == EXPIRED:
             return
         allowed = [self.expected(version) for version in range(head, len(self.versions))]
-        assert found in allowed, difference(found, allowed[-1])
+        assert rows in allowed, difference(rows, allowed[-1])
 
     def read_version(self, number: int) -> None:
         """Compare the rows of some version."""
         version = self.random.randrange(len(self.versions))
-        found = self._read_at(number, version, lambda table: table.to_arrow(version=version))
-        if found != EXPIRED:
-            assert found == self.expected(version), f"version {version}: {difference(found, self.expected(version))}"
+        rows = self._read_at(number, version, lambda table: table.to_arrow(version=version))
+        if rows != EXPIRED:
+            assert rows == self.expected(version), f"version {version}: {difference(rows, self.expected(version))}"
 
     def _read_at(self, number: int, version: int | None, read: Callable[[ModTable], pa.Table]) -> Any:
         table = self.tables[number]
@@ -314,13 +314,13 @@ class World(Appends):
         rnd = random.Random(self.seed + self.steps)
         version = rnd.randrange(len(self.versions))
         keys = rnd.choices(self.key.values, k=rnd.randint(0, 6))
-        found = self._read_at(number, version, lambda table: table.get(list(keys), version=version))
-        if found == EXPIRED:
+        rows = self._read_at(number, version, lambda table: table.get(list(keys), version=version))
+        if rows == EXPIRED:
             return
         expected = self.expected(version)
-        wanted = {key: expected[key] for key in keys if key in expected}
-        assert found == wanted, f"get at version {version}: {difference(found, wanted)}"
-        assert list(found) == list(wanted), "in the order of the keys"
+        target = {key: expected[key] for key in keys if key in expected}
+        assert rows == target, f"get at version {version}: {difference(rows, target)}"
+        assert list(rows) == list(target), "in the order of the keys"
 
     def step(self) -> None:
         """One operation by one handle, perhaps with another one's in its middle; then all is compared."""
@@ -425,16 +425,16 @@ class World(Appends):
         )
 
     def rows_of(self, table: pa.Table) -> dict[Any, Any]:
-        found: dict[Any, Any] = {}
+        rows_by_key: dict[Any, Any] = {}
         narrow = {*self.key.names, *self.sequence.names}
         for row in table.to_pylist():
             key = tuple(row[name] for name in self.key.names)
-            assert key not in found, f"two rows for {key}"
-            found[key] = (
+            assert key not in rows_by_key, f"two rows for {key}"
+            rows_by_key[key] = (
                 tuple(row[name] for name in self.sequence.names),
                 tuple(value for name, value in row.items() if name not in narrow),
             )
-        return found
+        return rows_by_key
 
     def check(self, number: int) -> None:
         """Compare newest rows, those of a random version, of a tag or a time, by key, and changes, by one handle."""
@@ -463,13 +463,13 @@ class World(Appends):
             (version, mod.sequence or (), mod.key) for version, mod in state.quarantined if mod.key is not None
         )
         by_law = table.quarantined().to_pylist()
-        assert len([each for each in by_law if each["reason"].startswith(("late", "partial"))]) == len(set_aside)
+        assert len([row for row in by_law if row["reason"].startswith(("late", "partial"))]) == len(set_aside)
         checked = table.verify()
         assert checked.ok, checked.problems
         assert checked.rows == len(before)
 
 
-def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
+def explore(seed: int, *, steps: int = 6, **options: Any) -> World:
     """Run one interleaving; any error names its seed. Files are older than a vacuum that follows at once.
 
     Raises:
@@ -491,7 +491,7 @@ def explore(seed: int, *, steps: int = 6, **given: Any) -> World:
             patch.setattr(paged, "WHOLE_BYTES", 0)
             patch.setattr(paged, "SHARE", 0)
         try:
-            world = World(seed, **given)
+            world = World(seed, **options)
             for _ in range(steps):
                 world.step()
             world.finish()

@@ -38,21 +38,21 @@ def compare_changes(world: World, number: int) -> None:
     first = min(len(world.versions) - 1, open_table.log.head)
     options = ChangesOptions.checked(from_version=earlier, to_version=later, before_images=before_images)
     by_all_rows = rnd.random() < 0.25
-    found = world.vacuums.attempt(world, number, None, lambda: _changes(world, open_table, options, by_all_rows))
-    if found == EXPIRED:
+    answer = world.vacuums.attempt(world, number, None, lambda: _changes(world, open_table, options, by_all_rows))
+    if answer == EXPIRED:
         return
     for version in (earlier, later):
         heads = range(first, len(world.versions))
         assert any(world.vacuums.readable(world, version, head) for head in heads), f"version {version} is released"
     expected = expected_changes(world.expected(earlier, columns_of=later), world.expected(later), before_images)
-    assert found == expected, f"changes from {earlier} to {later}: {found}, not {expected}"
+    assert answer == expected, f"changes from {earlier} to {later}: {answer}, not {expected}"
 
 
 def _changes(world: World, open_table: OpenTable, options: ChangesOptions, by_all_rows: bool) -> list[Change]:
     """Read changes; by all rows as where the mods are gone."""
     if by_all_rows:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(changes_module, "touched_mods", lambda *given: None)
+            patch.setattr(changes_module, "touched_mods", lambda *arguments: None)
             reader = changes(open_table, options)
     else:
         reader = changes(open_table, options)

@@ -113,16 +113,16 @@ def _changed(world: World, rows: pa.Table, rnd: random.Random) -> pa.Table:
             row.update(zip(world.sequence.names, rnd.choice(sequences), strict=True))
     for key in world.key.values:
         if key not in there and rnd.random() < 0.3 and not (world.partition and "" in key):
-            made = dict.fromkeys(rows.column_names) | {"must": "theirs", "b": rnd.choice((None, 9))}
-            made |= dict(zip(world.key.names, key, strict=True))
-            values.append(made | dict(zip(world.sequence.names, rnd.choice(sequences), strict=True)))
+            new_row = dict.fromkeys(rows.column_names) | {"must": "theirs", "b": rnd.choice((None, 9))}
+            new_row |= dict(zip(world.key.names, key, strict=True))
+            values.append(new_row | dict(zip(world.sequence.names, rnd.choice(sequences), strict=True)))
     return pa.Table.from_pylist(values, schema=rows.schema)
 
 
 def _write(world: World, rows: pa.Table, state: Any, applied: int, rnd: random.Random) -> None:
     """Replace the rows of the base in one Delta commit."""
     shape = ModTable.open(world.storage)._open_table.shape_at(applied)
-    theirs = ForeignTable(
+    foreign_table = ForeignTable(
         world.storage,
         shape.schema,
         shape.partition_by,
@@ -131,8 +131,10 @@ def _write(world: World, rows: pa.Table, state: Any, applied: int, rnd: random.R
         _numbers=itertools.count(1_000 * (state.version + 1)),
     )
     removes = [actions.remove(file, timestamp_ms=1) for file in state.files.values()]
-    adds = [theirs._file(values, part, None) for values, part in partitions(rows, shape.schema, shape.partition_by)]
-    theirs.commit("MERGE", [*removes, *adds])
+    adds = [
+        foreign_table._file(values, part, None) for values, part in partitions(rows, shape.schema, shape.partition_by)
+    ]
+    foreign_table.commit("MERGE", [*removes, *adds])
 
 
 def _after(world: World, before: State, changed: pa.Table) -> State:

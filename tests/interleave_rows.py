@@ -8,10 +8,10 @@ from typing import Any
 from andes_spark.table.mod_table import ModTable
 
 
-def difference(found: dict[Any, Any], wanted: dict[Any, Any]) -> str:
+def difference(actual: dict[Any, Any], expected: dict[Any, Any]) -> str:
     """Where two sets of rows differ."""
-    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    return "; ".join(f"{key}: found {found.get(key)}, wanted {wanted.get(key)}" for key in keys)
+    keys = [key for key in {**actual, **expected} if actual.get(key) != expected.get(key)]
+    return "; ".join(f"{key}: found {actual.get(key)}, wanted {expected.get(key)}" for key in keys)
 
 
 def rewound(table: ModTable) -> bool:

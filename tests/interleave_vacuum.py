@@ -101,13 +101,13 @@ class Vacuums:
         # A handle that is behind reads what it knows of, as long as the files are there.
         first = min(len(world.versions) - 1, world.tables[number]._open_table.log.head)
         try:
-            found = read()
+            answer = read()
         except VersionExpiredError as error:
             self._judge(world, version, error)
             return EXPIRED
         if version is not None:
             assert any(self.readable(world, version, head) for head in range(first, len(world.versions)))
-        return found
+        return answer
 
     def _judge(self, world: World, version: int | None, error: VersionExpiredError) -> None:
         if error.version is None:
@@ -121,11 +121,11 @@ class Vacuums:
         """Compare each version with the oracle: the rows of one that can be read, else the error."""
         for version in range(len(world.versions)):
             try:
-                found: Any = world.rows_of(table.to_arrow(version=version))
+                rows: Any = world.rows_of(table.to_arrow(version=version))
             except VersionExpiredError:
-                found = EXPIRED
+                rows = EXPIRED
             can = self.readable(world, version, len(world.versions) - 1)
-            assert found == (world.expected(version) if can else EXPIRED), f"version {version}"
+            assert rows == (world.expected(version) if can else EXPIRED), f"version {version}"
 
 
 def _has_pin(world: World, version: int) -> bool:

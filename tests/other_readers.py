@@ -139,11 +139,11 @@ def random_table(path: Path, seed: int, *, partitioned: bool, checkpoint: bool) 
         data=pa.Table.from_pylist(list(rows.values()), schema=schema),
         settings=Settings(compact_bytes=0),
     )
-    gone = [key for key in rows if chance.random() < 0.2]
+    deleted = [key for key in rows if chance.random() < 0.2]
     fresh = {key: {"k": key, "seq": 2, "name": random_text(chance), "part": chance.choice(parts)} for key in (90, 91)}
     table.apply(pa.Table.from_pylist(list(fresh.values()), schema=schema))
-    if gone:
-        deletes = pa.table({"k": pa.array(gone, pa.int64()), "seq": pa.array([2] * len(gone), pa.int64())})
+    if deleted:
+        deletes = pa.table({"k": pa.array(deleted, pa.int64()), "seq": pa.array([2] * len(deleted), pa.int64())})
         table.apply(deletes, apply_as_deletes="true")
     if checkpoint:
         storage = DiskStorage(str(path))
@@ -151,7 +151,7 @@ def random_table(path: Path, seed: int, *, partitioned: bool, checkpoint: bool) 
         assert write_checkpoint(storage, state, now_ms=time.time_ns() // 1_000_000)
         # Delta itself asks for the entry of the newest version beside its checkpoint.
         storage.delete([entry_path(number) for number in range(state.version)])
-    left = {key: row for key, row in {**rows, **fresh}.items() if key not in gone}
+    left = {key: row for key, row in {**rows, **fresh}.items() if key not in deleted}
     return UnicodeTable(table.url, left, chance)
 
 
@@ -163,18 +163,18 @@ def polars_reader(url: str) -> Finder:
         column = pl.col(condition.column)
         match condition.operator:
             case "null":
-                wanted = column.is_null()
+                expected = column.is_null()
             case "in":
-                wanted = column.is_in(list(condition.texts))
+                expected = column.is_in(list(condition.texts))
             case "prefix":
-                wanted = column.str.starts_with(condition.texts[0])
+                expected = column.str.starts_with(condition.texts[0])
             case "<":
-                wanted = column < condition.texts[0]
+                expected = column < condition.texts[0]
             case ">":
-                wanted = column > condition.texts[0]
+                expected = column > condition.texts[0]
             case _:
-                wanted = column == condition.texts[0]
-        return set(frame.filter(wanted).select("k").collect()["k"])
+                expected = column == condition.texts[0]
+        return set(frame.filter(expected).select("k").collect()["k"])
 
     return find
 

@@ -145,20 +145,20 @@ def imported_modules() -> dict[str, set[str]]:
 
 def circle_in(arrows: dict[str, set[str]]) -> list[str]:
     """Modules along a circle of imports, the first one again at the end; empty if there is none."""
-    done: set[str] = set()
+    finished: set[str] = set()
     for start in sorted(arrows):
         trail: list[str] = []
-        stack = [(start, iter(sorted(arrows[start])))] if start not in done else []
+        stack = [(start, iter(sorted(arrows[start])))] if start not in finished else []
         while stack:
             module, rest = stack[-1]
             trail = [name for name, _ in stack]
             target = next(rest, None)
             if target is None:
-                done.add(module)
+                finished.add(module)
                 stack.pop()
             elif target in trail:
                 return [*trail[trail.index(target) :], target]
-            elif target not in done:
+            elif target not in finished:
                 stack.append((target, iter(sorted(arrows.get(target, set())))))
     return []
 
@@ -212,15 +212,15 @@ def loaded_by(code: str) -> set[str]:
     guard = "import subprocess, sys\ndef refuse(*a, **k): raise SystemExit('a process was started')\n"
     guard += "subprocess.Popen.__init__ = refuse\n"
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", f"{guard}{code}\nimport json; print(json.dumps(list(sys.modules)))"],
         capture_output=True,
         text=True,
         cwd="/",
         env=environ,
     )
-    assert found.returncode == 0, found.stderr
-    return set(json.loads(found.stdout))
+    assert process.returncode == 0, process.stderr
+    return set(json.loads(process.stdout))
 
 
 def test_importing_the_package_loads_next_to_nothing():

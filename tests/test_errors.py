@@ -33,10 +33,10 @@ def test_an_undeclared_field_cannot_be_raised(kind):
 @pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
 def test_errors_survive_pickling_and_copying_with_all_their_fields(kind):
     error = kind("what failed", **{name: f"the {name}" for name in declared_fields(kind)})
-    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
-        assert type(again) is kind
-        assert (str(again), again.message, again.fields) == ("what failed", "what failed", error.fields)
-        assert {name: getattr(again, name) for name in declared_fields(kind)} == error.fields
+    for copied in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(copied) is kind
+        assert (str(copied), copied.message, copied.fields) == ("what failed", "what failed", error.fields)
+        assert {name: getattr(copied, name) for name in declared_fields(kind)} == error.fields
 
 
 def test_fields_are_attributes_and_those_of_the_bases_are_declared_too():

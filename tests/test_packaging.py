@@ -21,11 +21,11 @@ pytestmark = pytest.mark.slow
 
 
 def run(*command: str, cwd: Path, **environ: str) -> str:
-    found = subprocess.run(
+    process = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, env={"PATH": os.environ["PATH"], **environ}
     )
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ try:
 except MissingPackageError as error:
     print(error.package, error)
 """
-    said = run(sys.executable, "-S", "-c", code, cwd=tmp_path, PYTHONPATH=str(wheel))
-    assert said.startswith("pyspark ")
-    assert "pip install 'andes_spark[spark]'" in said
+    message = run(sys.executable, "-S", "-c", code, cwd=tmp_path, PYTHONPATH=str(wheel))
+    assert message.startswith("pyspark ")
+    assert "pip install 'andes_spark[spark]'" in message
 
 
 @pytest.fixture(scope="module")
@@ -131,5 +131,5 @@ def test_everything_with_spark_works_with_what_the_extra_requires(bare, wheel, j
     # The same environment: what it had without the extra was tried before.
     install(bare[0], f"{wheel}[spark]")
     environ = {"JAVA_HOME": os.environ.get("JAVA_HOME", ""), "HOME": str(tmp_path)}
-    said = run(str(bare[0]), "-c", WITH_SPARK, str(jars_dir), cwd=tmp_path, **environ)
-    assert said.splitlines()[-1] == "done"
+    message = run(str(bare[0]), "-c", WITH_SPARK, str(jars_dir), cwd=tmp_path, **environ)
+    assert message.splitlines()[-1] == "done"

@@ -24,10 +24,10 @@ def mods(seq: int) -> pa.Table:
     return pa.table({"id": ids, "seq": [seq] * 5, "op": ["U", "U", "U", "U", "D"]})
 
 
-def made(**given: Any) -> MemoryStorage:
+def made(**arguments: Any) -> MemoryStorage:
     """A table of seven merged batches, whose files were all written an hour ago."""
     storage = MemoryStorage()
-    options: dict[str, Any] = {"primary_key": "id", "sequence_by": "seq", "settings": SETTINGS, **given}
+    options: dict[str, Any] = {"primary_key": "id", "sequence_by": "seq", "settings": SETTINGS, **arguments}
     table = ModTable.create(storage, "id BIGINT, seq BIGINT", **options)
     for seq in range(1, LAST + 1):
         table.apply(mods(seq), apply_as_deletes="op = 'D'", batch_id=("feed", seq))
@@ -45,8 +45,8 @@ def opened(storage: Any) -> ModTable:
     return ModTable.open(storage, settings=SETTINGS)
 
 
-def rows(table: ModTable, **given: Any) -> Rows:
-    return table.to_arrow(**given).sort_by("id").to_pylist()
+def rows(table: ModTable, **options: Any) -> Rows:
+    return table.to_arrow(**options).sort_by("id").to_pylist()
 
 
 def paths(storage: MemoryStorage, *folders: str) -> set[str]:
@@ -66,8 +66,8 @@ class HalfDeleting(TappedStorage):
     """A store that fails in the middle of each deletion."""
 
     def delete(self, paths: Iterable[str]) -> None:
-        given = list(paths)
-        super().delete(given[: len(given) // 2])
+        all_paths = list(paths)
+        super().delete(all_paths[: len(all_paths) // 2])
         raise StorageError("the store is gone", path="?")
 
 

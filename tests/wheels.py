@@ -16,6 +16,6 @@ def build_wheel(folder: Path) -> Path:
     for name in ("setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, folder)
     build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
-    done = subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "dist" / done.stdout.splitlines()[-1]
+    process = subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return folder / "dist" / process.stdout.splitlines()[-1]

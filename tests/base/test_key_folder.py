@@ -80,19 +80,19 @@ def images() -> list[Image]:
 @pytest.mark.parametrize("number", range(4))
 def test_images_are_read_as_they_were_written(tmp_path: Path, number: int) -> None:
     image = images()[number]
-    for again in (folder_of(tmp_path).put("x", image), folder_of(tmp_path).find("x")):
-        assert again is not None
-        assert again.starts.tolist() == image.starts.tolist()
-        assert again.normalizer == image.normalizer
-        assert (again.words is None) == (image.words is None)
+    for mapped in (folder_of(tmp_path).put("x", image), folder_of(tmp_path).find("x")):
+        assert mapped is not None
+        assert mapped.starts.tolist() == image.starts.tolist()
+        assert mapped.normalizer == image.normalizer
+        assert (mapped.words is None) == (image.words is None)
         if image.words is not None:
-            assert again.words.tolist() == image.words.tolist()
+            assert mapped.words.tolist() == image.words.tolist()
         if image.packed is not None:
-            assert again.packed is not None
-            assert again.packed.values().tolist() == image.packed.values().tolist()
+            assert mapped.packed is not None
+            assert mapped.packed.values().tolist() == image.packed.values().tolist()
         else:
-            assert again.rows is not None
-            assert again.rows.equals(image.rows)
+            assert mapped.rows is not None
+            assert mapped.rows.equals(image.rows)
 
 
 def test_damage_anywhere_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,8 +162,8 @@ def test_look_ups_in_the_folder_find_what_a_scan_finds(
     files = write(storage, shape, table, chance)
     caches = [KeyCache(0, folder_of(tmp_path)), KeyCache(10**8), None]
     for size in (300, 5, 60):
-        sought = table.take(pa.array(chance.choices(range(table.num_rows), k=size)))
-        frame = pl.from_arrow(pa.concat_tables([sought, rows_of(shape, kinds, chance, size)]))
+        requested = table.take(pa.array(chance.choices(range(table.num_rows), k=size)))
+        frame = pl.from_arrow(pa.concat_tables([requested, rows_of(shape, kinds, chance, size)]))
         assert isinstance(frame, pl.DataFrame)
         keys = key_lookup(frame.unique(subset=shape.columns.key).sort(shape.columns.key), shape)
         expected = located(by_scan(storage, shape, files, keys, monkeypatch))

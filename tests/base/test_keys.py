@@ -125,8 +125,8 @@ def test_merges_are_the_same_with_all_some_and_no_keys_kept(
     # Files whose keys the merges before it read or wrote are met by the last merge, which keeps those that it writes.
     assert sum(reads) == {0: 1100, 3_000: sum(reads), 2**28: 100}[limit]
     expected = {n: 4 if n % 7 == 3 else 3 if n % 7 == 0 else 2 if n >= 200 else 1 for n in range(700)}
-    found = table.to_arrow().sort_by("id")["lsn"].to_pylist()
-    assert found == [expected[n] for n in range(700)]
+    sequences = table.to_arrow().sort_by("id")["lsn"].to_pylist()
+    assert sequences == [expected[n] for n in range(700)]
     assert ModTable.open(storage).verify().ok
 
 
@@ -149,11 +149,11 @@ def test_keys_that_are_not_ascending_are_found_as_well() -> None:
     text = text[: start - 1] + text[text.index("}", start) + 1 :]
     storage.put(entry, seal.sealed(1, text.replace(f'"size":{size}', f'"size":{len(data)}').encode()))
     storage.put(path, data)
-    again = ModTable.open(storage)
-    again.apply(batch("bigint", range(0, 100, 3), 2, table.schema.to_arrow()))
-    again.apply(batch("bigint", range(1, 100, 3), 3, table.schema.to_arrow()))
-    found = again.to_arrow().sort_by("id")["lsn"].to_pylist()
-    assert found == [(2, 3, 1)[n % 3] for n in range(100)]
+    reopened = ModTable.open(storage)
+    reopened.apply(batch("bigint", range(0, 100, 3), 2, table.schema.to_arrow()))
+    reopened.apply(batch("bigint", range(1, 100, 3), 3, table.schema.to_arrow()))
+    sequences = reopened.to_arrow().sort_by("id")["lsn"].to_pylist()
+    assert sequences == [(2, 3, 1)[n % 3] for n in range(100)]
 
 
 @pytest.mark.parametrize("limit", [0, 2**28])
@@ -166,8 +166,8 @@ def test_tombstone_files_are_read_once(limit: int) -> None:
     read: list[str] = []
     tapped.tap = lambda kind, path: read.append(path) if kind == "get" and "/tombstones/" in path else None
     for number in range(30):
-        gone = pa.table({"id": [number, 1_000], "lsn": [100 + number, 100 + number]})
-        table.apply(gone, apply_as_deletes="true", merge=True)
+        deletes = pa.table({"id": [number, 1_000], "lsn": [100 + number, 100 + number]})
+        table.apply(deletes, apply_as_deletes="true", merge=True)
     # Each file in the merge after the one that wrote it, and once more when they are folded into one.
     assert len(read) <= 30 + 20 if limit else len(read) > 200
     late = pa.table({"id": range(30), "lsn": [101] * 30})

@@ -34,8 +34,8 @@ def rows(count: int, seed: int = 0) -> pa.Table:
 
 
 def load(storage: MemoryStorage, data: pa.Table, **options: object) -> ModTable:
-    given = {"primary_key": ["a", "b"], "sequence_by": ["b"], "settings": SMALL, **options}
-    return ModTable.create(storage, COLUMNS, data=data.to_reader(max_chunksize=100), **given)  # type: ignore[arg-type]
+    arguments = {"primary_key": ["a", "b"], "sequence_by": ["b"], "settings": SMALL, **options}
+    return ModTable.create(storage, COLUMNS, data=data.to_reader(max_chunksize=100), **arguments)  # type: ignore[arg-type]
 
 
 def adds(storage: MemoryStorage) -> list[dict[str, object]]:
@@ -47,8 +47,8 @@ def adds(storage: MemoryStorage) -> list[dict[str, object]]:
 def test_many_runs_are_one_table_sorted_by_key_across_files(partition_by):
     storage, data = MemoryStorage(), rows(5000)
     table = load(storage, data, partition_by=partition_by)
-    found = table.to_arrow().sort_by([("b", "ascending")])
-    assert found.to_pylist() == data.sort_by([("b", "ascending")]).to_pylist()
+    loaded = table.to_arrow().sort_by([("b", "ascending")])
+    assert loaded.to_pylist() == data.sort_by([("b", "ascending")]).to_pylist()
     assert table.verify().ok
     ranges: dict[str, list[tuple[object, object]]] = {}
     for add in adds(storage):
@@ -66,9 +66,9 @@ def test_many_runs_are_one_table_sorted_by_key_across_files(partition_by):
 @pytest.mark.parametrize("partition_by", [[], ["day"], ["a"]])
 def test_keys_that_stand_in_two_runs_are_found_and_nothing_stays_behind(partition_by):
     storage, data = MemoryStorage(), rows(3000)
-    again = data.slice(5, 1).set_column(2, "day", pa.array([datetime.date(2026, 2, 1)]))
+    repeated = data.slice(5, 1).set_column(2, "day", pa.array([datetime.date(2026, 2, 1)]))
     with pytest.raises(DuplicateKeyError) as caught:
-        load(storage, pa.concat_tables([data, again]), partition_by=partition_by)
+        load(storage, pa.concat_tables([data, repeated]), partition_by=partition_by)
     assert caught.value.keys == [{"a": data["a"][5].as_py(), "b": data["b"][5].as_py()}]
     assert list(storage.list()) == []
 

@@ -31,8 +31,12 @@ def wanted_of(frame: pl.DataFrame) -> KeyLookup:
 def searched(frame: pl.DataFrame) -> Keys:
     """Keys of a row group that is sorted by key."""
     columns = [frame[name].to_arrow() for name in frame.columns]
-    made = normalizer(columns)
-    return Keys(None, frame, None if made is None else KeyWords(made, made.words(columns)))
+    normalizer_of_rows = normalizer(columns)
+    return Keys(
+        None,
+        frame,
+        None if normalizer_of_rows is None else KeyWords(normalizer_of_rows, normalizer_of_rows.words(columns)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,29 +54,29 @@ def test_search_and_join_find_the_same(
             for kind in kinds
         )
 
-    rows = sorted({key() for _ in range(chance.choice([1, 5, 60]))}, key=lambda each: [str(v).encode() for v in each])
+    rows = sorted({key() for _ in range(chance.choice([1, 5, 60]))}, key=lambda words: [str(v).encode() for v in words])
     whole = frame_of(rows, kinds)
     whole = whole.sort(whole.columns)
     cut = chance.randrange(whole.height + 1)
     pieces = [(7, whole[:cut]), (7 + cut, whole[cut:])]
-    sought = wanted_of(frame_of(list({key() for _ in range(chance.choice([0, 1, 20]))}), kinds))
-    by_join = match([(start, Keys(None, piece)) for start, piece in pieces], sought)
+    requested = wanted_of(frame_of(list({key() for _ in range(chance.choice([0, 1, 20]))}), kinds))
+    by_join = match([(start, Keys(None, piece)) for start, piece in pieces], requested)
     monkeypatch.setattr(module, "_among_any", None)
     monkeypatch.setattr(module, "_PAIRS", 1_000)
-    by_search = match([(start, searched(piece)) for start, piece in pieces], sought)
+    by_search = match([(start, searched(piece)) for start, piece in pieces], requested)
     assert sorted(zip(*map(np.ndarray.tolist, by_search), strict=True)) == sorted(
         zip(*map(np.ndarray.tolist, by_join), strict=True)
     )
     places = {row: 7 + at for at, row in enumerate(whole.rows())}
-    expected = {places[row[1:]]: row[0] for row in sought.keys.rows() if row[1:] in places}
+    expected = {places[row[1:]]: row[0] for row in requested.keys.rows() if row[1:] in places}
     assert dict(zip(*map(np.ndarray.tolist, by_search), strict=True)) == expected
 
 
 def test_a_key_that_stands_twice_is_found_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_among_any", None)
     rows = frame_of([("a", 1), ("a", 2), ("a", 2), ("b", 0)], [pl.String, pl.Int32])
-    found = match([(0, searched(rows))], wanted_of(frame_of([("a", 2)], [pl.String, pl.Int32])))
-    assert [each.tolist() for each in found] == [[1, 2], [0, 0]]
+    matches = match([(0, searched(rows))], wanted_of(frame_of([("a", 2)], [pl.String, pl.Int32])))
+    assert [column.tolist() for column in matches] == [[1, 2], [0, 0]]
 
 
 @pytest.mark.parametrize("pairs", [0, 1_000], ids=["joined", "compared"])
@@ -82,7 +86,7 @@ def test_keys_of_one_word_are_told_apart(pairs: int, monkeypatch: pytest.MonkeyP
     keys = searched(rows)
     assert keys.words is not None
     assert len(set(keys.words.values.tolist())) == 1
-    found = match(
+    matches = match(
         [(5, keys)], wanted_of(frame_of([(f"{'x' * 600}{number:03d}",) for number in (3, 4, 98)], [pl.String]))
     )
-    assert sorted(zip(*map(np.ndarray.tolist, found), strict=True)) == [(7, 1), (54, 2)]
+    assert sorted(zip(*map(np.ndarray.tolist, matches), strict=True)) == [(7, 1), (54, 2)]

@@ -137,10 +137,10 @@ def test_pages_and_scan_find_the_same(kind: str, order: str, seed: int, monkeypa
     files = write(storage, shape, rows, chance)
     cache = KeyCache(10**6)
     for size in (1, 5, 60):
-        sought = pa.concat_tables(
+        requested = pa.concat_tables(
             [rows.take(pa.array(chance.choices(range(rows.num_rows), k=size))), rows_of(shape, kinds, chance, size)]
         )
-        frame = pl.from_arrow(sought)
+        frame = pl.from_arrow(requested)
         assert isinstance(frame, pl.DataFrame)
         winners = frame.unique(subset=shape.columns.key).sort(shape.columns.key)
         keys = key_lookup(winners, shape, every_sequence=chance.random() < 0.5)

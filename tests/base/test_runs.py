@@ -37,9 +37,9 @@ def test_runs_are_cut_where_another_goes_on(
     keys: list[tuple[int, str]], pieces: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ROWS_A_PIECE", 1)
-    found = sorted_pieces(table(*keys), ["a", "b"])
-    assert [key for piece in found for key in keys_of(piece)] == sorted(keys)
-    assert len(found) == pieces
+    sorted_parts = sorted_pieces(table(*keys), ["a", "b"])
+    assert [key for piece in sorted_parts for key in keys_of(piece)] == sorted(keys)
+    assert len(sorted_parts) == pieces
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -53,9 +53,9 @@ def test_rows_of_any_order_are_sorted(seed: int, monkeypatch: pytest.MonkeyPatch
             rnd.choice(parts).append(key)
         keys = [key for part in parts for key in sorted(part)]
     rows = table(*keys)
-    found = ordered(rows, ["a", "b"])
-    assert keys_of(found) == sorted(keys)
-    assert sorted(found["n"].to_pylist()) == list(range(len(keys)))
+    sorted_rows = ordered(rows, ["a", "b"])
+    assert keys_of(sorted_rows) == sorted(keys)
+    assert sorted(sorted_rows["n"].to_pylist()) == list(range(len(keys)))
 
 
 def test_many_runs_are_sorted() -> None:

@@ -120,13 +120,13 @@ def test_those_of_some_keys_are_among_all(name: str, monkeypatch: pytest.MonkeyP
     cache = KeyCache(10**6)
     kinds = tuple(shape.arrow.field(column).type for column in shape.columns.key)
     for _ in range(40):
-        wanted = whole.sample(rnd.randrange(1, 30), seed=rnd.randrange(10**6)).select(shape.columns.key)
+        target = whole.sample(rnd.randrange(1, 30), seed=rnd.randrange(10**6)).select(shape.columns.key)
         first, last = sorted((key(rnd.randrange(3_500)), key(rnd.randrange(3_500))))
         bounds = rnd.choice((None, KeyRange(shape.columns.key, kinds, first, last)))
-        expected = whole.join(wanted, on=shape.columns.key, how="semi")
+        expected = whole.join(target, on=shape.columns.key, how="semi")
         if bounds is not None:
             expected = expected.filter(bounds.expression())
         for kept in (None, cache):
-            rows = read_tombstones(context.storage, files, shape, keys=wanted, bounds=bounds, cache=kept)
-            rows = rows.join(wanted, on=shape.columns.key, how="semi")
+            rows = read_tombstones(context.storage, files, shape, keys=target, bounds=bounds, cache=kept)
+            rows = rows.join(target, on=shape.columns.key, how="semi")
             assert rows.sort(rows.columns).equals(expected.sort(expected.columns))

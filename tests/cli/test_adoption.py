@@ -25,9 +25,9 @@ def bills(tmp_path, monkeypatch) -> Path:
 
 
 def run(*arguments: str, code: int = 0):
-    done = CliRunner().invoke(andes, ["table", *arguments])
-    assert done.exit_code == code, done.output
-    return done
+    outcome = CliRunner().invoke(andes, ["table", *arguments])
+    assert outcome.exit_code == code, outcome.output
+    return outcome
 
 
 def files(folder: Path) -> dict[Path, bytes]:
@@ -37,12 +37,12 @@ def files(folder: Path) -> dict[Path, bytes]:
 def test_a_delta_table_is_converted(bills):
     before = files(bills)
     command = ["convert", "bills", "--primary-key", "id", "--sequence-by", "seq", "--merge", "manual"]
-    said = json.loads(run(*command, "--dry-run", "--output", "json").stdout)
+    message = json.loads(run(*command, "--dry-run", "--output", "json").stdout)
     assert files(bills) == before
-    done = json.loads(run(*command, "--output", "json").stdout)
-    assert said == {**done, "dry_run": True}
-    assert (done["version"], done["delta_version"], done["rows"]) == (0, 1, 2)
-    assert done["schema"] == "id BIGINT NOT NULL, seq BIGINT NOT NULL, v STRING"
+    report = json.loads(run(*command, "--output", "json").stdout)
+    assert message == {**report, "dry_run": True}
+    assert (report["version"], report["delta_version"], report["rows"]) == (0, 1, 2)
+    assert report["schema"] == "id BIGINT NOT NULL, seq BIGINT NOT NULL, v STRING"
     assert "convert" in run("history", "bills").stdout
     assert ModTable.open("bills").to_arrow().num_rows == 2
     assert "there is a table here already" in run(*command, code=1).stderr
@@ -68,17 +68,17 @@ def test_a_folder_of_parquet_files_is_converted(tmp_path, monkeypatch):
     pq.write_table(ROWS, "lake/region=eu/a.parquet")
     failed = run("convert", "lake", "--primary-key", "id", code=2)
     assert '--partitions "region STRING"' in failed.stderr
-    done = run("convert", "lake", "--primary-key", "id", "--partitions", "region STRING", "--output", "json")
-    assert json.loads(done.stdout)["schema"].endswith("region STRING")
+    outcome = run("convert", "lake", "--primary-key", "id", "--partitions", "region STRING", "--output", "json")
+    assert json.loads(outcome.stdout)["schema"].endswith("region STRING")
 
 
 def test_a_table_is_cloned_and_dropped(bills):
     run("convert", "bills", "--primary-key", "id")
-    said = json.loads(run("clone", "bills", "copy", "--dry-run", "--output", "json").stdout)
+    message = json.loads(run("clone", "bills", "copy", "--dry-run", "--output", "json").stdout)
     assert not Path("copy").exists()
-    done = json.loads(run("clone", "bills", "copy", "--version", "0", "--output", "json").stdout)
-    assert said == {**done, "dry_run": True}
-    assert done["rows"] == ModTable.open("copy").to_arrow().num_rows == 2
+    report = json.loads(run("clone", "bills", "copy", "--version", "0", "--output", "json").stdout)
+    assert message == {**report, "dry_run": True}
+    assert report["rows"] == ModTable.open("copy").to_arrow().num_rows == 2
     assert "neither folder may be within the other" in run("clone", "bills", "bills/copy", code=2).stderr
     before = files(Path("copy"))
     assert "--confirm" in run("drop", "copy", code=2).stderr

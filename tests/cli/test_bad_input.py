@@ -21,19 +21,19 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def run(*arguments, code):
-    found = CliRunner().invoke(andes, ["table", *map(str, arguments), "--output", "json"])
-    assert found.exit_code == code, (found.stdout, found.stderr, found.exception)
-    assert found.stdout == "" or code == 0
-    return json.loads(found.stderr) if found.stderr.startswith("{") else found.stderr
+    outcome = CliRunner().invoke(andes, ["table", *map(str, arguments), "--output", "json"])
+    assert outcome.exit_code == code, (outcome.stdout, outcome.stderr, outcome.exception)
+    assert outcome.stdout == "" or code == 0
+    return json.loads(outcome.stderr) if outcome.stderr.startswith("{") else outcome.stderr
 
 
 @pytest.fixture
 def orders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = ModTable.create("orders", "id BIGINT, v STRING, seq BIGINT", primary_key=["id"], sequence_by=["seq"])
-    made.apply(pa.table({"id": [1], "v": ["a"], "seq": [1]}), batch_id=("s", 1))
-    made.apply(pa.table({"id": [2], "v": ["b"], "seq": [1]}))
-    return made
+    created = ModTable.create("orders", "id BIGINT, v STRING, seq BIGINT", primary_key=["id"], sequence_by=["seq"])
+    created.apply(pa.table({"id": [1], "v": ["a"], "seq": [1]}), batch_id=("s", 1))
+    created.apply(pa.table({"id": [2], "v": ["b"], "seq": [1]}))
+    return created
 
 
 def parquet(**columns):
@@ -83,11 +83,11 @@ def test_a_folder_of_somebody_elses_delta_table(orders):
 
 
 @pytest.mark.parametrize("lost", ["_andes", "_andes/manifests"])
-@pytest.mark.parametrize("again", [[], ["--if-not-exists"], ["--dry-run"]])
-def test_a_table_that_has_lost_its_manifests_is_not_created_anew(orders, lost, again):
+@pytest.mark.parametrize("options", [[], ["--if-not-exists"], ["--dry-run"]])
+def test_a_table_that_has_lost_its_manifests_is_not_created_anew(orders, lost, options):
     Path("orders", lost).rename("elsewhere")
     before = sorted(path for path in Path("orders").rglob("*"))
-    error = run("create", "orders", "--schema", "id BIGINT", "--primary-key", "id", *again, code=1)
+    error = run("create", "orders", "--schema", "id BIGINT", "--primary-key", "id", *options, code=1)
     assert error["error"] == "LogDamagedError"
     assert "has lost its manifests; restore them" in error["message"]
     assert sorted(path for path in Path("orders").rglob("*")) == before
@@ -101,8 +101,8 @@ def test_a_manifest_edited_by_hand(orders, command):
     path = Path("orders/_andes/manifests/00000000000000000001.json")
     path.write_text(path.read_text().replace('"received":1', '"received":2'))
     if command == "verify":
-        found = CliRunner().invoke(andes, ["table", "verify", "orders", "--output", "json"])
-        assert found.exit_code == 1
+        outcome = CliRunner().invoke(andes, ["table", "verify", "orders", "--output", "json"])
+        assert outcome.exit_code == 1
         return
     error = run(command, "orders", code=1)
     assert error["error"] == "LogDamagedError"
@@ -144,8 +144,8 @@ def test_storage_options_by_name(orders):
 
 def test_spark_gets_the_same_access_to_s3():
     assert session_settings(None) == {}
-    found = session_settings({"aws_endpoint": "http://x:1", "aws_access_key_id": "k", "aws_allow_http": "true"})
-    assert found == {
+    settings = session_settings({"aws_endpoint": "http://x:1", "aws_access_key_id": "k", "aws_allow_http": "true"})
+    assert settings == {
         "spark.hadoop.fs.s3a.endpoint": "http://x:1",
         "spark.hadoop.fs.s3a.access.key": "k",
         "spark.hadoop.fs.s3a.path.style.access": "true",
@@ -153,11 +153,11 @@ def test_spark_gets_the_same_access_to_s3():
 
 
 def test_read_by_spark(spark, orders):
-    found = CliRunner().invoke(
+    outcome = CliRunner().invoke(
         andes, ["table", "read", "orders", "--spark", "--columns", "v,id", "--filter", "id < 2", "--output", "json"]
     )
-    assert found.exit_code == 0, found.stderr
-    assert [json.loads(line) for line in found.stdout.splitlines()] == [{"v": "a", "id": 1}]
+    assert outcome.exit_code == 0, outcome.stderr
+    assert [json.loads(line) for line in outcome.stdout.splitlines()] == [{"v": "a", "id": 1}]
 
 
 def test_the_guides_name_every_command_and_only_options_that_exist():
@@ -169,7 +169,7 @@ def test_the_guides_name_every_command_and_only_options_that_exist():
         assert {rest.split()[0] for name, rest in lines if name == group} == set(commands)
     for name, rest in lines:
         command = groups[name][rest.split()[0]] if name in groups else table.commands[name]
-        known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert set(re.findall(r"(?<= )--[a-z-]+", rest)) <= known | {"--help"}, (name, rest)
 
 
@@ -221,7 +221,7 @@ def test_json_that_is_too_deep(orders):
 def test_ids_of_batches_keep_their_zeros(orders):
     Path("f.csv").write_text("id,v,seq\n7,a,1\n")
     for text, number in (("1", 3), ("01", 4), ("001", 5), ("9" * 5_000, 6)):
-        found = CliRunner().invoke(
+        outcome = CliRunner().invoke(
             andes, ["table", "apply", "orders", "f.csv", "--batch-id", "till", text, "--output", "json"]
         )
-        assert json.loads(found.stdout)["version"] == number
+        assert json.loads(outcome.stdout)["version"] == number

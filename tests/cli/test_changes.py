@@ -22,9 +22,9 @@ def orders(tmp_path, monkeypatch) -> None:
 
 
 def run(*arguments: str, code: int = 0) -> Result:
-    done = CliRunner().invoke(andes, ["table", "changes", "orders", *arguments])
-    assert done.exit_code == code, done.output
-    return done
+    outcome = CliRunner().invoke(andes, ["table", "changes", "orders", *arguments])
+    assert outcome.exit_code == code, outcome.output
+    return outcome
 
 
 def test_changes_as_json_lines() -> None:

@@ -94,6 +94,6 @@ def test_create_is_refused_as_it_would_be(tmp_path):
     ModTable.create(tmp_path / "t", "id BIGINT", primary_key=["id"])
     with pytest.raises(TableExistsError):
         ModTable.create(DryRun(open_storage(str(tmp_path / "t"))), "id BIGINT", primary_key=["id"])
-    made = ModTable.create(DryRun(open_storage(str(tmp_path / "u"))), "id BIGINT", primary_key=["id"])
-    assert made.version == 0
+    table = ModTable.create(DryRun(open_storage(str(tmp_path / "u"))), "id BIGINT", primary_key=["id"])
+    assert table.version == 0
     assert not (tmp_path / "u").exists()

@@ -16,15 +16,15 @@ from andes_spark.table.mod_table import ModTable
 
 def get(*arguments: str) -> tuple[list[Any], str]:
     """Rows as JSON, and stderr."""
-    done = CliRunner().invoke(andes, ["table", "get", "--output", "json", *arguments])
-    assert done.exit_code == 0, done.output
-    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+    outcome = CliRunner().invoke(andes, ["table", "get", "--output", "json", *arguments])
+    assert outcome.exit_code == 0, outcome.output
+    return [json.loads(line) for line in outcome.stdout.splitlines()], outcome.stderr
 
 
 def refused(*arguments: str) -> str:
-    done = CliRunner().invoke(andes, ["table", "get", *arguments])
-    assert done.exit_code == 2, done.output
-    return " ".join(done.stderr.split())
+    outcome = CliRunner().invoke(andes, ["table", "get", *arguments])
+    assert outcome.exit_code == 2, outcome.output
+    return " ".join(outcome.stderr.split())
 
 
 def table_of(ddl: str, key: str, rows: list[dict[str, Any]]) -> None:
@@ -49,9 +49,9 @@ def test_keys_of_one_column() -> None:
 
 def test_all_rows_are_shown() -> None:
     table_of("id bigint, lsn bigint, v string", "id", [{"id": n, "v": "a"} for n in range(50)])
-    done = CliRunner().invoke(andes, ["table", "get", "t", *map(str, range(50))])
-    assert len(done.stdout.splitlines()) == 52
-    assert done.stderr == ""
+    outcome = CliRunner().invoke(andes, ["table", "get", "t", *map(str, range(50))])
+    assert len(outcome.stdout.splitlines()) == 52
+    assert outcome.stderr == ""
 
 
 def test_text_is_itself_unless_it_is_quoted() -> None:
@@ -89,7 +89,7 @@ def test_keys_of_several_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("eu", "a JSON array or object with a value for each"),
         ('["eu"]', "a JSON array or object"),
@@ -102,9 +102,9 @@ def test_keys_of_several_columns() -> None:
         ('["eu", null]', "'b' is NULL"),
     ],
 )
-def test_what_is_no_key_is_a_usage_error(key: str, said: str) -> None:
+def test_what_is_no_key_is_a_usage_error(key: str, message: str) -> None:
     table_of("a string, b int, lsn bigint", "a,b", [{"a": "eu", "b": 7}])
-    assert said in refused("t", key)
+    assert message in refused("t", key)
 
 
 def test_a_value_that_does_not_fit_is_a_usage_error() -> None:

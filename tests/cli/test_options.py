@@ -83,7 +83,7 @@ def test_no_flag_has_a_default_that_the_library_does_not_have():
 def test_a_command_can_leave_flags_out():
     @click.command()
     @flags(ModsOptions, without={"to_version"})
-    def command(**given: object) -> None:
+    def command(**options: object) -> None:
         """Take flags."""
 
     assert [parameter.name for parameter in command.params] == ["from_version"]

@@ -57,16 +57,16 @@ def test_errors_carry_their_fields_in_json(capsys):
 
 def test_summaries():
     counts = Counts(received=4, upserts=3, deletes=1)
-    done = ApplyResult(7, counts, merge=MERGED, steps=(STEP,))
-    assert str(done).splitlines() == [
+    result = ApplyResult(7, counts, merge=MERGED, steps=(STEP,))
+    assert str(result).splitlines() == [
         "apply  version 7: 4 received, 3 upserts, 1 delete",
         "merge  the base contains version 7: 2 inserted, 1 late; 3 files rewritten as 1",
         "took   0.50 s, 6 requests, 4.0 KiB written, 2 Spark jobs",
     ]
-    assert apply_summary(replace(done, replayed=True)).startswith("nothing to do: applied before, as version 7")
-    assert apply_summary(done) == "would become version 7: 4 received, 3 upserts, 1 delete"
+    assert apply_summary(replace(result, replayed=True)).startswith("nothing to do: applied before, as version 7")
+    assert apply_summary(result) == "would become version 7: 4 received, 3 upserts, 1 delete"
     failed = MergeResult("failed", 6, -1, error=StorageFullError("no space"))
-    assert "the next merge takes the mods: no space" in str(replace(done, merge=failed))
+    assert "the next merge takes the mods: no space" in str(replace(result, merge=failed))
     assert "under way" in str(MergeResult("skipped", 6, -1))
     assert "nothing was pending" in str(MergeResult("nothing", 6, 8))
 

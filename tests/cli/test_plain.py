@@ -64,8 +64,8 @@ def test_how_values_look():
 
 @given(...)
 def test_doubles_come_back(value: float):
-    found = there_and_back(value, pa.float64())
-    assert found == value or (found != found and value != value)
+    decoded = there_and_back(value, pa.float64())
+    assert decoded == value or (decoded != decoded and value != value)
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def read(monkeypatch, *arguments: str) -> tuple[list[str], str, int]:
         return whole(self, path)
 
     monkeypatch.setattr(DiskStorage, "open_input", open_input)
-    done = CliRunner().invoke(andes, ["table", "read", "t", *arguments])
-    assert done.exit_code == 0, done.output
-    return done.stdout.splitlines(), done.stderr, sum(path.startswith("part-") for path in opened)
+    outcome = CliRunner().invoke(andes, ["table", "read", "t", *arguments])
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.stdout.splitlines(), outcome.stderr, sum(path.startswith("part-") for path in opened)
 
 
 def test_twenty_rows_take_one_file(folder, monkeypatch):

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from andes_spark import ModTable
 from andes_spark.cli.app import andes
 from andes_spark.storage.open import open_storage
-from tests.table.test_foreign_writes import removal, rows, theirs
+from tests.table.test_foreign_writes import foreign_commit, removal, rows
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def url(tmp_path: Any) -> str:
     table = ModTable.create(tmp_path / "t", "id BIGINT, seq BIGINT", primary_key=["id"], sequence_by=["seq"])
     table.apply(rows((1, 1), (2, 1)))
     storage: Any = open_storage(table.url)
-    theirs(storage, "DELETE", *removal(storage))
+    foreign_commit(storage, "DELETE", *removal(storage))
     return table.url
 
 
@@ -49,8 +49,8 @@ def test_a_dry_run_says_what_would_be_done(url: str) -> None:
 
 @pytest.mark.parametrize(("choice", "count"), [("take_in", 0), ("undo", 2)])
 def test_a_change_is_repaired(url: str, choice: str, count: int) -> None:
-    done = json.loads(run(url, "--foreign", choice, "--output", "json").stdout)
-    assert (done["dry_run"], done["committed"] is None) == (False, choice == "undo")
+    report = json.loads(run(url, "--foreign", choice, "--output", "json").stdout)
+    assert (report["dry_run"], report["committed"] is None) == (False, choice == "undo")
     assert ModTable.open(url).to_arrow().num_rows == count
     assert json.loads(run(url, "--output", "json").stdout)["findings"] == []
     assert CliRunner().invoke(andes, ["table", "verify", url]).exit_code == 0

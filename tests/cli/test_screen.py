@@ -59,8 +59,8 @@ def words(text: str) -> set[str]:
 
 
 def printed(arguments: list[str], columns: int) -> str:
-    done = CliRunner(env={"COLUMNS": str(columns)}).invoke(andes, ["table", *arguments])
-    return done.stdout + done.stderr
+    outcome = CliRunner(env={"COLUMNS": str(columns)}).invoke(andes, ["table", *arguments])
+    return outcome.stdout + outcome.stderr
 
 
 COMMANDS = [
@@ -158,10 +158,10 @@ def test_messages_are_in_the_words_of_the_command_line(orders, arguments):
     Path("days/day=1/a.csv").write_text("id\n7\n")
     ModTable.create("timed", "id BIGINT, at TIMESTAMP", primary_key="id", sequence_by="at")
     Path("local.csv").write_text("id,at\n7,2026-01-02 03:04:05\n")
-    done = CliRunner().invoke(andes, ["table", *arguments])
-    assert done.exit_code in (1, 2), done.output
-    assert "Traceback" not in done.stderr
-    assert not PYTHON.search(done.stderr), done.stderr
+    outcome = CliRunner().invoke(andes, ["table", *arguments])
+    assert outcome.exit_code in (1, 2), outcome.output
+    assert "Traceback" not in outcome.stderr
+    assert not PYTHON.search(outcome.stderr), outcome.stderr
 
 
 @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ def test_options_have_the_names_of_their_flags(python, command_line):
 )
 def test_only_names_that_are_near_are_offered(flag, offered):
     verb = "create" if "primary" in flag else "apply"
-    done = CliRunner().invoke(andes, ["table", verb, "t", flag, "x"])
-    assert done.exit_code == 2
-    assert ("Did you mean" in done.stderr) == (offered is not None)
-    assert offered is None or offered in done.stderr
+    outcome = CliRunner().invoke(andes, ["table", verb, "t", flag, "x"])
+    assert outcome.exit_code == 2
+    assert ("Did you mean" in outcome.stderr) == (offered is not None)
+    assert offered is None or offered in outcome.stderr
 
 
 def loaded_by(*arguments: str) -> tuple[set[str], float]:
@@ -201,11 +201,11 @@ def loaded_by(*arguments: str) -> tuple[set[str], float]:
         "import sys, json, time; from andes_spark.cli import main; code = main(sys.argv[1:]); "
         "print(json.dumps([sorted(sys.modules), time.process_time(), code]), file=sys.stderr)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *arguments], env={"PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True, text=True,
     )  # fmt: skip
-    names, seconds, _ = json.loads(done.stderr.splitlines()[-1])
+    names, seconds, _ = json.loads(process.stderr.splitlines()[-1])
     return {name.split(".")[0] for name in names}, seconds
 
 

@@ -30,8 +30,8 @@ def test_a_version_is_set_aside(orders):
     would = run("orders", "1", "--dry-run")
     assert "version 1 would be set aside by version 2: 2 mods" in would.stdout
     assert ModTable.open("orders").version == 1
-    done = json.loads(run("orders", "1", "--output", "json").stdout)
-    assert done == {"version": 1, "committed": 2, "mods": 2, "repeated": False, "dry_run": False}
+    report = json.loads(run("orders", "1", "--output", "json").stdout)
+    assert report == {"version": 1, "committed": 2, "mods": 2, "repeated": False, "dry_run": False}
     assert ModTable.open("orders").to_arrow().num_rows == 0
     assert "nothing to do: version 1 was set aside by version 2" in run("orders", "1").stdout
     shown = CliRunner().invoke(andes, ["table", "manifest", "orders", "--version", "2"])

@@ -24,10 +24,10 @@ DDL = "id BIGINT, name STRING, amount DECIMAL(10,2), at TIMESTAMP, seq BIGINT"
 
 
 def run(*arguments, code=0):
-    found = CliRunner().invoke(andes, ["table", *map(str, arguments)])
-    assert found.exit_code == code, (found.exit_code, found.stdout, found.stderr, found.exception)
-    assert "Traceback" not in found.stderr
-    return found
+    outcome = CliRunner().invoke(andes, ["table", *map(str, arguments)])
+    assert outcome.exit_code == code, (outcome.exit_code, outcome.stdout, outcome.stderr, outcome.exception)
+    assert "Traceback" not in outcome.stderr
+    return outcome
 
 
 def lines(*arguments):
@@ -55,12 +55,12 @@ def by_id(name):
 
 
 def test_create_writes_what_the_options_say(folder):
-    made = lines(
+    documents = lines(
         "create", "t", "--schema", "a INT, b STRING, s BIGINT", "--primary-key", "a,b", "--sequence-by", "s",
         "--partition-by", "b", "--merge", "15 minutes", "--lateness", "3 days", "--batch-retention", "4 days",
         "--no-deletion-vectors", "--comment", "why", "--property", "team=x=y",
     )  # fmt: skip
-    assert made[0]["version"] == 0
+    assert documents[0]["version"] == 0
     definition = lines("manifest", "t", "--version", "0")[0]["definition"]
     assert definition["primary_key"] == ["a", "b"]
     assert (definition["merge"], definition["lateness"], definition["batch_retention"]) == (
@@ -106,8 +106,8 @@ def test_apply_and_read_csv(orders):
         1: {"id": 1, "name": "", "amount": "1.50", "at": "2026-01-02T03:04:05Z", "seq": 1},
         3: {"id": 3, "name": "x", "amount": "2.00", "at": None, "seq": 1},
     }
-    again = ("apply", orders, "mods.csv", "--apply-as-deletes", "op = 'D'", "--batch-id", "shop", "1")
-    assert lines(*again)[0]["replayed"] is True
+    command = ("apply", orders, "mods.csv", "--apply-as-deletes", "op = 'D'", "--batch-id", "shop", "1")
+    assert lines(*command)[0]["replayed"] is True
 
 
 def test_what_read_prints_can_be_applied_again(orders):
@@ -153,12 +153,12 @@ def test_a_feed_of_postgres(folder):
     run("create", "c", "--feed", FEED, *feed, "--primary-key", "region,code")
     results = lines("apply", "c", FEED, "--format", "wal2json", *feed, "--changes-per-batch", "100")
     assert sum(result["counts"]["received"] for result in results) >= 306
-    wanted = pq.read_table(FEED.with_name("customers.final.parquet"))
-    found = ModTable.open("c").to_arrow(columns=wanted.column_names)
+    expected = pq.read_table(FEED.with_name("customers.final.parquet"))
+    rows = ModTable.open("c").to_arrow(columns=expected.column_names)
     order = [("region", "ascending"), ("code", "ascending")]
-    assert found.sort_by(order).to_pylist() == wanted.sort_by(order).to_pylist()
-    again = lines("apply", "c", FEED, "--format", "wal2json", *feed, "--changes-per-batch", "100")
-    assert all(result["replayed"] for result in again)
+    assert rows.sort_by(order).to_pylist() == expected.sort_by(order).to_pylist()
+    repeat = lines("apply", "c", FEED, "--format", "wal2json", *feed, "--changes-per-batch", "100")
+    assert all(result["replayed"] for result in repeat)
     assert "--cast" in run("apply", "c", FEED, "--format", "wal2json", *feed, "--cast", code=2).stderr
     assert "--feed-table" in run("apply", "c", FEED, "--format", "wal2json", code=2).stderr
 
@@ -179,8 +179,8 @@ def test_merge_and_the_reports(orders):
 
 
 def test_read_narrows(orders):
-    found = lines("read", orders, "--columns", "id,name", "--filter", "amount > 1.7")
-    assert found == [{"id": 3, "name": "x"}]
+    rows = lines("read", orders, "--columns", "id,name", "--filter", "amount > 1.7")
+    assert rows == [{"id": 3, "name": "x"}]
     assert lines("read", orders, "--version", "0") == []
     assert len(lines("read", orders, "--limit", "1")) == 1
     assert "nothing" in run("read", orders, "--columns", "nothing", code=2).stderr
@@ -191,8 +191,8 @@ def test_read_narrows(orders):
 def test_verify_finds_a_broken_file(orders):
     file = next(Path(orders, "_andes", "mods").iterdir())
     file.write_bytes(file.read_bytes()[:-1] + b"!")
-    found = run("verify", orders, "--output", "json", code=1)
-    assert json.loads(found.stdout)["ok"] is False
+    outcome = run("verify", orders, "--output", "json", code=1)
+    assert json.loads(outcome.stdout)["ok"] is False
 
 
 @pytest.mark.parametrize("name", ["apply", "get", *COMMANDS[2:]])
@@ -222,7 +222,9 @@ def test_exit_codes():
 def test_every_option_has_help(name):
     assert "--storage-option" in run(name, "--help").stdout
     command = table.commands[name]
-    assert [each.name for each in command.params if each.param_type_name == "option" and not each.help] == []
+    assert [
+        parameter.name for parameter in command.params if parameter.param_type_name == "option" and not parameter.help
+    ] == []
 
 
 def test_no_command_imports_pyspark(orders):
@@ -231,11 +233,11 @@ def test_no_command_imports_pyspark(orders):
     )
     for arguments in (["read", orders], ["apply", orders, "mods.csv", "--apply-as-deletes", "op = 'D'", "--merge"]):
         root = str(Path(__file__).parent.parent.parent)
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", f"{code}; sys.exit(code)", "table", *arguments],
             env={"PYTHONPATH": root, "PATH": ""}, capture_output=True, text=True,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert process.returncode == 0, process.stderr
 
 
 def test_times_beyond_the_calendar_are_shown(folder):

@@ -22,9 +22,9 @@ def orders(tmp_path, monkeypatch) -> ModTable:
 
 
 def run(*arguments: str, code: int = 0):
-    done = CliRunner().invoke(andes, ["table", *arguments])
-    assert done.exit_code == code, done.output
-    return done
+    outcome = CliRunner().invoke(andes, ["table", *arguments])
+    assert outcome.exit_code == code, outcome.output
+    return outcome
 
 
 def words(text: str) -> str:
@@ -37,8 +37,8 @@ def test_a_version_is_tagged_read_and_untagged(orders):
         in run("tag", "orders", "first", "--version", "1", "--dry-run").stdout
     )
     assert orders.version == 2
-    done = json.loads(run("tag", "orders", "first", "--version", "1", "--output", "json").stdout)
-    assert done == {
+    report = json.loads(run("tag", "orders", "first", "--version", "1", "--output", "json").stdout)
+    assert report == {
         "name": "first", "version": 1, "committed": 3, "expires": None, "repeated": False, "dry_run": False,
     }  # fmt: skip
     assert "nothing to do: version 1 was tagged first before" in run("tag", "orders", "first", "--version", "1").stdout
@@ -70,7 +70,7 @@ def test_tags_are_listed(orders):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["tag", "orders", "taken", "--version", "2"], "stands for version 1, by version 3; --replace changes it"),
         (["tag", "orders", "7"], "name is a name of 1 to 100 letters"),
@@ -82,11 +82,11 @@ def test_tags_are_listed(orders):
         (["get", "orders", "1", "--tag", "zzz"], "tags are taken"),
     ],
 )
-def test_wrong_usage(orders, arguments, said):
+def test_wrong_usage(orders, arguments, message):
     orders.tag("taken", 1)
-    assert said in words(run(*arguments, code=2).stderr)
+    assert message in words(run(*arguments, code=2).stderr)
     if arguments[0] in ("tag", "untag"):
-        assert said in words(run(*arguments, "--dry-run", code=2).stderr)
+        assert message in words(run(*arguments, "--dry-run", code=2).stderr)
     assert orders.version == 3
 
 

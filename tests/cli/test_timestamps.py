@@ -23,9 +23,9 @@ def orders(tmp_path, monkeypatch) -> ModTable:
 
 
 def run(*arguments: str, code: int = 0):
-    done = CliRunner().invoke(andes, ["table", *arguments])
-    assert done.exit_code == code, done.output
-    return done
+    outcome = CliRunner().invoke(andes, ["table", *arguments])
+    assert outcome.exit_code == code, outcome.output
+    return outcome
 
 
 def test_a_table_is_read_as_of_a_time(orders):
@@ -42,12 +42,12 @@ def test_what_history_prints_can_be_given(orders):
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "said"),
+    ("timestamp", "message"),
     [("2026-11-01", "has no zone"), ("soon", "ISO 8601"), ("2999-01-01T00:00Z", "after version 2, the newest")],
 )
-def test_wrong_times_are_wrong_usage(orders, timestamp, said):
+def test_wrong_times_are_wrong_usage(orders, timestamp, message):
     for command in (["read", "orders"], ["get", "orders", "1"], ["quarantined", "orders"]):
-        assert said in " ".join(run(*command, "--timestamp", timestamp, code=2).stderr.split())
+        assert message in " ".join(run(*command, "--timestamp", timestamp, code=2).stderr.split())
 
 
 def test_a_time_before_the_table_is_a_failure(orders):

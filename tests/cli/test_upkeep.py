@@ -25,9 +25,9 @@ def orders(tmp_path, monkeypatch) -> ModTable:
 
 
 def run(*arguments: str, code: int = 0):
-    done = CliRunner().invoke(andes, ["table", *arguments])
-    assert done.exit_code == code, done.output
-    return done
+    outcome = CliRunner().invoke(andes, ["table", *arguments])
+    assert outcome.exit_code == code, outcome.output
+    return outcome
 
 
 def test_a_vacuum(orders):
@@ -37,9 +37,9 @@ def test_a_vacuum(orders):
     assert "would be deleted; versions from 4 on can be read" in shown
     assert "version 1: tag first" in shown
     assert before == {path for path in Path("orders").rglob("*") if path.is_file()}
-    done = json.loads(run("vacuum", "orders", "--retain", "0 seconds", "--output", "json").stdout)
-    assert (done["version"], done["floor"], done["dry_run"]) == (5, 4, False)
-    assert done["files"] == sum(done["kinds"].values()) > 0
+    report = json.loads(run("vacuum", "orders", "--retain", "0 seconds", "--output", "json").stdout)
+    assert (report["version"], report["floor"], report["dry_run"]) == (5, 4, False)
+    assert report["files"] == sum(report["kinds"].values()) > 0
     assert "can no longer be read" in run("read", "orders", "--version", "2", code=1).stderr.replace("\n", " ")
     run("read", "orders", "--tag", "first")
     assert "versions below 4 are no longer kept" in run("history", "orders").stdout
@@ -66,8 +66,8 @@ def test_maintenance(orders):
     dry = json.loads(run("maintain", "orders", "--retain", "0 seconds", "--dry-run", "--output", "json").stdout)
     assert (dry["dry_run"], dry["merge"], dry["vacuum"]["files"] > 0) == (True, None, True)
     assert "there is nothing to compact" in run("compact", "orders").stdout
-    done = json.loads(run("maintain", "orders", "--retain", "0 seconds", "--output", "json").stdout)
-    assert (done["left"], done["vacuum"]["version"]) == ([], 5)
+    report = json.loads(run("maintain", "orders", "--retain", "0 seconds", "--output", "json").stdout)
+    assert (report["left"], report["vacuum"]["version"]) == ([], 5)
     assert "were deleted" not in run("maintain", "orders", "--max-seconds", "0").stdout
     shown = run("status", "orders", "--files").stdout
     assert "version 1: tag first" in shown
@@ -94,9 +94,9 @@ def test_forgetting(orders):
     assert "nothing was found" in shown
     assert "no row has such a key" in run("get", "orders", "3").stderr
     assert "nothing in the table names them" in run("forget", "orders", "3", "--confirm", "orders").stdout
-    done = json.loads(
+    report = json.loads(
         run("forget", "orders", "--condition", "a = 'y'", "--confirm", "orders", "--output", "json").stdout
     )
-    assert (done["ok"], done["keys"], done["rows"]) == (True, 2, 2)
-    assert all(len(rewritten["sha256"]) == 64 for rewritten in done["rewritten"])
+    assert (report["ok"], report["keys"], report["rows"]) == (True, 2, 2)
+    assert all(len(rewritten["sha256"]) == 64 for rewritten in report["rewritten"])
     run("verify", "orders")

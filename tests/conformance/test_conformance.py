@@ -51,12 +51,12 @@ class Oracle:
 
     def truncate(self, seq: int) -> None:
         self.mark = max(self.mark, seq)
-        self.state = {key: each for key, each in self.state.items() if each[0] > seq}
+        self.state = {key: entry for key, entry in self.state.items() if entry[0] > seq}
 
     @property
     def rows(self) -> list[Row]:
-        found = [row for _, row in self.state.values() if row is not None]
-        return sorted(found, key=lambda row: tuple(row[name] for name in self.key))
+        rows = [row for _, row in self.state.values() if row is not None]
+        return sorted(rows, key=lambda row: tuple(row[name] for name in self.key))
 
 
 class Scenario:
@@ -80,11 +80,11 @@ class Scenario:
         )
 
     def rows(self, keys: range | list[int], *, late: bool = False) -> list[Row]:
-        made = []
+        mods = []
         for k in keys:
             self.seq += 1
             n = self.random.randrange(1000)
-            made.append(
+            mods.append(
                 {
                     "k": k,
                     "name": f"näme {k % 50}",
@@ -98,7 +98,7 @@ class Scenario:
                     "part": PARTS[k % 4],
                 }
             )
-        return made
+        return mods
 
     def some(self, number: int) -> list[int]:
         return sorted(self.random.sample(range(500), number))
@@ -134,9 +134,9 @@ class Scenario:
         for name, read in READERS.items():
             assert self.shown(read(spark, self.table.url)) == expected, (step, name)
 
-    def shown(self, found: pa.Table) -> list[Row]:
+    def shown(self, arrow_rows: pa.Table) -> list[Row]:
         schema = pa.schema([field.with_nullable(True) for field in COLUMNS])
-        table = pa.Table.from_arrays([found[each.name].cast(each.type) for each in schema], schema=schema)
+        table = pa.Table.from_arrays([arrow_rows[column.name].cast(column.type) for column in schema], schema=schema)
         rows: list[Row] = table.to_pylist()
         return sorted(rows, key=lambda row: tuple(row[name] for name in self.key))
 
@@ -212,9 +212,9 @@ def test_deltas_own_upkeep_between_merges_changes_nothing(spark, tmp_path, varia
         scenario.deletes()
         scenario.table.merge()
         scenario.partials()
-        before = sorted((each.relative_to(log), each.stat().st_size) for each in log.rglob("*") if each.is_file())
+        before = sorted((path.relative_to(log), path.stat().st_size) for path in log.rglob("*") if path.is_file())
         upkeep(spark, scenario.table)
-        after = sorted((each.relative_to(log), each.stat().st_size) for each in log.rglob("*") if each.is_file())
+        after = sorted((path.relative_to(log), path.stat().st_size) for path in log.rglob("*") if path.is_file())
         assert before == after, upkeep.__name__
         assert scenario.shown(scenario.table.to_arrow()) == scenario.oracle.rows, upkeep.__name__
         assert scenario.table.merge().status == "merged"

@@ -72,8 +72,8 @@ def test_a_table_of_spark_goes_on(spark, tmp_path: Path, partitioned: bool) -> N
     expected = sorted([*with_part(rows), {**five, "id": 3, "part": "b"}], key=lambda row: row["id"])
     assert shown(table) == spark_rows(table.read(), table) == expected
     table.apply(table_of(with_part(simple_rows(6, 8, 100)), ddl), batch_id=("arrow", 1))
-    gone = pa.table({"id": [0, 3, 99], "seq": [900, 900, 900]})
-    table.apply(frame_of(spark, gone), apply_as_deletes="true", batch_id=("spark", 1))
+    deletes = pa.table({"id": [0, 3, 99], "seq": [900, 900, 900]})
+    table.apply(frame_of(spark, deletes), apply_as_deletes="true", batch_id=("spark", 1))
     expected = [row for row in expected if row["id"] not in (0, 3) and row["id"] < 6]
     expected += with_part(simple_rows(6, 8, 100))
     assert shown(table) == spark_rows(table.read(), table) == expected
@@ -82,12 +82,12 @@ def test_a_table_of_spark_goes_on(spark, tmp_path: Path, partitioned: bool) -> N
     connection = duckdb_connection()
     for condition in CONDITIONS:
         # Spark before 4.0 takes a doubled quote for two texts side by side.
-        wanted = shown_by(arrow_table(plain.where(condition.replace("''", "\\'"))))
-        assert wanted == shown_by(table.to_arrow(filter=condition))
-        assert wanted == shown_by(by_delta_rs(url, condition))
+        target = shown_by(arrow_table(plain.where(condition.replace("''", "\\'"))))
+        assert target == shown_by(table.to_arrow(filter=condition))
+        assert target == shown_by(by_delta_rs(url, condition))
         quoted = condition.replace("at > TIMESTAMP", '"at" > TIMESTAMPTZ')
-        found = connection.execute(f"SELECT id FROM delta_scan($1) WHERE {quoted}", [str(url)]).fetchall()
-        assert wanted == {key for (key,) in found}
+        fetched = connection.execute(f"SELECT id FROM delta_scan($1) WHERE {quoted}", [str(url)]).fetchall()
+        assert target == {key for (key,) in fetched}
     before = spark.read.format("delta").option("versionAsOf", 0).load(str(url))
     assert before.count() == 12
     assert spark_rows(table.read(version=0), table)[0]["id"] == 0
@@ -112,8 +112,8 @@ def test_files_of_spark_with_every_type_are_taken_in(spark, tmp_path: Path) -> N
     reference = ModTable.create(tmp_path / "r", EVERY, data=data, **KEYS)
     assert shown(table) == shown(reference)
     more = table_of(every_rows(4, 3), EVERY)
-    for each in (table, reference):
-        each.apply(more.set_column(1, "seq", pa.array([more["seq"][2].as_py()] * 3, more["seq"].type)))
+    for handle in (table, reference):
+        handle.apply(more.set_column(1, "seq", pa.array([more["seq"][2].as_py()] * 3, more["seq"].type)))
     assert shown(table) == shown(reference) == spark_rows(table.read(), table)
     assert table.verify().ok
 

@@ -72,7 +72,7 @@ PLACES: list[dict[str, Any]] = [
 
 def rows(first: int, count: int, place: Mapping[str, Any]) -> pa.Table:
     start = datetime.datetime(1969, 12, 31, 23, 59, 59, 998001)
-    made = [
+    drawn = [
         {
             "k": k,
             "s": None if k % 11 == 0 else ("naïve – " * (k % 9)) + str(k),
@@ -93,7 +93,7 @@ def rows(first: int, count: int, place: Mapping[str, Any]) -> pa.Table:
         }
         for k in range(first, first + count)
     ]
-    return pa.Table.from_pylist(made, schema=SCHEMA.to_arrow())
+    return pa.Table.from_pylist(drawn, schema=SCHEMA.to_arrow())
 
 
 BEFORE_4_1 = pyspark.__version__.startswith(("3.", "4.0"))
@@ -169,8 +169,8 @@ class Table:
         state = self.state
         new = {}
         for location, file in state.files.items():
-            found = pq.read_table(self.storage.open_input(location), columns=["k"])["k"].to_numpy()
-            hit = np.flatnonzero(np.isin(found, list(keys)))
+            keys_in_file = pq.read_table(self.storage.open_input(location), columns=["k"])["k"].to_numpy()
+            hit = np.flatnonzero(np.isin(keys_in_file, list(keys)))
             if len(hit):
                 old = vectors.load_vector(self.storage, file.vector) if file.vector else None
                 new[location] = vectors.from_positions(hit) | old if old else vectors.from_positions(hit)
@@ -195,11 +195,11 @@ def now() -> int:
 def sorted_by_key(table: pa.Table, schema: pa.Schema) -> list[dict[str, Any]]:
     nullable = pa.schema([field.with_nullable(True) for field in schema])
     normal = pa.Table.from_arrays([table[f.name].cast(f.type) for f in nullable], schema=nullable)
-    found: list[dict[str, Any]] = normal.sort_by("k").to_pylist()
-    for row in found:
+    sorted_rows: list[dict[str, Any]] = normal.sort_by("k").to_pylist()
+    for row in sorted_rows:
         if row.get("g") is not None and row["g"] != row["g"]:
             row["g"] = "NaN"
-    return found
+    return sorted_rows
 
 
 def read_ours(storage: DiskStorage, state: delta_log.DeltaState) -> pa.Table:
@@ -264,8 +264,8 @@ def check_readers(spark: SparkSession, table: Table) -> None:
     expected = sorted_by_key(table.expected, SCHEMA.to_arrow())
     assert sorted_by_key(read_ours(table.storage, table.state), SCHEMA.to_arrow()) == expected
     for name, read in READERS.items():
-        found = read(spark, table.storage.url)
-        assert sorted_by_key(found, SCHEMA.to_arrow()) == expected, name
+        read_rows = read(spark, table.storage.url)
+        assert sorted_by_key(read_rows, SCHEMA.to_arrow()) == expected, name
 
 
 @pytest.mark.parametrize("partition_columns", [[], PARTITION_COLUMNS], ids=["plain", "partitioned"])
@@ -362,11 +362,11 @@ def test_delta_skips_files_by_our_statistics_and_misses_no_row(spark, tmp_path):
         "st.x": "1004",
     }.items():
         condition = f"{name} = {literal}"
-        found = {row["k"] for row in frame.where(condition).select("k").collect()}
-        assert found, name
+        selected = {row["k"] for row in frame.where(condition).select("k").collect()}
+        assert selected, name
         full = {row["k"] for row in frame.selectExpr("k", f"({condition}) AS hit").where("hit").collect()}
-        assert found == full
-        assert found <= {row["k"] for row in live}
+        assert selected == full
+        assert selected <= {row["k"] for row in live}
     touched = frame.where("k = 1004").select("_metadata.file_path").distinct().count()
     assert touched == 1
     assert len(prune.candidates(table.state.files.values(), SCHEMA, [], pa.table({"k": [1004]}))) == 1
@@ -411,14 +411,14 @@ def test_we_read_what_delta_writes(spark, tmp_path, partitioned):
 
 def holding(storage: DiskStorage, state: delta_log.DeltaState) -> dict[int, set[str]]:
     """The files with a live row of each key."""
-    found: dict[int, set[str]] = {}
+    locations: dict[int, set[str]] = {}
     for location, file in state.files.items():
         keys = pq.read_table(storage.open_input(location), columns=["k"])["k"].to_numpy()
         if file.vector:
             keys = np.delete(keys, vectors.to_positions(vectors.load_vector(storage, file.vector)))
         for key in keys.tolist():
-            found.setdefault(key, set()).add(location)
-    return found
+            locations.setdefault(key, set()).add(location)
+    return locations
 
 
 @pytest.mark.parametrize(

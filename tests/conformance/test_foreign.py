@@ -102,8 +102,8 @@ def prepared(path: Path, **options: Any) -> ModTable:
 
 def run(spark, statement: str, table: ModTable) -> None:
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
-    for each in statement.split("; "):
-        spark.sql(each.replace("{}", f"delta.`{table.url}`"))
+    for command in statement.split("; "):
+        spark.sql(command.replace("{}", f"delta.`{table.url}`"))
 
 
 @pytest.mark.parametrize("name", list(STATEMENTS))
@@ -112,23 +112,23 @@ def test_a_foreign_write_is_noticed_and_named(spark, tmp_path, name):
     expected = shown(table)
     run(spark, STATEMENTS[name], table)
     operation = "DELETE" if name == "TRUNCATE" else name
-    for each in (table, ModTable.open(table.url)):
-        assert shown(each) == expected
+    for handle in (table, ModTable.open(table.url)):
+        assert shown(handle) == expected
         with pytest.warns(RuntimeWarning, match="Delta version 2 is another writer's"):
-            frame = each.read()
-        assert spark_rows(frame, each) == expected
+            frame = handle.read()
+        assert spark_rows(frame, handle) == expected
         with pytest.raises(ForeignWriteError, match=operation) as caught:
-            each.merge()
+            handle.merge()
         assert (caught.value.delta_version, caught.value.operation) == (2, operation)
-        assert each.status().foreign == 2
-        [problem] = each.verify().problems
+        assert handle.status().foreign == 2
+        [problem] = handle.verify().problems
         assert "Delta version 2" in problem
     assert table.version == 2
     plain = spark.read.format("delta").load(table.url)
-    theirs = {row["id"]: row for row in spark_rows(plain, table)}
+    foreign_rows = {row["id"]: row for row in spark_rows(plain, table)}
     pending = {row["id"]: row for row in expected if row["seq"] >= 200}
     assert table.repair(foreign="take_in").committed == 3
-    taken = sorted((theirs | pending).values(), key=lambda row: row["id"])
+    taken = sorted((foreign_rows | pending).values(), key=lambda row: row["id"])
     going_on(table, taken)
     assert spark_rows(spark.read.format("delta").load(table.url), table) == taken
     assert rows_of(table.to_arrow(version=2), table) == expected
@@ -149,11 +149,11 @@ def test_an_apply_returns_and_says_that_its_merge_failed(spark, tmp_path, caplog
 
     # What the error says to do makes it good.
     run(spark, RESTORE, table)
-    again = ModTable.open(table.url)
-    assert again.merge().status == "merged"
-    assert [row["seq"] for row in shown(again)] == [100, 101, 102, 103, 4, 205, 206, 207, 308, 309, 10, 11]
-    assert spark_rows(again.read(), again) == shown(again)
-    assert again.verify().ok
+    reopened = ModTable.open(table.url)
+    assert reopened.merge().status == "merged"
+    assert [row["seq"] for row in shown(reopened)] == [100, 101, 102, 103, 4, 205, 206, 207, 308, 309, 10, 11]
+    assert spark_rows(reopened.read(), reopened) == shown(reopened)
+    assert reopened.verify().ok
 
 
 @pytest.mark.parametrize("name", list(UNDONE))
@@ -202,10 +202,10 @@ def test_features_that_a_repair_takes_back(spark, tmp_path):
 
 def going_on(table: ModTable, expected: list[Any]) -> None:
     """Merges go on, for an open table and for a new one, and Delta reads what they wrote."""
-    for each in (table, ModTable.open(table.url)):
-        assert each.status().stopped is None
-        assert each.merge().status in ("merged", "nothing")
-        assert shown(each) == expected
+    for handle in (table, ModTable.open(table.url)):
+        assert handle.status().stopped is None
+        assert handle.merge().status in ("merged", "nothing")
+        assert shown(handle) == expected
     assert spark_rows(table.read(), table) == expected
     assert table.verify().ok
 
@@ -215,9 +215,9 @@ def test_optimize_and_its_like_are_taken_in_silently(spark, tmp_path):
     expected = shown(table)
     run(spark, "OPTIMIZE {}", table)
     run(spark, "ALTER TABLE {} SET TBLPROPERTIES ('who' = 'us')", table)
-    for each in (table, ModTable.open(table.url)):
-        assert spark_rows(each.read(), each) == expected
-        assert each.status().foreign is None
+    for handle in (table, ModTable.open(table.url)):
+        assert spark_rows(handle.read(), handle) == expected
+        assert handle.status().foreign is None
     assert table.merge().status == "merged"
     assert shown(table) == expected
     run(spark, "DELETE FROM {} WHERE id < 0", table)
@@ -231,16 +231,16 @@ def test_a_feature_of_writers_stops_merges_only(spark, tmp_path, feature):
     expected = shown(table)
     set_it, remedy = WRITERS[feature]
     run(spark, set_it, table)
-    for each in (table, ModTable.open(table.url)):
+    for handle in (table, ModTable.open(table.url)):
         with pytest.raises(UnsupportedTableError) as caught:
-            each.merge()
-        assert (caught.value.table, caught.value.feature) == (each.url, feature)
+            handle.merge()
+        assert (caught.value.table, caught.value.feature) == (handle.url, feature)
         assert remedy.partition("{} ")[2] in str(caught.value)
-        assert each.status().stopped == str(caught.value)
-        assert shown(each) == expected
-        assert spark_rows(each.read(), each) == expected
+        assert handle.status().stopped == str(caught.value)
+        assert shown(handle) == expected
+        assert spark_rows(handle.read(), handle) == expected
         # The same content again, so that nothing changes.
-        assert each.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False).upserts == 3
+        assert handle.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False).upserts == 3
     run(spark, remedy, table)
     going_on(table, expected)
 
@@ -251,14 +251,14 @@ def test_a_feature_of_readers_leaves_reads_at_the_state_before_it(spark, tmp_pat
     expected = shown(table)
     set_it, remedy = READERS[feature]
     run(spark, set_it, table)
-    for each in (table, ModTable.open(table.url)):
+    for handle in (table, ModTable.open(table.url)):
         with pytest.raises((UnsupportedTableError, ForeignWriteError), match=r"RESTORE TABLE .* TO VERSION AS OF \d"):
-            each.merge()
-        assert shown(each) == expected
+            handle.merge()
+        assert shown(handle) == expected
         with pytest.warns(RuntimeWarning, match="this read stays at Delta version"):
-            frame = each.read()
-        assert spark_rows(frame, each) == expected
-        assert each.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False).upserts == 3
+            frame = handle.read()
+        assert spark_rows(frame, handle) == expected
+        assert handle.apply(table_of(simple_rows(5, 3, 200), SIMPLE), merge=False).upserts == 3
     run(spark, remedy, table)
     going_on(table, expected)
 
@@ -275,27 +275,27 @@ def test_a_column_added_by_delta_is_a_foreign_write(spark, tmp_path):
     table = prepared(tmp_path / "t")
     expected = shown(table)
     run(spark, "ALTER TABLE {} ADD COLUMNS (more STRING)", table)
-    for each in (ModTable.open(table.url), table):
+    for handle in (ModTable.open(table.url), table):
         with pytest.raises(ForeignWriteError, match="ADD COLUMNS"):
-            each.merge()
-        assert shown(each) == expected
+            handle.merge()
+        assert shown(handle) == expected
         with pytest.warns(RuntimeWarning, match="another writer's"):
-            frame = each.read()
-        assert spark_rows(frame, each) == expected
+            frame = handle.read()
+        assert spark_rows(frame, handle) == expected
 
 
 def test_a_merge_that_another_writer_overwrote_is_noticed(spark, tmp_path):
     table = prepared(tmp_path / "t")
     entry = tmp_path / "t" / "_delta_log" / f"{1:020}.json"
-    ours = entry.read_bytes()
+    own_entry = entry.read_bytes()
     # What Delta's log store does when it lost a race that it did not see.
-    info, rest = ours.split(b"\n", 1)
-    theirs = {**json.loads(info)["commitInfo"], "txnId": "theirs", "engineInfo": "Apache-Spark/4.2.0", "tags": {}}
-    entry.write_bytes(json.dumps({"commitInfo": theirs}).encode() + b"\n" + rest)
+    info, rest = own_entry.split(b"\n", 1)
+    foreign_info = {**json.loads(info)["commitInfo"], "txnId": "theirs", "engineInfo": "Apache-Spark/4.2.0", "tags": {}}
+    entry.write_bytes(json.dumps({"commitInfo": foreign_info}).encode() + b"\n" + rest)
     with pytest.raises(ForeignWriteError) as caught:
         ModTable.open(table.url).to_arrow()
     assert caught.value.delta_version == 1
-    entry.write_bytes(ours)
+    entry.write_bytes(own_entry)
     assert ModTable.open(table.url).verify().ok
 
 
@@ -308,8 +308,8 @@ def test_old_versions_after_a_vacuum_are_evaluated_from_the_log(spark, tmp_path)
     files = len(list((tmp_path / "t").glob("*.parquet")))
     run(spark, "VACUUM {} RETAIN 0 HOURS", table)
     assert len(list((tmp_path / "t").glob("*.parquet"))) < files
-    for each in (table, ModTable.open(table.url)):
+    for handle in (table, ModTable.open(table.url)):
         for version, rows in enumerate(expected):
-            assert each.to_arrow(version=version).sort_by("id").to_pylist() == rows
-            frame = each.read(version=version)
+            assert handle.to_arrow(version=version).sort_by("id").to_pylist() == rows
+            frame = handle.read(version=version)
             assert sorted(row["seq"] for row in frame.collect()) == sorted(row["seq"] for row in rows)

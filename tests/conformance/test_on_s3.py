@@ -36,8 +36,8 @@ def test_verbs_with_spark_by_both_schemes(spark, bucket):
     url = f"s3a://{bucket}/lake/orders"
     table = create(url, data=in_partitions(spark, table_of(simple_rows(0, 12, 0), SIMPLE)), settings=TASKS)
     table.apply(in_partitions(spark, table_of(simple_rows(0, 4, 100), SIMPLE)), batch_id=("s", 1), merge=True)
-    gone = pa.table({"id": [1, 9], "seq": [900, 900]})
-    table.apply(in_partitions(spark, gone), apply_as_deletes="true", batch_id=("s", 2))
+    deletes = pa.table({"id": [1, 9], "seq": [900, 900]})
+    table.apply(in_partitions(spark, deletes), apply_as_deletes="true", batch_id=("s", 2))
     expected = [row for row in simple_rows(0, 4, 100) + simple_rows(4, 8, 0) if row["id"] not in (1, 9)]
     opened = ModTable.open(f"s3://{bucket}/lake/orders")
     assert spark_rows(opened.read(), opened) == shown(opened) == expected

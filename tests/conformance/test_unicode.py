@@ -37,7 +37,10 @@ def test_spark_finds_the_same_rows(spark, tmp_path, partitioned, checkpoint):
         frame = spark.read.format("delta").load(table.url)
         conditions = list(table.conditions(12))
         # One job for all, each with a scan and a choice of files of its own.
-        parts = [frame.where(spark_condition(each)).selectExpr("k", f"{n} AS n") for n, each in enumerate(conditions)]
+        parts = [
+            frame.where(spark_condition(sql_condition)).selectExpr("k", f"{n} AS n")
+            for n, sql_condition in enumerate(conditions)
+        ]
         rows = [(row["n"], row["k"]) for row in reduce(lambda one, two: one.unionAll(two), parts).collect()]
         for number, condition in enumerate(conditions):
             assert {key for n, key in rows if n == number} == table.keys(condition), (seed, condition)

@@ -132,8 +132,8 @@ def test_every_written_value_is_within_the_bounds_read_back(ddl):
         table = pa.table([pa.array(values, schema.to_arrow().field(0).type)], schema=schema.to_arrow())
         sink = io.BytesIO()
         pq.write_table(table, sink, row_group_size=2)
-        found = stats.statistics(pq.read_metadata(io.BytesIO(sink.getvalue())), table.schema)
-        file = DataFile.from_add({"path": "f", "size": 1, "stats": stats.dumps(found)})
+        statistics = stats.statistics(pq.read_metadata(io.BytesIO(sink.getvalue())), table.schema)
+        file = DataFile.from_add({"path": "f", "size": 1, "stats": stats.dumps(statistics)})
         low, high = column_range(file.stats, "c", schema.field("c").type)
         for value in values:
             if value is not None:

@@ -48,14 +48,14 @@ def storage(tmp_path: Path) -> DiskStorage:
             created_ms=1,
         ),
     ]
-    found = {
+    statistics = {
         "numRecords": 5000,
         "minValues": {"k": 1},
         "maxValues": {"k": 2**62},
         "nullCount": {"k": 0},
         "tightBounds": True,
     }
-    adds = [actions.add(f"f {i}", size=9, modified_ms=1, statistics=found) for i in range(4)]
+    adds = [actions.add(f"f {i}", size=9, modified_ms=1, statistics=statistics) for i in range(4)]
     delta_log.create_entry(storage, 0, start)
     delta_log.create_entry(storage, 1, [*adds, actions.txn("andes:x", 7)])
     state = delta_log.load_state(storage)
@@ -112,10 +112,10 @@ def test_removals_stay_until_their_retention_ends(storage):
     write_checkpoint(storage, state, now_ms=NOW)
     assert removals(storage, 2) == expected
     # From one checkpoint to the next, whose writer has read the first one only.
-    again = delta_log.load_state(storage)
-    delta_log.create_entry(storage, 3, [actions.remove(again.files["f 2"], timestamp_ms=NOW)])
-    write_checkpoint(storage, delta_log.load_state(storage, previous=again), now_ms=NOW)
-    vector = vectors.unique_id(again.files["f 2"].add["deletionVector"])
+    reloaded = delta_log.load_state(storage)
+    delta_log.create_entry(storage, 3, [actions.remove(reloaded.files["f 2"], timestamp_ms=NOW)])
+    write_checkpoint(storage, delta_log.load_state(storage, previous=reloaded), now_ms=NOW)
+    vector = vectors.unique_id(reloaded.files["f 2"].add["deletionVector"])
     assert removals(storage, 3) == sorted([*expected, ("f%202", vector)])
     late = NOW + 36_500 * 86_400_000
     write_checkpoint(storage, delta_log.load_state(storage), now_ms=late - NOW)
@@ -127,8 +127,8 @@ def test_removals_stay_until_their_retention_ends(storage):
 def test_a_file_that_is_added_again_is_not_removed(storage):
     write_checkpoint(storage, delta_log.load_state(storage), now_ms=NOW)
     state = delta_log.load_state(storage)
-    gone = actions.add("f 3", size=9, modified_ms=1, statistics={"numRecords": 5000})
-    delta_log.create_entry(storage, 3, [gone])
+    deleted = actions.add("f 3", size=9, modified_ms=1, statistics={"numRecords": 5000})
+    delta_log.create_entry(storage, 3, [deleted])
     state = delta_log.load_state(storage, previous=state)
     write_checkpoint(storage, state, now_ms=NOW)
     assert ("f%203", "") not in removals(storage, 3)
@@ -267,19 +267,19 @@ def test_v2_checkpoints_under_a_classic_name_are_read_unless_they_have_sidecars(
     contents = checkpoint.read(storage, put(storage, [*rows, {"domainMetadata": domain}]))
     assert [add["path"] for add in raw(contents)] == ["a"]
     assert contents.domains == {"delta.clustering": domain}
-    found = put(storage, [*rows, {"sidecar": {"path": "x"}}])
+    stored = put(storage, [*rows, {"sidecar": {"path": "x"}}])
     with pytest.raises(UnsupportedTableError) as failure:
-        checkpoint.read(storage, found)
+        checkpoint.read(storage, stored)
     assert failure.value.feature == "v2Checkpoint"
 
 
 @pytest.mark.parametrize("rows", [[PROTOCOL], [METADATA], [{"other": 1}], [{"add": 7}]])
 def test_a_checkpoint_that_lacks_something_is_damaged(rows):
     storage = MemoryStorage()
-    found = put(storage, rows)
+    stored = put(storage, rows)
     with pytest.raises(FileDamagedError) as failure:
-        checkpoint.read(storage, found)
-    assert failure.value.path == found.paths[0]
+        checkpoint.read(storage, stored)
+    assert failure.value.path == stored.paths[0]
 
 
 def test_finding_complete_checkpoints():
@@ -294,7 +294,7 @@ def test_finding_complete_checkpoints():
     assert all(finder.see(name) for name in names)
     assert not finder.see(f"{3:020d}.json")
     assert not finder.see(f"{3:020d}.checkpoint.parquet.crc")
-    assert [(found.version, len(found.paths)) for found in finder.complete()] == [(7, 1), (7, 2), (3, 1)]
+    assert [(candidate.version, len(candidate.paths)) for candidate in finder.complete()] == [(7, 1), (7, 2), (3, 1)]
     assert not finder.has_v2
     assert finder.see(f"{3:020d}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.parquet")
     assert finder.has_v2

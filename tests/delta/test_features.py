@@ -55,7 +55,7 @@ def feature_of(state: DeltaState) -> Any:
 def test_tables_like_ours():
     assert refusal_of(state_of()) is None
     assert refusal_of(state_of(reader=frozenset(), writer=frozenset())) is None
-    ours = state_of(
+    own_state = state_of(
         configuration={
             "delta.enableDeletionVectors": "true",
             "delta.appendOnly": "false",
@@ -71,7 +71,7 @@ def test_tables_like_ours():
         },
         fields=[field_of({"comment": "delta.identity.start"})],
     )
-    assert refusal_of(ours) is None
+    assert refusal_of(own_state) is None
 
 
 @pytest.mark.parametrize("versions", [(1, 2), (2, 5), (1, 7), (3, 8), (4, 7)])
@@ -136,7 +136,7 @@ def test_clustering_is_active_where_there_are_columns(columns, active):
         state_of(writer=BOTH | {"clustering", "domainMetadata"}),
         domains={"delta.clustering": {"configuration": f'{{"clusteringColumns":{columns}}}'}},
     )
-    assert [each.feature for each in protocol.obstacles(state)] == (["clustering"] if active else [])
+    assert [obstacle.feature for obstacle in protocol.obstacles(state)] == (["clustering"] if active else [])
 
 
 def test_all_features_in_use_are_named():

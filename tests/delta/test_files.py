@@ -37,7 +37,7 @@ def add(number: int, *, vector: int = 0, **more: Any) -> dict[str, Any]:
     low = {"id": 10 * number, "name": f"n{number}é", ODD: number}
     high = {"id": 10 * number + 9, "name": f"n{number}é9", ODD: number + 1}
     statistics = {"numRecords": 10, "minValues": low, "maxValues": high, "nullCount": {"id": 0}}
-    made = actions.add(
+    action = actions.add(
         f"part {number}%.parquet" if number % 3 else f"part-{number}.parquet",
         size=100 + number,
         modified_ms=1,
@@ -46,10 +46,10 @@ def add(number: int, *, vector: int = 0, **more: Any) -> dict[str, Any]:
         tags={"andes.arrow_bytes": str(number)},
     )["add"]
     if number % 5 == 0:
-        del made["stats"]
+        del action["stats"]
     if vector:
-        made["deletionVector"] = VectorDescriptor("u", "ab^-aqEH.-t@S}K{vb[*k^", vector, 40, 3).to_json()
-    return {**made, **more}
+        action["deletionVector"] = VectorDescriptor("u", "ab^-aqEH.-t@S}K{vb[*k^", vector, 40, 3).to_json()
+    return {**action, **more}
 
 
 def looks(collection: Files, model: dict[str, DataFile]) -> None:
@@ -138,9 +138,9 @@ def steps(rng: random.Random, collection: Files, model: dict[str, DataFile]) -> 
 def test_files_are_those_of_a_dictionary() -> None:
     rng = random.Random(5)
     for begin in (0, 7, 30):
-        made = [DataFile.from_add(add(number)) for number in range(begin)]
-        model = {file.location: file for file in made}
-        collection = Files(Segment.of_actions([file.add for file in made])) if begin else no_files()
+        first_files = [DataFile.from_add(add(number)) for number in range(begin)]
+        model = {file.location: file for file in first_files}
+        collection = Files(Segment.of_actions([file.add for file in first_files])) if begin else no_files()
         for following in steps(rng, collection, model):
             # A file that was replaced may stand at another place.
             model_order = {location: model[location] for location in following}
@@ -172,8 +172,8 @@ def test_a_state_from_a_checkpoint_is_the_state_from_the_entries() -> None:
         assert stored.files == state.files
         keys = pa.table({"id": [55, 1051]})
         holding = [
-            {found.at(position).location for position in candidates(found, SCHEMA, ["p"], keys)}
-            for found in (state.files, stored.files)
+            {live_files.at(position).location for position in candidates(live_files, SCHEMA, ["p"], keys)}
+            for live_files in (state.files, stored.files)
         ]
         assert holding[0] == holding[1]
         unknown = {path for path, file in state.files.items() if file.num_records is None}
@@ -202,11 +202,11 @@ def test_a_commit_makes_no_objects_of_the_files_that_it_does_not_change(monkeypa
     state = load_state(storage)
     entry = [actions.commit_info("MERGE", timestamp_ms=1, commit_id="x"), {"add": add(9_999)}]
     entry.append(actions.remove(state.files.at(7), timestamp_ms=1))
-    made: list[str] = []
+    decoded: list[str] = []
     true = DataFile.__init__
 
     def init(self: DataFile, path: str, *args: Any, **more: Any) -> None:
-        made.append(path)
+        decoded.append(path)
         true(self, path, *args, **more)
 
     monkeypatch.setattr(DataFile, "__init__", init)
@@ -217,7 +217,7 @@ def test_a_commit_makes_no_objects_of_the_files_that_it_does_not_change(monkeypa
     keys = pa.table({"id": np.arange(100, 200)})
     assert 10 <= len(candidates(following.files, SCHEMA, [], keys)) < 700  # each fifth file has no statistics
     assert (len(following.files.sizes), len(following.files.records)) == (3_000, 3_000)
-    assert len(made) <= 3
+    assert len(decoded) <= 3
 
 
 INLINE = {"storageType": "p", "pathOrInlineDv": "/x", "sizeInBytes": 1, "cardinality": 1}

@@ -116,11 +116,11 @@ def test_a_state_advanced_by_the_entry_in_memory_equals_the_one_that_is_read(see
     state = load_state(storage)
     for version in range(4, 24):
         live = list(state.files.values())
-        gone = rnd.sample(live, min(len(live), rnd.randrange(3)))
+        deleted = rnd.sample(live, min(len(live), rnd.randrange(3)))
         entry = [
             actions.commit_info("MERGE", timestamp_ms=1, commit_id=f"c{version}", previous=state.commit_id),
             actions.txn("andes:x", version),
-            *(actions.remove(file, timestamp_ms=version) for file in gone),
+            *(actions.remove(file, timestamp_ms=version) for file in deleted),
             *(
                 actions.add(f"g{version} {n}", size=n, modified_ms=1, statistics={"numRecords": n, "tightBounds": True})
                 for n in range(rnd.randrange(3))

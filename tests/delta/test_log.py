@@ -198,10 +198,10 @@ def test_what_is_not_known_is_ignored():
 
 def test_time_travel():
     storage = table([add("a")], [add("b")], [remove("a")])
-    found = {v: sorted(delta_log.load_state(storage, version=v).files) for v in range(4)}
-    assert found == {0: [], 1: ["a"], 2: ["a", "b"], 3: ["b"]}
+    files = {v: sorted(delta_log.load_state(storage, version=v).files) for v in range(4)}
+    assert files == {0: [], 1: ["a"], 2: ["a", "b"], 3: ["b"]}
     put_checkpoint(storage, delta_log.load_state(storage, version=2))
-    assert found == {v: sorted(delta_log.load_state(storage, version=v).files) for v in range(4)}
+    assert files == {v: sorted(delta_log.load_state(storage, version=v).files) for v in range(4)}
     with pytest.raises(NoSuchVersionError) as failure:
         delta_log.load_state(storage, version=4)
     assert (failure.value.version, failure.value.newest) == (4, 3)
@@ -434,9 +434,9 @@ def test_a_commit():
     assert [value["path"] for value in commit.of_kind("add")] == ["a"]
     flags = []
     for version in range(5):
-        found = delta_log.read_commit(storage, version)
-        assert found is not None
-        flags.append((found.data_change, found.commit_id))
+        stored = delta_log.read_commit(storage, version)
+        assert stored is not None
+        flags.append((stored.data_change, stored.commit_id))
     assert flags == [
         (False, None),
         (False, "c1"),

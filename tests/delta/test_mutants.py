@@ -62,10 +62,10 @@ def by_log_rules(folder: Path) -> None:
         check_log(DiskStorage(table.url), ["k"])
 
 
-def by_interleavings(_: Path, **given: Any) -> None:
+def by_interleavings(_: Path, **options: Any) -> None:
     """A table equals the oracle after random steps."""
     for seed in range(1000, 1200):
-        explore(seed, **given)
+        explore(seed, **options)
 
 
 def by_vectors_that_grow(_: Path) -> None:
@@ -84,8 +84,8 @@ def by_replays(_: Path) -> None:
     fill(create(storage), 1, 32)
     table = ModTable.open(storage)
     for number in range(1, 33):
-        again = table.apply(rows((number % 7, number, "x")), batch_id=("s", number))
-        assert (again.version, again.replayed) == (number, True)
+        repeat = table.apply(rows((number % 7, number, "x")), batch_id=("s", number))
+        assert (repeat.version, repeat.replayed) == (number, True)
 
 
 def by_small_row_groups(_: Path) -> None:

@@ -85,11 +85,11 @@ def test_a_file_that_holds_a_key_is_never_pruned(table, data):
     files = [written(f"f{i}", columns, partition) for i, columns in enumerate(contents)]
     held = [row for columns in contents for row in zip(*columns.values(), strict=True)]
     strangers = st.tuples(*(VALUES[name] for name in names))
-    wanted = data.draw(st.lists(st.one_of(st.sampled_from(held), strangers), min_size=1, max_size=6))
-    keys = pa.table({name: arrow(name, [row[i] for row in wanted]) for i, name in enumerate(names)})
+    expected = data.draw(st.lists(st.one_of(st.sampled_from(held), strangers), min_size=1, max_size=6))
+    keys = pa.table({name: arrow(name, [row[i] for row in expected]) for i, name in enumerate(names)})
     kept = {files[at].path for at in prune.candidates(files, SCHEMA, [partition] if partition else [], keys)}
     for file, columns in zip(files, contents, strict=True):
-        if set(zip(*columns.values(), strict=True)) & set(wanted):
+        if set(zip(*columns.values(), strict=True)) & set(expected):
             assert file.path in kept
 
 
@@ -166,16 +166,16 @@ def test_partition_values():
             ("f", "nonsense"),
         ]
     ]
-    wanted = [datetime.datetime(2024, 1, 2, tzinfo=UTC)]
+    expected = [datetime.datetime(2024, 1, 2, tzinfo=UTC)]
     # Without a zone, null, empty and unreadable are unknown.
-    assert paths({"ts": wanted}, files, ["ts"]) == "bcdef"
+    assert paths({"ts": expected}, files, ["ts"]) == "bcdef"
 
 
 def test_keys_in_other_encodings():
     column = pa.array(["b", "b", "a"]).dictionary_encode()
     files = [ranged("a", "a", "a", "s"), ranged("b", "c", "d", "s")]
-    found = prune.candidates(files, SCHEMA, [], pa.table({"s": column}))
-    assert found == [0]
+    candidates = prune.candidates(files, SCHEMA, [], pa.table({"s": column}))
+    assert candidates == [0]
 
 
 def test_decimals_sliced_out_of_a_larger_column():

@@ -28,8 +28,8 @@ def of(table: pa.Table, indexed: Any = None, *, group: int = 10**6, **options: A
 
 
 def column(values: list[Any], kind: pa.DataType, **options: Any) -> tuple[Any, Any, Any]:
-    found = of(pa.table({"c": pa.array(values, kind)}), **options)
-    return tuple(found[name].get("c") for name in ("minValues", "maxValues", "nullCount"))
+    statistics = of(pa.table({"c": pa.array(values, kind)}), **options)
+    return tuple(statistics[name].get("c") for name in ("minValues", "maxValues", "nullCount"))
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_maxima_of_floats_known_to_hold_no_nan():
 
 
 def test_decimals_stay_exact_in_json():
-    found = of(pa.table({"c": pa.array([Decimal("98765432109876543210.10")], pa.decimal128(38, 2))}))
-    assert '"minValues":{"c":98765432109876543210.10}' in stats.dumps(found)
+    statistics = of(pa.table({"c": pa.array([Decimal("98765432109876543210.10")], pa.decimal128(38, 2))}))
+    assert '"minValues":{"c":98765432109876543210.10}' in stats.dumps(statistics)
 
 
 def test_characters_stand_in_json_as_they_are():
-    found = of(pa.table({"n\U00020bb7": ["\U00020bb7\x01", "é" * 40]}))
-    text = stats.dumps(found)
+    statistics = of(pa.table({"n\U00020bb7": ["\U00020bb7\x01", "é" * 40]}))
+    text = stats.dumps(statistics)
     assert '"n\U00020bb7":"\U00020bb7\\u0001"' in text
     assert f'"{"é" * 32}{LAST}"' not in text, "not the greatest"
     assert (
@@ -84,8 +84,8 @@ def test_characters_stand_in_json_as_they_are():
 
 def test_several_row_groups():
     table = pa.table({"k": [5, 1, None, 9], "s": ["a", None, "z", "b"]})
-    found = of(table, group=1)
-    assert found == {
+    statistics = of(table, group=1)
+    assert statistics == {
         "numRecords": 4,
         "minValues": {"k": 1, "s": "a"},
         "maxValues": {"k": 9, "s": "z"},
@@ -100,8 +100,8 @@ def test_a_group_without_bounds_leaves_the_column_without():
 
 
 def test_an_empty_file():
-    found = of(pa.table({"k": pa.array([], pa.int64())}))
-    assert (found["numRecords"], found["minValues"]) == (0, {})
+    statistics = of(pa.table({"k": pa.array([], pa.int64())}))
+    assert (statistics["numRecords"], statistics["minValues"]) == (0, {})
 
 
 def test_nested_columns_and_names_with_dots():
@@ -114,9 +114,9 @@ def test_nested_columns_and_names_with_dots():
             "l": [[1], None],
         }
     )
-    found = of(table)
-    assert found["minValues"] == {"s": {"x": 1, "a.b": "q"}, "s.x": 7}
-    assert found["nullCount"] == {"s": {"x": 1, "a.b": 1}, "s.x": 0}
+    statistics = of(table)
+    assert statistics["minValues"] == {"s": {"x": 1, "a.b": "q"}, "s.x": 7}
+    assert statistics["nullCount"] == {"s": {"x": 1, "a.b": 1}, "s.x": 0}
     assert of(table, {("s", "x")})["maxValues"] == {"s": {"x": 1}}
     assert stats.footer_columns(table.schema) == ["s.x", "s.a.b", "s.x"]
 
@@ -201,8 +201,8 @@ def test_wide_bounds_change_nothing_else():
 
 def test_wide_bounds_keep_all_null_columns_so():
     text = '{"numRecords":5,"nullCount":{"a":3,"b":2,"s":{"c":3,"d":0}},"tightBounds":true}'
-    found = json.loads(stats.to_wide_bounds(text, num_records=5, deleted=2))
-    assert found == {
+    statistics = json.loads(stats.to_wide_bounds(text, num_records=5, deleted=2))
+    assert statistics == {
         "numRecords": 5,
         "nullCount": {"a": 5, "b": 2, "s": {"c": 5, "d": 0}},
         "tightBounds": False,

@@ -60,31 +60,31 @@ def test_the_path_of_the_protocols_example():
 
 
 @given(positions)
-def test_positions_round_trip(found):
-    bitmap = vectors.from_positions(np.array(found))
-    assert vectors.to_positions(bitmap).tolist() == sorted(set(found))
+def test_positions_round_trip(row_numbers):
+    bitmap = vectors.from_positions(np.array(row_numbers))
+    assert vectors.to_positions(bitmap).tolist() == sorted(set(row_numbers))
     assert vectors.deserialize(vectors.serialize(bitmap)) == bitmap
 
 
 @given(st.dictionaries(st.text(max_size=5), positions, max_size=6))
-def test_written_vectors_are_read_again(found):
+def test_written_vectors_are_read_again(rows_by_file):
     storage = MemoryStorage()
-    bitmaps = {key: BitMap64(rows) for key, rows in found.items()}
+    bitmaps = {key: BitMap64(rows) for key, rows in rows_by_file.items()}
     descriptors = vectors.write_vectors(storage, bitmaps)
     assert descriptors.keys() == bitmaps.keys()
     assert vectors.load_vectors(storage, descriptors) == bitmaps
     for key, descriptor in descriptors.items():
-        again = VectorDescriptor.from_json(descriptor.to_json())
-        assert again == descriptor
-        assert vectors.load_vector(storage, again) == bitmaps[key]
-        assert again.unique_id == vectors.unique_id(descriptor.to_json())
+        parsed = VectorDescriptor.from_json(descriptor.to_json())
+        assert parsed == descriptor
+        assert vectors.load_vector(storage, parsed) == bitmaps[key]
+        assert parsed.unique_id == vectors.unique_id(descriptor.to_json())
     assert {descriptor.storage_type for descriptor in descriptors.values()} <= {"u"}
     assert len(list(storage.list())) == bool(descriptors)
 
 
 @given(positions)
-def test_vectors_that_others_wrote_inline_are_read(found):
-    bitmap = BitMap64(found)
+def test_vectors_that_others_wrote_inline_are_read(row_numbers):
+    bitmap = BitMap64(row_numbers)
     data = vectors.serialize(bitmap)
     inline = VectorDescriptor("i", z85.encode(data), None, len(data), len(bitmap))
     assert vectors.load_vectors(MemoryStorage(), {"f": inline}) == {"f": bitmap}
@@ -173,10 +173,10 @@ def test_no_bytes_do_more_than_fail(data):
     for at in data.draw(st.lists(st.integers(4, len(seed) - 1), max_size=4)):
         damaged[at] = data.draw(st.integers(0, 255))
     try:
-        found = vectors.deserialize(bytes(damaged[: data.draw(st.integers(0, len(seed)))]))
+        bitmap = vectors.deserialize(bytes(damaged[: data.draw(st.integers(0, len(seed)))]))
     except ValueError:
         return
-    assert len(found) == len(vectors.to_positions(found))
+    assert len(bitmap) == len(vectors.to_positions(bitmap))
 
 
 @pytest.mark.parametrize(("kind", "feature"), [("p", "absolutePaths"), ("r", "deletion vector storage type 'r'")])

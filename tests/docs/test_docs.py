@@ -31,8 +31,8 @@ class Block(NamedTuple):
 
 def blocks(path: Path) -> list[Block]:
     """Blocks of code, without those marked ``skip``: they need a cluster or a network, or are this very test."""
-    found = [Block(*(match[i] or "" for i in (1, 2, 3))) for match in BLOCK.finditer(path.read_text("utf-8"))]
-    return [block for block in found if block.mark != "skip"]
+    all_blocks = [Block(*(match[i] or "" for i in (1, 2, 3))) for match in BLOCK.finditer(path.read_text("utf-8"))]
+    return [block for block in all_blocks if block.mark != "skip"]
 
 
 def run_python(path: Path, *, with_spark: bool) -> None:
@@ -53,19 +53,19 @@ def plain_commands(code: str) -> list[list[str]] | None:
 def run_here(commands: list[list[str]]) -> None:
     """Run commands in this process: a process for each takes longer to start than to work."""
     for command in commands:
-        done = CliRunner().invoke(andes, command)
-        assert done.exit_code == 0, f"{shlex.join(command)}\n{done.output}"
+        outcome = CliRunner().invoke(andes, command)
+        assert outcome.exit_code == 0, f"{shlex.join(command)}\n{outcome.output}"
 
 
 def run_bash(code: str) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
         env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+    assert process.returncode == 0, f"{code}\n{process.stdout}{process.stderr}"
 
 
 @pytest.mark.parametrize(

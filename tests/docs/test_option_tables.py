@@ -18,8 +18,8 @@ def test_tables_are_as_declared(path: Path) -> None:
 
 
 def test_the_options_of_create_apply_and_read_have_their_tables() -> None:
-    found = {match[2] for path in GUIDES for match in TABLE.finditer(path.read_text("utf-8"))}
-    assert found >= {"CreateOptions", "ApplyOptions", "ReadOptions"}
+    names = {match[2] for path in GUIDES for match in TABLE.finditer(path.read_text("utf-8"))}
+    assert names >= {"CreateOptions", "ApplyOptions", "ReadOptions"}
 
 
 def test_a_table_names_python_and_the_command_line() -> None:

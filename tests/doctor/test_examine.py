@@ -39,9 +39,9 @@ def test_without_spark_the_store_is_checked(tmp_path: Path) -> None:
 
 
 def test_a_good_machine_passes(spark: Any, tmp_path: Path) -> None:
-    done = CliRunner().invoke(andes, ["doctor", "--scratch", str(tmp_path), "--output", "json"])
-    report = json.loads(done.stdout)
-    assert done.exit_code == 0, done.output
+    outcome = CliRunner().invoke(andes, ["doctor", "--scratch", str(tmp_path), "--output", "json"])
+    report = json.loads(outcome.stdout)
+    assert outcome.exit_code == 0, outcome.output
     assert report["ok"]
     assert {
         check["name"]: (check["status"], check["detail"]) for check in report["checks"] if check["status"] != "ok"
@@ -78,8 +78,8 @@ def test_executors_with_other_packages_are_named(spark: Any, monkeypatch: pytest
     monkeypatch.setattr(facts, "workers", lambda executor, tasks: [other])
     assert session_checks.executors(spark).detail == "node-7 has polars 1.0.0"
     monkeypatch.setattr(facts, "workers", lambda executor, tasks: [lacking])
-    found = session_checks.executors(spark)
-    assert (found.status, found.detail.partition(":")[0]) == ("failed", "node-8 lacks obstore, pyarrow")
+    finding = session_checks.executors(spark)
+    assert (finding.status, finding.detail.partition(":")[0]) == ("failed", "node-8 lacks obstore, pyarrow")
 
 
 def test_pairs_and_java_that_were_not_tested_are_warnings(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:

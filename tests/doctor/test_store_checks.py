@@ -65,6 +65,6 @@ class Ahead(WrappedStorage):
 )
 def test_faults_of_a_store_are_found(store, check, detail):
 
-    found = check(store(MemoryStorage()))
-    assert found.status == "failed"
-    assert re.search(detail, found.detail), found.detail
+    finding = check(store(MemoryStorage()))
+    assert finding.status == "failed"
+    assert re.search(detail, finding.detail), finding.detail

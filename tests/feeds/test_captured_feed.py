@@ -53,17 +53,17 @@ def test_gives_the_final_table(lines, name):
     ):
         mods += batch.to_pylist()
     rows = fold(mods, KEYS[name])
-    found = [{column: row[column] for column in expected.column_names} for row in rows.values()]
+    final_rows = [{column: row[column] for column in expected.column_names} for row in rows.values()]
     by_key = {tuple(row[column] for column in KEYS[name]): row for row in expected.to_pylist()}
     assert len(by_key) == expected.num_rows > 0
-    assert {tuple(row[column] for column in KEYS[name]): row for row in found} == by_key
+    assert {tuple(row[column] for column in KEYS[name]): row for row in final_rows} == by_key
 
 
 @pytest.mark.parametrize("name", ["orders", "customers"])
 def test_says_the_types_of_the_final_table(lines, name):
-    found = wal2json.infer_schema(lines, table=f"public.{name}", primary_key=KEYS[name])
-    assert found.to_arrow().types == final_table(name).schema.types
-    assert list(found.names) == final_table(name).column_names
+    inferred = wal2json.infer_schema(lines, table=f"public.{name}", primary_key=KEYS[name])
+    assert inferred.to_arrow().types == final_table(name).schema.types
+    assert list(inferred.names) == final_table(name).column_names
 
 
 def test_every_sequence_of_a_key_is_its_own(orders):
@@ -73,13 +73,13 @@ def test_every_sequence_of_a_key_is_its_own(orders):
 
 def test_batches_hold_whole_transactions(lines, orders):
     schema = Schema.from_arrow(final_table("orders").schema)
-    found = list(
+    batches = list(
         wal2json.batches(lines, schema, table="public.orders", primary_key=["order_id"], changes_per_batch=4000)
     )
-    assert len(found) > 5
-    assert pa.concat_tables(batch.mods for batch in found).equals(orders.combine_chunks())
+    assert len(batches) > 5
+    assert pa.concat_tables(batch.mods for batch in batches).equals(orders.combine_chunks())
     last = 0
-    for batch in found:
+    for batch in batches:
         positions = batch.mods["lsn"].to_pylist()
         assert last < positions[0]
         assert batch.batch_id == f"{positions[0]}-{positions[-1]}"

@@ -125,9 +125,9 @@ def test_decimals_are_exact(numbers):
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_floats_are_exact(numbers):
-    found = values.to_column([repr(number) for number in numbers], pa.float64()).to_pylist()
-    assert found == numbers
-    assert [math.copysign(1, number) for number in found] == [math.copysign(1, number) for number in numbers]
+    parsed = values.to_column([repr(number) for number in numbers], pa.float64()).to_pylist()
+    assert parsed == numbers
+    assert [math.copysign(1, number) for number in parsed] == [math.copysign(1, number) for number in numbers]
 
 
 @given(st.lists(st.datetimes(), min_size=1))

@@ -52,16 +52,16 @@ def run(rows: dict[int, dict[str, Any]], step: tuple[Any, ...]) -> list[dict[str
         return [update(rows[key], old)]
     if kind == "update":
         rows[key] = old | {"name": arguments[1]}
-        return [update(said(rows[key], left_out=True), old)]
+        return [update(printed(rows[key], left_out=True), old)]
     new, left_out = arguments[1:]
     if new in rows and new != key:
         return []
     del rows[key]
     rows[new] = old | {"id": new}
-    return [update(said(rows[new], left_out=left_out), old)]
+    return [update(printed(rows[new], left_out=left_out), old)]
 
 
-def said(row: dict[str, Any], *, left_out: bool) -> dict[str, Any]:
+def printed(row: dict[str, Any], *, left_out: bool) -> dict[str, Any]:
     """A NULL is never out of line."""
     return {name: value for name, value in row.items() if not (left_out and name == "big" and value)}
 
@@ -72,9 +72,9 @@ def test_a_folded_feed_is_the_table(transactions, changes_per_batch, data):
     lines: list[str] = []
     for number, steps in enumerate(transactions, start=1):
         lines += transaction(f"0/{number:X}", *[record for step in steps for record in run(rows, step)])
-    found = list(
+    batches = list(
         wal2json.batches(lines, SCHEMA, table="public.t", primary_key=["id"], changes_per_batch=changes_per_batch)
     )
-    mods = [mod for batch in found for mod in batch.mods.to_pylist()]
+    mods = [mod for batch in batches for mod in batch.mods.to_pylist()]
     folded = fold(data.draw(st.permutations(mods)), ("id",))
     assert {key: {name: row[name] for name in SCHEMA.names} for (key,), row in folded.items()} == rows

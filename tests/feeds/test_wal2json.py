@@ -27,9 +27,9 @@ class TestBatches:
             + transaction("0/C", insert({}, table="public.other"))
             + transaction("0/D", delete(ROW))
         )
-        found = list(wal2json.batches(lines, SCHEMA, table="public.t", primary_key=["id"], changes_per_batch=2))
-        assert [(batch.batch_id, batch.mods.num_rows) for batch in found] == [("10-11", 6), ("13-13", 1)]
-        everything = pa.concat_tables(batch.mods for batch in found)
+        batches = list(wal2json.batches(lines, SCHEMA, table="public.t", primary_key=["id"], changes_per_batch=2))
+        assert [(batch.batch_id, batch.mods.num_rows) for batch in batches] == [("10-11", 6), ("13-13", 1)]
+        everything = pa.concat_tables(batch.mods for batch in batches)
         assert everything.to_pylist() == decode(lines)
 
     def test_that_are_cut_elsewhere_change_nothing(self):
@@ -38,7 +38,7 @@ class TestBatches:
             MemoryStorage(), wal2json.table_schema(SCHEMA), primary_key=["id"], sequence_by=["lsn", "ordinal"]
         )
         for first, last, size in ((0, 3, 10), (1, 4, 10), (2, 4, 10), (0, 4, 1), (0, 4, 3)):
-            sent = [line for each in lines[first:last] for line in each]
+            sent = [line for transaction_lines in lines[first:last] for line in transaction_lines]
             for batch in wal2json.batches(sent, SCHEMA, table="public.t", primary_key=["id"], changes_per_batch=size):
                 target.apply(
                     batch.mods,

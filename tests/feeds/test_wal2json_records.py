@@ -41,8 +41,8 @@ class TestTransactions:
         assert decode([*lines, torn], options=LEAVE) == decode(whole)
 
     def test_a_transaction_sent_again_from_its_begin_is_taken_whole(self):
-        again = transaction("0/B", delete(ROW))
-        lines = transaction("0/A", insert(ROW)) + again[:-1] + again
+        second = transaction("0/B", delete(ROW))
+        lines = transaction("0/A", insert(ROW)) + second[:-1] + second
         assert [m["op"] for m in decode(lines, options=LEAVE)] == ["I", "D"]
         with pytest.raises(DamagedError, match="before the one before it has ended"):
             decode(lines)

@@ -40,8 +40,8 @@ def write(path: Path, table: pa.Table) -> Path:
     return path
 
 
-def ids(given, **reading) -> list[int]:
-    tables = arrow_tables(given, Reading(**{"part_bytes": 1 << 20, "schema": SCHEMA, **reading}))
+def ids(source, **reading) -> list[int]:
+    tables = arrow_tables(source, Reading(**{"part_bytes": 1 << 20, "schema": SCHEMA, **reading}))
     return [number for table in tables for number in table["id"].to_pylist()]
 
 

@@ -21,5 +21,5 @@ def test_int96_is_a_moment(tmp_path: Path) -> None:
     table = ModTable.create(MemoryStorage(), "id BIGINT, at TIMESTAMP", primary_key="id")
     table.apply(str(path), batch_id=("s", 1))
     assert sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"]) == rows.to_pylist()
-    made = ModTable.create(MemoryStorage(), primary_key="id", data=str(path))
-    assert made.schema.to_ddl() == "id BIGINT NOT NULL, at TIMESTAMP"
+    created = ModTable.create(MemoryStorage(), primary_key="id", data=str(path))
+    assert created.schema.to_ddl() == "id BIGINT NOT NULL, at TIMESTAMP"

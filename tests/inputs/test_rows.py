@@ -60,11 +60,11 @@ def forms() -> dict[str, Any]:
 @pytest.mark.parametrize("form", list(forms()))
 def test_rows_of_every_form_are_applied_and_loaded(form, tmp_path):
     for verb in ("apply", "create"):
-        given = forms()[form]
-        data = given if verb == "create" else None
+        rows = forms()[form]
+        data = rows if verb == "create" else None
         table = ModTable.create(tmp_path / verb, COLUMNS, primary_key=["id"], sequence_by=["seq"], data=data)
         if verb == "apply":
-            assert table.apply(given).upserts == 10
+            assert table.apply(rows).upserts == 10
         assert table.to_arrow().sort_by("id").to_pylist() == ROWS
 
 
@@ -92,8 +92,8 @@ def test_no_rows_are_a_batch_of_none(form, tmp_path):
 def test_streams_are_cut_by_arrow_bytes_and_large_batches_in_pieces():
     wide = pa.table({"id": np.arange(1000), "text": ["x" * 1000] * 1000})
     reading = Reading(part_bytes=100_000)
-    for given in (wide.to_reader(), wide.to_reader(max_chunksize=7), pyarrow.dataset.dataset(wide)):
-        parts = list(arrow_tables(given, reading))
+    for source in (wide.to_reader(), wide.to_reader(max_chunksize=7), pyarrow.dataset.dataset(wide)):
+        parts = list(arrow_tables(source, reading))
         assert 9 <= len(parts) <= 15
         assert all(part.num_rows and part.nbytes <= 100_000 + 1008 * 7 for part in parts)
         assert pa.concat_tables(parts).equals(wide)
@@ -129,14 +129,14 @@ def test_errors_of_the_callers_own_stream_pass():
 
 
 @pytest.mark.parametrize(
-    "given", [None, 7, object(), {"id": [1]}, [1, 2], [{"id": 1}, "x"], b"x", {"a"}, [("id", 1)], np.arange(3)]
+    "value", [None, 7, object(), {"id": [1]}, [1, 2], [{"id": 1}, "x"], b"x", {"a"}, [("id", 1)], np.arange(3)]
 )
-def test_anything_else_is_one_error_that_says_what_is_taken(given):
+def test_anything_else_is_one_error_that_says_what_is_taken(value):
     for option in ("mods", "data"):
         with pytest.raises(OptionError) as caught:
-            list(arrow_tables(given, Reading(part_bytes=1, option=option)))
+            list(arrow_tables(value, Reading(part_bytes=1, option=option)))
         assert caught.value.option == option
-        for word in (type(given).__name__, "Spark", "polars", "pyarrow", "DuckDB", "list of dicts", "glob"):
+        for word in (type(value).__name__, "Spark", "polars", "pyarrow", "DuckDB", "list of dicts", "glob"):
             assert word in caught.value.message
 
 

@@ -38,7 +38,7 @@ def test_objects_globs_and_folders(s3_server: S3Server):
         ) as writer,
     ):
         writer.write_table(pa.table({"id": [6], "seq": [6]}))
-    for number, (given, ids) in enumerate(
+    for number, (source, ids) in enumerate(
         [
             (f"{bucket}/in/a.jsonl", [1, 2]),
             (f"{bucket}/in", [1, 2, 3, 4, 6]),
@@ -52,8 +52,8 @@ def test_objects_globs_and_folders(s3_server: S3Server):
             f"{bucket}/t{number}", "id BIGINT, seq BIGINT", primary_key=["id"], sequence_by=["seq"], merge="manual",
             storage_options=s3_server.options,
         )  # fmt: skip
-        table.apply(given)
-        assert sorted(table.to_arrow()["id"].to_pylist()) == ids, given
+        table.apply(source)
+        assert sorted(table.to_arrow()["id"].to_pylist()) == ids, source
     for nothing in (f"{bucket}/in/none.csv", f"{bucket}/in/*.orc", f"{bucket}/none"):
         with pytest.raises(NotFoundError) as caught:
             table.apply(nothing)

@@ -110,8 +110,8 @@ def test_requests_do_not_follow_the_number_of_files(benches: tuple[Bench, Bench]
             merged(bench, table)
     costs: tuple[list[Cost], list[Cost]] = [], []
     while len(costs[0]) < CALLS or (len(costs[0]) < MOST_CALLS and fewest(costs[0]).rounds != fewest(costs[1]).rounds):
-        for bench, table, made in zip(benches, tables, costs, strict=True):
-            made.append(bench.cost(lambda bench=bench, table=table: VERBS[verb](bench, table)))  # type: ignore[misc]
+        for bench, table, bench_costs in zip(benches, tables, costs, strict=True):
+            bench_costs.append(bench.cost(lambda bench=bench, table=table: VERBS[verb](bench, table)))  # type: ignore[misc]
     few, many = fewest(costs[0]), fewest(costs[1])
     assert many.rounds == few.rounds, (few, many)
     assert many.requests <= 1.2 * few.requests, (few, many)

@@ -17,7 +17,7 @@ from andes_spark.delta.log import load_state
 from andes_spark.model.results import ApplyResult
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server
-from tests.table.test_foreign_writes import removal, theirs
+from tests.table.test_foreign_writes import foreign_commit, removal
 
 pytestmark = pytest.mark.integration
 DELAY = 0.1
@@ -87,12 +87,12 @@ def bench(s3_server: S3Server, proxy: FaultProxy) -> Bench:
         url, "id bigint, lsn bigint", primary_key=["id"], sequence_by=["lsn"], data=data,
         storage_options=s3_server.options, settings=SETTINGS,
     )  # fmt: skip
-    made = Bench(url, s3_server.options, Meter(proxy), s3_server.options)
-    table = made.open()
-    made.apply(table)
-    made.apply(table)
-    made.options = proxy.options
-    return made
+    created = Bench(url, s3_server.options, Meter(proxy), s3_server.options)
+    table = created.open()
+    created.apply(table)
+    created.apply(table)
+    created.options = proxy.options
+    return created
 
 
 def test_warm_append(bench: Bench) -> None:
@@ -234,7 +234,7 @@ def test_an_append_that_other_writers_are_ahead_of(bench: Bench, count: int, mon
     warm = bench.open()
     bench.apply(warm, merge=False)
     true = warm._open_table.log.ask_newer
-    monkeypatch.setattr(warm._open_table.log, "ask_newer", lambda **given: true(**{**given, "look_ahead": False}))
+    monkeypatch.setattr(warm._open_table.log, "ask_newer", lambda **options: true(**{**options, "look_ahead": False}))
     cost = bench.cost(lambda: bench.apply(warm, merge=False), 4, before=lambda: bench.append_elsewhere(count))
     # Mods beside the head; manifest; the version that came first beside three later ones; manifest.
     assert cost.rounds <= 4, cost.paths
@@ -272,14 +272,14 @@ def hundred(s3_server: S3Server, proxy: FaultProxy) -> Bench:
         url, "id bigint, lsn bigint, text string", primary_key=["id"], sequence_by=["lsn"], data=data,
         storage_options=s3_server.options, settings=replace(SETTINGS, target_file_bytes=data.nbytes // 2 // 90),
     )  # fmt: skip
-    made = Bench(url, s3_server.options, Meter(proxy), s3_server.options)
-    table = made.open()
+    created = Bench(url, s3_server.options, Meter(proxy), s3_server.options)
+    table = created.open()
     for number in range(10):
         mods = pa.table({"id": [4 * number, 20 * ROWS - 2], "lsn": [number + 1] * 2, "text": ["y"] * 2})
         table.apply(mods, batch_id=("s", number))
     assert table.status().files >= 100
-    made.options = proxy.options
-    return made
+    created.options = proxy.options
+    return created
 
 
 def test_cold_open_and_get_of_one_key(hundred: Bench) -> None:
@@ -379,7 +379,7 @@ def test_repair_of_a_foreign_write(bench: Bench) -> None:
 
     def changed() -> None:
         state = load_state(stored)
-        theirs(stored, "DELETE", *removal(stored))
+        foreign_commit(stored, "DELETE", *removal(stored))
         assert load_state(stored).version == state.version + 1
 
     # The entry and the end of the Delta log, the record, the log; files of both states, and their keys and rows where

@@ -41,9 +41,9 @@ def test_a_commit_of_delta_that_overwrites_merges(spark, s3_server, proxy, merge
 
         def merge_meanwhile() -> None:
             for number in range(merges):
-                done = table.apply(table_of(simple_rows(2 * number, 3, 200 + 100 * number), SIMPLE), merge=True)
-                assert done.merge is not None
-                assert done.merge.status == "merged"
+                result = table.apply(table_of(simple_rows(2 * number, 3, 200 + 100 * number), SIMPLE), merge=True)
+                assert result.merge is not None
+                assert result.merge.status == "merged"
 
         # Delta has seen that version 2 is free, and puts it without a condition after the merges have.
         proxy.faults = [Fault("PUT", "pass", path=entry_path(LATEST), before=merge_meanwhile)]

@@ -162,9 +162,9 @@ def test_the_printed_policies() -> None:
     """The statements of each role, as AWS documents actions and resources; see ``storage/s3_rights.py``."""
     printed = {}
     for role in ROLES:
-        done = CliRunner().invoke(andes, ["table", "iam", f"s3://b/{FOLDER}", "--role", role, "--kms-key", KEY])
-        assert done.exit_code == 0, done.output
-        printed[role] = json.loads(done.output)
+        outcome = CliRunner().invoke(andes, ["table", "iam", f"s3://b/{FOLDER}", "--role", role, "--kms-key", KEY])
+        assert outcome.exit_code == 0, outcome.output
+        printed[role] = json.loads(outcome.output)
     assert printed == json.loads(GOLDEN.read_text())
 
 
@@ -177,8 +177,8 @@ def test_the_printed_policies() -> None:
     ],
 )
 def test_bad_options(arguments: list[str], message: str) -> None:
-    done = CliRunner().invoke(andes, ["table", "iam", *arguments])
-    assert (done.exit_code, message in done.output) == (2, True)
+    outcome = CliRunner().invoke(andes, ["table", "iam", *arguments])
+    assert (outcome.exit_code, message in outcome.output) == (2, True)
 
 
 def test_a_table_in_the_root_of_a_bucket() -> None:

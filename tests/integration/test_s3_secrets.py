@@ -69,17 +69,17 @@ def test_a_canary_is_found_nowhere(s3_server: S3Server, jars_dir: Path, tmp_path
     )
     script = tmp_path / "work.py"
     script.write_text(code)
-    done = run_python(f"exec(open({str(script)!r}).read())", PYTHONPATH=str(ROOT))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "finished" in done.stdout
+    process = run_python(f"exec(open({str(script)!r}).read())", PYTHONPATH=str(ROOT))
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "finished" in process.stdout
     script.unlink()
     events = [path for path in tmp_path.rglob("*") if path.is_file()]
     stored = S3Storage(f"s3://{bucket}", s3_server.options)
     objects = {info.path: stored.get(info.path) for info in stored.list()}
     assert any("SparkListener" in path.read_text(errors="replace") for path in events)
-    assert "BlockManager" in done.stderr, "Spark's own log is missing"
+    assert "BlockManager" in process.stderr, "Spark's own log is missing"
     assert len(objects) > 10
-    places = {"stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
+    places = {"stdout": process.stdout.encode(), "stderr": process.stderr.encode()}
     places |= {str(path): path.read_bytes() for path in events} | objects
     assert [name for name, content in places.items() if CANARY.encode() in content] == []
 

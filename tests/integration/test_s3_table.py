@@ -51,8 +51,8 @@ def test_the_life_of_a_table(spark, lake, s3_server, watch):
         create(url, storage_options=options)
     before = table.read()
     table.apply(table_of(simple_rows(50, 20, 100), SIMPLE), batch_id=("arrow", 1))
-    gone = pa.table({"id": [0, 1, 51], "seq": [900, 900, 900]})
-    table.apply(in_partitions(spark, gone), apply_as_deletes="true", batch_id=("spark", 1))
+    deletes = pa.table({"id": [0, 1, 51], "seq": [900, 900, 900]})
+    table.apply(in_partitions(spark, deletes), apply_as_deletes="true", batch_id=("spark", 1))
     expected = shown(table)
     assert len(expected) == 67
     fresh = table.read()
@@ -60,9 +60,9 @@ def test_the_life_of_a_table(spark, lake, s3_server, watch):
     assert table.merge().status == "merged"
     # Access as the session has it, without storage options; by either scheme.
     for name in (url, url.replace("s3a://", "s3://")):
-        again = ModTable.open(name)
-        assert shown(again) == expected
-        assert again.apply(gone, apply_as_deletes="true", batch_id=("spark", 1)).replayed
+        reopened = ModTable.open(name)
+        assert shown(reopened) == expected
+        assert reopened.apply(deletes, apply_as_deletes="true", batch_id=("spark", 1)).replayed
     for number in range(2):
         table.apply(in_partitions(spark, table_of(simple_rows(30, 5, 1000 + number), SIMPLE)), merge=True)
         assert spark_rows(table.read(), table) == shown(table)
@@ -112,7 +112,7 @@ def list_keys(server: S3Server, url: str) -> list[str]:
     bucket = url.split("/")[2]
     client = s3_client(server)
     try:
-        return [each["Key"] for each in client.list_objects_v2(Bucket=bucket)["Contents"]]
+        return [listed["Key"] for listed in client.list_objects_v2(Bucket=bucket)["Contents"]]
     finally:
         client.close()
 

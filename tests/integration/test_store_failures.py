@@ -130,9 +130,9 @@ def test_an_apply_with_its_merge(case: Case, place: str, answer: str, forward: b
     case.proxy.faults = []
     assert rows_of(case.open(direct=True)) in (BEFORE, AFTER)
     # The same handle goes on, and so does another one.
-    again = table.apply(mods(2, range(5, 15)), batch_id=("s", 2))
-    assert again.version == 2
-    assert again.merge is None or again.merge.error is None
+    repeat = table.apply(mods(2, range(5, 15)), batch_id=("s", 2))
+    assert repeat.version == 2
+    assert repeat.merge is None or repeat.merge.error is None
     fresh = case.open(direct=True)
     assert fresh.version == 2
     assert rows_of(fresh) == AFTER

@@ -57,10 +57,10 @@ def test_the_job_says_whether_it_ends_equal_to_postgresql(spark, jars_dir: Path,
         final.schema.get_field_index("name"), final.schema.field("name"), pa.array(["changed"] * final.num_rows)
     )
     pq.write_table(wrong, tmp_path / "wrong.parquet")
-    done = submit(jars_dir, *common, "--compare-with", str(tmp_path / "wrong.parquet"))
-    assert done.returncode == 1, done.stderr[-2000:]
-    assert "applied before" not in done.stdout
-    assert "NOT EQUAL" in done.stdout
+    process = submit(jars_dir, *common, "--compare-with", str(tmp_path / "wrong.parquet"))
+    assert process.returncode == 1, process.stderr[-2000:]
+    assert "applied before" not in process.stdout
+    assert "NOT EQUAL" in process.stdout
 
     # Again, in a session that is there: another one takes as long as all else.
     output = io.StringIO()

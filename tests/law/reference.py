@@ -102,6 +102,6 @@ def row_hash(op: int, values: list[Any], types: list[dt.DataType]) -> bytes:
 
 
 def digest(hashes: list[bytes]) -> str:
-    total = sum(int.from_bytes(each, "little") for each in hashes) % (1 << 128)
+    total = sum(int.from_bytes(hash_bytes, "little") for hash_bytes in hashes) % (1 << 128)
     content = total.to_bytes(16, "little") + len(hashes).to_bytes(8, "little")
     return "andes1:" + murmur3_x64_128(content).hex()

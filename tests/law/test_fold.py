@@ -20,7 +20,11 @@ OPS = {"upsert": Op.UPSERT, "delete": Op.DELETE, "truncate": Op.TRUNCATE}
 def chain_of(versions: list[list[Mod]]) -> tuple[Chain, list[Mod]]:
     """Mods of one key as a chain; the number of a mod is where its values stand."""
     ordered = [
-        mod for mods in versions for mod in sorted(mods, key=lambda each: (each.sequence or (), each.op != "truncate"))
+        mod
+        for mods in versions
+        for mod in sorted(
+            mods, key=lambda mod_of_version: (mod_of_version.sequence or (), mod_of_version.op != "truncate")
+        )
     ]
     count = len(ordered)
     present = [[name in mod.values for name in COLUMNS] for mod in ordered]
@@ -52,43 +56,45 @@ def test_a_fold_is_what_the_oracle_says(seed: int) -> None:
             mods.append(Mod(op, key, (sequence,), values, op == "upsert" and len(names) < 3))  # type: ignore[arg-type]
         versions.append(mods)
     chain, ordered = chain_of(versions)
-    done = fold(chain, nothing_there(), required=REQUIRED)
+    folded = fold(chain, nothing_there(), required=REQUIRED)
     state = oracle.snapshot(versions, COLUMNS, ["must"])
-    assert bool(done.exists[0]) == bool(state.rows)
+    assert bool(folded.exists[0]) == bool(state.rows)
     if state.rows:
         sequence, values = state.rows["k",]
-        sources = [int(each) for each in done.source[0]]
-        found = [None if at == NONE else ordered[at].values[name] for at, name in zip(sources, COLUMNS, strict=True)]
-        assert found == [values[name] for name in COLUMNS]
-        assert done.rank[0] == sequence[0]
-        assert ordered[int(done.sequence_source[0])].sequence == sequence
-    set_aside = (done.fate == Fate.QUARANTINED_LATE) | (done.fate == Fate.QUARANTINED_NO_ROW)
+        sources = [int(source) for source in folded.source[0]]
+        folded_values = [
+            None if at == NONE else ordered[at].values[name] for at, name in zip(sources, COLUMNS, strict=True)
+        ]
+        assert folded_values == [values[name] for name in COLUMNS]
+        assert folded.rank[0] == sequence[0]
+        assert ordered[int(folded.sequence_source[0])].sequence == sequence
+    set_aside = (folded.fate == Fate.QUARANTINED_LATE) | (folded.fate == Fate.QUARANTINED_NO_ROW)
     assert [ordered[at] for at in np.flatnonzero(set_aside)] == [mod for _, mod in state.quarantined]
     # Each key has one last mod at most, and it is one that the state shows.
-    assert (done.fate == Fate.LAST).sum() == (done.last[0] != NONE)
+    assert (folded.fate == Fate.LAST).sum() == (folded.last[0] != NONE)
 
 
 def test_nothing_to_fold() -> None:
     empty = np.zeros(0, np.int64)
     chain = Chain(empty, empty, empty, empty.astype(bool), np.zeros((0, 3), np.bool_), empty)
     start = Start(np.array([True]), np.array([4]), np.array([9]))
-    done = fold(chain, start, required=REQUIRED)
-    assert done.exists.tolist() == [True]
-    assert done.source.tolist() == [[9, 9, 9]]
-    assert done.last.tolist() == [NONE]
+    folded = fold(chain, start, required=REQUIRED)
+    assert folded.exists.tolist() == [True]
+    assert folded.source.tolist() == [[9, 9, 9]]
+    assert folded.last.tolist() == [NONE]
 
 
 @pytest.mark.parametrize(("rank", "fate"), [(3, Fate.QUARANTINED_LATE), (4, Fate.LAST), (5, Fate.LAST)])
 def test_a_partial_at_its_rows_sequence_takes_effect(rank: int, fate: Fate) -> None:
     chain, _ = chain_of([[Mod("upsert", ("k",), (rank,), {"a": 1}, partial=True)]])
     start = Start(np.array([True]), np.array([4]), np.array([9]))
-    done = fold(chain, start, required=REQUIRED)
-    assert done.fate.tolist() == [fate]
-    assert done.source.tolist() == [[9 if fate is Fate.QUARANTINED_LATE else 0, 9, 9]]
+    folded = fold(chain, start, required=REQUIRED)
+    assert folded.fate.tolist() == [fate]
+    assert folded.source.tolist() == [[9 if fate is Fate.QUARANTINED_LATE else 0, 9, 9]]
 
 
 @pytest.mark.parametrize(("rank", "fate"), [(3, Fate.LATE), (4, Fate.LATE), (5, Fate.LAST)])
 def test_a_full_mod_must_be_above_its_tombstone(rank: int, fate: Fate) -> None:
     chain, _ = chain_of([[Mod("upsert", ("k",), (rank,), dict.fromkeys(COLUMNS, 1))]])
-    done = fold(chain, Start(np.array([False]), np.array([4]), np.array([NONE])), required=REQUIRED)
-    assert done.fate.tolist() == [fate]
+    folded = fold(chain, Start(np.array([False]), np.array([4]), np.array([NONE])), required=REQUIRED)
+    assert folded.fate.tolist() == [fate]

@@ -38,8 +38,8 @@ def test_repeated_keys_are_found_at_any_depth(rows, data):
         "n": [any(part is not None and twice(part["x"]) for part in n or ()) for _, n, _ in rows],
         "o": [twice(o) or any(twice(inner) for _, inner in o or ()) for _, _, o in rows],
     }
-    found = {name: mask.tolist() for name, mask in repeated_map_keys(table, SCHEMA).items()}
-    assert found == {name: mask[first:] for name, mask in expected.items() if any(mask[first:])}
+    masks = {name: mask.tolist() for name, mask in repeated_map_keys(table, SCHEMA).items()}
+    assert masks == {name: mask[first:] for name, mask in expected.items() if any(mask[first:])}
 
 
 @pytest.mark.parametrize(

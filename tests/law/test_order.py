@@ -49,9 +49,9 @@ def test_rows_in_order(seed: int) -> None:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     expected = sorted(range(40), key=lambda at: [place(value) for value in rows[at]])
-    found = table_order(table, names)
-    assert (expected if found is None else found.tolist()) == expected
-    assert (found is None) == (expected == list(range(40))) == is_sorted(frame, names)
+    order = table_order(table, names)
+    assert (expected if order is None else order.tolist()) == expected
+    assert (order is None) == (expected == list(range(40))) == is_sorted(frame, names)
 
 
 def test_a_flag_of_polars_is_not_believed() -> None:

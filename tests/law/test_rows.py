@@ -100,8 +100,8 @@ def test_each_bad_mod_has_its_first_reason() -> None:
         (None, None, None, None, None, T),
         (1, 1, None, None, "m", -1),
     )
-    found = bad_rows(rows, SCHEMA, COLUMNS)
-    assert list(zip(found.rows.tolist(), found.reasons, found.columns, strict=True)) == [
+    bad = bad_rows(rows, SCHEMA, COLUMNS)
+    assert list(zip(bad.rows.tolist(), bad.reasons, bad.columns, strict=True)) == [
         (1, Reason.NULL_KEY, "id"),
         (2, Reason.NULL_SEQUENCE, "lsn"),
         (3, Reason.NULL_KEY, "id"),
@@ -127,7 +127,7 @@ def test_presence_is_packed_and_read_back(width: int) -> None:
     assert packed[3].as_py() is None
     assert packed[4].is_valid, "a row that carries every column there is says nothing of later ones"
     assert packed.null_count == 1
-    assert all(len(each) == (width + 7) // 8 for each in packed.to_pylist() if each is not None)
-    found = present_matrix(pa.table({PRESENT: packed}), width)
-    assert found is not None
-    assert (found == matrix).all()
+    assert all(len(row) == (width + 7) // 8 for row in packed.to_pylist() if row is not None)
+    unpacked = present_matrix(pa.table({PRESENT: packed}), width)
+    assert unpacked is not None
+    assert (unpacked == matrix).all()

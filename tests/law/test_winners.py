@@ -56,40 +56,40 @@ def won(rows: pl.DataFrame) -> list[int]:
 )
 def test_the_greatest_mod_of_a_key_wins_in_any_order(rows: list[Any], winner: int, ties: int) -> None:
     for order in itertools.permutations(range(len(rows))):
-        found = pick_winners(mods(*(rows[i] for i in order)), ONE)
-        assert won(found.rows) == [order.index(winner)]
-        assert (found.superseded, found.ties, found.late) == (len(rows) - 1, ties, 0)
+        winners = pick_winners(mods(*(rows[i] for i in order)), ONE)
+        assert won(winners.rows) == [order.index(winner)]
+        assert (winners.superseded, winners.ties, winners.late) == (len(rows) - 1, ties, 0)
 
 
 def test_without_a_sequence_the_version_decides() -> None:
     rows = [(1, 9, D, 1), (1, 1, U, 2), (2, 1, U, 1), (2, 1, D, 2)]
     for order in itertools.permutations(range(4)):
-        found = pick_winners(mods(*(rows[i] for i in order)), NONE)
-        assert sorted(order[i] for i in won(found.rows)) == [1, 3]
-        assert (found.superseded, found.ties) == (2, 0)
+        winners = pick_winners(mods(*(rows[i] for i in order)), NONE)
+        assert sorted(order[i] for i in won(winners.rows)) == [1, 3]
+        assert (winners.superseded, winners.ties) == (2, 0)
 
 
 def test_truncates_beat_what_is_at_or_below_them_in_any_version() -> None:
     rows = mods((1, 4, U, 1), (2, 5, U, 9), (3, 6, U, 1), (4, 5, D, 1), (5, 6, D, 1))
-    found = pick_winners(rows, ONE, truncates=(TruncateEvent(3, (2,)), TruncateEvent(2, (5,))))
-    assert (won(found.rows), found.late) == ([2, 4], 3)
+    winners = pick_winners(rows, ONE, truncates=(TruncateEvent(3, (2,)), TruncateEvent(2, (5,))))
+    assert (won(winners.rows), winners.late) == ([2, 4], 3)
     assert won(pick_winners(rows, ONE, watermark=(5,)).rows) == [2, 4]
     assert won(pick_winners(rows, ONE, truncates=(TruncateEvent(3, (4,)),), watermark=(5,)).rows) == [2, 4]
     # Without a sequence, the mods of the truncate's batch come after it.
-    found = pick_winners(mods((1, 0, U, 1), (2, 0, U, 2), (3, 0, U, 3)), NONE, truncates=(TruncateEvent(0, batch=2),))
-    assert (won(found.rows), found.superseded) == ([1, 2], 1)
+    winners = pick_winners(mods((1, 0, U, 1), (2, 0, U, 2), (3, 0, U, 3)), NONE, truncates=(TruncateEvent(0, batch=2),))
+    assert (won(winners.rows), winners.superseded) == ([1, 2], 1)
 
 
 def test_all_mods_of_a_key_with_a_partial_are_folded() -> None:
-    found = pick_winners(mods((1, 5, U, 1), (2, 5, U, 1), (1, 4, U, 2), (1, 3, D, 3), partial=(2,)), ONE)
-    assert sorted(won(found.folds)) == [0, 2, 3]
-    assert won(found.rows) == [1]
-    assert found.superseded == 0
+    winners = pick_winners(mods((1, 5, U, 1), (2, 5, U, 1), (1, 4, U, 2), (1, 3, D, 3), partial=(2,)), ONE)
+    assert sorted(won(winners.folds)) == [0, 2, 3]
+    assert won(winners.rows) == [1]
+    assert winners.superseded == 0
 
 
 def test_no_mods_have_no_winners() -> None:
-    found = pick_winners(mods(), ONE)
-    assert (found.rows.height, found.folds.height, found.superseded, found.late) == (0, 0, 0, 0)
+    winners = pick_winners(mods(), ONE)
+    assert (winners.rows.height, winners.folds.height, winners.superseded, winners.late) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_a_winner_against_its_row_and_its_tombstone(op: int, base: int | None, t
         row = pl.DataFrame({WINNER: [0], BASE_FILE: [2], BASE_ROW: [8], ONE.base_sequence()[0]: [base]})
         located = row.cast(dict(located.schema))  # type: ignore[arg-type]
     tombstones = pl.DataFrame({"k": [1, 7], ONE.tombstone_sequence()[0]: [99, tomb]}).drop_nulls()
-    found = decide(winners, ONE, located=located, tombstones=tombstones)
+    decision = decide(winners, ONE, located=located, tombstones=tombstones)
     kinds = ("inserted", "updated", "equal", "deleted", "late", "beaten")
-    assert {each: getattr(found, each).height for each in kinds} == {each: int(each == kind) for each in kinds}
-    assert found.cleared.height == (kind == "inserted" and tomb is not None)
-    assert found.ties == (kind in ("equal", "beaten"))
+    assert {field: getattr(decision, field).height for field in kinds} == {field: int(field == kind) for field in kinds}
+    assert decision.cleared.height == (kind == "inserted" and tomb is not None)
+    assert decision.ties == (kind in ("equal", "beaten"))
 
 
 def test_a_base_row_whose_sequence_was_not_read_is_lower() -> None:
@@ -138,15 +138,15 @@ def test_tuples_compare_as_in_python() -> None:
     pairs = list(itertools.product(values, values))
     frame = pl.DataFrame([(*x, *y) for x, y in pairs], schema=["a", "b", "c", "d", "e", "f"], orient="row")
     left, right = [pl.col(n) for n in "abc"], [pl.col(n) for n in "def"]
-    found = frame.select(above(left, right).alias("above"), equal(left, right).alias("equal"))
-    assert found["above"].to_list() == [x > y for x, y in pairs]
-    assert found["equal"].to_list() == [x == y for x, y in pairs]
+    answers = frame.select(above(left, right).alias("above"), equal(left, right).alias("equal"))
+    assert answers["above"].to_list() == [x > y for x, y in pairs]
+    assert answers["equal"].to_list() == [x == y for x, y in pairs]
 
 
 def test_dense_ranks_order_across_frames() -> None:
     rnd = random.Random(1)
     parts = [[(rnd.choice([1, 2, None]), rnd.choice("xyz")) for _ in range(rnd.randint(0, 9))] for _ in range(4)]
     frames = [pl.DataFrame(part, schema={"a": pl.Int64, "b": pl.String}, orient="row") for part in parts]
-    distinct = sorted({each for part in parts for each in part if each[0] is not None})  # type: ignore[type-var]
+    distinct = sorted({values for part in parts for values in part if values[0] is not None})  # type: ignore[type-var]
     for part, ranks in zip(parts, dense_ranks(frames), strict=True):
-        assert ranks.tolist() == [distinct.index(each) if each[0] is not None else -1 for each in part]
+        assert ranks.tolist() == [distinct.index(values) if values[0] is not None else -1 for values in part]

@@ -64,11 +64,11 @@ def opened(*answers: Answer, settings: Settings | None = None) -> tuple[MemorySt
     return storage, answering, ModTable.open(answering, settings=settings)
 
 
-def racing(storage: MemoryStorage, **given: Any) -> Answer:
+def racing(storage: MemoryStorage, **options: Any) -> Answer:
     """Another writer commits first."""
 
     def answer(put: Callable[[], PutOutcome]) -> PutOutcome:
-        ModTable.open(storage).apply(**{"mods": rows((1, 5, "other")), **given})
+        ModTable.open(storage).apply(**{"mods": rows((1, 5, "other")), **options})
         return put()
 
     return answer
@@ -91,8 +91,8 @@ def test_a_store_that_never_says() -> None:
         table.apply(rows((1, 1, "x")), batch_id=("s", 1))
     assert caught.value.version == 1
     assert len(files(storage)) == 1  # what may yet be committed is never cleaned up
-    again = table.apply(rows((1, 1, "x")), batch_id=("s", 1))
-    assert (again.version, again.replayed) == (1, False)
+    repeat = table.apply(rows((1, 1, "x")), batch_id=("s", 1))
+    assert (repeat.version, repeat.replayed) == (1, False)
     assert ModTable.open(storage).to_arrow().num_rows == 1
 
 
@@ -122,7 +122,9 @@ def test_a_lost_race_takes_the_next_version() -> None:
     answering.answers = [racing(storage), racing(storage)]
     result = table.apply(rows((2, 1, "x")))
     assert result.version == 3
-    assert [each.commit_id for each in table.history()] == [each.commit_id for each in ModTable.open(storage).history()]
+    assert [entry.commit_id for entry in table.history()] == [
+        entry.commit_id for entry in ModTable.open(storage).history()
+    ]
     assert table.to_arrow().num_rows == 2
 
 

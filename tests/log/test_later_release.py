@@ -56,7 +56,9 @@ def test_what_is_optional_is_passed_over_and_kept_in_roll_ups() -> None:
         rolled = msgspec.json.decode(storage.get(manifest_path(version)))["roll_up"]
         for part in (rolled["definition"], rolled["definition"]["schemas"][0]):
             assert part.items() >= LATER.items()
-        (event,) = next(each for each in rolled["pending"] if each["version"] == 3)["events"]
+        (event,) = next(pending_version for pending_version in rolled["pending"] if pending_version["version"] == 3)[
+            "events"
+        ]
         assert event.items() >= LATER.items()
         assert event["files"][0].items() >= LATER.items()
     table = ModTable.open(storage)

@@ -30,8 +30,8 @@ def filled() -> MemoryStorage:
 @pytest.mark.parametrize("number", [1, 57, 99, 100, 101, 199, 200, 250, 299])
 def test_a_batch_is_found_by_a_cold_handle(filled: MemoryStorage, number: int) -> None:
     table = ModTable.open(copy_of(filled))
-    again = table.apply(rows((number % 7, number, "x")), batch_id=("s", number))
-    assert (again.replayed, again.version) == (True, number)
+    repeat = table.apply(rows((number % 7, number, "x")), batch_id=("s", number))
+    assert (repeat.replayed, repeat.version) == (True, number)
     assert table.version == 299
     with pytest.raises(BatchConflictError) as caught:
         table.apply(rows((number % 7, number + 1, "x")), batch_id=("s", number))
@@ -101,9 +101,9 @@ def test_a_look_up_reads_the_row_groups_where_the_id_may_be(monkeypatch: pytest.
     monkeypatch.setattr(ledger, "read_columns", read_columns)
     for number in (1, 57, 140, 288):
         opened = ModTable.open(storage)._open_table
-        found = opened.ledger.find(BatchId("s", number))
-        assert found is not None
-        assert found.version == number
+        manifest = opened.ledger.find(BatchId("s", number))
+        assert manifest is not None
+        assert manifest.version == number
         assert sum(read) <= 2 * 16, "of 290 ids"
         read.clear()
         assert opened.ledger.find(BatchId("s", number)) is not None
@@ -133,9 +133,9 @@ def test_ids_of_many_groups_are_found_at_once(monkeypatch: pytest.MonkeyPatch) -
     batches = [BatchId("s", number) for number in range(1, 299, 9)]
     table.ledger.ask(*batches)
     for batch in batches:
-        found = table.ledger.find(batch)
-        assert found is not None
-        assert found.version == batch.id
+        manifest = table.ledger.find(batch)
+        assert manifest is not None
+        assert manifest.version == batch.id
     true = ledger._group
     monkeypatch.setattr(ledger, "_group", lambda *args: replace(true(*args), sources=None, ids=None))
     table = ModTable.open(storage)._open_table
@@ -191,9 +191,9 @@ def test_each_file_may_name_the_ids_that_it_holds() -> None:
     ledger_of = ModTable.open(storage)._open_table.ledger
     assert ledger_of._files()
     for (source, number), version in sent.items():
-        found = ledger_of.find(BatchId(source, number))
-        assert found is not None
-        assert found.version == version
+        manifest = ledger_of.find(BatchId(source, number))
+        assert manifest is not None
+        assert manifest.version == version
 
 
 def test_limits_of_ids_are_left_out_where_they_are_many_or_long() -> None:

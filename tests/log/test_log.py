@@ -47,11 +47,11 @@ def test_each_manifest_names_the_one_before(storage: MemoryStorage) -> None:
     log = Log.open(storage, Settings())
     assert log.head == LAST
     manifests = log.manifests(0, LAST)
-    assert [each.version for each in manifests] == list(range(LAST + 1))
+    assert [manifest.version for manifest in manifests] == list(range(LAST + 1))
     assert manifests[0].previous is None
     for version in range(1, LAST + 1):
         assert manifests[version].previous == digest_of(storage.get(manifest_path(version - 1)))
-    times = [each.time for each in manifests]
+    times = [manifest.time for manifest in manifests]
     assert times == sorted(times)
 
 
@@ -107,15 +107,17 @@ def test_a_warm_refresh_asks_once(storage: MemoryStorage) -> None:
 
 def test_roll_ups_repeat_what_is_needed(storage: MemoryStorage) -> None:
     log = Log.open(storage, Settings())
-    assert [each.version for each in log.manifests(0, LAST) if each.roll_up is not None] == list(range(10, LAST, 10))
+    assert [manifest.version for manifest in log.manifests(0, LAST) if manifest.roll_up is not None] == list(
+        range(10, LAST, 10)
+    )
     first, second = log.manifest(100).roll_up, log.manifest(200).roll_up
     assert first is not None
     assert second is not None
     assert (first.applied, second.applied) == (0, 150)
-    assert [each.version for each in second.pending] == list(range(151, 200))
+    assert [version.version for version in second.pending] == list(range(151, 200))
     assert second.definition == log.manifest(0).definition
-    assert [(each.from_version, each.to_version) for each in first.ledger] == [(0, 89), (90, 99)]
-    assert [(each.from_version, each.to_version) for each in second.ledger] == [(0, 169), (170, 189), (190, 199)]
+    assert [(file.from_version, file.to_version) for file in first.ledger] == [(0, 89), (90, 99)]
+    assert [(file.from_version, file.to_version) for file in second.ledger] == [(0, 169), (170, 189), (190, 199)]
 
 
 def test_a_handle_that_only_appends_repeats_no_more_than_is_pending() -> None:
@@ -136,9 +138,9 @@ def test_pending_is_the_same_with_roll_ups_and_without(storage: MemoryStorage, a
         return
     cold, whole = Log.open(storage, Settings()), Log.open(storage, Settings())
     whole.manifests(0, LAST)
-    found = cold.pending(applied, version)
-    assert [each.version for each in found] == list(range(applied + 1, version + 1))
-    assert found == whole.pending(applied, version)
+    pending = cold.pending(applied, version)
+    assert [pending_version.version for pending_version in pending] == list(range(applied + 1, version + 1))
+    assert pending == whole.pending(applied, version)
 
 
 def test_versions_that_do_not_exist(short: MemoryStorage) -> None:
@@ -160,7 +162,7 @@ def test_pending_reads_a_roll_up_for_each_thousand_entries(monkeypatch: pytest.M
     fill(create(storage), 1, LAST)
     log = Log.open(storage, Settings())
     before = storage.counts.snapshot()
-    assert [each.version for each in log.pending(3, LAST)] == list(range(4, LAST + 1))
+    assert [version.version for version in log.pending(3, LAST)] == list(range(4, LAST + 1))
     # Roll-up 200 repeats 150 to 199; from 149 it goes on with 140, which repeats 90 to 139; and so on.
     assert storage.counts.minus(before).get <= 5 * ROLL_UP_INTERVAL
 
@@ -253,5 +255,7 @@ def test_a_roll_up_reads_no_more_than_it_repeats(monkeypatch: pytest.MonkeyPatch
             spent.append(storage.counts.minus(before).requests)
             roll_up = table.manifest(version).roll_up
             assert roll_up is not None
-            assert [each.version for each in roll_up.pending] == list(range(max(1, version - 10), version))
+            assert [pending_version.version for pending_version in roll_up.pending] == list(
+                range(max(1, version - 10), version)
+            )
     assert spent[-1] <= spent[3]

@@ -24,12 +24,12 @@ class Unanswered(WrappedStorage):
 
     def __init__(self, storage: Any) -> None:
         super().__init__(storage)
-        self.asked: set[str] = set()
+        self.requested: set[str] = set()
 
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
         outcome = super().put_if_absent(path, data)
-        first = path not in self.asked
-        self.asked.add(path)
+        first = path not in self.requested
+        self.requested.add(path)
         return PutOutcome.UNKNOWN if first else outcome
 
 

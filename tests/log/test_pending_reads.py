@@ -93,8 +93,8 @@ def test_kept_files_are_opened_once(slow: SlowOpens, limit: int) -> None:
         for _ in range(2):
             assert read_narrow(storage, pending, shape.columns, table="t").height == 4 * FILES
             for read in (read_rows, read_mods):
-                found = read(storage, pending, picks, table="t", columns=["a"])
-                assert found["a"].to_pylist() == ["12-12", "1-4", "6-8", "6-7", "12-15"]
+                picked = read(storage, pending, picks, table="t", columns=["a"])
+                assert picked["a"].to_pylist() == ["12-12", "1-4", "6-8", "6-7", "12-15"]
     sizes = {file.entry.path: file.entry.bytes for file in pending.files}
     once = [path for path in sizes if slow.opened.count(path) == 1]
     assert sum(sizes[path] for path in once) <= limit
@@ -125,8 +125,8 @@ def test_merges_and_reads_of_many_pending_files(slow: SlowOpens, byte_budget: in
     opened = ModTable.open(slow, settings=Settings(byte_budget=byte_budget))
     expected = {key: f"{min(key, FILES)}-{key}" for key in range(1, FILES + 4)}
     for _ in range(2):
-        found = {row["id"]: row["a"] for row in opened.to_arrow().to_pylist()}
-        assert found == expected
+        values = {row["id"]: row["a"] for row in opened.to_arrow().to_pylist()}
+        assert values == expected
         assert opened.get([5, 8])["a"].to_pylist() == ["5-5", "8-8"]
         opened.merge()
     assert opened.verify().ok

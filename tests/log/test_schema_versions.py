@@ -144,10 +144,10 @@ def test_a_batch_sent_again_after_a_column_was_added_is_a_replay(strict: bool) -
         return new
 
     for handle in (table, ModTable.open(storage)):
-        again = handle.apply(renamed(first), **options)
-        assert (again.replayed, again.version) == (True, 1)
-        again = handle.apply(renamed(part), column_list=["a"], **{**options, "batch_id": ("s", 2)})
-        assert (again.replayed, again.version) == (True, 2)
+        repeat = handle.apply(renamed(first), **options)
+        assert (repeat.replayed, repeat.version) == (True, 1)
+        repeat = handle.apply(renamed(part), column_list=["a"], **{**options, "batch_id": ("s", 2)})
+        assert (repeat.replayed, repeat.version) == (True, 2)
         for other in (renamed(first, c=["more", None]), renamed(first.slice(1))):
             with pytest.raises(BatchConflictError):
                 handle.apply(other, **options)

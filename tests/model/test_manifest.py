@@ -196,8 +196,8 @@ def read_record(data: bytes) -> MergeRecord:
 
 def shipped(name: str) -> dict[str, object]:
     text = resources.files("andes_spark.model").joinpath(name).read_text("utf-8")
-    found: dict[str, object] = json.loads(text)
-    return found
+    schema: dict[str, object] = json.loads(text)
+    return schema
 
 
 @pytest.mark.parametrize(
@@ -336,9 +336,9 @@ def test_optional_members_of_a_later_release_change_nothing_and_are_kept() -> No
     assert read.counts.upserts == 2
     assert read.definition is not None
     assert read.definition.schema == DEFINITION.schema
-    again = json.loads(encode(read))
-    assert again.pop("checksum")
-    assert again == later_release()
+    written = json.loads(encode(read))
+    assert written.pop("checksum")
+    assert written == later_release()
     jsonschema.validate(json.loads(stored), shipped("manifest.schema.json"))
     # What a writer copies into a document of its own keeps them.
     assert read.roll_up is not None
@@ -355,11 +355,11 @@ def test_optional_members_of_a_later_release_change_nothing_and_are_kept() -> No
         ),
     )
     rolled = json.loads(encode(copied))["roll_up"]
-    wanted = later_release()
-    assert rolled["definition"] == wanted["definition"]
-    assert rolled["ledger"] == wanted["roll_up"]["ledger"]
-    assert rolled["tags"] == wanted["roll_up"]["tags"]
-    assert rolled["pending"][0]["events"] == wanted["events"]
+    expected = later_release()
+    assert rolled["definition"] == expected["definition"]
+    assert rolled["ledger"] == expected["roll_up"]["ledger"]
+    assert rolled["tags"] == expected["roll_up"]["tags"]
+    assert rolled["pending"][0]["events"] == expected["events"]
 
 
 def test_a_property_may_have_any_name() -> None:

@@ -104,7 +104,7 @@ def test_the_sum_of_costs_is_near_that_of_the_best_interval() -> None:
         sums = [PendingCost(BATCH.mods * count, BATCH.bytes * count) for count in range(1, interval + 1)]
         merge = merge_work(LARGE, REMOTE, mods=sums[-1].mods) + MERGE_ROUNDS * REMOTE.request_seconds
         read = sum(
-            read_work(LARGE, REMOTE, mods=each.mods, size=each.bytes) + 2 * REMOTE.request_seconds for each in sums[:-1]
+            read_work(LARGE, REMOTE, mods=part.mods, size=part.bytes) + 2 * REMOTE.request_seconds for part in sums[:-1]
         )
         return (merge + reads * read) / interval
 

@@ -86,11 +86,11 @@ def parameters(verb):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_signature_of_a_verb_is_that_of_its_options(verb):
-    found = {
+    arguments = {
         name: MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         for name, parameter in parameters(verb).items()
     }
-    assert found == defaults(VERBS[verb])
+    assert arguments == defaults(VERBS[verb])
 
 
 @pytest.mark.parametrize("verb", ["create", "apply"])
@@ -113,7 +113,7 @@ def test_every_option_has_help_and_a_default_of_its_kind(kind):
 def test_a_value_of_another_kind_is_refused_by_name(kind, name):
     declared = declared_options(kind)[name]
     fitting = FITTING.get(declared.kind.form) or declared.kind.choices[0]
-    required = {each: FITTING["names"] for each, default in defaults(kind).items() if default is MISSING}
+    required = {option: FITTING["names"] for option, default in defaults(kind).items() if default is MISSING}
     kind.checked(**{**required, name: fitting})
     if declared.kind.form == "condition":  # looked at by the engine that evaluates it
         return
@@ -126,7 +126,7 @@ def test_one_name_stands_for_a_list_of_one():
     for kind in CLASSES:
         for name, declared in declared_options(kind).items():
             if declared.kind.form == "names":
-                required = {each: "k" for each, default in defaults(kind).items() if default is MISSING}
+                required = {option: "k" for option, default in defaults(kind).items() if default is MISSING}
                 assert getattr(kind.checked(**{**required, name: "id"}), name) == ("id",)
                 assert getattr(kind.checked(**{**required, name: ["id", "b"]}), name) == ("id", "b")
     assert ApplyOptions.checked(ignore_null_updates="a").ignore_null_updates == ("a",)

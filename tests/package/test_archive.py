@@ -49,14 +49,14 @@ def python_without_packages(folder: Path) -> Path:
 def test_a_job_runs_with_it_on_a_bare_cluster(wheel: Path, jars_dir: Path, tmp_path: Path) -> None:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     out = tmp_path / "out"
-    done = CliRunner().invoke(
+    outcome = CliRunner().invoke(
         andes,
         ["package", str(ROOT / "tests/package/job.py"), "--target", "emr-ec2", "--location", "s3://lake/jobs",
          "--arch", os.uname().machine, "--python", python, "--wheel", str(wheel), "--out", str(out),
          "--output", "json", "--", "orders", "--limit", "5"],
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    shown = json.loads(done.output)
+    assert outcome.exit_code == 0, outcome.output
+    shown = json.loads(outcome.output)
     assert sorted(shown["files"]) == sorted(path.name for path in out.iterdir())
     assert shown["bytes"] < MEGABYTES * 1_000_000
     assert (out / "spark-submit.txt").read_text().endswith("s3://lake/jobs/job.py orders --limit 5\n")
@@ -108,8 +108,8 @@ def test_a_machine_without_the_python_of_the_archive_says_so(tmp_path: Path) -> 
     launcher.parent.mkdir()
     launcher.write_text(archive._LAUNCHER.format(python="3.99"))
     launcher.chmod(0o755)
-    done = subprocess.run([launcher, "-V"], capture_output=True, text=True)
-    assert (done.returncode, "has no python3.99" in done.stderr) == (127, True)
+    process = subprocess.run([launcher, "-V"], capture_output=True, text=True)
+    assert (process.returncode, "has no python3.99" in process.stderr) == (127, True)
 
 
 def test_a_file_that_is_no_wheel_of_this_library(tmp_path: Path) -> None:
@@ -143,11 +143,11 @@ def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "job.py").write_text("")
     command = ["package", "job.py", "--target", "emr-eks"]
-    done = CliRunner().invoke(andes, [*command, "--location", "/tmp"])
-    assert (done.exit_code, "is an S3 folder such as s3://bucket/jobs" in done.output) == (2, True)
-    done = CliRunner().invoke(andes, [*command, "--location", "s3://lake"])
-    assert (done.exit_code, "dist/ has no wheel of andes_spark" in done.output) == (2, True)
-    done = CliRunner().invoke(andes, [*command, "--location", "/tmp", "--output", "json"])
-    assert json.loads(done.stderr)["error"] == "OptionError"
-    done = CliRunner().invoke(andes, ["package", "gone.py", "--target", "emr-eks", "--location", "s3://lake"])
-    assert done.exit_code == 2
+    outcome = CliRunner().invoke(andes, [*command, "--location", "/tmp"])
+    assert (outcome.exit_code, "is an S3 folder such as s3://bucket/jobs" in outcome.output) == (2, True)
+    outcome = CliRunner().invoke(andes, [*command, "--location", "s3://lake"])
+    assert (outcome.exit_code, "dist/ has no wheel of andes_spark" in outcome.output) == (2, True)
+    outcome = CliRunner().invoke(andes, [*command, "--location", "/tmp", "--output", "json"])
+    assert json.loads(outcome.stderr)["error"] == "OptionError"
+    outcome = CliRunner().invoke(andes, ["package", "gone.py", "--target", "emr-eks", "--location", "s3://lake"])
+    assert outcome.exit_code == 2

@@ -23,12 +23,12 @@ from tests.schema import strategies
 from tests.schema.one_column import CAST, POINT, one
 
 
-def cast_of(values: list[Any], source: dt.DataType, wanted: dt.DataType) -> list[Any]:
+def cast_of(values: list[Any], source: dt.DataType, target: dt.DataType) -> list[Any]:
     """Cast values, '!' for those that failed."""
     table = pa.table({"v": pa.array(values, arrow_types.to_arrow(source))})
-    assert differences(table.schema, one(wanted))
-    assert not differences(table.schema, one(wanted), rules=CAST, required=["v"])
-    result = conform(table, one(wanted), rules=CAST)
+    assert differences(table.schema, one(target))
+    assert not differences(table.schema, one(target), rules=CAST, required=["v"])
+    result = conform(table, one(target), rules=CAST)
     result.table.validate(full=True)
     failed = result.failed.get("v", np.zeros(len(values), np.bool_))
     out = result.table["v"].to_pylist()
@@ -40,7 +40,7 @@ LONG_MAX = 2**63 - 1
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted", "expected"),
+    ("text", "target", "expected"),
     [
         ("7", dt.LONG, 7),
         ("-007", dt.LONG, -7),
@@ -76,8 +76,8 @@ LONG_MAX = 2**63 - 1
         *((text, dt.DATE, "!") for text in ("2023-02-29", "2026-2-1", "0000-01-01", "2026-13-01", "20260101")),
     ],
 )
-def test_strings_are_read_strictly(text: str, wanted: dt.DataType, expected: Any) -> None:
-    assert cast_of([text, None], dt.STRING, wanted) == [expected, None]
+def test_strings_are_read_strictly(text: str, target: dt.DataType, expected: Any) -> None:
+    assert cast_of([text, None], dt.STRING, target) == [expected, None]
 
 
 UTC_NOON = datetime.datetime(2026, 11, 1, 12, 0, tzinfo=datetime.UTC)
@@ -115,7 +115,7 @@ def test_every_moment_survives_its_iso_text(moment: datetime.datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted", "values", "expected"),
+    ("source", "target", "values", "expected"),
     [
         (dt.LONG, dt.BYTE, [127, -128, 128, -129, None], [127, -128, "!", "!", None]),
         (dt.LONG, dt.DOUBLE, [2**53, 2**53 + 1, LONG_MAX, -(2**63)], [2.0**53, "!", "!", -(2.0**63)]),
@@ -147,13 +147,13 @@ def test_every_moment_survives_its_iso_text(moment: datetime.datetime) -> None:
     ],
 )
 def test_numbers_change_only_if_they_fit(
-    source: dt.DataType, wanted: dt.DataType, values: list[Any], expected: list[Any]
+    source: dt.DataType, target: dt.DataType, values: list[Any], expected: list[Any]
 ) -> None:
-    assert cast_of(values, source, wanted) == expected
+    assert cast_of(values, source, target) == expected
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted"),
+    ("source", "target"),
     [
         (dt.DOUBLE, dt.STRING),
         (dt.Decimal(10, 2), dt.DOUBLE),
@@ -165,8 +165,8 @@ def test_numbers_change_only_if_they_fit(
         (dt.DATE, dt.TIMESTAMP_NTZ),
     ],
 )
-def test_casts_that_are_not_offered(source: dt.DataType, wanted: dt.DataType) -> None:
-    assert differences(one(source).to_arrow(), one(wanted), rules=CAST).wrong_type
+def test_casts_that_are_not_offered(source: dt.DataType, target: dt.DataType) -> None:
+    assert differences(one(source).to_arrow(), one(target), rules=CAST).wrong_type
 
 
 @given(strategies.decimals.flatmap(lambda t: st.tuples(st.just(t), st.lists(strategies.values(t), max_size=5))))
@@ -197,8 +197,8 @@ def test_a_map_whose_key_fails_is_null() -> None:
 def test_what_lies_below_a_null_does_not_fail() -> None:
     child = pa.array(["1", "x"])
     struct = pa.StructArray.from_arrays([child], names=["a"], mask=pa.array([False, True]))
-    wanted = dt.Struct((dt.Field("a", dt.LONG),))
-    result = conform(pa.table({"v": struct}), one(wanted), rules=CAST)
+    expected = dt.Struct((dt.Field("a", dt.LONG),))
+    result = conform(pa.table({"v": struct}), one(expected), rules=CAST)
     assert not result.failed
     assert result.table["v"].to_pylist() == [{"a": 1}, None]
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), child, mask=pa.array([False, True]))

@@ -24,24 +24,24 @@ from tests.schema import strategies
 from tests.schema.one_column import CAST, POINT, one
 
 
-def conformed(values: Any, arrow: pa.DataType, wanted: dt.DataType, *, cast: bool = False) -> list[Any]:
+def conformed(values: Any, arrow: pa.DataType, target: dt.DataType, *, cast: bool = False) -> list[Any]:
     """Values of the one column after conforming; they must all have fitted, in any cut of the input."""
     results: list[list[Any]] = []
     whole = pa.array(values, arrow)
     padded = pa.array([*values, *values, *values], arrow).slice(len(values), len(values))
     for column in (whole, padded, pa.chunked_array([whole.slice(0, 1), whole.slice(1)])):
-        result = conform(pa.table({"v": column}), one(wanted), rules=CastRules(cast))
+        result = conform(pa.table({"v": column}), one(target), rules=CastRules(cast))
         result.table.validate(full=True)
         assert not result.failed
-        assert result.table.schema.field("v").type == arrow_types.to_arrow(wanted)
+        assert result.table.schema.field("v").type == arrow_types.to_arrow(target)
         results.append(result.table["v"].to_pylist())
     assert repr(results[0]) == repr(results[1]) == repr(results[2])
     return results[0]
 
 
-def refused(table: pa.Table, wanted: Schema, **options: Any) -> SchemaMismatchError:
+def refused(table: pa.Table, expected: Schema, **options: Any) -> SchemaMismatchError:
     with pytest.raises(SchemaMismatchError) as caught:
-        conform(table, wanted, **options)
+        conform(table, expected, **options)
     return caught.value
 
 
@@ -49,9 +49,9 @@ def refused(table: pa.Table, wanted: Schema, **options: Any) -> SchemaMismatchEr
 
 
 def test_all_differences_are_told_at_once() -> None:
-    wanted = Schema((dt.Field("id", dt.LONG), dt.Field("a", dt.LONG), dt.Field("b", dt.STRING), dt.Field("c", POINT)))
+    target = Schema((dt.Field("id", dt.LONG), dt.Field("a", dt.LONG), dt.Field("b", dt.STRING), dt.Field("c", POINT)))
     table = pa.table({"ID": [1], "a": ["x"], "c": [{"x": 1}], "extra": [1]})
-    error = refused(table, wanted)
+    error = refused(table, target)
     assert error.missing == ("id", "b")
     assert error.extra == ("ID", "extra")
     assert error.wrong_type == {
@@ -68,16 +68,16 @@ def test_a_column_given_twice() -> None:
 
 
 def test_columns_come_in_the_order_of_the_table() -> None:
-    wanted = Schema((dt.Field("a", dt.LONG), dt.Field("b", dt.LONG)))
-    assert conform(pa.table({"b": [2], "a": [1]}), wanted).table.to_pylist() == [{"a": 1, "b": 2}]
+    target = Schema((dt.Field("a", dt.LONG), dt.Field("b", dt.LONG)))
+    assert conform(pa.table({"b": [2], "a": [1]}), target).table.to_pylist() == [{"a": 1, "b": 2}]
 
 
 def test_partial_rows_may_lack_columns_but_not_required_ones() -> None:
-    wanted = Schema((dt.Field("id", dt.LONG), dt.Field("lsn", dt.LONG), dt.Field("a", dt.LONG), dt.Field("b", dt.LONG)))
+    target = Schema((dt.Field("id", dt.LONG), dt.Field("lsn", dt.LONG), dt.Field("a", dt.LONG), dt.Field("b", dt.LONG)))
     table = pa.table({"b": [1], "id": [1]})
-    error = refused(table, wanted, partial_ok=True, required=("id", "lsn"))
+    error = refused(table, target, partial_ok=True, required=("id", "lsn"))
     assert error.missing == ("lsn",)
-    result = conform(table, wanted, partial_ok=True, required=("id",))
+    result = conform(table, target, partial_ok=True, required=("id",))
     assert result.table.column_names == ["id", "b"]
 
 
@@ -88,29 +88,29 @@ def test_right_columns_are_not_copied() -> None:
 
 
 def test_no_rows() -> None:
-    wanted = one(dt.Array(POINT))
-    assert conform(pa.table({"v": pa.array([], pa.null())}), wanted).table.num_rows == 0
-    assert conform(pa.table({"v": pa.chunked_array([], pa.large_list(pa.null()))}), wanted).table.num_rows == 0
+    target = one(dt.Array(POINT))
+    assert conform(pa.table({"v": pa.array([], pa.null())}), target).table.num_rows == 0
+    assert conform(pa.table({"v": pa.chunked_array([], pa.large_list(pa.null()))}), target).table.num_rows == 0
 
 
 # ---- types
 
 
 @pytest.mark.parametrize("source", strategies.PRIMITIVES)
-@pytest.mark.parametrize("wanted", strategies.PRIMITIVES)
-def test_which_primitives_widen_by_themselves(source: dt.Primitive, wanted: dt.Primitive) -> None:
+@pytest.mark.parametrize("target", strategies.PRIMITIVES)
+def test_which_primitives_widen_by_themselves(source: dt.Primitive, target: dt.Primitive) -> None:
     wider = {
         "byte": {"short", "integer", "long", "double"},
         "short": {"integer", "long", "double"},
         "integer": {"long", "double"},
         "float": {"double"},
     }
-    fits = not differences(one(source).to_arrow(), one(wanted))
-    assert fits == (source == wanted or wanted.name in wider.get(source.name, set()))
+    fits = not differences(one(source).to_arrow(), one(target))
+    assert fits == (source == target or target.name in wider.get(source.name, set()))
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted", "fits"),
+    ("source", "target", "fits"),
     [
         (dt.BYTE, dt.Decimal(3, 0), True),
         (dt.BYTE, dt.Decimal(3, 1), False),
@@ -127,10 +127,10 @@ def test_which_primitives_widen_by_themselves(source: dt.Primitive, wanted: dt.P
         (dt.DOUBLE, dt.Decimal(38, 10), False),
     ],
 )
-def test_which_decimals_widen_by_themselves(source: dt.DataType, wanted: dt.DataType, fits: bool) -> None:
-    assert bool(differences(one(source).to_arrow(), one(wanted))) != fits
+def test_which_decimals_widen_by_themselves(source: dt.DataType, target: dt.DataType, fits: bool) -> None:
+    assert bool(differences(one(source).to_arrow(), one(target))) != fits
     if fits:
-        assert conformed([1, None], arrow_types.to_arrow(source), wanted) == [1, None]
+        assert conformed([1, None], arrow_types.to_arrow(source), target) == [1, None]
 
 
 @pytest.mark.parametrize("arrow", [pa.float16(), pa.duration("s"), pa.time64("us")])
@@ -140,7 +140,7 @@ def test_types_without_a_counterpart_are_named(arrow: pa.DataType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrow", "wanted", "values"),
+    ("arrow", "target", "values"),
     [
         (pa.large_string(), dt.STRING, ["é", None, ""]),
         (pa.string_view(), dt.STRING, ["a rather long string", None, "b"]),
@@ -176,8 +176,8 @@ def test_types_without_a_counterpart_are_named(arrow: pa.DataType) -> None:
     ],
     ids=str,
 )
-def test_other_encodings_of_the_same_values(arrow: pa.DataType, wanted: dt.DataType, values: list[Any]) -> None:
-    assert conformed(values, arrow, wanted) == values
+def test_other_encodings_of_the_same_values(arrow: pa.DataType, target: dt.DataType, values: list[Any]) -> None:
+    assert conformed(values, arrow, target) == values
 
 
 def test_struct_fields_are_matched_by_name_and_widened() -> None:
@@ -210,12 +210,12 @@ def test_moments_and_wall_clock_times_never_mix(cast: bool) -> None:
 
 @pytest.mark.parametrize("arrow", [pa.timestamp("ns", "UTC"), pa.timestamp("ns")])
 def test_nanoseconds_that_would_be_lost(arrow: pa.DataType) -> None:
-    wanted = one(dt.TIMESTAMP if arrow.tz else dt.TIMESTAMP_NTZ)
+    target = one(dt.TIMESTAMP if arrow.tz else dt.TIMESTAMP_NTZ)
     table = pa.table({"v": pa.array([1000, 1001, None, 2002], arrow)})
-    error = refused(table, wanted)
+    error = refused(table, target)
     assert "2 values that it cannot hold exactly" in error.message
     assert "row 1" in error.message
-    result = conform(table, wanted, rules=CAST)
+    result = conform(table, target, rules=CAST)
     assert result.failed["v"].tolist() == [False, True, False, True]
     assert result.table["v"].cast(pa.int64()).to_pylist() == [1, None, None, None]
 
@@ -230,7 +230,7 @@ def test_unsigned_numbers_that_are_too_large() -> None:
 
 def test_uuids_become_their_text() -> None:
     ids = [uuid.UUID("00112233-4455-6677-8899-aabbccddeeff"), None]
-    storage = pa.array([each and each.bytes for each in ids], pa.binary(16))
+    storage = pa.array([identifier and identifier.bytes for identifier in ids], pa.binary(16))
     table = pa.table({"v": pa.ExtensionArray.from_storage(pa.uuid(), storage)})
     assert conform(table, one(dt.STRING)).table["v"].to_pylist() == ["00112233-4455-6677-8899-aabbccddeeff", None]
     nested = pa.table({"v": pa.ListArray.from_arrays(pa.array([0, 2]), table["v"].combine_chunks())})
@@ -304,8 +304,8 @@ def test_nulls_where_none_may_be() -> None:
     ]
     given_schema = Schema(tuple(dt.Field(f.name, f.type) for f in schema)).to_arrow()
     table = pa.table({n: pa.array([r[n] for r in rows], given_schema.field(n).type) for n in schema.names})
-    found = nulls_in_required(conform(table, schema).table, schema)
-    assert {name: np.flatnonzero(mask).tolist() for name, mask in found.items()} == {
+    masks = nulls_in_required(conform(table, schema).table, schema)
+    assert {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()} == {
         "id": [1],
         "list": [2],
         "map": [3],

@@ -41,15 +41,15 @@ def problems(
     with pytest.raises(OptionError) as caught:
         names.validate_columns(columns, key, sequence_by=sequence_by, partition_by=partition_by)
     assert all(problem in caught.value.message for problem in caught.value.fields["problems"])
-    found: tuple[str, ...] = caught.value.fields["problems"]
-    return found
+    texts: tuple[str, ...] = caught.value.fields["problems"]
+    return texts
 
 
 def test_key_columns_become_not_null_and_nothing_else_changes() -> None:
-    given = Schema((Field("id", LONG), Field("at", TIMESTAMP), Field("v", STRING, True, {"comment": "x"})))
-    checked = names.validate_columns(given, ["id"], sequence_by=["at"])
+    columns = Schema((Field("id", LONG), Field("at", TIMESTAMP), Field("v", STRING, True, {"comment": "x"})))
+    checked = names.validate_columns(columns, ["id"], sequence_by=["at"])
     assert [field.nullable for field in checked] == [False, True, True]
-    assert checked.fields[1:] == given.fields[1:]
+    assert checked.fields[1:] == columns.fields[1:]
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_names_that_look_dangerous_work(name: str) -> None:
 def test_characters_that_delta_refuses(character: str) -> None:
     name = f"a{character}b"
     nested = Array(Map(STRING, Struct((Field(name, LONG),))))
-    found = problems(Schema((Field("id", LONG), Field(name, LONG), Field("n", nested))))
-    assert len(found) == 2
-    assert all(repr(name) in problem and "Delta refuses" in problem for problem in found)
-    assert "in 'n.element.value'" in found[1]
+    messages = problems(Schema((Field("id", LONG), Field(name, LONG), Field("n", nested))))
+    assert len(messages) == 2
+    assert all(repr(name) in problem and "Delta refuses" in problem for problem in messages)
+    assert "in 'n.element.value'" in messages[1]
 
 
 @pytest.mark.parametrize("name", ["", "a\x00b", "a\rb", "a\ud800"])
@@ -117,8 +117,8 @@ def test_no_columns_no_key() -> None:
 @pytest.mark.parametrize("type_", [FLOAT, DOUBLE, Array(LONG), Map(STRING, LONG), Struct((Field("a", LONG),))])
 def test_types_that_are_neither_key_nor_sequence(type_: DataType) -> None:
     columns = schema(id=type_, seq=type_, v=LONG)
-    found = problems(columns, ["id"], sequence_by=["seq"])
-    assert [problem.split(",")[0] for problem in found] == [
+    messages = problems(columns, ["id"], sequence_by=["seq"])
+    assert [problem.split(",")[0] for problem in messages] == [
         "primary_key names 'id'",
         "sequence_by names 'seq'",
     ]
@@ -136,8 +136,8 @@ def test_boolean_is_no_sequence() -> None:
 def test_partition_columns() -> None:
     columns = schema(id=LONG, day=DATE, raw=BINARY, s=Struct((Field("a", LONG),)))
     names.validate_columns(columns, ["id"], partition_by=["day"])
-    found = problems(columns, partition_by=["raw", "s", "day", "day", "no"])
-    assert len(found) == 4
+    messages = problems(columns, partition_by=["raw", "s", "day", "day", "no"])
+    assert len(messages) == 4
     assert problems(schema(id=LONG), partition_by=["id"])[0].startswith("partition_by names every column")
 
 
@@ -161,8 +161,8 @@ def test_what_no_file_can_hold() -> None:
 
 def test_everything_wrong_is_told_at_once() -> None:
     columns = schema(**{"a b": DOUBLE, "_andes_x": LONG, "v": LONG, "V": LONG})
-    found = problems(columns, ["a b", "a b", "nope"], sequence_by=["gone"], partition_by=["v", "v"])
-    assert len(found) == 8
+    messages = problems(columns, ["a b", "a b", "nope"], sequence_by=["gone"], partition_by=["v", "v"])
+    assert len(messages) == 8
 
 
 @pytest.mark.parametrize(

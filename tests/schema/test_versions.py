@@ -42,7 +42,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def wanted(row: dict[str, Any]) -> dict[str, Any]:
+def adapted_row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "added": None,
         "id": row["id"],
@@ -59,7 +59,7 @@ def wanted(row: dict[str, Any]) -> dict[str, Any]:
 def test_added_widened_renamed_and_dropped_at_every_depth(first: int) -> None:
     whole = pa.Table.from_pylist([{**row, "d": None} for row in ROWS], schema=OLD.schema.to_arrow())
     chunked = pa.concat_tables([whole.slice(first), whole.slice(0, 2), whole.slice(2, 0)])
-    expected = [wanted(row) for row in (*ROWS[first:], *ROWS[:2])]
+    expected = [adapted_row(row) for row in (*ROWS[first:], *ROWS[:2])]
     columns = adapted(chunked, OLD, NEW, NEW.schema.names)
     table = pa.table(columns)
     table.validate(full=True)
@@ -78,9 +78,9 @@ def test_names_in_a_file_are_found_by_field_id() -> None:
 
 
 def test_a_name_that_was_given_again_is_another_column() -> None:
-    again = SchemaVersion(2, Schema.from_ddl("id BIGINT, b STRING"), (1, 99))
+    readded = SchemaVersion(2, Schema.from_ddl("id BIGINT, b STRING"), (1, 99))
     table = pa.Table.from_pylist([{"id": 1, "b": "old"}], schema=OLD.schema.to_arrow())
-    assert adapted(table, OLD, again, ["b"])["b"].to_pylist() == [None]
+    assert adapted(table, OLD, readded, ["b"])["b"].to_pylist() == [None]
 
 
 def test_field_ids_are_in_files_at_every_depth(tmp_path) -> None:

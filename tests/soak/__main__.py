@@ -73,8 +73,8 @@ def closing_line(counts: Counter[str], first: int) -> str:
     steps = {name for name in counts if " at " in name}
     shown = {name: counts[name] for name in sorted(counts) if name not in steps}
     shown["steps stopped or killed at"] = len(steps)
-    told = ", ".join(f"{count:,} {name}" for name, count in shown.items())
-    return f"seeds {first} to {first + counts['trials'] - 1}: {told}; nothing lost"
+    totals = ", ".join(f"{count:,} {name}" for name, count in shown.items())
+    return f"seeds {first} to {first + counts['trials'] - 1}: {totals}; nothing lost"
 
 
 def _parser() -> argparse.ArgumentParser:

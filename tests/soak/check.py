@@ -115,7 +115,7 @@ def check_times(history: list[HistoryEntry], begun: float) -> None:
 
 def check_mods_counted(table: ModTable, versions: list[list[Mod]]) -> None:
     """Every mod is counted by one merge."""
-    names = [each.name for each in fields(MergeCounts) if not each.name.startswith("ties")]
+    names = [count_field.name for count_field in fields(MergeCounts) if not count_field.name.startswith("ties")]
     merged = sum(getattr(entry, name) for entry in table.merges() for name in names)
     assert merged == sum(len(mods) for mods in versions[1:]), "mods counted by merges"
 

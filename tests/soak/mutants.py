@@ -27,10 +27,10 @@ Patch = pytest.MonkeyPatch
 
 @dataclass(frozen=True)
 class Mutant:
-    """A mistake, and what is given of the trials that must find it, which are calm but for that."""
+    """A mistake, and the conditions of the trials that must find it, which are calm but for that."""
 
     plant: Callable[[Patch], None]
-    given: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
 
 
 def store_that_overwrites(patch: Patch) -> None:
@@ -48,19 +48,19 @@ def unknown_taken_for_failed(patch: Patch) -> None:
     """A commit whose answer was lost is made again under another id, without a look at what is there."""
     true = commit.commit
 
-    def put(log: Log, manifest: Manifest, data: bytes, *given: Any) -> bytes:
+    def put(log: Log, manifest: Manifest, data: bytes, *arguments: Any) -> bytes:
         path = manifest_path(manifest.version)
         if log.storage.put_if_absent(path, data) is PutOutcome.UNKNOWN:
             raise CommitUnknownError("lost", table=log.table)
         return log.storage.get(path)
 
-    def commit_again(log: Log, draft: commit.Draft, **given: Any) -> Manifest:
+    def commit_again(log: Log, draft: commit.Draft, **options: Any) -> Manifest:
         try:
-            return true(log, draft, **given)
+            return true(log, draft, **options)
         except CommitUnknownError:
             log.refresh()
-            again = replace(draft, commit_id=f"{draft.commit_id[:-4]}0000")
-            return true(log, again, **{**given, "admit": lambda manifest: None})
+            second_draft = replace(draft, commit_id=f"{draft.commit_id[:-4]}0000")
+            return true(log, second_draft, **{**options, "admit": lambda manifest: None})
 
     patch.setattr(commit, "_put", put)
     for module in (apply, append):
@@ -71,10 +71,10 @@ def record_after_the_commit(patch: Patch) -> None:
     """A merge is committed a while before the record with its tombstones."""
     true = finish._commit
 
-    def commit_and_rest(*given: Any) -> Any:
-        done = true(*given)
+    def commit_and_rest(*arguments: Any) -> Any:
+        answer = true(*arguments)
         time.sleep(0.2)
-        return done
+        return answer
 
     patch.setattr(finish, "_commit", commit_and_rest)
     known.record_after_the_commit(patch)
@@ -82,7 +82,7 @@ def record_after_the_commit(patch: Patch) -> None:
 
 def clocks_that_nobody_compares(patch: Patch) -> None:
     """Versions are dated by any clock."""
-    patch.setattr(StoreClock, "check", lambda self, **given: CheckedClock(self._log.clock))
+    patch.setattr(StoreClock, "check", lambda self, **options: CheckedClock(self._log.clock))
 
 
 def create_then_write(patch: Patch) -> None:

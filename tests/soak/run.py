@@ -43,7 +43,8 @@ STORMS: dict[str, Callable[[str], list[Fault]]] = {
     "500, carried out": lambda method: [Fault(method, "500", code="InternalError")],
     "500": lambda method: [Fault(method, "500", forward=False, code="InternalError", times=3)],
     "503 storm": lambda method: [
-        Fault(each, "503", forward=False, code="SlowDown", times=STORM_REQUESTS) for each in ("PUT", "GET", "POST")
+        Fault(http_method, "503", forward=False, code="SlowDown", times=STORM_REQUESTS)
+        for http_method in ("PUT", "GET", "POST")
     ],
 }
 HOUR_S = 3600
@@ -195,9 +196,9 @@ class Run:
             self.given_up.add(number)
             return
         job = replace(process.job, first=self.heard.next_batch(number), life=process.job.life + 1, step=None)
-        again = Process.start(self._harmed(job))
-        again.read = process.read
-        self.processes[number] = again
+        restarted = Process.start(self._harmed(job))
+        restarted.read = process.read
+        self.processes[number] = restarted
 
     def _harm(self) -> None:
         """Let something happen, at random moments."""

@@ -26,7 +26,7 @@ def test_a_server_that_does_not_evaluate_conditional_puts_is_found(s3_server: S3
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_planted_mistake_is_found(mutant: str, s3_server: S3Server, tmp_path: Path) -> None:
     for seed in range(SEEDS):
-        trial = Trial.drawn(seed, **CALM | MUTANTS[mutant].given, mutant=mutant)
+        trial = Trial.drawn(seed, **CALM | MUTANTS[mutant].conditions, mutant=mutant)
         try:
             run_trial(trial, tmp_path / str(seed), s3_server)
         except AssertionError as error:

@@ -63,7 +63,7 @@ class Trial:
     mutant: str | None = None
 
     @classmethod
-    def drawn(cls, seed: int, **given: Any) -> Trial:
+    def drawn(cls, seed: int, **options: Any) -> Trial:
         """Draw a trial, but for what is given."""
         random = Random(seed)
         writers = random.choices(("writer", "appender"), (3, 1), k=4)
@@ -81,7 +81,7 @@ class Trial:
             "faults": random.choice((0.0, 2.0, 8.0)),
             "clocks": random.random() < 0.3,
         }
-        return cls(seed, **{**drawn, **given})
+        return cls(seed, **{**drawn, **options})
 
     @property
     def writers(self) -> int:

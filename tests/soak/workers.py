@@ -149,8 +149,8 @@ def write(worker: Worker) -> None:
         result = worker.insist(send)
         worker.acknowledge(number, result)
         if worker.random.random() < REPEATED:
-            again = worker.insist(send)
-            assert (again.replayed, again.version) == (True, result.version)
+            repeat = worker.insist(send)
+            assert (repeat.replayed, repeat.version) == (True, result.version)
 
 
 def append(worker: Worker) -> None:

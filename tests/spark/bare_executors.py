@@ -21,13 +21,13 @@ def main(jars: str, path: str, python: str) -> None:
     frame = spark.range(5).selectExpr("id", "id AS seq")
     keyed: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"], "settings": Settings(byte_budget=0)}
     table = ModTable.create(path, frame.schema, **keyed)
-    found = {}
+    outcomes = {}
 
     def note(name: str, act: Callable[[], object]) -> None:
         try:
             act()
         except AndesError as error:
-            found[name] = {
+            outcomes[name] = {
                 "error": type(error).__name__,
                 "package": error.fields["package"],
                 "message": error.message,
@@ -37,7 +37,7 @@ def main(jars: str, path: str, python: str) -> None:
     note("apply", lambda: table.apply(frame))
     note("load", lambda: ModTable.create(f"{path}-loaded", frame.schema, data=frame, **keyed))
     spark.stop()
-    print(json.dumps(found))  # noqa: T201
+    print(json.dumps(outcomes))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def simple_rows(first: int = 0, count: int = 12, seq: int = 100) -> list[dict[st
 
 def every_rows(first: int, count: int) -> list[dict[str, Any]]:
     at = datetime.datetime(1800, 1, 1, 1, 2, 3, 456789)
-    made = []
+    rows = []
     for i in range(first, first + count):
         step = datetime.timedelta(days=i * 997, microseconds=i)
         full = {
@@ -69,8 +69,8 @@ def every_rows(first: int, count: int) -> list[dict[str, Any]]:
             "m2": [(i, at + step), (i + 1, None)],
         }
         row = dict.fromkeys(full) if i % 4 == 3 else full
-        made.append({"id": i, "seq": datetime.datetime(2024, 1, 1) + step, **row})
-    return made
+        rows.append({"id": i, "seq": datetime.datetime(2024, 1, 1) + step, **row})
+    return rows
 
 
 def table_of(rows: list[dict[str, Any]], ddl: str, *, op: list[str | None] | None = None) -> pa.Table:
@@ -82,12 +82,12 @@ def shown(table: ModTable) -> list[dict[str, Any]]:
     return rows_of(table.to_arrow(), table)
 
 
-def rows_of(found: pa.Table, table: ModTable) -> list[dict[str, Any]]:
+def rows_of(data: pa.Table, table: ModTable) -> list[dict[str, Any]]:
     """Rows of a result in the table's types, by key; NaN compares equal."""
     arrow = table.schema.to_arrow()
     schema = pa.schema([field.with_nullable(True) for field in arrow])
     rows: list[dict[str, Any]] = (
-        pa.Table.from_arrays([found[each.name].cast(each.type) for each in schema], schema=schema)
+        pa.Table.from_arrays([data[column.name].cast(column.type) for column in schema], schema=schema)
         .sort_by([(name, "ascending") for name in table.primary_key])
         .to_pylist()
     )
@@ -103,8 +103,8 @@ def spark_rows(frame, table: ModTable) -> list[dict[str, Any]]:
 
     # toArrow of pyspark fails for a NULL struct that has NOT NULL fields.
     kinds = StructType.fromJson(json.loads(frame.schema.json(), object_hook=relaxed))
-    columns = [frame["`" + each.name.replace("`", "``") + "`"].cast(each.dataType) for each in kinds]
-    names = [each.name for each in kinds]
+    columns = [frame["`" + field.name.replace("`", "``") + "`"].cast(field.dataType) for field in kinds]
+    names = [field.name for field in kinds]
     return rows_of(arrow_table(frame.select(*(c.alias(n) for c, n in zip(columns, names, strict=True)))), table)
 
 

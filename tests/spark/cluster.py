@@ -75,8 +75,8 @@ class Cluster:
 def main(jars: str, path: str) -> None:
     folder = Path(path)
     with Cluster(folder, 2) as cluster:
-        found = use(cluster, jars, folder)
-    print(json.dumps(found))  # noqa: T201
+        report = use(cluster, jars, folder)
+    print(json.dumps(report))  # noqa: T201
 
 
 def session(cluster: Cluster, jars: str, more: Mapping[str, str] = MappingProxyType({})) -> Any:
@@ -192,8 +192,8 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
         failed = {"error": type(error).__name__, "version": ModTable.open(table.url).version}
     now = shown()
     expected = [(id, id) for id in range(2000)] + [(id, id + 10_000) for id in range(2000, 6000)]
-    attempts = [each.name for each in marks.iterdir() if each.name[0].isdigit()]
-    found = {
+    attempts = [path.name for path in marks.iterdir() if path.name[0].isdigit()]
+    report = {
         "workers": (folder / "master.Master.log").read_text().count("Registering worker"),
         "executor_killed": (marks / "killed").exists(),
         "tasks": len({name.split("-")[0] for name in attempts}),
@@ -209,7 +209,7 @@ def use(cluster: Cluster, jars: str, folder: Path) -> dict[str, Any]:
         "failed": failed,
     }
     spark.stop()
-    return found
+    return report
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def use(spark: Any, folder: Path) -> dict[str, Any]:
     rows = spark.range(0, 1000, 1, 3).selectExpr("id", "1L AS seq", "concat('v', id) AS name")
     mods = spark.range(0, 40, 1, 2).selectExpr("id", "2L AS seq", "'new' AS name", "if(id < 20, 'D', 'U') AS op")
     keys: dict[str, Any] = {"primary_key": "id", "sequence_by": "seq"}
-    found: dict[str, Any] = {}
+    outcomes: dict[str, Any] = {}
     for name, settings in (("here", Settings()), ("tasks", Settings(byte_budget=0))):
         table = ModTable.create(folder / name, DDL, data=rows, settings=settings, merge="manual", spark=spark, **keys)
         applied = table.apply(mods, apply_as_deletes="op = 'D'", batch_id=("s", 1))
@@ -82,7 +82,7 @@ def use(spark: Any, folder: Path) -> dict[str, Any]:
         status = table.merge().status
         table.create_view("v")
         changes = table.read_changes(0).groupBy("_change_type").count().collect()
-        found[name] = {
+        outcomes[name] = {
             "counts": [applied.upserts, applied.deletes, more.upserts],
             "fresh": fresh,
             "status": status,
@@ -96,8 +96,8 @@ def use(spark: Any, folder: Path) -> dict[str, Any]:
     try:
         table.apply_stream(stream, source="s", checkpoint=folder / "checkpoint")
     except AndesError as error:
-        found["stream"] = [type(error).__name__, str(error)]
-    return found
+        outcomes["stream"] = [type(error).__name__, str(error)]
+    return outcomes
 
 
 def seen(frame: Any) -> list[int]:
@@ -112,9 +112,9 @@ def main(jars: str, path: str) -> None:
     folder = Path(path)
     with Server(jars, folder) as server:
         spark = SparkSession.builder.remote(f"sc://127.0.0.1:{server.port}").getOrCreate()
-        found = use(spark, folder)
+        outcomes = use(spark, folder)
         spark.stop()
-    print(json.dumps(found))  # noqa: T201
+    print(json.dumps(outcomes))  # noqa: T201
 
 
 if __name__ == "__main__":

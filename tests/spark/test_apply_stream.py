@@ -41,8 +41,8 @@ def stream_of(spark, feed: Path):
 
 
 def run(spark, table: ModTable, feed: Path, **options: Any):
-    given = {"source": "feed", "checkpoint": feed.parent / "checkpoint", "trigger": "available now", **options}
-    stream = table.apply_stream(stream_of(spark, feed), apply_as_deletes="op = 'D'", **given)
+    arguments = {"source": "feed", "checkpoint": feed.parent / "checkpoint", "trigger": "available now", **options}
+    stream = table.apply_stream(stream_of(spark, feed), apply_as_deletes="op = 'D'", **arguments)
     stream.await_termination()
     return stream
 
@@ -57,8 +57,8 @@ def test_restart_replay_and_a_lost_checkpoint_give_the_same_table(spark, tmp_pat
     write(feed, "b", (2, 2, None, "D"), (3, 2, "three", "U"))
     results: list[Any] = []
     stream = run(spark, table, feed, on_batch=results.append)
-    wanted = {1: "one", 3: "three"}
-    assert rows_of(table) == wanted
+    expected = {1: "one", 3: "three"}
+    assert rows_of(table) == expected
     assert [result.version for result in results] == [1, 2]
     progress = stream.progress()
     assert (progress.batches, progress.received, progress.replayed, progress.version) == (2, 4, 0, 2)

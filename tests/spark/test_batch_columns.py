@@ -36,15 +36,15 @@ def test_ties_are_broken_alike_in_tasks_and_for_arrow_data(spark: Any, tmp_path:
         names=["ID", "at", "pos", "Name", "op"],
     )
     options: dict[str, Any] = {"apply_as_deletes": "OP = 'D'", "batch_id": ("s", 1), "missing": "null"}
-    found = []
+    outcomes = []
     for number, (mods, tie) in enumerate([(frame, "POS"), (frame, F.col("pos") * 2), (arrow, "pos")]):
         table = create(tmp_path / str(number), budget)
         result = table.apply(mods, tie_break_by=tie, **options)
         batch = table.manifest(result.version).batches
         assert table.verify().ok
-        found.append((sorted(map(str, table.to_arrow().to_pylist())), result.counts, batch))
-    assert found[0] == found[1] == found[2]
-    assert found[0][1].collapsed == 600 - len({row[:2] for row in rows})
+        outcomes.append((sorted(map(str, table.to_arrow().to_pylist())), result.counts, batch))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert outcomes[0][1].collapsed == 600 - len({row[:2] for row in rows})
 
 
 def test_columns_of_a_frame_are_dropped_filled_and_found_by_case(spark: Any, tmp_path: Any) -> None:

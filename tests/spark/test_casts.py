@@ -43,16 +43,18 @@ def test_the_same_rows_are_the_same_mods(spark: Any, tmp_path: Path, byte_budget
     names = [*frame.columns]
     columns = [pa.array(values, kind) for values, kind in zip(zip(*ROWS, strict=True), kinds, strict=True)]
     arrow = pa.table([*columns, pa.nulls(len(ROWS))], names=names)
-    found: list[Any] = []
+    outcomes: list[Any] = []
     for rows in (frame, arrow):
-        table = create(tmp_path / str(len(found)), byte_budget=byte_budget)
+        table = create(tmp_path / str(len(outcomes)), byte_budget=byte_budget)
         result = table.apply(rows, cast=True, time_zone="Europe/Lisbon", max_quarantined=8, batch_id=("s", 1))
         aside = table.quarantined().select(["reason", "column"]).to_pylist()
         digest = table.manifest(result.version).batches
-        found.append((sorted(map(str, table.to_arrow().to_pylist())), sorted(map(str, aside)), result.counts, digest))
-    assert found[0] == found[1]
-    assert found[0][2].quarantined == 6
-    assert found[0][2].upserts == 2
+        outcomes.append(
+            (sorted(map(str, table.to_arrow().to_pylist())), sorted(map(str, aside)), result.counts, digest)
+        )
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][2].quarantined == 6
+    assert outcomes[0][2].upserts == 2
 
 
 def test_a_frame_of_times_without_a_zone_says_that_the_zone_is_missing(spark: Any, tmp_path: Path) -> None:

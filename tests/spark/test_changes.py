@@ -22,17 +22,17 @@ on_spark_4 = pytest.mark.skipif(BEFORE_4, reason="data sources in Python came wi
 KINDS = ["delete", "insert", "update_postimage", "update_preimage"]
 
 
-def mods(table: ModTable, keys: list[int], lsn: int, gone: bool = False) -> pa.Table:
+def mods(table: ModTable, keys: list[int], lsn: int, deleted: bool = False) -> pa.Table:
     values = [None if key % 3 == 0 else {"x": key, "y": [None, "z"] if key % 2 else None} for key in keys]
     kinds = table.schema.to_arrow()
     columns = {"id": keys, "lsn": [lsn] * len(keys), "n": values, "at": [lsn * 1_000_000] * len(keys)}
     columns |= {name: [None] * len(keys) for name in table.schema.names if name not in columns}
-    made = {name: pa.array(column, kinds.field(name).type) for name, column in columns.items()}
-    return pa.table({**made, "gone": [gone] * len(keys)})
+    arrays = {name: pa.array(column, kinds.field(name).type) for name, column in columns.items()}
+    return pa.table({**arrays, "gone": [deleted] * len(keys)})
 
 
-def apply(table: ModTable, keys: list[int], lsn: int, gone: bool = False) -> None:
-    table.apply(mods(table, keys, lsn, gone), apply_as_deletes="gone")
+def apply(table: ModTable, keys: list[int], lsn: int, deleted: bool = False) -> None:
+    table.apply(mods(table, keys, lsn, deleted), apply_as_deletes="gone")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def table(spark, tmp_path: Path) -> ModTable:
     table = ModTable.create(tmp_path / "t", DDL, primary_key="id", sequence_by="lsn", merge="always", spark=spark)
     apply(table, list(range(20)), 1)
     apply(table, [3, 4, 30], 2)
-    apply(table, [5, 6], 3, gone=True)
+    apply(table, [5, 6], 3, deleted=True)
     return table
 
 

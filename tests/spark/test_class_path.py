@@ -55,8 +55,8 @@ def test_the_configuration_of_a_cluster(home, monkeypatch, tmp_path):
 def test_jars_of_the_class_path(home, monkeypatch, settings, has):
     monkeypatch.setattr(jars, "delta_jars", lambda version, cache_dir: [Path("/cache/delta.jar")])
     monkeypatch.setattr(jars, "s3a_jars", lambda version, cache_dir: [Path("/cache/s3a.jar")])
-    given = sessions._with_jars(settings, "4.2.0", s3=True, cache_dir=None).split(",")
-    assert [f"file:///cache/{name}.jar" not in given for name in ("delta", "s3a")] == list(has)
+    paths = sessions._with_jars(settings, "4.2.0", s3=True, cache_dir=None).split(",")
+    assert [f"file:///cache/{name}.jar" not in paths for name in ("delta", "s3a")] == list(has)
 
 
 @pytest.mark.parametrize(("s3", "hint"), [(None, True), (True, False)])

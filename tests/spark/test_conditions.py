@@ -63,7 +63,7 @@ def test_conditions_are_judged_alike(spark, tmp_path, on_null):
     flags = [True, False, None, True, False, None, True, None, True, False, True, None]
     batch = table_of(simple_rows(), SIMPLE, op=ops).append_column("flag", pa.array(flags))
     for number, (sql, column, expression) in enumerate(CONDITIONS):
-        found = []
+        outcomes = []
         # A column that no condition uses is one too many.
         used = batch.drop_columns([name for name in ("op", "flag") if name not in sql])
         frame = in_partitions(spark, used, 2)
@@ -73,8 +73,8 @@ def test_conditions_are_judged_alike(spark, tmp_path, on_null):
         for at, (mods, condition) in enumerate(tries):
             table = create(tmp_path / f"{number}-{at}")
             result = table.apply(mods, apply_as_deletes=condition, on_null_operation=on_null, max_quarantined=12)
-            found.append((result.counts, [row["id"] for row in shown(table)]))
-        assert all(each == found[0] for each in found), (sql, found)
+            outcomes.append((result.counts, [row["id"] for row in shown(table)]))
+        assert all(outcome == outcomes[0] for outcome in outcomes), (sql, outcomes)
 
 
 def test_all_three_conditions_together_are_judged_alike(spark, tmp_path):
@@ -85,16 +85,16 @@ def test_all_three_conditions_together_are_judged_alike(spark, tmp_path):
         "apply_as_deletes": "op = 'D' OR op = 'both'",
         "apply_as_truncates": "op = 'T'",
     }
-    found = []
+    outcomes = []
     for name, mods, settings in forms(spark, batch):
         table = create(tmp_path / name, settings=settings)
         result = table.apply(mods, **conditions, max_quarantined=3)
         reasons = table.quarantined().column("reason").to_pylist()
-        found.append((result.counts, reasons, shown(table)))
+        outcomes.append((result.counts, reasons, shown(table)))
         table.merge()
-        assert shown(table) == found[-1][2]
-    assert all(each == found[0] for each in found)
-    counts, reasons, rows = found[0]
+        assert shown(table) == outcomes[-1][2]
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+    counts, reasons, rows = outcomes[0]
     assert (counts.upserts, counts.deletes, counts.truncates, counts.quarantined) == (6, 2, 1, 3)
     assert set(reasons) == {"unknown operation"}
     assert [row["id"] for row in rows] == [6, 9, 10, 11]
@@ -200,9 +200,9 @@ def test_columns_of_the_conditions_alone_are_dropped_others_refused_before_any_j
     table.apply(frame.drop("why"), apply_as_deletes="op = 'D' OR id < 0")
     spark.sparkContext.setJobGroup("mine", "none may run")
     bad = frame.withColumnRenamed("name", "nome").withColumn("amount", F.lit("text")).withColumn("seq", F.lit(1.5))
-    for given in (bad, bad.withColumn("op2", F.lit(1))):
+    for mods in (bad, bad.withColumn("op2", F.lit(1))):
         with pytest.raises(SchemaMismatchError) as caught:
-            table.apply(given, apply_as_deletes="op = 'D'")
+            table.apply(mods, apply_as_deletes="op = 'D'")
         error = caught.value
         assert {"nome", "why"} <= set(error.fields["extra"])
         assert set(error.fields["wrong_type"]) == {"amount", "seq"}

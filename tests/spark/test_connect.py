@@ -24,14 +24,14 @@ BEFORE_4 = pyspark.__version__.startswith("3.")
 @pytest.mark.skipif(BEFORE_4, reason="Spark Connect is supported from Spark 4.0 on")
 def test_a_client_of_connect_uses_tables(jars_dir: Path, tmp_path: Path) -> None:
     jars = ",".join(str(path) for path in delta_jars(cache_dir=jars_dir))
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "tests.spark.connect", jars, str(tmp_path)],
         capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr + (tmp_path / "server.log").read_text()[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr + (tmp_path / "server.log").read_text()[-3000:]
+    outcomes = json.loads(process.stdout.splitlines()[-1])
     for place in ("here", "tasks"):
-        assert found[place] == {
+        assert outcomes[place] == {
             "counts": [20, 20, 10],
             "fresh": [980, 0, 20],
             "status": "merged",
@@ -41,8 +41,8 @@ def test_a_client_of_connect_uses_tables(jars_dir: Path, tmp_path: Path) -> None
             "changes": {"delete": 20, "update_postimage": 20},
             "problems": [],
         }
-    assert found["stream"][0] == "OptionError"
-    assert "apply_stream needs a classic Spark session" in found["stream"][1]
+    assert outcomes["stream"][0] == "OptionError"
+    assert "apply_stream needs a classic Spark session" in outcomes["stream"][1]
 
 
 def test_connect_before_spark_4_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def test_a_fresh_read_has_the_new_columns_before_the_base_does(spark, tmp_path: 
     table.alter.widen("id", "BIGINT")
     table.alter.add_column("n", "TIMESTAMP", comment="new")
     table.alter.drop_column("t")
-    wanted = [
+    expected = [
         {
             "id": row["id"],
             "lsn": 1,
@@ -48,9 +48,9 @@ def test_a_fresh_read_has_the_new_columns_before_the_base_does(spark, tmp_path: 
         for row in before
     ]
     frame = table.read()
-    assert shown(frame) == wanted
+    assert shown(frame) == expected
     assert frame.schema["n"].metadata == {"comment": "new"}
-    assert shown(frame.where("s.x > 2 AND n IS NULL")) == wanted[2:]
+    assert shown(frame.where("s.x > 2 AND n IS NULL")) == expected[2:]
     batch = spark.sql(
         "SELECT id, int(2) lsn, int(9) a, named_struct('x', id, 'y', 'q') s, NULL l, NULL m, NULL n, 1.5D extra, "
         "'U' op FROM range(4, 6)"
@@ -66,7 +66,7 @@ def test_a_fresh_read_has_the_new_columns_before_the_base_does(spark, tmp_path: 
         {"id": number, "lsn": 2, "a": 9, "s": {"x": number, "y": "q"}, "l": None, "m": None, "n": None, "extra": 1.5}
         for number in (4, 5)
     ]
-    rows = [*({**row, "extra": None} for row in wanted[:3]), *new]
+    rows = [*({**row, "extra": None} for row in expected[:3]), *new]
     assert shown(table.read()) == rows
     assert shown(table.read(version=version)) == before
     table.merge()

@@ -55,11 +55,11 @@ def test_a_batch_is_one_batch_whatever_it_comes_as(spark, tmp_path):
 
     table = ModTable.open(tmp_path / "arrow")
     for name, mods, settings in forms(spark, batch):
-        again = ModTable.open(tmp_path / "arrow", settings=settings)
-        result = again.apply(mods, apply_as_deletes="op = 'D'", batch_id=("feed", 1), strict_replay=True)
+        reopened = ModTable.open(tmp_path / "arrow", settings=settings)
+        result = reopened.apply(mods, apply_as_deletes="op = 'D'", batch_id=("feed", 1), strict_replay=True)
         assert (result.replayed, result.version, result.received) == (True, 1, 12), name
     assert table.version == 1
-    assert sum(1 for each in (tmp_path / "arrow" / "_andes" / "mods").rglob("*") if each.is_file()) == 1
+    assert sum(1 for path in (tmp_path / "arrow" / "_andes" / "mods").rglob("*") if path.is_file()) == 1
     other = batch.set_column(2, "name", pa.array(["other"] * 12))
     for mods, settings in ((in_partitions(spark, other), TASKS), (in_partitions(spark, other), HERE), (other, HERE)):
         with pytest.raises(BatchConflictError) as caught:
@@ -76,7 +76,7 @@ def test_every_type_goes_in_and_comes_out(spark, tmp_path, zone):
     try:
         loaded, changed = table_of(every_rows(0, 8), EVERY), table_of(every_rows(4, 8), EVERY)
         # Through a file, since Spark would infer other types from values.
-        frames = [parquet_frame(spark, tmp_path / f"{n}.parquet", each) for n, each in enumerate((loaded, changed))]
+        frames = [parquet_frame(spark, tmp_path / f"{n}.parquet", rows) for n, rows in enumerate((loaded, changed))]
         expected: list[dict[str, Any]] | None = None
         for name, data, mods, settings in (
             ("arrow", loaded, changed, HERE),
@@ -93,8 +93,8 @@ def test_every_type_goes_in_and_comes_out(spark, tmp_path, zone):
             table.merge()
             assert shown(table) == expected, name
             assert spark_rows(table.read(), table) == expected, name
-            found = Schema.from_json(table.read().schema.json())
-            assert [(f.name, f.type) for f in found] == [(f.name, f.type) for f in table.schema], name
+            schema = Schema.from_json(table.read().schema.json())
+            assert [(f.name, f.type) for f in schema] == [(f.name, f.type) for f in table.schema], name
             assert table.verify().ok, name
         assert [row["g"] for row in expected or ()][:2] == ["NaN", -1 / 7]
     finally:
@@ -126,7 +126,7 @@ def test_bad_mods_are_set_aside_or_refused_by_tasks(spark, tmp_path, settings):
     assert caught.value.reasons == {"null key: id": 2, "null sequence: seq": 1}
     assert len(caught.value.fields["examples"]) == 3
     assert table.version == 0
-    assert not [each for each in (tmp_path / "t" / "_andes").rglob("*.parquet") if each.is_file()]
+    assert not [path for path in (tmp_path / "t" / "_andes").rglob("*.parquet") if path.is_file()]
     result = table.apply(frame, max_quarantined=3)
     assert (result.received, result.upserts, result.quarantined) == (12, 9, 3)
     assert sorted(table.quarantined()["reason"].to_pylist()) == ["null key", "null key", "null sequence"]
@@ -150,8 +150,8 @@ def test_repeats_across_partitions(spark, tmp_path, settings):
         table.apply(differing)
     assert {key["id"] for key in caught.value.fields["keys"]} <= {2, 3, 4, 5, 6}
     assert caught.value.keys
-    gone = one.slice(2, 1).append_column("op", pa.array(["D"]))
-    tie = side_by_side(spark, one.append_column("op", pa.array(["U"] * 12)), gone)
+    deletes = one.slice(2, 1).append_column("op", pa.array(["D"]))
+    tie = side_by_side(spark, one.append_column("op", pa.array(["U"] * 12)), deletes)
     with pytest.raises(SequenceTieError) as caught:
         table.apply(tie, apply_as_deletes="op = 'D'")
     assert caught.value.keys == [{"id": 2}]
@@ -208,8 +208,8 @@ def test_jobs_say_what_they_are_for(spark, tmp_path):
 
     names = spark.sparkContext.accumulator(0)
     frame = in_partitions(spark, table_of(simple_rows(), SIMPLE))
-    found = tmp_path / "descriptions"
-    found.mkdir()
+    descriptions = tmp_path / "descriptions"
+    descriptions.mkdir()
 
     @F.udf("bigint")
     def spy(value):
@@ -219,12 +219,12 @@ def test_jobs_say_what_they_are_for(spark, tmp_path):
         context = TaskContext.get()
         assert context is not None
         text = context.getLocalProperty("spark.job.description") or ""
-        (found / text.encode().hex()).touch()
+        (descriptions / text.encode().hex()).touch()
         return value
 
     table = create(tmp_path / "t", settings=TASKS)
     table.apply(frame.withColumn("id", spy("id")))
-    [text] = [bytes.fromhex(each.name).decode() for each in found.iterdir()]
+    [text] = [bytes.fromhex(path.name).decode() for path in descriptions.iterdir()]
     assert text == f"andes apply {table.url} v1: write mods"
     assert names.value == 12
 

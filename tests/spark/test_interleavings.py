@@ -47,12 +47,12 @@ class Watched:
         fields = [*world.schema, *(pa.field(name, kind) for name, kind in world.alters.at(at).items())]
         schema = pa.schema([field.with_nullable(True) for field in fields])
         assert frame.columns == schema.names
-        wanted = world.expected(at)
-        found = world.rows_of(arrow_table(frame).cast(schema))
-        assert found == wanted, f"version {version}: {difference(found, wanted)}"
+        expected = world.expected(at)
+        rows = world.rows_of(arrow_table(frame).cast(schema))
+        assert rows == expected, f"version {version}: {difference(rows, expected)}"
         text = self.random.choice(tuple(FILTERS))
         names = world.alters.names(at)
-        kept = [row for _, row in wanted.values() if FILTERS[text](dict(zip(names, row, strict=True)))]
+        kept = [row for _, row in expected.values() if FILTERS[text](dict(zip(names, row, strict=True)))]
         assert frame.where(text).count() == len(kept), f"version {version} where {text}"
 
 

@@ -53,8 +53,8 @@ def planted(monkeypatch: pytest.MonkeyPatch, content: bytes) -> tuple[jars.Jar, 
     jar = jars.Jar("org.example", "thing", "1.0", hashlib.sha256(b"the jar").hexdigest())
     calls: list[list[str]] = []
 
-    def fetch(wanted: list[jars.Jar], work: Path) -> Path:
-        calls.append([one.coordinates for one in wanted])
+    def fetch(expected: list[jars.Jar], work: Path) -> Path:
+        calls.append([one.coordinates for one in expected])
         (work / "out").mkdir()
         (work / "out" / jar.file_name).write_bytes(content)
         return work / "out"

@@ -14,9 +14,9 @@ WHOLE = {"TINYINT": 8, "INT": 32, "BIGINT": 64}
 
 def in_blocks(keys: list[int]) -> set[int]:
     """The keys that blocks name, read with integers of Python."""
-    made = blocks(pa.table({"k": pa.array(keys, pa.int64())})).to_pydict()
-    assert len(set(made["_andes_block"])) == len(made["_andes_block"])
-    pairs = zip(made["_andes_block"], made["_andes_mask"], strict=True)
+    columns = blocks(pa.table({"k": pa.array(keys, pa.int64())})).to_pydict()
+    assert len(set(columns["_andes_block"])) == len(columns["_andes_block"])
+    pairs = zip(columns["_andes_block"], columns["_andes_mask"], strict=True)
     return {block * 64 + bit for block, mask in pairs for bit in range(64) if mask >> bit & 1}
 
 

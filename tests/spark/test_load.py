@@ -30,7 +30,7 @@ PLACES = pytest.mark.parametrize("settings", [HERE, TASKS], ids=["here", "tasks"
 
 
 def data_files(path: Path) -> list[Path]:
-    return [each for each in path.rglob("*.parquet") if "_delta_log" not in each.parts]
+    return [file for file in path.rglob("*.parquet") if "_delta_log" not in file.parts]
 
 
 @PLACES
@@ -38,8 +38,8 @@ def test_a_load_is_the_same_from_spark_and_arrow(spark, tmp_path, settings):
     data = table_of(simple_rows(0, 50), SIMPLE)
     upper = data.rename_columns([name.upper() for name in data.column_names])
     tables = [
-        create(tmp_path / name, data=given, settings=settings, partition_by=by)
-        for name, given, by in (
+        create(tmp_path / name, data=source, settings=settings, partition_by=by)
+        for name, source, by in (
             ("arrow", data, ()),
             ("spark", in_partitions(spark, data), ()),
             ("by day", in_partitions(spark, upper), ("ok",)),
@@ -144,13 +144,13 @@ def test_pieces_that_may_share_a_key_are_found(seed: int) -> None:
     for _ in range(rnd.randint(1, 6)):
         edges = sorted(rnd.sample(range(100), 2 * rnd.randint(1, 3)))
         pieces.append(Loaded([], [((low,), (high,)) for low, high in zip(edges[::2], edges[1::2], strict=True)]))
-    keys = [{n for (low,), (high,) in each.ranges for n in range(low, high + 1)} for each in pieces]
+    keys = [{n for (low,), (high,) in key_piece.ranges for n in range(low, high + 1)} for key_piece in pieces]
     expected = [
         piece
         for number, piece in enumerate(pieces)
         if any(keys[number] & other for place, other in enumerate(keys) if place != number)
     ]
-    found = meeting(pieces)
-    assert all(any(each is piece for each in found) for piece in expected)
+    groups = meeting(pieces)
+    assert all(any(candidate is piece for candidate in groups) for piece in expected)
     # Ranges of one piece never overlap, so that whoever meets a range meets another piece's.
-    assert len(found) == len(expected)
+    assert len(groups) == len(expected)

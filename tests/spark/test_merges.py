@@ -25,7 +25,7 @@ KEYS: dict[str, dict[str, Any]] = {
 
 
 def rows(keys: list[int], seq: int) -> pa.Table:
-    made = [
+    drawn = [
         {
             "a": k,
             "b": f"k'{k:05}é" if k % 3 else f"{k}",
@@ -37,35 +37,35 @@ def rows(keys: list[int], seq: int) -> pa.Table:
         }
         for k in keys
     ]
-    return pa.Table.from_pylist(made, schema=ARROW)
+    return pa.Table.from_pylist(drawn, schema=ARROW)
 
 
 def drive(table: ModTable, settings: Settings) -> list[Any]:
     """The same work whatever the settings; what came of it, and where it ran."""
     table = ModTable.open(table.url, settings=settings)
     chance = random.Random(3)
-    told: list[Any] = []
+    outcomes: list[Any] = []
     sequenced = bool(table.sequence_by)
     for number in range(1, 4):
         keys = sorted(chance.sample(range(3000), 300))
-        gone = sorted(chance.sample(range(3000), 150))
+        deleted = sorted(chance.sample(range(3000), 150))
         table.apply(rows(keys, 1000 * number), batch_id=("up", number))
-        table.apply(rows(gone, 1000 * number + 500), apply_as_deletes="true", batch_id=("down", number))
+        table.apply(rows(deleted, 1000 * number + 500), apply_as_deletes="true", batch_id=("down", number))
         if sequenced:
             table.apply(rows(keys[:50], 1000 * number - 600), batch_id=("late", number))
-            partial = rows(gone[50:80] + keys[100:150], 1000 * number + 700).drop_columns(["w"])
+            partial = rows(deleted[50:80] + keys[100:150], 1000 * number + 700).drop_columns(["w"])
             table.apply(partial, except_column_list=["w"], batch_id=("part", number))
         result = table.merge()
-        told.append((result.counts, shown(table)))
-        told.append(sorted({step.name for step in result.steps if step.spark_jobs}))
+        outcomes.append((result.counts, shown(table)))
+        outcomes.append(sorted({step.name for step in result.steps if step.spark_jobs}))
     if sequenced:
         cut = rows([0], 2000).set_column(4, ARROW.field("seq"), pa.array([2003], pa.int64()))
         table.apply(cut, apply_as_truncates="true")
         table.apply(rows(list(range(200)), 2001), batch_id=("after", 1))
-        told.append((table.merge().counts, shown(table)))
-        told.append([])
+        outcomes.append((table.merge().counts, shown(table)))
+        outcomes.append([])
     assert table.verify().ok
-    return told
+    return outcomes
 
 
 @pytest.mark.slow
@@ -73,15 +73,15 @@ def drive(table: ModTable, settings: Settings) -> list[Any]:
 def test_wherever_a_merge_runs_it_does_the_same(spark, tmp_path, kind):
     options = {"sequence_by": ["seq"], "merge": "manual", **KEYS[kind]}
     loaded = rows(list(range(0, 3000, 2)), 0)
-    found = {}
+    outcomes = {}
     for name, budget in (("here", 1 << 29), ("scan", 60_000), ("buckets", 0)):
         settings = Settings(byte_budget=budget, target_file_bytes=30_000)
         data: Any = loaded if name == "here" else frame_of(spark, loaded).repartition(2)
         table = ModTable.create(tmp_path / name, DDL, data=data, settings=settings, **options)
-        found[name] = drive(table, settings)
-        assert spark_rows(table.read(), table) == found[name][-2][1]
+        outcomes[name] = drive(table, settings)
+        assert spark_rows(table.read(), table) == outcomes[name][-2][1]
     for name in ("scan", "buckets"):
-        for one, two in zip(found["here"][::2], found[name][::2], strict=True):
+        for one, two in zip(outcomes["here"][::2], outcomes[name][::2], strict=True):
             assert one == two, name
-    assert found["here"][1] == []
-    assert "merge rows" in found["buckets"][1]
+    assert outcomes["here"][1] == []
+    assert "merge rows" in outcomes["buckets"][1]

@@ -61,14 +61,14 @@ def test_a_fresh_read_is_what_a_merge_would_make(spark, tmp_path, settings):
     for number, (name, mods, options) in enumerate(steps, 1):
         version = table.apply(mods, **options).version
         frame = table.read()
-        found = spark_rows(frame, table)
-        assert found == shown(table), name
-        versions[version] = found
+        frame_rows = spark_rows(frame, table)
+        assert frame_rows == shown(table), name
+        versions[version] = frame_rows
         if number % 3 == 0:
-            assert frame.count() == len(found), name
+            assert frame.count() == len(frame_rows), name
             table.merge()
-            assert spark_rows(table.read(), table) == found, name
-            assert spark_rows(frame, table) == found, f"{name}: what was read before the merge"
+            assert spark_rows(table.read(), table) == frame_rows, name
+            assert spark_rows(frame, table) == frame_rows, f"{name}: what was read before the merge"
     assert len({str(rows) for rows in versions.values()}) >= 6
     for version in (0, 3, 5, 8):
         assert spark_rows(table.read(version=version), table) == versions[version], version
@@ -281,9 +281,9 @@ def test_names_and_values_of_any_form(spark, tmp_path, settings, deletion_vector
     )
     mods = parquet_of(spark, tmp_path / "1.parquet", batch(25, 10, 100))
     table.apply(mods)
-    gone = batch(0, 3, 200).select([key, sequence])
+    deleted = batch(0, 3, 200).select([key, sequence])
     doubled = sequence.replace("`", "``")
-    table.apply(gone, apply_as_deletes=f"`{doubled}` > 0")
+    table.apply(deleted, apply_as_deletes=f"`{doubled}` > 0")
     expected = shown(table)
     assert len(expected) == 32
     frame = table.read()
@@ -291,9 +291,9 @@ def test_names_and_values_of_any_form(spark, tmp_path, settings, deletion_vector
     for merged in (False, True):
         if merged:
             assert table.merge().counts.mods == 13
-        again = ModTable.open(path, settings=settings)
-        assert shown(again) == expected
-        assert spark_rows(again.read(), again) == expected
+        reopened = ModTable.open(path, settings=settings)
+        assert shown(reopened) == expected
+        assert spark_rows(reopened.read(), reopened) == expected
         table.create_view("names")
         quoted = ", ".join("`" + name.replace("`", "``") + "`" for name in NAMES)
         assert spark.sql(f"SELECT {quoted} FROM names WHERE `it's` > 5").count() == sum(

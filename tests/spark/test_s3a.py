@@ -104,8 +104,8 @@ def test_storage_options_as_settings():
 def test_credentials_of_a_provider_that_a_cluster_names(spark, s3_server):
     settings = {"aws_credentials_provider": TEMPORARY, "session_token": "token"}
     with bucket_of_spark(spark, s3_server, **settings) as bucket:
-        found = SessionAccess(spark)(bucket)
-    assert (found["aws_access_key_id"], found["aws_session_token"]) == ("test", "token")
+        access = SessionAccess(spark)(bucket)
+    assert (access["aws_access_key_id"], access["aws_session_token"]) == ("test", "token")
 
 
 def test_without_credentials_of_aws_those_of_s3a_are_taken(spark, s3_server, monkeypatch):

@@ -41,8 +41,8 @@ def lacking(session) -> dict[str, str]:
     try:
         sessions.require_delta(session)
     except OptionError as error:
-        found: dict[str, str] = error.fields["settings"]
-        return found
+        missing: dict[str, str] = error.fields["settings"]
+        return missing
     return {}
 
 
@@ -51,7 +51,7 @@ def test_both_settings_are_needed_and_enough():
     both = WITH_DELTA | {sessions.EXTENSIONS: f"org.example.Other, {sessions.DELTA_EXTENSION}"}
     assert lacking(foreign_session(**both)) == {}
     for name in WITH_DELTA:
-        others = {each: value for each, value in WITH_DELTA.items() if each != name}
+        others = {setting: value for setting, value in WITH_DELTA.items() if setting != name}
         assert lacking(foreign_session(**others)) == {name: WITH_DELTA[name]}
 
 
@@ -67,14 +67,14 @@ def test_other_extensions_stay_in_the_advice():
     session = foreign_session(**(WITH_DELTA | {sessions.EXTENSIONS: "org.example.Other"}))
     with pytest.raises(OptionError) as caught:
         sessions.require_delta(session)
-    wanted = f"org.example.Other,{sessions.DELTA_EXTENSION}"
-    assert caught.value.settings == {sessions.EXTENSIONS: wanted}
+    expected = f"org.example.Other,{sessions.DELTA_EXTENSION}"
+    assert caught.value.settings == {sessions.EXTENSIONS: expected}
 
 
 def test_the_active_session_is_returned_and_left_alone(spark):
     before = dict(spark.sparkContext.getConf().getAll())
-    found = sessions.spark_session("another name", config={"spark.sql.shuffle.partitions": "77"}, s3=True)
-    assert found is spark
+    session = sessions.spark_session("another name", config={"spark.sql.shuffle.partitions": "77"}, s3=True)
+    assert session is spark
     assert spark.conf.get("spark.sql.shuffle.partitions") == "2"
     assert dict(spark.sparkContext.getConf().getAll()) == before
 
@@ -160,10 +160,10 @@ rows = spark.range(4, numPartitions=4).mapInArrow(slowly, "id long")
 rows.write.format("delta").save({str(tmp_path / "table")!r})
 print(spark.sparkContext.appName, spark.read.format("delta").load({str(tmp_path / "table")!r}).count())
 """
-    found = run_python(code)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == "quiet 4"
-    lines = [line.strip() for line in found.stderr.replace("\r", "\n").splitlines()]
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == "quiet 4"
+    lines = [line.strip() for line in process.stderr.replace("\r", "\n").splitlines()]
     bars = [line for line in lines if line.startswith("[Stage")]
     # The JVM itself prints the one line left about the vector module that Spark's launcher asks for.
     others = [line for line in lines if line and line not in bars and "jdk.incubator.vector" not in line]
@@ -200,10 +200,10 @@ except MissingPackageError as error:
 print(SparkSession.getActiveSession())
 """
     )
-    found = run_python(code)
-    assert found.returncode == 0, found.stderr
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
     both = str([sessions.CATALOG, sessions.EXTENSIONS])
-    assert found.stdout.splitlines() == ["none spark", both, both, both, "delta-spark True", "None"]
+    assert process.stdout.splitlines() == ["none spark", both, both, both, "delta-spark True", "None"]
 
 
 @pytest.mark.spark
@@ -235,9 +235,9 @@ for name in ("one", "two"):
     merged = table.apply(pa.table({{"id": [1]}}), batch_id=("t", 2)).merge
     assert merged.status == "merged", merged
 """
-    found = run_python(code)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.splitlines() == [f"{name} {sessions.DELTA_EXTENSION}" for name in ("one", "two")]
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == [f"{name} {sessions.DELTA_EXTENSION}" for name in ("one", "two")]
     assert not (tmp_path / "new").exists()
 
 
@@ -259,6 +259,6 @@ submit = os.path.join(os.path.dirname(pyspark.__file__), "bin", "spark-submit")
 os.execv(submit, [submit, "--master", "local[1]", "--jars", {paths!r}, "--conf", "spark.ui.enabled=false",
     {str(job)!r}])
 """
-    found = run_python(code, PYTHONPATH=str(ROOT), PYSPARK_PYTHON=sys.executable)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == "a job local[1] false"
+    process = run_python(code, PYTHONPATH=str(ROOT), PYSPARK_PYTHON=sys.executable)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == "a job local[1] false"

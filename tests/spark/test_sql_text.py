@@ -59,8 +59,10 @@ def by_spark(spark, table: pa.Table, expressions: Sequence[str]) -> list[list[bo
     answers: list[list[bool | None]] = []
     for start in range(0, len(expressions), 250):
         part = expressions[start : start + 250]
-        found = arrow_table(frame.selectExpr(*(f"{expression} AS c{number}" for number, expression in enumerate(part))))
-        answers += [column.to_pylist() for column in found.columns]
+        columns = arrow_table(
+            frame.selectExpr(*(f"{expression} AS c{number}" for number, expression in enumerate(part)))
+        )
+        answers += [column.to_pylist() for column in columns.columns]
     return answers
 
 
@@ -126,14 +128,16 @@ def test_texts_with_a_word_too_few_or_too_many_are_read_as_spark_reads_them_or_r
     assert len(texts) > 300
     # All at once: Spark would name the one that it cannot read.
     wrong = [
-        text for text, found in zip(texts, by_spark(spark, wild, texts), strict=True) if found != by_polars(wild, text)
+        text
+        for text, answer in zip(texts, by_spark(spark, wild, texts), strict=True)
+        if answer != by_polars(wild, text)
     ]
     assert wrong == []
 
 
 def differing(spark, table: pa.Table, texts: list[str]) -> list[str]:
     answers = by_spark(spark, table, [bound_as_spark_sql(text) for text in texts])
-    return [text for text, found in zip(texts, answers, strict=True) if found != by_polars(table, text)]
+    return [text for text, answer in zip(texts, answers, strict=True) if answer != by_polars(table, text)]
 
 
 def test_generated_code_gives_the_same(spark, accepted):
@@ -163,16 +167,16 @@ def test_settings_of_the_session_change_nothing(spark, accepted, setting, value)
 def test_every_character_has_the_same_case_and_length(spark, tmp_path):
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     around = [
-        f"{before}{each}{after}"
+        f"{before}{character}{after}"
         for before, after in (("", ""), ("a", ""), ("", "a"), ("a", "b"))
-        for each in characters
+        for character in characters
     ]
     pq.write_table(pa.table({"s": around}), tmp_path / "s.parquet")
     calls = ("lower(s)", "upper(s)", "length(s)")
     texts = spark.read.parquet(str(tmp_path / "s.parquet"))
-    found = arrow_table(texts.selectExpr("s", *(f"{c} AS `{c}`" for c in calls)))
+    answers = arrow_table(texts.selectExpr("s", *(f"{c} AS `{c}`" for c in calls)))
     for call in calls:
         condition = condition_of("filter", f"{call} = `{call}`")
         assert condition is not None
-        different = pc.filter(found["s"], pc.invert(condition.answers(found).to_arrow())).to_pylist()
+        different = pc.filter(answers["s"], pc.invert(condition.answers(answers).to_arrow())).to_pylist()
         assert different == [], call

@@ -33,9 +33,9 @@ def test_parts_run_as_tasks_of_one_job_in_order(spark):
     def work(part: int) -> tuple[int, int]:
         return part * part, os.getpid()
 
-    found = executor.map(work, range(5), step="square")
-    assert [value for value, _ in found] == [0, 1, 4, 9, 16]
-    assert os.getpid() not in {process for _, process in found}
+    results = executor.map(work, range(5), step="square")
+    assert [value for value, _ in results] == [0, 1, 4, 9, 16]
+    assert os.getpid() not in {process for _, process in results}
     assert executor.jobs == 1
     assert executor.map(work, [], step="nothing") == []
     assert executor.jobs == 1
@@ -49,7 +49,7 @@ def test_parts_run_as_tasks_of_one_job_in_order(spark):
         DuplicateKeyError("twice", keys=[{"id": 1}, {"id": 2}]),
         AndesError("plain"),
     ],
-    ids=lambda each: type(each).__name__,
+    ids=lambda mutant: type(mutant).__name__,
 )
 def test_an_error_of_the_library_arrives_as_it_is(spark, raised):
     def work(part: int) -> int:
@@ -125,16 +125,16 @@ def test_messages_of_spark_are_read_for_what_is_missing():
 
 def run_script(name: str, *arguments: Any, timeout: int = 240, **environment: str) -> dict[str, Any]:
     """Run a script of this folder, which starts a Spark of its own; gives the JSON of its last line."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "ignore", str(Path(__file__).parent / name), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=timeout,
     )
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    assert process.returncode == 0, f"{process.stdout[-2000:]}\n{process.stderr[-6000:]}"
+    report: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return report
 
 
 @pytest.mark.slow
@@ -142,30 +142,30 @@ def run_script(name: str, *arguments: Any, timeout: int = 240, **environment: st
 def test_executors_without_our_packages_are_one_clear_error(tmp_path):
     """Workers run a bare Python of the same version: pyspark comes with Spark, all else is missing."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
-    found = run_script("bare_executors.py", JARS, tmp_path / "t", tmp_path / "bare" / "bin" / "python")
-    for each in found.values():
-        assert each["error"] == "MissingPackageError", found
-        assert each["package"], found
-        assert "spark.archives" in each["message"], found
-    assert found["apply"]["version"] == 0
+    outcomes = run_script("bare_executors.py", JARS, tmp_path / "t", tmp_path / "bare" / "bin" / "python")
+    for outcome in outcomes.values():
+        assert outcome["error"] == "MissingPackageError", outcomes
+        assert outcome["package"], outcomes
+        assert "spark.archives" in outcome["message"], outcomes
+    assert outcomes["apply"]["version"] == 0
 
 
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.spark
 def test_a_cluster_of_two_workers_one_of_which_dies(tmp_path):
-    found = run_script("cluster.py", JARS, tmp_path)
-    assert found["workers"] == 2
-    assert found["executor_killed"]
-    assert found["upserts"] == 4000
-    assert found["orphans"] > 0, "the attempt that died had written files, which no manifest names"
-    assert found["merged_in_tasks"]
-    assert found["attempts"] > found["tasks"]
-    assert found["rows"] == found["expected"]
-    assert found["fresh"] == found["expected"]
-    assert found["problems"] == []
-    assert found["failed"]["error"] == "TaskError"
-    assert found["failed"]["version"] == found["version"]
+    report = run_script("cluster.py", JARS, tmp_path)
+    assert report["workers"] == 2
+    assert report["executor_killed"]
+    assert report["upserts"] == 4000
+    assert report["orphans"] > 0, "the attempt that died had written files, which no manifest names"
+    assert report["merged_in_tasks"]
+    assert report["attempts"] > report["tasks"]
+    assert report["rows"] == report["expected"]
+    assert report["fresh"] == report["expected"]
+    assert report["problems"] == []
+    assert report["failed"]["error"] == "TaskError"
+    assert report["failed"]["version"] == report["version"]
 
 
 @pytest.mark.slow

@@ -355,14 +355,14 @@ def test_counts(storage: Storage) -> None:
     with storage.open_output("c") as output:
         output.write(b"1234567")
     storage.delete(["a"])
-    done = storage.counts.minus(start)
-    assert (done.put, done.put_if_absent, done.get, done.head, done.list, done.delete) == (2, 2, 2, 1, 1, 1)
-    assert done.requests == 9
-    assert done.bytes_read == 5
-    assert done.bytes_written == 5 + 3 + 3 + 7
+    counts = storage.counts.minus(start)
+    assert (counts.put, counts.put_if_absent, counts.get, counts.head, counts.list, counts.delete) == (2, 2, 2, 1, 1, 1)
+    assert counts.requests == 9
+    assert counts.bytes_read == 5
+    assert counts.bytes_written == 5 + 3 + 3 + 7
     assert start.requests == 0
-    assert done.plus(done).minus(done) == done
-    assert pickle.loads(pickle.dumps(done)) == done
+    assert counts.plus(counts).minus(counts) == counts
+    assert pickle.loads(pickle.dumps(counts)) == counts
 
 
 def test_pickling(storage: Storage) -> None:

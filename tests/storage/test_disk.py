@@ -282,9 +282,9 @@ def test_listing_while_files_come_and_go(disk: DiskStorage) -> None:
     thread.start()
     try:
         for _ in range(100):
-            found = [info.path for info in disk.list()]
-            assert found == sorted(found)
-            assert found[0] == "keep/1"
+            paths = [info.path for info in disk.list()]
+            assert paths == sorted(paths)
+            assert paths[0] == "keep/1"
     finally:
         stop.set()
         thread.join()

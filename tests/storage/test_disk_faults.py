@@ -113,8 +113,8 @@ def test_what_a_killed_writer_left_is_invisible(disk: DiskStorage, root: Path) -
         "os.link = lambda *a, **k: os._exit(9)\n"
         "DiskStorage(sys.argv[1]).put_if_absent('log/7', b'data')"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(root)], cwd=ROOT, check=False)
-    assert done.returncode == 9
+    process = subprocess.run([sys.executable, "-c", script, str(root)], cwd=ROOT, check=False)
+    assert process.returncode == 9
     left = everything(root)
     assert len(left) == 1
     assert left[0].startswith(f"log/{TEMP_PREFIX}")
@@ -149,23 +149,23 @@ assert disk.put_if_absent("log/7", b"small").name == "CREATED"
 
 
 def test_a_file_size_limit(root: Path) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", FULL, str(root), "limit"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
     assert everything(root) == ["log/7"]
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", size="1m") as place:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-W", "error", "-c", FULL, str(place / "orders"), "disk"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
+        assert process.returncode == 0, process.stderr
+        assert process.stderr == ""
         assert everything(place / "orders") == ["log/7"]
 
 

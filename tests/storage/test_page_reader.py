@@ -116,11 +116,11 @@ def test_a_cached_index_is_not_read_again() -> None:
     storage = MemoryStorage()
     written = write(storage, "f", table_of(100))
     index = opened(storage, "f", written).index
-    again = PagedFile(storage.open_ranges("f", written.bytes), written.bytes, written.footer, MARKED, index)
+    second = PagedFile(storage.open_ranges("f", written.bytes), written.bytes, written.footer, MARKED, index)
     before = storage.counts.snapshot().get
-    again.open()
+    second.open()
     assert storage.counts.snapshot().get == before
-    assert read([(again, (np.array([7]), np.array([8])))], ["id"])[0]["id"].to_pylist() == [7]
+    assert read([(second, (np.array([7]), np.array([8])))], ["id"])[0]["id"].to_pylist() == [7]
     assert index.bytes > 1_000
 
 

@@ -64,8 +64,8 @@ def test_an_unknown_outcome(s3: S3Storage, behind: S3Storage, proxy: FaultProxy,
     assert behind.put_if_absent("log/7", b"data") is PutOutcome.UNKNOWN
     assert proxy.requests("PUT") == 1, "the client repeated a request whose answer was lost"
     assert s3.find("log/7") == (b"data" if forward else None)
-    again = behind.put_if_absent("log/7", b"data")
-    assert again is (PutOutcome.EXISTS if forward else PutOutcome.CREATED)
+    outcome = behind.put_if_absent("log/7", b"data")
+    assert outcome is (PutOutcome.EXISTS if forward else PutOutcome.CREATED)
 
 
 @pytest.mark.parametrize(
@@ -323,8 +323,8 @@ class Rotating:
 
 def keys_of(proxy: FaultProxy) -> list[str]:
     """Access keys of the requests, in order, without repetitions."""
-    found = [re.search(r"Credential=(\w+)/", headers["authorization"]) for _, _, headers in proxy.received]
-    return list(dict.fromkeys(match[1] for match in found if match is not None))
+    matches = [re.search(r"Credential=(\w+)/", headers["authorization"]) for _, _, headers in proxy.received]
+    return list(dict.fromkeys(match[1] for match in matches if match is not None))
 
 
 def test_credentials_that_are_asked_for_again(url: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ def scheduler(request: pytest.FixtureRequest) -> Scheduler:
 
 
 def deferring() -> ThreadScheduler:
-    made = ThreadScheduler("test")
-    made.defer()
-    return made
+    created = ThreadScheduler("test")
+    created.defer()
+    return created
 
 
 def fail() -> None:
@@ -154,5 +154,5 @@ scheduler.begin("a", 1, lambda: (time.sleep(0.3), print("put", flush=True)))
 scheduler.later("the hint", lambda: (time.sleep(0.5), print("hint", flush=True)))
 scheduler.later("the note", lambda: print("note", flush=True))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["put", "hint", "note"], done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert process.stdout.split() == ["put", "hint", "note"], process.stderr

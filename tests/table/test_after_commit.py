@@ -58,9 +58,9 @@ def failing_request(kind: str, path: str, *, after_merge: bool = False) -> Fail:
     def arrange(tapped: TappedStorage, table: Table, patch: pytest.MonkeyPatch, error: BaseException) -> None:
         newest = table.status().delta_version
 
-        def tap(done: str, where: str) -> None:
+        def tap(request: str, where: str) -> None:
             merged = tapped.inner.size(f"_delta_log/{newest + 1:020}.json") is not None
-            if done == kind and where.startswith(path) and (merged or not after_merge):
+            if request == kind and where.startswith(path) and (merged or not after_merge):
                 raise error
 
         tapped.tap = tap
@@ -137,14 +137,14 @@ def test_a_merge_that_is_committed_stands(step: str, error: BaseException, monke
     assert (result.status, result.applied) == ("merged", 2)
     failures = {failure.step: failure.error for failure in result.advisory}
     assert failures[name] is error
-    [record] = [each for each in caplog.records if each.levelname == "WARNING"]
+    [record] = [entry for entry in caplog.records if entry.levelname == "WARNING"]
     assert record.name == "andes_spark.log.advisory"
     for failure in result.advisory:
         assert f"{failure.step} failed" in record.getMessage()
-    again = ModTable.open(storage)
-    assert again.status().applied == 2
-    assert again.verify().ok
-    assert again.merge().status in ("merged", "nothing")
+    reopened = ModTable.open(storage)
+    assert reopened.status().applied == 2
+    assert reopened.verify().ok
+    assert reopened.merge().status in ("merged", "nothing")
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -162,14 +162,14 @@ def test_a_batch_that_is_applied_stands(step: str, error: BaseException, monkeyp
     monkeypatch.undo()
     assert (result.version, result.replayed) == (2, False)
     assert [failure.error for failure in result.advisory] == [error]
-    [record] = [each for each in caplog.records if each.levelname == "WARNING"]
+    [record] = [entry for entry in caplog.records if entry.levelname == "WARNING"]
     assert "the batch is applied, but" in record.getMessage()
     if step != "hint":
         assert result.merge is not None
         assert (result.merge.status, result.merge.error) == ("failed", error)
-    again = ModTable.open(storage)
-    assert again.apply(rows((1, 2)), batch_id=("s", 2), merge=True).replayed
-    assert again.verify().ok
+    reopened = ModTable.open(storage)
+    assert reopened.apply(rows((1, 2)), batch_id=("s", 2), merge=True).replayed
+    assert reopened.verify().ok
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

@@ -235,19 +235,19 @@ def merged_at(merged: int) -> MemoryStorage:
     return storage
 
 
-@pytest.mark.parametrize("told", [None, 0, 5, 12, 17, 19, 20, 25, 10**6, -3])
+@pytest.mark.parametrize("stored", [None, 0, 5, 12, 17, 19, 20, 25, 10**6, -3])
 @pytest.mark.parametrize("merged", [12, *(pytest.param(version, marks=pytest.mark.slow) for version in (0, 5, 19))])
-def test_a_roll_up_that_assumed_a_wrong_version_is_read_rightly(merged: int, told: int | None) -> None:
+def test_a_roll_up_that_assumed_a_wrong_version_is_read_rightly(merged: int, stored: int | None) -> None:
     storage = copy_of(merged_at(merged))
-    note = MergeNote(applied=told)
+    note = MergeNote(applied=stored)
     storage.put(LEASE_PATH, seal(msgspec.json.encode(note)))
     fill_by = ModTable.open(storage)
     for version in range(20, 33):
         fill_by.apply(rows((version, version, f"v{version}")))
     expected = {version: f"v{version}" for version in range(1, 33)}
     for reader in (ModTable.open(storage), ModTable.open(copy_of(storage)), fill_by):
-        found = {row["id"]: row["a"] for row in reader.to_arrow().to_pylist()}
-        assert found == expected
+        values = {row["id"]: row["a"] for row in reader.to_arrow().to_pylist()}
+        assert values == expected
         assert {row["id"] for row in reader.to_arrow(version=21).to_pylist()} == set(range(1, 22))
     fresh = ModTable.open(storage)
     assert fresh.merge().counts.inserted == 32 - merged
@@ -263,4 +263,4 @@ def test_a_roll_up_does_not_repeat_what_others_merged() -> None:
             ModTable.open(storage).merge()
     document = json.loads(storage.get(manifest_path(40)))
     assert document["roll_up"]["applied"] == 35
-    assert [each["version"] for each in document["roll_up"]["pending"]] == [36, 37, 38, 39]
+    assert [pending_version["version"] for pending_version in document["roll_up"]["pending"]] == [36, 37, 38, 39]

@@ -34,8 +34,8 @@ LONG = 600.0
 
 
 def create(storage: Any = None, **options: Any) -> ModTable:
-    given = {"primary_key": "id", "sequence_by": "seq", "merge": "manual", **options}
-    return ModTable.create(MemoryStorage() if storage is None else storage, DDL, **given)
+    arguments = {"primary_key": "id", "sequence_by": "seq", "merge": "manual", **options}
+    return ModTable.create(MemoryStorage() if storage is None else storage, DDL, **arguments)
 
 
 def rows(*mods: tuple[int | None, str | None, int | None]) -> pa.Table:
@@ -178,8 +178,8 @@ def test_replays_are_recognised_one_by_one() -> None:
     assert table.version == 14
     assert [batch.id for batch in table.manifest(14).batches] == ["i:2", "i:4"]
     assert shown(table) == [(1, "a", 1), (2, "b", 1), (4, "d", 1), (9, "z", 1)]
-    again = table.apply(rows((2, "b", 1)), batch_id=("s", 2))
-    assert (again.version, again.replayed, again.upserts) == (14, True, 1)
+    repeat = table.apply(rows((2, "b", 1)), batch_id=("s", 2))
+    assert (repeat.version, repeat.replayed, repeat.upserts) == (14, True, 1)
 
 
 def test_a_group_of_replays_alone_makes_no_version() -> None:
@@ -331,8 +331,8 @@ def test_an_unknown_outcome_reaches_every_batch_and_all_can_be_sent_again(happen
     assert len(set(map(id, errors))) == 3
     storage.answer = None
     storage.find = hidden["find"]  # type: ignore[method-assign]
-    with ModTable.open(storage).appender(max_delay=LONG) as again:
-        futures = [again.apply(batch, batch_id=("s", number)) for number, batch in enumerate(batches)]
+    with ModTable.open(storage).appender(max_delay=LONG) as reopened:
+        futures = [reopened.apply(batch, batch_id=("s", number)) for number, batch in enumerate(batches)]
     assert [(future.result().version, future.result().replayed) for future in futures] == [(1, happens)] * 3
     assert shown(ModTable.open(storage)) == [(0, "a", 1), (1, "a", 1), (2, "a", 1)]
     assert ModTable.open(storage).verify().ok
@@ -393,8 +393,8 @@ def test_a_process_killed_at_any_request_and_its_batches_sent_again(happens: boo
         except AppendError:
             assert not alive
         resend = random.Random(stop)
-        with ModTable.open(storage).appender(max_delay=LONG, max_bytes=resend.choice((0, 100, 10_000))) as again:
-            futures = [again.apply(batch, batch_id=("s", number)) for number, batch in enumerate(batches)]
+        with ModTable.open(storage).appender(max_delay=LONG, max_bytes=resend.choice((0, 100, 10_000))) as reopened:
+            futures = [reopened.apply(batch, batch_id=("s", number)) for number, batch in enumerate(batches)]
         results = [future.result() for future in futures]
         fresh = ModTable.open(storage)
         ids = [(batch.source, batch.id) for entry in fresh.history() for batch in entry.batches]

@@ -37,12 +37,12 @@ from andes_spark.testing.tapped import TappedStorage
 PACKING = Settings(threads=1, compact_bytes=0)
 
 
-def create(storage: Any, schema: Any = "id bigint, lsn bigint, a string, b string", **given: Any) -> ModTable:
-    options: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["lsn"], "merge": "manual", **given}
+def create(storage: Any, schema: Any = "id bigint, lsn bigint, a string, b string", **arguments: Any) -> ModTable:
+    options: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["lsn"], "merge": "manual", **arguments}
     return ModTable.create(storage, schema, **options)
 
 
-def send(table: ModTable, *rows: tuple[Any, ...], **given: Any) -> Any:
+def send(table: ModTable, *rows: tuple[Any, ...], **options: Any) -> Any:
     """Rows of id, lsn, a; an ``a`` of "D" is a delete."""
     columns = list(zip(*rows, strict=True))
     mods = pa.table(
@@ -54,14 +54,14 @@ def send(table: ModTable, *rows: tuple[Any, ...], **given: Any) -> Any:
         ],
         names=["id", "lsn", "a", "b"],
     )
-    return table.apply(mods, apply_as_deletes="a = 'D'", **given)
+    return table.apply(mods, apply_as_deletes="a = 'D'", **options)
 
 
-def shown(table: ModTable, **given: Any) -> dict[Any, Any]:
-    rows = table.to_arrow(**given).to_pylist()
-    found = {row["id"]: row["a"] for row in rows}
-    assert len(found) == len(rows), "a key twice"
-    return found
+def shown(table: ModTable, **options: Any) -> dict[Any, Any]:
+    rows = table.to_arrow(**options).to_pylist()
+    values = {row["id"]: row["a"] for row in rows}
+    assert len(values) == len(rows), "a key twice"
+    return values
 
 
 def meanwhile(storage: MemoryStorage, where: Callable[[str, str], bool], action: Callable[[], Any]) -> TappedStorage:
@@ -174,7 +174,7 @@ def test_attack_04_a_delete_of_an_absent_key_leaves_a_tombstone(merge: bool) -> 
     send(table, (1, 90, "D"), merge=merge)
     send(table, (1, 80, "late"), merge=False)
     assert shown(table) == {}
-    assert table.merge().late + sum(each.superseded for each in table.merges()) == 1
+    assert table.merge().late + sum(entry.superseded for entry in table.merges()) == 1
     assert shown(table) == {}
     assert table.status().tombstones == 1
 
@@ -324,11 +324,11 @@ def test_attack_20_damaged_files_are_named_and_nothing_is_guessed(kind: str, how
     prefix = {"mods": "_andes/mods/", "tombstones": "_andes/tombstones/", "base": "part-", "vector": "deletion_vector"}
     mods = sorted(storage.list("_andes/mods"), key=lambda info: info.path)
     # Of mods the pending file, of the base the largest one.
-    found = [mods[-1]] if kind == "mods" else [info for info in storage.list() if info.path.startswith(prefix[kind])]
-    if not found:
+    paths = [mods[-1]] if kind == "mods" else [info for info in storage.list() if info.path.startswith(prefix[kind])]
+    if not paths:
         assert kind == "vector"  # small ones stand in the Delta log itself
         return
-    path = max(found, key=lambda info: info.size).path
+    path = max(paths, key=lambda info: info.size).path
     data = storage.get(path)
     middle = len(data) // 8
     damaged = {
@@ -391,7 +391,7 @@ def test_attack_23_a_clock_that_is_far_off_is_refused() -> None:
 
 
 def test_attack_25_an_unfinished_create_is_completed_or_refused() -> None:
-    def interrupted(**given: Any) -> MemoryStorage:
+    def interrupted(**options: Any) -> MemoryStorage:
         storage = MemoryStorage()
 
         def die() -> None:
@@ -401,7 +401,7 @@ def test_attack_25_an_unfinished_create_is_completed_or_refused() -> None:
             return path == manifest_path(0) and kind == "put_if_absent"
 
         with pytest.raises(KeyboardInterrupt):
-            create(meanwhile(storage, manifest, die), **given)
+            create(meanwhile(storage, manifest, die), **options)
         assert storage.find(entry_path(0)) is not None
         return storage
 

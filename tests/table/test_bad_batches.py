@@ -196,10 +196,10 @@ def test_ids_of_batches_have_as_many_digits_as_a_decimal() -> None:
 @pytest.mark.parametrize("option", ["spark", "progress", "settings"])
 def test_what_callers_give_for_the_process_is_checked(option: str) -> None:
     storage = MemoryStorage()
-    given: dict[str, Any] = {option: "local"}
+    arguments: dict[str, Any] = {option: "local"}
     with pytest.raises(OptionError, match=f"{option} is a") as caught:
-        ModTable.create(storage, "k bigint", primary_key=["k"], **given)
+        ModTable.create(storage, "k bigint", primary_key=["k"], **arguments)
     assert caught.value.option == option
     ModTable.create(storage, "k bigint", primary_key=["k"])
     with pytest.raises(OptionError):
-        ModTable.open(storage, **given)
+        ModTable.open(storage, **arguments)

@@ -48,9 +48,9 @@ def prepared(path: Path) -> ModTable:
     return table
 
 
-def found(path: Path, pattern: str) -> Path:
+def newest_file(path: Path, pattern: str) -> Path:
     """The newest file of a kind."""
-    return max(path.glob(pattern), key=lambda each: each.stat().st_mtime_ns)
+    return max(path.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
 
 
 FILES = {
@@ -83,7 +83,7 @@ def outcome(table: ModTable) -> tuple[list[dict[str, Any]], FileDamagedError | N
 @pytest.mark.parametrize("kind", list(FILES))
 def test_a_damaged_file_is_named_and_never_believed(tmp_path, kind):
     expected = shown(prepared(tmp_path / "t"))
-    file = found(tmp_path / "t", FILES[kind])
+    file = newest_file(tmp_path / "t", FILES[kind])
     original = file.read_bytes()
     relative = file.relative_to(tmp_path / "t").as_posix()
     changes: list[Callable[[bytes], bytes]] = [
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_named_and_never_believed(tmp_path, kind):
 @pytest.mark.parametrize("kind", list(FILES))
 def test_a_missing_or_damaged_file_stops_a_merge_and_nothing_else(tmp_path, caplog, kind):
     expected = shown(prepared(tmp_path / "t"))
-    file = found(tmp_path / "t", FILES[kind])
+    file = newest_file(tmp_path / "t", FILES[kind])
     original = file.read_bytes()
     for change in (None, lambda data: data[:40] + b"\0" * (len(data) - 40)):
         file.unlink() if change is None else damage(file, change)
@@ -127,7 +127,7 @@ def test_a_missing_or_damaged_file_stops_a_merge_and_nothing_else(tmp_path, capl
             assert file.name in str(caught.value.path)
             assert caught.value.table == table.url, "which table"
         problems = table.verify().problems
-        assert any(file.name in each for each in problems), problems
+        assert any(file.name in problem for problem in problems), problems
         before = table.status().applied
         caplog.clear()
         result = table.apply(table_of(simple_rows(20, 1, 900), SIMPLE), batch_id=("s", 9), merge=True)
@@ -139,7 +139,7 @@ def test_a_missing_or_damaged_file_stops_a_merge_and_nothing_else(tmp_path, capl
         file.write_bytes(original)
         shutil.rmtree(tmp_path / "t")
         expected = shown(prepared(tmp_path / "t"))
-        file = found(tmp_path / "t", FILES[kind])
+        file = newest_file(tmp_path / "t", FILES[kind])
         original = file.read_bytes()
     table = ModTable.open(tmp_path / "t", settings=PLAIN)
     table.merge()
@@ -149,7 +149,7 @@ def test_a_missing_or_damaged_file_stops_a_merge_and_nothing_else(tmp_path, capl
 
 def test_a_mod_file_swapped_for_another_valid_one_is_noticed(tmp_path):
     table = prepared(tmp_path / "t")
-    file = found(tmp_path / "t", FILES["mods"])
+    file = newest_file(tmp_path / "t", FILES["mods"])
     original = file.read_bytes()
     rows = pq.read_table(file)
     pq.write_table(rows.slice(1), file)
@@ -157,7 +157,7 @@ def test_a_mod_file_swapped_for_another_valid_one_is_noticed(tmp_path):
         ModTable.open(table.url).to_arrow()
     assert caught.value.fields["path"].endswith(file.name)
     pq.write_table(rows.set_column(2, rows.schema.field(2), pa.array(["swapped"] * len(rows))), file)
-    assert any("SHA-256" in each for each in ModTable.open(table.url).verify().problems)
+    assert any("SHA-256" in problem for problem in ModTable.open(table.url).verify().problems)
     file.write_bytes(original)
     assert ModTable.open(table.url).verify().ok
 
@@ -197,9 +197,9 @@ def test_a_manifest_edited_by_hand(tmp_path, edit, version):
     # What is in memory of an earlier reader is not spoiled by it.
     assert shown(table) == expected
     manifest(tmp_path / "t", version).write_bytes(original)
-    again = ModTable.open(table.url)
-    assert shown(again) == expected
-    assert again.verify().ok
+    reopened = ModTable.open(table.url)
+    assert shown(reopened) == expected
+    assert reopened.verify().ok
 
 
 def record(root: Path, version: int) -> Path:
@@ -257,20 +257,20 @@ def test_a_hole_and_a_lost_head(tmp_path):
     # A head below what the base contains, as a restored backup of the log alone has it.
     (tmp_path / "t" / "_andes" / "hint").unlink()
     lost = [manifest(tmp_path / "t", version) for version in (2, 3, 4)]
-    kept = [each.read_bytes() for each in lost]
-    for each in lost:
-        each.unlink()
-    again = ModTable.open(table.url)
+    kept = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.unlink()
+    reopened = ModTable.open(table.url)
     for act in (
-        again.to_arrow,
-        again.merge,
-        lambda: again.apply(table_of(simple_rows(20, 1, 900), SIMPLE), merge=True),
+        reopened.to_arrow,
+        reopened.merge,
+        lambda: reopened.apply(table_of(simple_rows(20, 1, 900), SIMPLE), merge=True),
     ):
         with pytest.raises(LogDamagedError):
             act()
-    assert not again.verify().ok
-    for each, data in zip(lost, kept, strict=True):
-        each.write_bytes(data)
+    assert not reopened.verify().ok
+    for path, data in zip(lost, kept, strict=True):
+        path.write_bytes(data)
     assert shown(ModTable.open(table.url)) == expected
     assert ModTable.open(table.url).verify().ok
 

@@ -80,8 +80,8 @@ def test_except_column_list_names_columns_of_the_batch_alone() -> None:
 def test_names_are_found_by_case() -> None:
     table = create("Id BIGINT, Name STRING, price INT, seq BIGINT", primary_key="ID", sequence_by=["SEQ"])
     assert (table.primary_key, table.sequence_by) == (("Id",), ("seq",))
-    given = pa.table({"ID": [1], "NAME": ["pen"], "Price": pa.array([2], pa.int32()), "Seq": [1], "Op": ["I"]})
-    table.apply(given, apply_as_deletes="OP = 'D'")
+    mods = pa.table({"ID": [1], "NAME": ["pen"], "Price": pa.array([2], pa.int32()), "Seq": [1], "Op": ["I"]})
+    table.apply(mods, apply_as_deletes="OP = 'D'")
     assert table.to_arrow(columns=["ID", "name"]).to_pylist() == [{"Id": 1, "Name": "pen"}]
     table.apply(
         pa.table({"iD": [1], "NAME": ["ink"], "SEQ": [2]}), column_list=["nAmE"], apply_as_deletes=pl.col("iD") > 1

@@ -24,15 +24,15 @@ def test_memory_follows_the_byte_budget(tmp_path: Path) -> None:
     taken = {}
     for number, operation in enumerate(OPERATIONS):
         program = [sys.executable, "-m", "tests.table.memory_use", operation, str(tmp_path / "table")]
-        done = subprocess.run(
+        process = subprocess.run(
             program,
             capture_output=True,
             text=True,
             check=False,
             env={**os.environ, "POLARS_MAX_THREADS": str(os.cpu_count())},
         )
-        assert done.returncode == 0, done.stderr
-        taken[f"{number} {operation}"] = int(done.stdout)
+        assert process.returncode == 0, process.stderr
+        taken[f"{number} {operation}"] = int(process.stdout)
         for small in tmp_path.glob("table-small*"):
             small.rename(tmp_path / f"small-{number}")
     assert max(taken.values()) * MIB <= TIMES * BUDGET, taken

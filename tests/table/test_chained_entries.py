@@ -19,10 +19,10 @@ from andes_spark.testing.tables import create, rows
 from andes_spark.testing.tapped import TappedStorage
 
 
-def merged(count: int, **given: int) -> tuple[MemoryStorage, ModTable]:
+def merged(count: int, **options: int) -> tuple[MemoryStorage, ModTable]:
     storage = MemoryStorage()
     create(storage)
-    table = ModTable.open(storage, settings=Settings(**given))  # type: ignore[arg-type]
+    table = ModTable.open(storage, settings=Settings(**options))  # type: ignore[arg-type]
     for version in range(1, count + 1):
         table.apply(rows((version, 1, "x")), merge=True)
     return storage, table
@@ -57,16 +57,16 @@ def test_an_entry_that_was_overwritten_is_seen_by_who_reads_the_next(at: int) ->
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "found"), [(None, True), (0, True), (1, True), (2, False), (4, False), (9, True)]
+    ("checkpoint", "is_found"), [(None, True), (0, True), (1, True), (2, False), (4, False), (9, True)]
 )
 def test_an_entry_that_was_overwritten_is_seen_before_another_reader_replays_it(
-    checkpoint: int | None, found: bool
+    checkpoint: int | None, is_found: bool
 ) -> None:
     storage, _ = merged(4, compact_bytes=0)
     check_chain(storage, 4, checkpoint)
     foreign = {"commitInfo": {"operation": "DELETE", "engineInfo": "Apache-Spark", "txnId": "another"}}
     storage.put(entry_path(2), actions.encode([foreign]))
-    if not found:
+    if not is_found:
         check_chain(storage, 4, checkpoint)
         return
     with pytest.raises(ForeignWriteError) as caught:

@@ -119,7 +119,7 @@ def create(kind: Kind, **settings: Any) -> ModTable:
     )
 
 
-def found(table: ModTable, kind: Kind) -> Rows:
+def rows_by_key(table: ModTable, kind: Kind) -> Rows:
     rows = table.to_arrow()
     width = len(kind.names)
     values = [tuple(_plain(value) for value in row.values()) for row in rows.to_pylist()]
@@ -147,7 +147,7 @@ def explore(
         else:
             numbers = [author.random.randrange(author.keys) for _ in range(count)]
         author.take(table, numbers)
-        assert found(table, kind) == author.rows
+        assert rows_by_key(table, kind) == author.rows
     return table
 
 
@@ -160,10 +160,10 @@ def explore_cuts(kind: Kind, seed: int) -> ModTable:
 @pytest.mark.parametrize("name", KINDS)
 def test_rows_stay_as_they_are(name: str, seed: int, seen: Seen) -> None:
     table = explore(KINDS[name], seed)
-    again = ModTable.open(table._open_table.storage)
-    assert again.verify().ok
-    assert again.to_arrow(version=table.version - 5).num_rows > 0
-    assert again.to_arrow().num_rows == table.to_arrow().num_rows
+    reopened = ModTable.open(table._open_table.storage)
+    assert reopened.verify().ok
+    assert reopened.to_arrow(version=table.version - 5).num_rows > 0
+    assert reopened.to_arrow().num_rows == table.to_arrow().num_rows
 
 
 def test_each_way_of_compaction_was_taken(seen: Seen) -> None:

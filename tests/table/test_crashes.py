@@ -93,10 +93,10 @@ def send(table: ModTable, rows: list[Any], number: int, *, merge: bool | None = 
     return table.apply(batch(rows), apply_as_deletes="op = 'D'", batch_id=("feed", number), merge=merge)
 
 
-def rows_of(table: ModTable, **given: Any) -> dict[int, Any]:
-    found = table.to_arrow(**given).to_pylist()
-    rows = {row["id"]: (row["lsn"], row["a"]) for row in found}
-    assert len(rows) == len(found)
+def rows_of(table: ModTable, **options: Any) -> dict[int, Any]:
+    records = table.to_arrow(**options).to_pylist()
+    rows = {row["id"]: (row["lsn"], row["a"]) for row in records}
+    assert len(rows) == len(records)
     return rows
 
 
@@ -106,8 +106,8 @@ def recover(path: Any) -> None:
     version = table.version
     assert rows_of(table) == (AFTER if version == 2 else BEFORE)
     assert table.verify().ok
-    again = send(table, SECOND, 2, merge=False)
-    assert (again.version, again.replayed) == (2, version == 2)
+    repeat = send(table, SECOND, 2, merge=False)
+    assert (repeat.version, repeat.replayed) == (2, version == 2)
     assert rows_of(table) == AFTER
     assert table.merge().status in ("merged", "nothing")
     late = send(table, [(2, 1, "late", "U"), (9, 1, "late", "U")], 3)

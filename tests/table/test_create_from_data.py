@@ -53,8 +53,8 @@ def test_what_says_no_columns_is_refused() -> None:
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    made = ModTable.create("~/lake/t", ARROW.schema, primary_key="id")
-    assert made.url == str(tmp_path / "lake" / "t")
+    table = ModTable.create("~/lake/t", ARROW.schema, primary_key="id")
+    assert table.url == str(tmp_path / "lake" / "t")
     assert ModTable.open("~/lake/t").version == 0
     with pytest.raises(OptionError, match=r"no home folder .* ./~nobody-at-all/t"):
         ModTable.open("~nobody-at-all/t")

@@ -40,14 +40,16 @@ def mods(*rows: tuple[int, str, int, str]) -> pa.Table:
 
 @pytest.fixture
 def table() -> ModTable:
-    made = ModTable.create(
+    created = ModTable.create(
         MemoryStorage(), f"id BIGINT, `{NASTY}` STRING, seq BIGINT", primary_key=["id"], sequence_by=["seq"],
         merge="manual",
     )  # fmt: skip
-    made.apply(mods((1, "a", 1, "U"), (2, "b", 2, "U")), apply_as_deletes="op = 'D'", batch_id=("shop", 7), job="night")
-    made.merge()
-    made.apply(mods((1, "c", 3, "U"), (2, "b", 4, "D")), apply_as_deletes="op = 'D'", batch_id=(NASTY, "x"))
-    return made
+    created.apply(
+        mods((1, "a", 1, "U"), (2, "b", 2, "U")), apply_as_deletes="op = 'D'", batch_id=("shop", 7), job="night"
+    )
+    created.merge()
+    created.apply(mods((1, "c", 3, "U"), (2, "b", 4, "D")), apply_as_deletes="op = 'D'", batch_id=(NASTY, "x"))
+    return created
 
 
 def test_results_are_short_and_leave_out_zeros(table):
@@ -58,8 +60,8 @@ def test_results_are_short_and_leave_out_zeros(table):
     assert "the base contains version 3: 1 inserted, 1 updated, 1 deleted" in lines[1]
     assert "0" not in lines[0]
     assert " written" in lines[2]
-    again = table.apply(mods((1, "c", 3, "U"), (2, "b", 4, "D")), apply_as_deletes="op = 'D'", batch_id=(NASTY, "x"))
-    assert repr(again).startswith("<ApplyResult: applied before, as version 2: 2 received")
+    repeat = table.apply(mods((1, "c", 3, "U"), (2, "b", 4, "D")), apply_as_deletes="op = 'D'", batch_id=(NASTY, "x"))
+    assert repr(repeat).startswith("<ApplyResult: applied before, as version 2: 2 received")
     assert repr(table.merge()) == "<MergeResult: nothing was pending, the base contains version 3>"
 
 
@@ -121,8 +123,8 @@ def test_documents_and_snapshots_are_one_line(table):
 
 def test_notebooks_show_tables_with_escaped_text(table):
     shown = [table, table.status(), table.history(), table.merges(), table.verify(), table.merge()]
-    for each in shown:
-        page = Text(each._repr_html_())
+    for displayed in shown:
+        page = Text(displayed._repr_html_())
         assert page.tags[0] == "table"
         assert set(page.tags) <= {"table", "caption", "tr", "th", "td"}
     assert NASTY in Text(table._repr_html_()).text

@@ -28,19 +28,19 @@ from andes_spark.table.mod_table import ModTable
 BASIC = "id bigint, lsn bigint, a string, b string"
 
 
-def create(schema: Any = BASIC, **given: Any) -> ModTable:
-    options: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["lsn"], **given}
+def create(schema: Any = BASIC, **arguments: Any) -> ModTable:
+    options: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["lsn"], **arguments}
     return ModTable.create(MemoryStorage(), schema, **options)
 
 
-def send(table: ModTable, *rows: dict[str, Any], **given: Any) -> Any:
+def send(table: ModTable, *rows: dict[str, Any], **options: Any) -> Any:
     """Apply rows in the table's types; ``op`` says what each is, D a delete, T a truncate."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     arrow = table.schema.to_arrow()
     fields = [pa.field(name, pa.string() if name == "op" else arrow.field(name).type) for name in names]
     if "op" in names:
-        given = {"apply_as_deletes": "op = 'D'", "apply_as_truncates": "op = 'T'", **given}
-    return table.apply(pa.Table.from_pylist(list(rows), schema=pa.schema(fields)), **given)
+        options = {"apply_as_deletes": "op = 'D'", "apply_as_truncates": "op = 'T'", **options}
+    return table.apply(pa.Table.from_pylist(list(rows), schema=pa.schema(fields)), **options)
 
 
 def row(key: Any, lsn: Any, a: str | None = None, op: str = "U") -> dict[str, Any]:
@@ -49,12 +49,12 @@ def row(key: Any, lsn: Any, a: str | None = None, op: str = "U") -> dict[str, An
 
 def shown(table: ModTable, column: str = "a") -> dict[Any, Any]:
     """Values by key; the same whether merged or not."""
-    found = {each["id"]: each[column] for each in table.to_arrow().to_pylist()}
+    values = {record["id"]: record[column] for record in table.to_arrow().to_pylist()}
     table.merge()
-    assert {each["id"]: each[column] for each in table.to_arrow().to_pylist()} == found
+    assert {record["id"]: record[column] for record in table.to_arrow().to_pylist()} == values
     checked = table.verify()
     assert checked.ok, checked.problems
-    return found
+    return values
 
 
 def test_edge_01_a_tie_in_a_batch_is_an_error_that_names_the_keys() -> None:
@@ -72,14 +72,14 @@ def test_edge_01_a_tie_in_a_batch_is_an_error_that_names_the_keys() -> None:
 def test_edge_02_a_tie_across_batches_is_decided_alike_however_batches_are_merged(merge: bool) -> None:
     for order in itertools.permutations([row(1, 5, "x"), row(1, 5, op="D"), row(1, 5, "y")]):
         table = create()
-        for each in order:
-            send(table, each, merge=merge)
+        for mod in order:
+            send(table, mod, merge=merge)
         assert shown(table) == {}  # a delete beats upserts of its sequence, whenever it comes
     table = create()
     for value in ("x", "y"):
         send(table, row(1, 5, value), merge=merge)
     assert shown(table) == {1: "y"}  # between upserts the later version
-    assert sum(each.ties for each in table.merges()) == 1
+    assert sum(entry.ties for entry in table.merges()) == 1
 
 
 def test_edge_03_several_sequence_columns_order_as_a_tuple() -> None:
@@ -146,7 +146,7 @@ def test_edge_07_late_mods_lose_against_rows_and_tombstones(merge: bool) -> None
     send(table, row(1, 9, "x"), row(2, 9, op="D"), row(3, 9, "x"), merge=merge)
     send(table, row(1, 8, op="D"), row(2, 8, "back"), row(3, 8, "back"), merge=merge)
     assert shown(table) == {1: "x", 3: "x"}
-    assert sum(each.late + each.superseded for each in table.merges()) == 3
+    assert sum(entry.late + entry.superseded for entry in table.merges()) == 3
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -324,8 +324,8 @@ def test_edge_14_a_row_moves_between_partitions(vectors: bool) -> None:
 def test_edge_15_a_replay_with_other_content_is_an_error() -> None:
     table = create()
     first = send(table, row(1, 1, "x"), row(2, 1, "y"), batch_id=("s", 1))
-    again = send(table, row(2, 1, "y"), row(1, 1, "x"), batch_id=("s", 1))
-    assert (again.replayed, again.version, again.received) == (True, first.version, 2)
+    repeat = send(table, row(2, 1, "y"), row(1, 1, "x"), batch_id=("s", 1))
+    assert (repeat.replayed, repeat.version, repeat.received) == (True, first.version, 2)
     with pytest.raises(BatchConflictError) as caught:
         send(table, row(1, 2, "x"), row(2, 1, "y"), batch_id=("s", 1))
     assert caught.value.version == first.version
@@ -397,7 +397,7 @@ def test_edge_20_floating_point_is_no_key_and_nan_is_a_value() -> None:
     assert merged.unchanged == 1
     send(table, {"id": 2, "lsn": 1, "a": minus})
     for _ in range(2):
-        assert {each["id"]: str(each["a"]) for each in table.to_arrow().to_pylist()} == {1: "nan", 2: "-0.0"}
+        assert {record["id"]: str(record["a"]) for record in table.to_arrow().to_pylist()} == {1: "nan", 2: "-0.0"}
         table.merge()
     assert table.verify().ok
 

@@ -74,8 +74,8 @@ def test_a_delta_table_is_named_as_such_by_create_and_open(tmp_path):
         with pytest.raises((TableExistsError, NoSuchTableError), match=r"Delta table.*another folder.*as data"):
             call()
     # What the message says works.
-    made = create(tmp_path / "other", data=deltalake.DeltaTable(str(tmp_path)).to_pyarrow_table())
-    assert made.to_arrow().to_pylist() == rows.to_pylist()
+    table = create(tmp_path / "other", data=deltalake.DeltaTable(str(tmp_path)).to_pyarrow_table())
+    assert table.to_arrow().to_pylist() == rows.to_pylist()
 
 
 def test_no_table_at_all():

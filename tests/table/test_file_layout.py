@@ -57,16 +57,18 @@ def storage() -> MemoryStorage:
 
 
 def files(storage: MemoryStorage, kind: str) -> list[pq.ParquetFile]:
-    found = [info.path for info in storage.list() if info.path.startswith(kind) and info.path.endswith(".parquet")]
-    assert found
-    return [pq.ParquetFile(pa.BufferReader(storage.get(path))) for path in found]
+    paths = [info.path for info in storage.list() if info.path.startswith(kind) and info.path.endswith(".parquet")]
+    assert paths
+    return [pq.ParquetFile(pa.BufferReader(storage.get(path))) for path in paths]
 
 
 @pytest.mark.parametrize("kind", ["part-", "_andes/mods", "_andes/tombstones"])
 def test_rows_are_in_the_order_that_the_footer_tells(storage, kind):
     for file in files(storage, kind):
         table = file.read()
-        names = [file.schema.column(each.column_index).path for each in file.metadata.row_group(0).sorting_columns]
+        names = [
+            file.schema.column(sorting.column_index).path for sorting in file.metadata.row_group(0).sorting_columns
+        ]
         assert names == (["name", "number", "seq"] if kind == "_andes/mods" else ["name", "number"])
         order = [(name, "ascending", "at_start") for name in names]
         positions = pc.sort_indices(table, sort_keys=order)
@@ -82,9 +84,11 @@ def test_every_column_has_its_field_id_and_key_and_sequence_their_statistics(sto
         assert ids == expected | ({"_andes_op": 2_000_000_001} if kind == "_andes/mods" else {})
         group = file.metadata.row_group(0)
         columns = [group.column(number) for number in range(group.num_columns)]
-        narrow = [each for each in columns if each.path_in_schema in ("name", "number", "seq")]
+        narrow = [chunk for chunk in columns if chunk.path_in_schema in ("name", "number", "seq")]
         assert len(narrow) == 3
-        assert all(each.statistics is not None and each.has_column_index and each.has_offset_index for each in narrow)
+        assert all(
+            chunk.statistics is not None and chunk.has_column_index and chunk.has_offset_index for chunk in narrow
+        )
 
 
 def test_partition_columns_are_in_the_files(storage):
@@ -96,4 +100,4 @@ def test_every_file_of_the_base_says_that_its_calendar_is_gregorian(storage: Mem
     """Without this property Spark 3.5 refuses to read dates before 1582 and times before 1900."""
     properties = [file.metadata.metadata or {} for file in files(storage, "part-")]
     assert properties
-    assert {found.get(b"org.apache.spark.version") for found in properties} == {b"3.5.0"}
+    assert {file_properties.get(b"org.apache.spark.version") for file_properties in properties} == {b"3.5.0"}

@@ -41,7 +41,7 @@ def shown(table: ModTable) -> list[dict[str, Any]]:
     return table.to_arrow().sort_by("id").to_pylist()
 
 
-def theirs(storage: MemoryStorage, operation: str, *actions: dict[str, Any]) -> int:
+def foreign_commit(storage: MemoryStorage, operation: str, *actions: dict[str, Any]) -> int:
     version = load_state(storage).version + 1
     info = {"commitInfo": {"operation": operation, "txnId": f"theirs-{version}", "engineInfo": "Apache-Spark"}}
     assert create_entry(storage, version, [info, *actions]) is not None
@@ -84,35 +84,35 @@ def removal(storage: MemoryStorage) -> list[dict[str, Any]]:
 def restored(storage: MemoryStorage, version: int) -> list[dict[str, Any]]:
     """What RESTORE commits: the files of a version added again, those that it did not have removed."""
     now, then = load_state(storage), load_state(storage, version=version)
-    gone = [
+    deleted = [
         {"remove": {"path": file.path, "dataChange": True}}
         for path, file in now.files.items()
         if path not in then.files
     ]
     back = [{"add": {**file.add, "dataChange": True}} for path, file in then.files.items() if path not in now.files]
-    return [*gone, *back, metadata_of(storage, schemaString=then.metadata.schema_json)]
+    return [*deleted, *back, metadata_of(storage, schemaString=then.metadata.schema_json)]
 
 
 def check_stopped(storage: MemoryStorage, table: ModTable, error: type[Exception], *words: str) -> None:
     """Merges stop with an error that says these words; reads and appends go on, and the status says so."""
-    for each in (table, ModTable.open(storage)):
+    for handle in (table, ModTable.open(storage)):
         with pytest.raises(error) as caught:
-            each.merge()
+            handle.merge()
         for word in words:
             assert word in str(caught.value)
-        assert shown(each) == EXPECTED
-        assert each.status().stopped == str(caught.value)
-        version = each.version
-        assert each.apply(rows((3, 3)), merge=False).version == version + 1
+        assert shown(handle) == EXPECTED
+        assert handle.status().stopped == str(caught.value)
+        version = handle.version
+        assert handle.apply(rows((3, 3)), merge=False).version == version + 1
 
 
 def check_going_on(storage: MemoryStorage, table: ModTable) -> None:
-    for each in (table, ModTable.open(storage)):
-        assert each.status().stopped is None
-        assert each.merge().status in ("merged", "nothing")
-        assert shown(each) == EXPECTED
-        assert each.status().pending_versions == 0
-        assert each.verify().ok, each.verify().problems
+    for handle in (table, ModTable.open(storage)):
+        assert handle.status().stopped is None
+        assert handle.merge().status in ("merged", "nothing")
+        assert shown(handle) == EXPECTED
+        assert handle.status().pending_versions == 0
+        assert handle.verify().ok, handle.verify().problems
 
 
 @pytest.mark.parametrize("change", ["DELETE", "ADD COLUMNS", "both"])
@@ -121,16 +121,16 @@ def test_a_change_stops_merges_until_it_is_undone(change: str) -> None:
     before = load_state(storage).version
     operation = "ADD COLUMNS" if change != "DELETE" else "DELETE"
     if change != "DELETE":
-        theirs(storage, "ADD COLUMNS", with_column(storage))
+        foreign_commit(storage, "ADD COLUMNS", with_column(storage))
     if change != "ADD COLUMNS":
-        theirs(storage, "DELETE", *removal(storage))
+        foreign_commit(storage, "DELETE", *removal(storage))
     what = "changed rows" if change == "DELETE" else "changed the columns (added more)"
     words = (f"Delta version {before + 1} ({operation}) is another writer's and {what}", f"TO VERSION AS OF {before}")
     check_stopped(storage, table, ForeignWriteError, *words)
     assert table.status().foreign == before + 1
     [problem] = table.verify().problems
     assert words[0] in problem
-    theirs(storage, "RESTORE", *restored(storage, before))
+    foreign_commit(storage, "RESTORE", *restored(storage, before))
     check_going_on(storage, table)
     assert load_state(storage).version > before + 2
 
@@ -138,17 +138,17 @@ def test_a_change_stops_merges_until_it_is_undone(change: str) -> None:
 def test_a_restore_to_another_version_is_a_change_itself() -> None:
     storage, table = opened()
     before = load_state(storage).version
-    theirs(storage, "DELETE", *removal(storage))
-    theirs(storage, "RESTORE", *restored(storage, before - 1))
+    foreign_commit(storage, "DELETE", *removal(storage))
+    foreign_commit(storage, "RESTORE", *restored(storage, before - 1))
     check_stopped(storage, table, ForeignWriteError, f"Delta version {before + 1} (DELETE)")
 
 
 def test_a_second_change_after_an_undone_one_is_named() -> None:
     storage, table = opened()
     before = load_state(storage).version
-    theirs(storage, "DELETE", *removal(storage))
-    theirs(storage, "RESTORE", *restored(storage, before))
-    theirs(storage, "TRUNCATE", *removal(storage))
+    foreign_commit(storage, "DELETE", *removal(storage))
+    foreign_commit(storage, "RESTORE", *restored(storage, before))
+    foreign_commit(storage, "TRUNCATE", *removal(storage))
     check_stopped(storage, table, ForeignWriteError, f"Delta version {before + 3} (TRUNCATE)", f"OF {before + 2}")
 
 
@@ -164,11 +164,11 @@ def test_a_second_change_after_an_undone_one_is_named() -> None:
 )
 def test_a_feature_of_writers_stops_merges_only(name: str, value: str, feature: str, remedy: str) -> None:
     storage, table = opened()
-    theirs(storage, "SET TBLPROPERTIES", with_property(storage, name, value))
+    foreign_commit(storage, "SET TBLPROPERTIES", with_property(storage, name, value))
     check_stopped(storage, table, UnsupportedTableError, feature, remedy)
     assert table.status().foreign is None
     assert table.verify().ok
-    theirs(storage, "UNSET TBLPROPERTIES", with_property(storage, name, "false"))
+    foreign_commit(storage, "UNSET TBLPROPERTIES", with_property(storage, name, "false"))
     if name != "delta.constraints.positive":
         check_going_on(storage, table)
 
@@ -176,15 +176,15 @@ def test_a_feature_of_writers_stops_merges_only(name: str, value: str, feature: 
 def test_a_feature_of_readers_leaves_reads_at_the_state_before_it() -> None:
     storage, table = opened()
     before = load_state(storage).version
-    theirs(storage, "SET TBLPROPERTIES", with_property(storage, "delta.columnMapping.mode", "name"))
+    foreign_commit(storage, "SET TBLPROPERTIES", with_property(storage, "delta.columnMapping.mode", "name"))
     check_stopped(storage, table, UnsupportedTableError, "columnMapping", f"reads stay at Delta version {before}")
-    theirs(storage, "DROP FEATURE", with_property(storage, "delta.columnMapping.mode", "none"))
+    foreign_commit(storage, "DROP FEATURE", with_property(storage, "delta.columnMapping.mode", "none"))
     check_going_on(storage, table)
 
 
 def test_vectors_that_are_switched_off_are_not_written() -> None:
     storage, table = opened()
-    theirs(storage, "SET TBLPROPERTIES", with_property(storage, "delta.enableDeletionVectors", "false"))
+    foreign_commit(storage, "SET TBLPROPERTIES", with_property(storage, "delta.enableDeletionVectors", "false"))
     table.apply(rows((1, 9)))
     assert shown(table) == [{"id": 1, "seq": 9}, *EXPECTED[1:]]
     assert table.verify().ok
@@ -198,16 +198,16 @@ def test_a_merge_entry_that_was_cleaned_up_below_a_checkpoint_is_no_damage() -> 
     note = read_note(storage)
     assert note.delta_version is not None
     storage.delete([f"_delta_log/{version:020}.json" for version in range(note.delta_version + 1)])
-    again = ModTable.open(storage)
-    assert shown(again) == EXPECTED
-    assert again.apply(rows((1, 1)), merge=True).merge.status == "merged"  # type: ignore[union-attr]
+    reopened = ModTable.open(storage)
+    assert shown(reopened) == EXPECTED
+    assert reopened.apply(rows((1, 1)), merge=True).merge.status == "merged"  # type: ignore[union-attr]
 
 
 def test_columns_whose_comment_changes_are_the_same_columns() -> None:
     storage, table = opened()
     schema = json.loads(load_state(storage).metadata.schema_json)
     schema["fields"][0]["metadata"]["comment"] = "the key"
-    theirs(storage, "CHANGE COLUMN", metadata_of(storage, schemaString=json.dumps(schema)))
+    foreign_commit(storage, "CHANGE COLUMN", metadata_of(storage, schemaString=json.dumps(schema)))
     check_going_on(storage, table)
 
 
@@ -215,7 +215,7 @@ def test_the_command_line_warns_of_merges_that_stop(tmp_path) -> None:
     table = ModTable.create(tmp_path / "t", "id BIGINT, seq BIGINT", primary_key=["id"], sequence_by=["seq"])
     table.apply(rows((1, 1)))
     storage: Any = open_storage(table.url)
-    theirs(storage, "SET TBLPROPERTIES", with_property(storage, "delta.appendOnly", "true"))
+    foreign_commit(storage, "SET TBLPROPERTIES", with_property(storage, "delta.appendOnly", "true"))
     result = CliRunner().invoke(andes, ["table", "status", table.url])
     assert result.exit_code == 0
     assert "Warning: merges stop:" in result.stderr

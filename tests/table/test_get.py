@@ -186,9 +186,9 @@ def test_random_tables_give_the_rows_of_a_read(partition: tuple[str, ...]) -> No
         expected = {row["id"]: row for row in table.to_arrow().to_pylist()}
         for count in (1, 20, 400):
             keys = chance.choices(range(-1, 603), k=count)
-            sought = [{"id": key, "part": f"p{key % 3}"} for key in keys] if partition else keys
-            asked = dict.fromkeys(key for key in keys if key in expected)
-            assert table.get(sought).to_pylist() == [expected[key] for key in asked]
+            requested = [{"id": key, "part": f"p{key % 3}"} for key in keys] if partition else keys
+            existing = dict.fromkeys(key for key in keys if key in expected)
+            assert table.get(requested).to_pylist() == [expected[key] for key in existing]
 
 
 @pytest.mark.usefixtures("small_pages")

@@ -25,7 +25,7 @@ def pending_mods_are_not_looked_at(patch: Patch) -> None:
 
 
 def replaced_rows_stay(patch: Patch) -> None:
-    patch.setattr(get._Get, "_kept", lambda self, located, done: located)
+    patch.setattr(get._Get, "_kept", lambda self, located, evaluation: located)
 
 
 def a_truncate_removes_nothing(patch: Patch) -> None:

@@ -28,13 +28,13 @@ def explore_range(first: int, last: int, steps: int) -> tuple[int, str | None]:
     """Operations run, and the first failure."""
     warnings.simplefilter("error")
     pa.set_cpu_count(1)
-    done = 0
+    step_count = 0
     for seed in range(first, last):
         try:
-            done += explore(seed, steps=steps).steps
+            step_count += explore(seed, steps=steps).steps
         except AssertionError as error:
-            return done, str(error)
-    return done, None
+            return step_count, str(error)
+    return step_count, None
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pyte
     with concurrent.futures.ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
         parts = [pool.submit(explore_range, start, min(start + PART, first + count), steps) for start in starts]
         results = [part.result() for part in parts]
-    operations = sum(done for done, _ in results)
+    operations = sum(step_count for step_count, _ in results)
     logging.getLogger(__name__).info("seeds %d to %d: %d operations", first, first + count - 1, operations)
     failures = [failure for _, failure in results if failure]
     assert not failures, "\n".join(failures)
@@ -54,14 +54,14 @@ def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pyte
 
 
 @pytest.mark.parametrize(
-    ("seed", "steps", "given"),
+    ("seed", "steps", "chances"),
     [
         pytest.param(700_018, 15, {"forgetting": 0.2, "altering": 0.3}, id="a group of batches"),
         pytest.param(700_056, 16, {"forgetting": 0.4, "altering": 0.2}, id="a batch"),
     ],
 )
-def test_added_columns_that_a_batch_lacks(seed: int, steps: int, given: dict[str, float]) -> None:
-    explore(seed, steps=steps, **given)
+def test_added_columns_that_a_batch_lacks(seed: int, steps: int, chances: dict[str, float]) -> None:
+    explore(seed, steps=steps, **chances)
 
 
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 40))])
@@ -93,14 +93,14 @@ def test_full_mods_without_ties_commute(seed: int) -> None:
         for key, sequence in rnd.sample(places, min(20, len(places)))
     ]
     # Said once more, as simply as it can be: the greatest mod of each key.
-    greatest = {mod.key: mod for mod in sorted(mods, key=lambda each: each.sequence or ())}
-    wanted = {
+    greatest = {mod.key: mod for mod in sorted(mods, key=lambda mod_of_key: mod_of_key.sequence or ())}
+    expected = {
         key: (mod.sequence, tuple(mod.values[name] for name in VALUE_NAMES))
         for key, mod in greatest.items()
         if mod.op == "upsert"
     }
     state = oracle.snapshot([mods], VALUE_NAMES)
-    assert {key: (at, tuple(row[n] for n in VALUE_NAMES)) for key, (at, row) in state.rows.items()} == wanted
+    assert {key: (at, tuple(row[n] for n in VALUE_NAMES)) for key, (at, row) in state.rows.items()} == expected
     for settings in (Settings(), Settings(byte_budget=0, target_file_bytes=200, compact_files=2)):
         order = rnd.sample(mods, len(mods)) + rnd.sample(mods, 5)
         table = ModTable.create(
@@ -118,7 +118,7 @@ def test_full_mods_without_ties_commute(seed: int) -> None:
             table.apply(world.author.table(rows, VALUE_NAMES, extra), apply_as_deletes="gone", merge=rnd.random() < 0.5)
             if rnd.random() < 0.2:
                 table.merge()
-        assert world.rows_of(table.to_arrow()) == wanted
+        assert world.rows_of(table.to_arrow()) == expected
         assert table.verify().ok
 
 

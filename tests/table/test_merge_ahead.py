@@ -94,8 +94,8 @@ def unused(storage: MemoryStorage) -> set[str]:
 def check(storage: MemoryStorage, *, rows_after: dict[int, str] = AFTER) -> None:
     """All files are in use, and sending the batch again changes nothing."""
     assert unused(storage) == set()
-    again = ModTable.open(storage)
-    result = send(again, merge=True)
+    reopened = ModTable.open(storage)
+    result = send(reopened, merge=True)
     assert result.merge is None or result.merge.error is None
     fresh = ModTable.open(storage)
     assert values(fresh) == rows_after
@@ -190,14 +190,14 @@ def test_killed_at_any_request() -> None:
         tapped.tap = tap
         with pytest.raises(Killed):
             send(table)
-        again = ModTable.open(storage)
-        assert values(again) == (AFTER if again.version == 2 else {1: "a", 2: "a", 3: "a"})
-        assert again.verify().ok
-        result = send(again)
+        reopened = ModTable.open(storage)
+        assert values(reopened) == (AFTER if reopened.version == 2 else {1: "a", 2: "a", 3: "a"})
+        assert reopened.verify().ok
+        result = send(reopened)
         assert (result.version, result.merge is None or result.merge.error is None) == (2, True)
         assert values(ModTable.open(storage)) == AFTER
         assert ModTable.open(storage).verify().ok
-        late = again.apply(rows((2, 4, "late")), batch_id=("s", 3))
+        late = reopened.apply(rows((2, 4, "late")), batch_id=("s", 3))
         assert late.merge is not None
         assert late.merge.error is None
         assert values(ModTable.open(storage)) == AFTER
@@ -412,8 +412,8 @@ def test_a_record_whose_manifest_was_never_written_stops_nobody(merge: bool) -> 
     fresh = ModTable.open(storage)
     assert values(fresh) == {1: "a", 2: "a", 3: "other"}
     assert fresh.verify().ok
-    again = send(ModTable.open(storage), merge=True)
-    assert (again.version, again.replayed, again.merge.status) == (3, False, "merged")
+    reopened = send(ModTable.open(storage), merge=True)
+    assert (reopened.version, reopened.replayed, reopened.merge.status) == (3, False, "merged")
     assert values(ModTable.open(storage)) == {**AFTER, 3: "other"}
     assert ModTable.open(storage).verify().ok
 

@@ -79,12 +79,12 @@ def no_tombstone_for_absent_keys(patch: Patch) -> None:
     true_decide, true_evaluate = decide.decide, evaluate.evaluate
     seen: list[decide.Decision] = []
 
-    def remember(*args: Any, **given: Any) -> decide.Decision:
-        seen.append(true_decide(*args, **given))
+    def remember(*args: Any, **options: Any) -> decide.Decision:
+        seen.append(true_decide(*args, **options))
         return seen[-1]
 
-    def forget(*args: Any, **given: Any) -> evaluation.Evaluation:
-        result = true_evaluate(*args, **given)
+    def forget(*args: Any, **options: Any) -> evaluation.Evaluation:
+        result = true_evaluate(*args, **options)
         key = args[1].shape.columns.key
         absent = seen[-1].deleted.filter(pl.col(columns.BASE_ROW).is_null()).select(key)
         return replace(result, deleted=result.deleted.join(absent, on=key, how="anti"))
@@ -95,7 +95,7 @@ def no_tombstone_for_absent_keys(patch: Patch) -> None:
 
 def tombstones_of_another_version(patch: Patch) -> None:
     """The merge record names the tombstones of the merge before."""
-    patch.setattr(merge, "fold_files", lambda storage, files, shape, **given: list(files[:-1]))
+    patch.setattr(merge, "fold_files", lambda storage, files, shape, **options: list(files[:-1]))
 
 
 def record_after_the_commit(patch: Patch) -> None:
@@ -110,9 +110,9 @@ def record_after_the_commit(patch: Patch) -> None:
         return true_record(replace(context, storage=Later(context.storage)), record)  # type: ignore[arg-type]
 
     def delta_commit(context: merge.BaseContext, planned: Any, upto: Any, record: Any) -> Any:
-        done = true_delta_commit(context, planned, upto, record)
+        answer = true_delta_commit(context, planned, upto, record)
         context.storage.put_if_absent(merge_record_path(record.version, record.commit_id), encode(record))
-        return done
+        return answer
 
     patch.setattr(finish, "put_record", put_record)
     patch.setattr(finish, "_commit", delta_commit)
@@ -137,9 +137,9 @@ def merge_that_rebases(patch: Patch) -> None:
     def commit_entry(context: merge.BaseContext, version: int, entry: Any, commit_id: str) -> Any:
         while True:
             create_entry(context.storage, version, entry)
-            found = read_commit(context.storage, version)
-            if found is not None and found.commit_id == commit_id:
-                return found
+            stored = read_commit(context.storage, version)
+            if stored is not None and stored.commit_id == commit_id:
+                return stored
             version += 1
 
     patch.setattr(finish, "commit_entry", commit_entry)
@@ -186,12 +186,12 @@ def operation_before_version(patch: Patch) -> None:
     """Without sequences a delete beats an upsert of a later version."""
     true = winners.pick_winners
 
-    def pick(mods: pl.DataFrame, of: columns.KeyColumns, **given: Any) -> winners.Winners:
-        if not of.sequence and not given.get("truncates"):
+    def pick(mods: pl.DataFrame, of: columns.KeyColumns, **options: Any) -> winners.Winners:
+        if not of.sequence and not options.get("truncates"):
             places = [*of.key, OP, columns.ARRIVAL]
             one = mods.sort(places).unique(subset=of.key, keep="last", maintain_order=True)
-            return replace(true(one, of, **given), superseded=mods.height - one.height)
-        return true(mods, of, **given)
+            return replace(true(one, of, **options), superseded=mods.height - one.height)
+        return true(mods, of, **options)
 
     patch.setattr(evaluate, "pick_winners", pick)
 
@@ -200,8 +200,8 @@ def one_winner_among_partials(patch: Patch) -> None:
     """The greatest mod of a key is taken, the other partial ones with what they set are lost."""
     true = winners.pick_winners
 
-    def pick(mods: pl.DataFrame, *args: Any, **given: Any) -> winners.Winners:
-        return true(mods.with_columns(pl.lit(False).alias(columns.PARTIAL)), *args, **given)
+    def pick(mods: pl.DataFrame, *args: Any, **options: Any) -> winners.Winners:
+        return true(mods.with_columns(pl.lit(False).alias(columns.PARTIAL)), *args, **options)
 
     patch.setattr(evaluate, "pick_winners", pick)
 
@@ -210,8 +210,8 @@ def exists_is_taken_for_won(patch: Patch) -> None:
     """A manifest that stands there already is taken for the own one: the batch is told to be committed, and is not."""
     true = commit._put
 
-    def put(log: Log, manifest: Manifest, data: bytes, *given: Any) -> bytes:
-        true(log, manifest, data, *given)
+    def put(log: Log, manifest: Manifest, data: bytes, *arguments: Any) -> bytes:
+        true(log, manifest, data, *arguments)
         return data
 
     patch.setattr(commit, "_put", put)
@@ -260,10 +260,17 @@ def set_aside_for_ever(patch: Patch) -> None:
     true = Log.pending
 
     def pending(self: Log, applied: int, version: int) -> list[PendingVersion]:
-        gone = {
-            event.version for each in true(self, 0, self.head) for event in each.events if isinstance(event, SetAside)
+        deleted = {
+            event.version
+            for pending_version in true(self, 0, self.head)
+            for event in pending_version.events
+            if isinstance(event, SetAside)
         }
-        return [each for each in true(self, applied, version) if each.version not in gone]
+        return [
+            pending_version
+            for pending_version in true(self, applied, version)
+            if pending_version.version not in deleted
+        ]
 
     patch.setattr(Log, "pending", pending)
 
@@ -287,13 +294,15 @@ def tags_that_a_roll_up_forgets(patch: Patch) -> None:
 def taggers_that_both_win(patch: Patch) -> None:
     """A tag that another writer set meanwhile is overwritten."""
     true = commit.commit
-    patch.setattr(tags, "commit", lambda log, draft, **given: true(log, draft, **{**given, "admit": lambda _: None}))
+    patch.setattr(
+        tags, "commit", lambda log, draft, **options: true(log, draft, **{**options, "admit": lambda _: None})
+    )
 
 
 def first_version_after_the_time(patch: Patch) -> None:
     """A read by time shows the version after the one of that time."""
     true = times.version_at
-    patch.setattr(versions, "version_at", lambda log, *given: min(log.head, true(log, *given) + 1))
+    patch.setattr(versions, "version_at", lambda log, *arguments: min(log.head, true(log, *arguments) + 1))
 
 
 def deletion_before_the_manifest(patch: Patch) -> None:
@@ -363,7 +372,7 @@ def old_versions_in_the_new_columns(patch: Patch) -> None:
 def columns_of_the_reader(patch: Patch) -> None:
     """A file of mods is read by the newest columns instead of those that it was written with."""
     for module in (mod_files, pending):
-        patch.setattr(module, "schema_of", lambda entry, schemas, **given: schemas.current)
+        patch.setattr(module, "schema_of", lambda entry, schemas, **options: schemas.current)
 
 
 def pin_after_the_floor(patch: Patch) -> None:
@@ -469,7 +478,7 @@ GIVEN: dict[str, Any] = {"forgetting": 0.0}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda kind: kind.__name__)
 def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     for seed in range(1000, 1000 + SEEDS):
         try:

@@ -39,7 +39,9 @@ class Recorder:
         self.sent.append((name.removeprefix("andes_spark."), value, dict(labels)))
 
     def value(self, name: str, **labels: str) -> float:
-        return sum(value for sent, value, given in self.sent if sent == name and labels.items() <= given.items())
+        return sum(
+            value for sent, value, labels_sent in self.sent if sent == name and labels.items() <= labels_sent.items()
+        )
 
 
 def table_of(metrics: Any = None, **options: Any) -> ModTable:
@@ -55,14 +57,14 @@ def test_verbs_begin_and_end_at_info_and_steps_are_debug(caplog):
     table.apply([{"id": 1, "seq": 1}, {"id": 1, "seq": 1}])
     table.to_arrow()
     table.verify()
-    said = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    message = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     for verb in ("create", "apply", "read", "verify"):
-        assert sum(f": {verb} begins" in text for text in said) == 1, verb
-        (ends,) = [text for text in said if f": {verb} ends: ok, version " in text]
+        assert sum(f": {verb} begins" in text for text in message) == 1, verb
+        (ends,) = [text for text in message if f": {verb} ends: ok, version " in text]
         assert table.url in ends
         assert " s, " in ends
         assert ends.endswith("requests")
-    (apply,) = [text for text in said if "apply ends" in text]
+    (apply,) = [text for text in message if "apply ends" in text]
     assert "version 1, 2 received, 1 upserts, 1 collapsed, 1 inserted" in apply
     steps = [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG]
     assert any("write mods" in text for text in steps)
@@ -133,17 +135,17 @@ def test_lost_races_are_conflicts(caplog):
     recorder = Recorder()
     table = table_of(recorder, merge="manual")
     other = ModTable.open(table._open_table.storage)
-    done: list[int] = []
+    requests: list[int] = []
 
     def tap(method: str, path: str) -> None:
-        if method == "put_if_absent" and "manifests" in path and not done:
-            done.append(1)
+        if method == "put_if_absent" and "manifests" in path and not requests:
+            requests.append(1)
             other.apply([{"id": 7, "seq": 1}])
 
     tapped: Any = TappedStorage(table._open_table.storage)
-    mine = ModTable.open(tapped, settings=Settings(metrics=recorder))
+    handle = ModTable.open(tapped, settings=Settings(metrics=recorder))
     tapped.tap = tap
-    result = mine.apply([{"id": 8, "seq": 1}])
+    result = handle.apply([{"id": 8, "seq": 1}])
     assert (result.version, result.conflicts) == (2, 1)
     assert recorder.value("conflicts", verb="apply") == 1
     assert any("another writer first" in record.getMessage() for record in caplog.records)

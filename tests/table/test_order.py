@@ -61,13 +61,13 @@ def test_order_batching_split_and_replay_make_no_difference(
 ) -> None:
     mods, batches = history
     table = ModTable.create(MemoryStorage(), SCHEMA.remove(3), primary_key=["id"], sequence_by=["lsn"], merge="manual")
-    schema = pa.schema([each.with_nullable(True) for each in SCHEMA])
+    schema = pa.schema([field.with_nullable(True) for field in SCHEMA])
     for rows, merge in batches:
         batch = pa.Table.from_pylist(rows, schema=schema)
         table.apply(batch, apply_as_deletes="op = 'D'", apply_as_truncates="op = 'T'", merge=merge)
     for _ in range(2):
-        found = [tuple(row.values()) for row in table.to_arrow().to_pylist()]
-        assert len(found) == len(set(found))
-        assert set(found) == greatest(mods)
+        tuples = [tuple(row.values()) for row in table.to_arrow().to_pylist()]
+        assert len(tuples) == len(set(tuples))
+        assert set(tuples) == greatest(mods)
         table.merge()
     assert table.verify().ok

@@ -65,11 +65,11 @@ def test_another_handle_notices_it_by_the_note(storage: MemoryStorage) -> None:
 
 def test_once_the_entry_is_restored_everything_goes_on(storage: MemoryStorage) -> None:
     table = merged_twice(storage)
-    ours = storage.get(entry_path(2))
+    own_entry = storage.get(entry_path(2))
     overwrite(storage, 2)
     with pytest.raises(ForeignWriteError):
         table.merge()
-    storage.put(entry_path(2), ours)
+    storage.put(entry_path(2), own_entry)
     result = table.apply(rows((3, 3, "x")), batch_id=("s", 3))
     assert result.merge is not None
     assert result.merge.status == "merged"

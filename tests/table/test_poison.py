@@ -25,8 +25,8 @@ YEAR_10K_US = 253_402_300_800_000_000
 YEAR_10K_DAYS = 2_932_897
 
 
-def create(ddl: str, key: tuple[str, ...] = ("id",), **given: Any) -> ModTable:
-    return ModTable.create(MemoryStorage(), ddl, primary_key=list(key), **{"sequence_by": ["seq"], **given})
+def create(ddl: str, key: tuple[str, ...] = ("id",), **options: Any) -> ModTable:
+    return ModTable.create(MemoryStorage(), ddl, primary_key=list(key), **{"sequence_by": ["seq"], **options})
 
 
 def times(kind: pa.DataType, *values: int) -> pa.Array:
@@ -56,8 +56,8 @@ def test_times_beyond_the_calendar_are_bad_mods_where_files_are_described_by_the
     assert caught.value.reasons == {"time outside the years 1 to 9999 in a key, sequence or partition column: at": 1}
     assert table.version == 0
     assert table.apply(mods, max_quarantined=1).quarantined == 1
-    again = pa.table({"id": [2, 3], "at": times(arrow, 0, beyond - 1), "seq": [2, 2]})
-    merge = table.apply(again).merge
+    later = pa.table({"id": [2, 3], "at": times(arrow, 0, beyond - 1), "seq": [2, 2]})
+    merge = table.apply(later).merge
     assert merge is not None
     assert merge.status == "merged", merge.error
     assert table.to_arrow().num_rows == 2
@@ -178,17 +178,17 @@ def test_names_that_parquet_cannot_tell_apart_are_refused(ddl: str) -> None:
 )
 def test_an_option_of_another_type_is_named_and_nothing_is_committed(verb: str, options: dict[str, Any]) -> None:
     storage = MemoryStorage()
-    made: dict[str, Any] = {"schema": "id bigint, seq bigint", "primary_key": ["id"], "sequence_by": ["seq"]}
+    arguments: dict[str, Any] = {"schema": "id bigint, seq bigint", "primary_key": ["id"], "sequence_by": ["seq"]}
     if verb == "create":
         with pytest.raises(OptionError) as caught:
-            ModTable.create(storage, **(made | options))
+            ModTable.create(storage, **(arguments | options))
         assert not list(storage.list())
     else:
-        table = ModTable.create(storage, **made)
+        table = ModTable.create(storage, **arguments)
         table.apply(pa.table({"id": [1], "seq": [1]}))
-        given = {"mods": pa.table({"id": [2], "seq": [2]}), **options} if verb == "apply" else options
+        arguments = {"mods": pa.table({"id": [2], "seq": [2]}), **options} if verb == "apply" else options
         with pytest.raises(OptionError) as caught:
-            getattr(table, verb)(**given)
+            getattr(table, verb)(**arguments)
         assert ModTable.open(storage).version == 1
         assert ModTable.open(storage).to_arrow().num_rows == 1
     assert caught.value.option in options
@@ -217,9 +217,9 @@ def test_a_table_that_was_replaced_takes_nothing_from_an_old_handle(batches: int
     fill(simple(storage), 1, batches)
     with pytest.raises(NoSuchTableError, match="another one was made here"):
         old.apply(rows((1, 99, "x")), merge=False)
-    again = ModTable.open(storage)
-    assert again.version == batches
-    assert again.verify().ok
+    reopened = ModTable.open(storage)
+    assert reopened.version == batches
+    assert reopened.verify().ok
 
 
 def test_a_roll_up_repeats_no_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_a_roll_up_repeats_no_more_than_fits(monkeypatch: pytest.MonkeyPatch) ->
     table = ModTable.open(storage)
     roll_up = table.manifest(200).roll_up
     assert roll_up is not None
-    assert [each.version for each in roll_up.pending] == list(range(190, 200))
+    assert [version.version for version in roll_up.pending] == list(range(190, 200))
     assert roll_up.applied == 189
     assert table.to_arrow()["lsn"].to_pylist() != []
     assert table.to_arrow(version=100).num_rows == 7
@@ -280,10 +280,10 @@ def test_late_partials_are_told_with_one_read_of_their_file() -> None:
     table.apply(pa.table({"id": range(count), "seq": [9] * count, "v": [Decimal("1.00")] * count}))
     table.apply(pa.table({"id": range(count), "seq": [5] * count}), column_list=[])
     before = storage.counts.snapshot()
-    found = table.quarantined()
-    assert found.num_rows == count
+    refused = table.quarantined()
+    assert refused.num_rows == count
     assert storage.counts.minus(before).requests < 20
-    assert set(found["reason"].to_pylist()) == {"late partial mod"}
+    assert set(refused["reason"].to_pylist()) == {"late partial mod"}
 
 
 def test_files_of_what_was_set_aside_stay_few() -> None:
@@ -303,10 +303,10 @@ def test_a_replay_merges_what_a_crash_left() -> None:
     table = simple(storage)
     batch = rows((1, 1, "x"))
     table.apply(batch, batch_id=("s", 1), merge=False)
-    again = ModTable.open(storage).apply(batch, batch_id=("s", 1), merge=True)
-    assert again.replayed
-    assert again.merge is not None
-    assert again.merge.status == "merged"
+    reopened = ModTable.open(storage).apply(batch, batch_id=("s", 1), merge=True)
+    assert reopened.replayed
+    assert reopened.merge is not None
+    assert reopened.merge.status == "merged"
     assert table.apply(batch, batch_id=("s", 1), merge=True).merge is None
 
 
@@ -320,12 +320,12 @@ def test_checkpoints_come_however_many_rounds_a_merge_takes() -> None:
     patch = pytest.MonkeyPatch()
     true: Any = vars(overtaken)["merge_pending"]
 
-    def merge_pending(*args: Any, **given: Any) -> Any:
-        done = true(*args, **given)
+    def merge_pending(*args: Any, **options: Any) -> Any:
+        answer = true(*args, **options)
         if len(written) % 2 == 0:
             other.apply(pa.table({"id": [2], "seq": [1000 + len(written)]}), merge=False)
         written.append(1)
-        return done
+        return answer
 
     due: list[int] = []
     patch.setattr(overtaken, "merge_pending", merge_pending)

@@ -56,11 +56,11 @@ def merge(path: str, start: object) -> None:
 def apply_same(path: str, start: object, answers: object) -> None:
     table = ModTable.open(path, settings=Settings(threads=1))
     start.wait()  # type: ignore[attr-defined]
-    found = []
+    outcomes = []
     for number in range(10):
         result = table.apply(rows_of(0, number), batch_id=("one", number), merge=False)
-        found.append((number, result.version, result.replayed))
-    answers.put(found)  # type: ignore[attr-defined]
+        outcomes.append((number, result.version, result.replayed))
+    answers.put(outcomes)  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
@@ -89,8 +89,8 @@ def test_racing_writers_and_mergers_lose_nothing(tmp_path: Path) -> None:
     rows = table.to_arrow().to_pylist()
     assert len(rows) == len(expected)
     assert {row["id"]: row["lsn"] for row in rows} == expected
-    names = [each.name for each in fields(MergeCounts) if not each.name.startswith("ties")]
-    assert sum(getattr(each, name) for each in table.merges() for name in names) == WRITERS * BATCHES * 3
+    names = [field.name for field in fields(MergeCounts) if not field.name.startswith("ties")]
+    assert sum(getattr(merged, name) for merged in table.merges() for name in names) == WRITERS * BATCHES * 3
     checked = table.verify()
     assert checked.ok, checked.problems
 

@@ -169,14 +169,14 @@ def test_what_cannot_be_read_is_refused_before_a_file_is_opened(table, options, 
 def test_pandas_and_polars_have_the_values(table):
     big = 2**53 + 1
     data = {"id": [1, 2], "n": pa.array([None, big]), "ok": pa.array([None, True]), "d": [EPOCH, None]}
-    made = ModTable.create(
+    created = ModTable.create(
         MemoryStorage(), "id BIGINT, n BIGINT, ok BOOLEAN, d DATE", primary_key=["id"], data=pa.table(data)
     )
-    frame = made.to_pandas(filter="id > 1", columns=["n", "ok", "d"])
+    frame = created.to_pandas(filter="id > 1", columns=["n", "ok", "d"])
     assert frame.to_dict("records") == [{"n": big, "ok": True, "d": None}]
-    assert made.to_pandas()["n"].to_list()[1] == big
-    assert str(made.to_pandas()["id"].dtype) == "int64"
-    assert made.to_polars(limit=5).sort("id")["n"].to_list() == [None, big]
+    assert created.to_pandas()["n"].to_list()[1] == big
+    assert str(created.to_pandas()["id"].dtype) == "int64"
+    assert created.to_polars(limit=5).sort("id")["n"].to_list() == [None, big]
 
 
 def values(number: int) -> dict[str, Any]:
@@ -237,15 +237,15 @@ def conditions(draw, depth: int = 2) -> pl.Expr:
 @pytest.fixture(scope="module")
 def typed() -> ModTable:
     schema = "id BIGINT, small INT, name STRING, day DATE, at TIMESTAMP, price DECIMAL(9,2), part STRING, ok BOOLEAN"
-    made = ModTable.create(
+    created = ModTable.create(
         CountingStorage(), f"{schema}, seq BIGINT", primary_key=["id"], sequence_by=["seq"], partition_by=["part"],
         merge="manual", settings=Settings(target_file_bytes=2_000),
     )  # fmt: skip
     for first in range(0, 300, 20):
         rows = [values(number) for number in range(first, first + 20)]
-        made.apply(pa.Table.from_pylist(rows, schema=made.schema.to_arrow()))
-        made.merge()
-    return made
+        created.apply(pa.Table.from_pylist(rows, schema=created.schema.to_arrow()))
+        created.merge()
+    return created
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +275,12 @@ def large() -> MemoryStorage:
     ids, text = np.arange(400_000), "x" * 200
     data = pa.table({"id": ids, "name": pa.array([f"{text}{number}" for number in ids]), "seq": ids})
     storage = MemoryStorage()
-    made = ModTable.create(
+    created = ModTable.create(
         storage, "id BIGINT, name STRING, seq BIGINT", primary_key=["id"], sequence_by=["seq"], data=data,
         settings=Settings(compact_bytes=0),
     )  # fmt: skip
-    made.apply(pa.table({"id": ids[::1000], "name": ["new"] * 400, "seq": ids[::1000] + 10**9}))
-    assert made.status().deleted_rows == 400
+    created.apply(pa.table({"id": ids[::1000], "name": ["new"] * 400, "seq": ids[::1000] + 10**9}))
+    assert created.status().deleted_rows == 400
     return storage
 
 
@@ -288,9 +288,9 @@ def large() -> MemoryStorage:
 def test_a_stream_holds_part_of_a_row_group(limit: int | None, most: int) -> None:
     storage = large()
     with arrow_memory() as pool:
-        made = ModTable.open(storage, settings=Settings(byte_budget=16 * 2**20, key_cache_bytes=0))
+        created = ModTable.open(storage, settings=Settings(byte_budget=16 * 2**20, key_cache_bytes=0))
         rows = keys = 0
-        for batch in made.to_batches(limit=limit):
+        for batch in created.to_batches(limit=limit):
             rows += batch.num_rows
             keys += pc.sum(batch["id"]).as_py()
     assert rows == (limit or 400_000)

@@ -86,7 +86,7 @@ if verb == "create":
     [("reader", "create"), ("dataset", "create"), ("lazy", "apply"), ("parquet", "apply")],
 )
 def test_a_stream_many_times_the_byte_budget_is_never_whole_in_memory(form, verb, tmp_path):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", PROGRAM, form, verb, str(tmp_path)],
         capture_output=True,
         text=True,
@@ -94,8 +94,8 @@ def test_a_stream_many_times_the_byte_budget_is_never_whole_in_memory(form, verb
         env={**os.environ, "POLARS_MAX_THREADS": str(os.cpu_count())},
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    grown, pool = map(int, done.stdout.split())
+    assert process.returncode == 0, process.stderr[-3000:]
+    grown, pool = map(int, process.stdout.split())
     # 112 MiB of rows and a budget of 8 MiB; allocators keep some of what was freed.
     assert pool < 60
     assert grown < 170

@@ -36,7 +36,7 @@ def test_random_filters_find_what_a_look_at_every_row_finds() -> None:
         table.apply(batch, batch_id=("b", number))
     everything = table.to_arrow()
     author, files = random_texts.Texts(rnd), table._open_table.base.snapshot().state.files.values()
-    left_out = found = 0
+    left_out = row_count = 0
     for _ in range(300):
         text = author.condition(rnd.randint(0, 1))
         try:
@@ -46,9 +46,9 @@ def test_random_filters_find_what_a_look_at_every_row_finds() -> None:
         except OptionError:
             continue
         assert sorted(table.to_arrow(filter=text)["id"].to_pylist()) == sorted(expected["id"].to_pylist()), text
-        found += expected.num_rows
+        row_count += expected.num_rows
         form = condition.form(everything.schema)
         left_out += int((~may_hold(list(files), table.schema, (), form)).sum())
     assert len(files) > 3
     assert left_out > 20
-    assert found > 100
+    assert row_count > 100

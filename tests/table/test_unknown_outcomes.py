@@ -55,10 +55,10 @@ def opened(settings: Settings) -> tuple[Odd, ModTable]:
 def check(storage: Odd, *, replayed: bool) -> None:
     """Sending the batch again gives what it would have given."""
     storage.times = 0
-    again = ModTable.open(storage)
-    result = again.apply(batch("b", 2), batch_id=("s", 2))
+    reopened = ModTable.open(storage)
+    result = reopened.apply(batch("b", 2), batch_id=("s", 2))
     assert (result.version, result.replayed) == (2, replayed)
-    again.merge()
+    reopened.merge()
     fresh = ModTable.open(storage)
     assert fresh.verify().ok
     assert fresh.to_arrow().to_pylist() == [{"id": 1, "v": "b", "seq": 2}]
@@ -111,8 +111,8 @@ def test_a_tag_whose_outcome_is_unknown_may_be_set_again(happens: bool) -> None:
         with pytest.raises(CommitUnknownError, match=r"version 2 was committed; make the same call again$"):
             table.tag("x", 1)
     storage.times = 0
-    again = ModTable.open(storage).tag("x", 1)
-    assert (again.committed, again.repeated) == (2, happens)
+    reopened = ModTable.open(storage).tag("x", 1)
+    assert (reopened.committed, reopened.repeated) == (2, happens)
 
 
 def test_a_create_whose_outcome_is_unknown_may_be_sent_again() -> None:

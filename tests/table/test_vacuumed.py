@@ -44,13 +44,13 @@ def vacuum(storage: MemoryStorage) -> set[str]:
     """What VACUUM RETAIN 0 HOURS deletes."""
     live = load_state(storage).files
     kept = set(live) | {file.vector.file_path for file in live.values() if file.vector is not None}
-    gone = {
+    deleted = {
         info.path
         for info in storage.list()
         if not info.path.startswith(("_andes/", "_delta_log/")) and info.path not in kept
     }
-    storage.delete(gone)
-    return gone
+    storage.delete(deleted)
+    return deleted
 
 
 @pytest.mark.parametrize("vectors", [True, False])
@@ -58,9 +58,9 @@ def test_the_log_still_has_the_rows(vectors: bool) -> None:
     storage, table = filled(vectors=vectors)
     before = [shown(table, version) for version in range(6)]
     assert len(vacuum(storage)) >= 4
-    for each in (table, ModTable.open(storage)):
-        assert [shown(each, version) for version in range(6)] == before
-        assert shown(each) == before[5]
+    for handle in (table, ModTable.open(storage)):
+        assert [shown(handle, version) for version in range(6)] == before
+        assert shown(handle) == before[5]
 
 
 def test_an_older_state_that_is_whole_is_used() -> None:
@@ -75,15 +75,15 @@ def test_an_older_state_that_is_whole_is_used() -> None:
 def test_a_loaded_table_says_what_is_gone_and_what_is_not() -> None:
     storage, table = filled(load=True)
     newest = shown(table)
-    gone = vacuum(storage)
-    for each in (table, ModTable.open(storage)):
+    deleted = vacuum(storage)
+    for handle in (table, ModTable.open(storage)):
         for version in range(5):
             with pytest.raises(VersionExpiredError, match="Versions from 5 on can be read") as caught:
-                shown(each, version)
+                shown(handle, version)
             assert caught.value.version == version
-            assert any(path in str(caught.value) for path in gone)
-        assert shown(each) == shown(each, 5) == newest
-        assert each.mods(1, 4).num_rows == 8
+            assert any(path in str(caught.value) for path in deleted)
+        assert shown(handle) == shown(handle, 5) == newest
+        assert handle.mods(1, 4).num_rows == 8
 
 
 def test_the_origin_is_tried_after_many_states(monkeypatch: pytest.MonkeyPatch) -> None:

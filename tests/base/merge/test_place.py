@@ -67,14 +67,14 @@ def mods(*ids: int, sequence: int = 10**9) -> pa.Table:
 @pytest.fixture
 def locators(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """Threads of each locator of the process, and whether it has the cache."""
-    made: list[tuple[int, bool]] = []
+    caches: list[tuple[int, bool]] = []
 
     def noting(storage: Storage, shape: Any, threads: int, cache: Any = None) -> Any:
-        made.append((threads, cache is not None))
+        caches.append((threads, cache is not None))
         return local_locator(storage, shape, threads, cache)
 
     monkeypatch.setattr("andes_spark.base.merge.plan.local_locator", noting)
-    return made
+    return caches
 
 
 def test_a_small_merge_stays_here_whatever_the_table_holds(

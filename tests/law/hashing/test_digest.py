@@ -122,8 +122,8 @@ def golden_document() -> dict[str, Any]:
     values |= {name: column.to_pylist() for name, column in nested_columns().items()}
     op = [0, 1, 2]
     rows = [
-        reference.row_hash(each, [values[name][row] for name in schema.names], [f.type for f in schema])
-        for row, each in enumerate(op)
+        reference.row_hash(operation, [values[name][row] for name in schema.names], [f.type for f in schema])
+        for row, operation in enumerate(op)
     ]
     return {
         "schema": schema.to_json_value(),
@@ -215,7 +215,7 @@ def test_neither_chunks_nor_slices_matter(case: tuple[Schema, pa.Table], first: 
     whole = hashes(table, schema)
     assert hashes(table.combine_chunks(), schema) == whole
     parts = [table.slice(0, first), table.slice(first, second), table.slice(first + second)]
-    assert [each for part in parts for each in hashes(part, schema)] == whole
+    assert [row_hash for part in parts for row_hash in hashes(part, schema)] == whole
     assert hashes(pa.concat_tables(parts), schema) == whole
     total, split = Digest(), Digest()
     total.add(digest.row_hashes(table, schema, schema.names, op=pa.array(np.zeros(table.num_rows, np.int8))))
@@ -269,7 +269,9 @@ def test_different_values_have_different_hashes() -> None:
     schema = Schema((dt.Field("a", dt.STRING), dt.Field("b", dt.STRING)))
     rows = [("", ""), ("", None), (None, ""), (None, None), ("ab", ""), ("a", "b"), ("", "ab"), ("b", "a")]
     table = pa.table({"a": [a for a, _ in rows], "b": [b for _, b in rows]})
-    seen = {each for op in (0, 1, 2) for each in hashes(table, schema, op=pa.array([op] * len(rows), pa.int8()))}
+    seen = {
+        row_hash for op in (0, 1, 2) for row_hash in hashes(table, schema, op=pa.array([op] * len(rows), pa.int8()))
+    }
     assert len(seen) == 3 * len(rows)
 
 

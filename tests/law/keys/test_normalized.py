@@ -61,13 +61,13 @@ def test_words_have_the_order_of_tuples(case, rows_at_once, before):
     rows = sorted(rows, key=place)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(normalized_keys, "_ROWS", rows_at_once)
-        made = normalizer(arrays(rows, kinds, before))
-        assert made is not None
-        words = made.words(arrays(rows, kinds, before))
-        theirs = made.words(arrays([*others, *rows], kinds))
+        built = normalizer(arrays(rows, kinds, before))
+        assert built is not None
+        words = built.words(arrays(rows, kinds, before))
+        all_words = built.words(arrays([*others, *rows], kinds))
     assert bool((words[1:] >= words[:-1]).all())
-    assert theirs[len(others) :].tolist() == words.tolist()
-    if made.exact:
+    assert all_words[len(others) :].tolist() == words.tolist()
+    if built.exact:
         same = [one == two for one, two in zip(rows[1:], rows[:-1], strict=True)]
         assert (words[1:] == words[:-1]).tolist() == same
 
@@ -84,20 +84,20 @@ def test_words_have_the_order_of_tuples(case, rows_at_once, before):
     ids=["digits", "prefix", "numbers", "all of them", "dates"],
 )
 def test_what_fits_a_word_is_exact(values: list[Any], kind: pa.DataType) -> None:
-    made = normalizer([pa.array(values, kind)])
-    assert made is not None
-    assert made.exact
-    assert len(np.unique(made.words([pa.array(values, kind)]))) == len(values)
+    normal = normalizer([pa.array(values, kind)])
+    assert normal is not None
+    assert normal.exact
+    assert len(np.unique(normal.words([pa.array(values, kind)]))) == len(values)
 
 
 def test_two_strings_and_a_sequence_fit_a_word() -> None:
     chance = random.Random(7)
     rows = [(f"region-{chance.randrange(16):02d}", f"ORD-{chance.randrange(5_000_000):010d}", n) for n in range(20_000)]
     columns = arrays(rows, [pa.string(), pa.string(), pa.int64()])
-    made = normalizer(columns)
-    assert made is not None
-    assert made.exact
-    assert made.words(columns).argsort(kind="stable").tolist() == sorted(range(len(rows)), key=rows.__getitem__)
+    normal = normalizer(columns)
+    assert normal is not None
+    assert normal.exact
+    assert normal.words(columns).argsort(kind="stable").tolist() == sorted(range(len(rows)), key=rows.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -110,17 +110,17 @@ def test_two_strings_and_a_sequence_fit_a_word() -> None:
     ids=["a zero byte", "too long", "too much that differs"],
 )
 def test_what_words_cannot_tell_is_not_exact(values: list[str], kind: pa.DataType) -> None:
-    made = normalizer([pa.array(values, kind)])
-    assert made is not None
-    assert not made.exact
+    normal = normalizer([pa.array(values, kind)])
+    assert normal is not None
+    assert not normal.exact
 
 
 def test_columns_behind_one_that_does_not_fit_are_left_out() -> None:
     rows = [(-(2**63), "b"), (-(2**63), "a"), (2**63 - 1, "a")]
-    made = normalizer(arrays(rows, [pa.int64(), pa.string()]))
-    assert made is not None
-    assert not made.exact
-    assert made.words(arrays(rows, [pa.int64(), pa.string()])).tolist() == [0, 0, 2**64 - 1]
+    normal = normalizer(arrays(rows, [pa.int64(), pa.string()]))
+    assert normal is not None
+    assert not normal.exact
+    assert normal.words(arrays(rows, [pa.int64(), pa.string()])).tolist() == [0, 0, 2**64 - 1]
 
 
 @pytest.mark.parametrize(

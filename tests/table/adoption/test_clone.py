@@ -28,11 +28,11 @@ from andes_spark.table.mod_table import ModTable
 from andes_spark.testing import oracle
 from andes_spark.testing.tables import create, fill, rows
 from tests.interleave import World
-from tests.table.adoption.test_convert import KEYS, ROWS, shown, theirs
+from tests.table.adoption.test_convert import KEYS, ROWS, foreign_delta, shown
 from tests.table.test_crashes import FailingStorage
 
 
-def found(table: ModTable, **options: Any) -> dict[int, tuple[int, str]]:
+def rows_by_id(table: ModTable, **options: Any) -> dict[int, tuple[int, str]]:
     return {row["id"]: (row["lsn"], row["a"]) for row in table.to_arrow(**options).to_pylist()}
 
 
@@ -41,8 +41,8 @@ def original(storage: Any = None, **options: Any) -> ModTable:
     table = create(MemoryStorage() if storage is None else storage, **options)
     fill(table, 1, 6)
     table.merge()
-    gone = rows((1, 50, "x"), (99, 50, "x")).append_column("gone", [[True, True]])
-    table.apply(gone, apply_as_deletes="gone", merge=True)
+    deletes = rows((1, 50, "x"), (99, 50, "x")).append_column("gone", [[True, True]])
+    table.apply(deletes, apply_as_deletes="gone", merge=True)
     table.apply(rows((2, 60, "p"), (3, 0, "late")), merge=False)
     return table
 
@@ -51,7 +51,7 @@ def original(storage: Any = None, **options: Any) -> ModTable:
 def test_the_rows_are_those_of_the_version(version: int | None) -> None:
     table = original()
     copy = table.clone(MemoryStorage(), version=version)  # type: ignore[arg-type]
-    assert found(copy) == found(table, version=version)
+    assert rows_by_id(copy) == rows_by_id(table, version=version)
     assert copy.manifest(0).operation == "clone"
     assert copy._open_table.table_id != table._open_table.table_id
     assert copy._open_table.definition == table._open_table.definition
@@ -62,13 +62,13 @@ def test_the_rows_are_those_of_the_version(version: int | None) -> None:
 
 def test_the_tables_are_independent() -> None:
     table = original()
-    before = found(table)
+    before = rows_by_id(table)
     copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
     copy.apply(rows((7, 70, "copy")), merge=True)
     table.apply(rows((8, 70, "table")), merge=True)
-    assert found(copy) == {**before, 7: (70, "copy")}
-    assert found(table) == {**before, 8: (70, "table")}
-    assert found(copy, version=0) == before
+    assert rows_by_id(copy) == {**before, 7: (70, "copy")}
+    assert rows_by_id(table) == {**before, 8: (70, "table")}
+    assert rows_by_id(copy, version=0) == before
     assert table.verify().ok
     assert copy.verify().ok
 
@@ -80,7 +80,7 @@ def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
         world.step()
     rnd = random.Random(seed)
     head = len(world.versions)
-    version = rnd.choice([each for each in range(head) if world.vacuums.readable(world, each, head)])
+    version = rnd.choice([number for number in range(head) if world.vacuums.readable(world, number, head)])
     table = world.tables[rnd.randrange(3)]
     copy = table.clone(MemoryStorage(), version=version)  # type: ignore[arg-type]
     assert world.rows_of(copy.to_arrow()) == world.expected(version)
@@ -98,13 +98,13 @@ def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
         {at: taken for at, taken in world.repairs.taken.items() if at <= version},
     )
     names = world.alters.names(version)
-    wanted = {
+    expected = {
         key: (sequence if world.sequence.names else (), tuple(values.get(name) for name in names))
         for key, (sequence, values) in state.rows.items()
     }
-    assert world.rows_of(copy.to_arrow()) == wanted
+    assert world.rows_of(copy.to_arrow()) == expected
     copy.merge()
-    assert world.rows_of(copy.to_arrow()) == wanted
+    assert world.rows_of(copy.to_arrow()) == expected
     checked = copy.verify()
     assert checked.ok, checked.problems
 
@@ -113,11 +113,11 @@ def test_late_mods_lose_as_in_the_original() -> None:
     table = original()
     copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
     late = rows((1, 49, "late"), (99, 50, "late"), (98, 1, "new"))
-    for each in (table, copy):
-        each.apply(late, merge=True)
-    assert found(copy) == found(table)
-    assert 98 in found(copy)
-    assert 1 not in found(copy)
+    for handle in (table, copy):
+        handle.apply(late, merge=True)
+    assert rows_by_id(copy) == rows_by_id(table)
+    assert 98 in rows_by_id(copy)
+    assert 1 not in rows_by_id(copy)
 
 
 def test_a_truncate_stays_in_force() -> None:
@@ -129,16 +129,16 @@ def test_a_truncate_stays_in_force() -> None:
             table.merge()
         copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
         copy.apply(rows((3, 7, "late"), (4, 8, "new")))
-        assert found(copy) == {2: (9, "b"), 4: (8, "new")}
+        assert rows_by_id(copy) == {2: (9, "b"), 4: (8, "new")}
 
 
 def test_a_clone_by_tag_and_by_time(tmp_path: Path) -> None:
     table = original(tmp_path / "t")
     table.tag("month-end", 3)
     copy = table.clone(tmp_path / "a", tag="month-end")
-    assert found(copy) == found(table, version=3)
+    assert rows_by_id(copy) == rows_by_id(table, version=3)
     time = table.history()[-4].time
-    assert found(table.clone(tmp_path / "b", timestamp=time)) == found(table, timestamp=time)
+    assert rows_by_id(table.clone(tmp_path / "b", timestamp=time)) == rows_by_id(table, timestamp=time)
     with pytest.raises(OptionError, match="which version"):
         table.clone(tmp_path / "c", tag="month-end", version=3)
     with pytest.raises(NoSuchVersionError):
@@ -148,7 +148,7 @@ def test_a_clone_by_tag_and_by_time(tmp_path: Path) -> None:
 
 def test_a_converted_table_is_cloned_with_its_vectors() -> None:
     for seed in range(4):
-        foreign = theirs(vectors=True, partition_by=("p",), random=random.Random(seed))
+        foreign = foreign_delta(vectors=True, partition_by=("p",), random=random.Random(seed))
         foreign.append(ROWS.slice(0, 1).set_column(0, "id", [[9]]), deleted=ROWS.slice(0, 1))
         table = ModTable.convert(foreign.storage, **KEYS)
         copy = table.clone(MemoryStorage())  # type: ignore[arg-type]
@@ -188,12 +188,12 @@ def test_files_without_partition_columns_keep_their_folders(value: str, converte
     (target / "k=a").mkdir(parents=True)
     (target / "k=a" / f"part-{uuid.uuid4()}.zstd.parquet").write_bytes(b"")
     copy = table.clone(target)
-    wanted = by_polars(source)
-    assert {row["k"] for row in wanted} == {value, "c"}
-    assert by_polars(target) == wanted
+    expected = by_polars(source)
+    assert {row["k"] for row in expected} == {value, "c"}
+    assert by_polars(target) == expected
     assert len(by_polars(target, pl.col("k") == value)) == 2
     assert by_delta_rs(target, f"k = '{value}'") == by_delta_rs(source, f"k = '{value}'") != []
-    assert copy.to_polars().sort("id", "k").to_dicts() == wanted
+    assert copy.to_polars().sort("id", "k").to_dicts() == expected
     assert copy.verify().ok
     copy.drop(confirm="target")
     assert [path for path in target.rglob("*") if path.is_file()] == []
@@ -217,13 +217,13 @@ def test_folders_with_other_contents_are_refused() -> None:
     with pytest.raises(TableExistsError, match="no part of a table"):
         table.clone(files)  # type: ignore[arg-type]
     with pytest.raises(TableExistsError, match="there is a Delta table here"):
-        table.clone(theirs().storage)
+        table.clone(foreign_delta().storage)
     begun = MemoryStorage()
     table.clone(begun, version=3)  # type: ignore[arg-type]
     begun.delete(info.path for info in list(begun.list("_andes")))
     with pytest.raises(TableExistsError, match=r"clone of version 3 .* was interrupted here"):
         table.clone(begun, version=4)  # type: ignore[arg-type]
-    assert found(table.clone(begun, version=3)) == found(table, version=3)  # type: ignore[arg-type]
+    assert rows_by_id(table.clone(begun, version=3)) == rows_by_id(table, version=3)  # type: ignore[arg-type]
     # A clone that went on is no longer one.
     copy = MemoryStorage()
     table.clone(copy).apply(rows((7, 70, "x")))  # type: ignore[arg-type]
@@ -247,7 +247,7 @@ def test_a_damaged_file_is_not_copied() -> None:
 @pytest.mark.parametrize("version", [7, 8])
 def test_an_interrupted_clone_is_finished_by_the_same_call(happens: bool, version: int) -> None:
     table = original()
-    expected = found(table, version=version)
+    expected = rows_by_id(table, version=version)
     failed = 0
     for left in itertools.count(1):
         storage = MemoryStorage()
@@ -261,9 +261,9 @@ def test_an_interrupted_clone_is_finished_by_the_same_call(happens: bool, versio
         if failing.left > 0:
             break
         copy = table.clone(storage, version=version)  # type: ignore[arg-type]
-        assert found(copy) == expected
+        assert rows_by_id(copy) == expected
         copy.apply(rows((1, 49, "late")), merge=True)
-        assert found(copy) == expected
+        assert rows_by_id(copy) == expected
         assert copy.verify().ok
     assert failed > 5
 
@@ -275,7 +275,7 @@ def test_without_sequences_the_rows_are_the_oldest() -> None:
     assert copy.version == 0
     # Ids of batches are not known there.
     assert not copy.apply(rows((1, 1, "b")), batch_id=("s", 1)).replayed
-    assert found(copy) == {1: (1, "b")}
+    assert rows_by_id(copy) == {1: (1, "b")}
 
 
 def test_a_clone_of_many_rows_stays_within_the_budget() -> None:

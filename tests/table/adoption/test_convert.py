@@ -59,9 +59,9 @@ SHOWN: Found = {1: ("a", 1, "x"), 2: (None, 2, "y"), 3: ("c", 3, None)}
 
 
 def shown(table: pa.Table) -> Found:
-    found = table.select(["id", "v", "seq", "p"]).to_pylist()
-    assert len({row["id"] for row in found}) == len(found)
-    return {row["id"]: (row["v"], row["seq"], row["p"]) for row in found}
+    found_rows = table.select(["id", "v", "seq", "p"]).to_pylist()
+    assert len({row["id"] for row in found_rows}) == len(found_rows)
+    return {row["id"]: (row["v"], row["seq"], row["p"]) for row in found_rows}
 
 
 def by_delta_rs(url: Any, condition: str = "") -> Found:
@@ -69,10 +69,10 @@ def by_delta_rs(url: Any, condition: str = "") -> Found:
     return shown(pa.table(query.execute(f"SELECT * FROM t {condition}").read_all()))
 
 
-def theirs(storage: Any = None, **given: Any) -> ForeignTable:
+def foreign_delta(storage: Any = None, **options: Any) -> ForeignTable:
     """A Delta table of protocol 1/2 with three rows."""
-    given = {"vectors": False, **given}
-    table = ForeignTable(MemoryStorage() if storage is None else storage, Schema.from_ddl(COLUMNS), **given)
+    options = {"vectors": False, **options}
+    table = ForeignTable(MemoryStorage() if storage is None else storage, Schema.from_ddl(COLUMNS), **options)
     table.create()
     table.append(ROWS)
     return table
@@ -138,12 +138,12 @@ def test_delta_reads_the_table_and_its_history(tmp_path: Path) -> None:
     assert [entry["operation"] for entry in after.history()] == ["CONVERT", "WRITE", "WRITE"]
     assert deltalake.DeltaTable(url, version=0).count() == 2
     table.apply(rows((2, "B", 9, "z"), (5, "e", 1, None)))
-    wanted = {**SHOWN, 2: ("B", 9, "z"), 5: ("e", 1, None)}
-    assert by_delta_rs(url) == wanted
-    assert by_delta_rs(url, "WHERE p = 'z' AND id < 5") == {2: wanted[2]}
+    expected = {**SHOWN, 2: ("B", 9, "z"), 5: ("e", 1, None)}
+    assert by_delta_rs(url) == expected
+    assert by_delta_rs(url, "WHERE p = 'z' AND id < 5") == {2: expected[2]}
     assert shown(table.to_arrow(filter="p = 'x'")) == {1: SHOWN[1]}
     deltalake.DeltaTable(url).create_checkpoint()
-    assert shown(ModTable.open(url).to_arrow()) == wanted
+    assert shown(ModTable.open(url).to_arrow()) == expected
     goes_on_from = ModTable.open(url)
     goes_on_from.apply(rows((5, "E", 2, None)))
     assert goes_on_from.verify().ok
@@ -151,7 +151,7 @@ def test_delta_reads_the_table_and_its_history(tmp_path: Path) -> None:
 
 def test_a_log_that_begins_late_is_read_by_few_requests() -> None:
     storage = MemoryStorage()
-    table = theirs(storage)
+    table = foreign_delta(storage)
     for number in range(80):
         table.append(rows((100 + number, "x", 1, "x")))
     table.clean_log()
@@ -178,7 +178,7 @@ def test_a_log_that_begins_late_is_read_by_few_requests() -> None:
     ],
 )
 def test_features_that_a_protocol_implies_are_listed(reader: int, writer: int, listed: set[str]) -> None:
-    foreign = theirs(protocol={"minReaderVersion": reader, "minWriterVersion": writer})
+    foreign = foreign_delta(protocol={"minReaderVersion": reader, "minWriterVersion": writer})
     ModTable.convert(foreign.storage, **KEYS)
     protocol = load_state(foreign.storage).protocol
     assert (protocol.reader_version, protocol.writer_version) == (3, 7)
@@ -219,13 +219,13 @@ FEATURES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "match"), FEATURES, ids=range(len(FEATURES)))
-def test_features_that_the_base_cannot_have_are_refused_by_name(given: dict[str, Any], match: str) -> None:
-    refused(theirs(**given).storage, UnsupportedTableError, match)
+@pytest.mark.parametrize(("features", "match"), FEATURES, ids=range(len(FEATURES)))
+def test_features_that_the_base_cannot_have_are_refused_by_name(features: dict[str, Any], match: str) -> None:
+    refused(foreign_delta(**features).storage, UnsupportedTableError, match)
 
 
 def test_rows_that_share_a_key_are_refused_whatever_the_memory() -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     foreign.append(rows((2, "again", 5, "x")))
     for settings in (Settings(), Settings(byte_budget=0)):
         error = refused(foreign.storage, DuplicateKeyError, "delete all but one", settings=settings)
@@ -235,7 +235,7 @@ def test_rows_that_share_a_key_are_refused_whatever_the_memory() -> None:
 
 
 def test_nulls_in_key_and_sequence_are_refused_with_their_number() -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     foreign.append(rows((None, "v", None, "x"), (7, "v", None, "x")))
     error = refused(foreign.storage, BadModsError, "1 rows with NULL in 'id', 2 rows with NULL in 'seq'")
     assert error.reasons == {"NULL in 'id'": 1, "NULL in 'seq'": 2}
@@ -252,7 +252,7 @@ def test_nulls_in_key_and_sequence_are_refused_with_their_number() -> None:
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], match: str) -> None:
-    refused(theirs().storage, OptionError, match, **options)
+    refused(foreign_delta().storage, OptionError, match, **options)
 
 
 @pytest.mark.parametrize("columns", ["id BIGINT, ID BIGINT, seq BIGINT", "id BIGINT, _andes_x STRING, seq BIGINT"])
@@ -263,7 +263,7 @@ def test_names_that_a_table_cannot_have_are_refused(columns: str) -> None:
 
 
 def test_files_that_are_missing_or_damaged_are_refused() -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     [path] = foreign.append(rows((9, "v", 1, "x")))
     whole = foreign.storage.get("data 1.parquet")
     assert path == "data%201.parquet"
@@ -276,7 +276,7 @@ def test_files_that_are_missing_or_damaged_are_refused() -> None:
 
 
 def test_files_elsewhere_are_refused() -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     add = actions.add("x", size=1, modified_ms=1, statistics={"numRecords": 1})
     add["add"]["path"] = "s3://other/table/x.parquet"
     foreign.commit("CLONE", [add])
@@ -285,7 +285,7 @@ def test_files_elsewhere_are_refused() -> None:
 
 def test_what_is_no_table_or_one_already_is_refused() -> None:
     refused(MemoryStorage(), NoSuchTableError, "neither a Delta table nor a Parquet file")
-    foreign = theirs()
+    foreign = foreign_delta()
     ModTable.convert(foreign.storage, **KEYS)
     refused(foreign.storage, TableExistsError, "there is a table here already; open it, or choose another folder$")
     foreign.storage.delete([manifest_path(0)])
@@ -293,7 +293,7 @@ def test_what_is_no_table_or_one_already_is_refused() -> None:
 
 
 def test_errors_of_create_and_open_name_convert() -> None:
-    storage = theirs().storage
+    storage = foreign_delta().storage
     with pytest.raises(TableExistsError, match=r"ModTable.convert\(\)"):
         ModTable.create(storage, COLUMNS, primary_key="id")
     with pytest.raises(NoSuchTableError, match=r"ModTable.convert\(\)"):
@@ -302,7 +302,7 @@ def test_errors_of_create_and_open_name_convert() -> None:
 
 def test_deleted_rows_may_share_keys_but_must_have_them() -> None:
     for seed in range(6):
-        foreign = theirs(vectors=True, random=random.Random(seed))
+        foreign = foreign_delta(vectors=True, random=random.Random(seed))
         foreign.append(rows((4, "d", 1, "x")), deleted=rows((1, "gone", 8, "x"), (3, "gone", 8, "x")))
         table = ModTable.convert(foreign.storage, **KEYS)
         assert shown(table.to_arrow()) == {**SHOWN, 4: ("d", 1, "x")}
@@ -310,13 +310,13 @@ def test_deleted_rows_may_share_keys_but_must_have_them() -> None:
         assert merged is not None
         assert merged.updated == 2
         assert table.verify().ok
-        foreign = theirs(vectors=True, random=random.Random(seed))
+        foreign = foreign_delta(vectors=True, random=random.Random(seed))
         foreign.append(rows((4, "d", 1, "x")), deleted=rows((None, "gone", 8, "x")))
         refused(foreign.storage, UnsupportedTableError, "NULL in 'id'.*REORG TABLE")
 
 
 def test_without_sequences_the_rows_are_the_oldest() -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     table = ModTable.convert(foreign.storage, primary_key="id")
     table.apply(rows((1, "A", 0, "x")), batch_id=("s", 1))
     assert shown(table.to_arrow())[1] == ("A", 0, "x")
@@ -333,19 +333,19 @@ def test_a_commit_of_another_writer_meanwhile_is_checked_too() -> None:
         tapped.tap = tap
         return tapped
 
-    foreign = theirs()
+    foreign = foreign_delta()
     once = iter([rows((4, "d", 1, "x"))])
-    table = ModTable.convert(at_commit(foreign.storage, lambda: [foreign.append(each) for each in once]), **KEYS)  # type: ignore[arg-type]
+    table = ModTable.convert(at_commit(foreign.storage, lambda: [foreign.append(part) for part in once]), **KEYS)  # type: ignore[arg-type]
     assert shown(table.to_arrow()) == {**SHOWN, 4: ("d", 1, "x")}
     assert table.verify().ok
 
-    foreign = theirs()
-    again = iter([rows((1, "again", 1, "x"))])
+    foreign = foreign_delta()
+    second = iter([rows((1, "again", 1, "x"))])
     with pytest.raises(DuplicateKeyError):
-        ModTable.convert(at_commit(foreign.storage, lambda: [foreign.append(each) for each in again]), **KEYS)  # type: ignore[arg-type]
+        ModTable.convert(at_commit(foreign.storage, lambda: [foreign.append(part) for part in second]), **KEYS)  # type: ignore[arg-type]
     assert foreign.storage.size("_andes") is None
 
-    foreign = theirs()
+    foreign = foreign_delta()
     busy = itertools.count(10)
     with pytest.raises(CommitConflictError, match="stop them"):
         ModTable.convert(
@@ -357,7 +357,7 @@ def test_a_commit_of_another_writer_meanwhile_is_checked_too() -> None:
 
 @pytest.mark.parametrize("happens", [False, True])
 def test_an_interrupted_convert_is_finished_by_the_same_call(happens: bool) -> None:
-    begun = theirs().storage
+    begun = foreign_delta().storage
     failed = 0
     for left in itertools.count(1):
         storage = copy_of(begun)  # type: ignore[arg-type]
@@ -390,7 +390,7 @@ def test_an_interrupted_convert_may_be_followed_by_another_one() -> None:
             ModTable.convert(tapped, **KEYS)  # type: ignore[arg-type]
         foreign.version += 1
 
-    foreign = theirs()
+    foreign = foreign_delta()
     interrupted(foreign)
     with pytest.raises(TableExistsError, match=r"ModTable.convert\(\)"):
         ModTable.create(foreign.storage, COLUMNS, primary_key="id")
@@ -398,7 +398,7 @@ def test_an_interrupted_convert_may_be_followed_by_another_one() -> None:
     assert (table.sequence_by, load_state(foreign.storage).version) == ((), 3)
     assert table.verify().ok
     # Another writer goes on in between: its rows are checked.
-    foreign = theirs()
+    foreign = foreign_delta()
     interrupted(foreign)
     foreign.append(rows((4, "d", 1, "x")))
     table = ModTable.convert(foreign.storage, **KEYS)
@@ -407,7 +407,7 @@ def test_an_interrupted_convert_may_be_followed_by_another_one() -> None:
 
 
 def test_a_race_of_two_has_one_winner() -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     tapped = TappedStorage(foreign.storage)
 
     def tap(kind: str, path: str) -> None:
@@ -422,7 +422,7 @@ def test_a_race_of_two_has_one_winner() -> None:
 
 
 def test_files_without_a_number_of_rows_get_it() -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     entry = read_commit(foreign.storage, 1)
     assert entry is not None
     lines = [{kind: dict(value)} for kind, value in entry.actions]
@@ -445,17 +445,17 @@ def test_a_table_without_its_log_of_mods_is_a_delta_table(tmp_path: Path) -> Non
     for path in sorted((url / "_andes").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     (url / "_andes").rmdir()
-    wanted = {**SHOWN, 2: ("B", 9, "z")}
-    assert by_delta_rs(url) == wanted
+    expected = {**SHOWN, 2: ("B", 9, "z")}
+    assert by_delta_rs(url) == expected
     deltalake.write_deltalake(str(url), rows((7, "g", 1, "x")), mode="append")
     # And back again.
     table = ModTable.convert(url, **KEYS)
-    assert shown(table.to_arrow()) == {**wanted, 7: ("g", 1, "x")}
+    assert shown(table.to_arrow()) == {**expected, 7: ("g", 1, "x")}
     assert table.verify().ok
 
 
 def test_a_vacuum_keeps_the_history_of_delta_as_long_as_version_0(monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign = theirs()
+    foreign = foreign_delta()
     (path,) = foreign.append(rows((7, "v", 1, "x")))
     foreign.undo()
     table = ModTable.convert(foreign.storage, **KEYS)
@@ -463,8 +463,8 @@ def test_a_vacuum_keeps_the_history_of_delta_as_long_as_version_0(monkeypatch: p
     # Files that were written long ago, and removed just before the convert.
     true = type(foreign.storage).list
 
-    def long_ago(self: Any, *args: Any, **given: Any) -> Any:
-        return (replace(info, modified_ms=1) for info in true(self, *args, **given))
+    def long_ago(self: Any, *args: Any, **options: Any) -> Any:
+        return (replace(info, modified_ms=1) for info in true(self, *args, **options))
 
     monkeypatch.setattr(type(foreign.storage), "list", long_ago)
     assert table.vacuum().files == 0

@@ -23,7 +23,7 @@ from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.tables import copy_of, create, fill, rows
 from andes_spark.testing.tapped import TappedStorage
-from tests.table.adoption.test_convert import KEYS, contents, theirs
+from tests.table.adoption.test_convert import KEYS, contents, foreign_delta
 from tests.table.adoption.test_convert import rows as their_rows
 from tests.table.test_crashes import FailingStorage
 
@@ -78,7 +78,7 @@ def test_another_name_is_refused(confirm: str) -> None:
     storage = MemoryStorage()
     table = full(storage)
     before = {info.path for info in storage.list()}
-    for drop in (table.drop, lambda **given: ModTable.drop_folder(storage, **given)):  # type: ignore[arg-type]
+    for drop in (table.drop, lambda **options: ModTable.drop_folder(storage, **options)):  # type: ignore[arg-type]
         with pytest.raises(OptionError, match="confirm"):
             drop(confirm=confirm)
     assert {info.path for info in storage.list()} == before
@@ -106,7 +106,7 @@ def test_other_files_are_refused_by_name(path: str) -> None:
 
 
 def test_files_of_a_converted_table_have_any_names() -> None:
-    foreign = theirs(partition_by=("p",))
+    foreign = foreign_delta(partition_by=("p",))
     foreign.undo()
     foreign.append(their_rows((7, "v", 1, "y")))
     foreign.storage.put(".data 0.parquet.crc", b"x")
@@ -219,6 +219,6 @@ def test_no_table_is_refused() -> None:
     storage = MemoryStorage()
     with pytest.raises(NoSuchTableError):
         ModTable.drop_folder(storage, confirm=name_of(storage))  # type: ignore[arg-type]
-    foreign = theirs()
+    foreign = foreign_delta()
     with pytest.raises(NoSuchTableError):
         ModTable.drop_folder(foreign.storage, confirm=name_of(foreign.storage))

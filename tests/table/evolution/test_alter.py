@@ -90,9 +90,9 @@ ALTERATIONS: dict[str, Callable[[ModTable], Any]] = {
 }
 
 
-def after(name: str, found: dict[str, Any]) -> dict[str, Any]:
+def after(name: str, before_row: dict[str, Any]) -> dict[str, Any]:
     """The row that an alteration makes of one."""
-    new = dict(found)
+    new = dict(before_row)
     match name:
         case "add":
             new["n"] = None
@@ -117,21 +117,21 @@ def test_every_version_shows_its_columns_and_the_rows_stay(tmp_path: Path, name:
     assert (result.version, table.version) == (last + 1, last + 1)
     assert result.changed == ("columns",)
     assert (result.merge is None) == (merge == "manual")
-    wanted = [after(name, found) for found in before[last]]
+    expected = [after(name, record) for record in before[last]]
     for handle in (table, ModTable.open(tmp_path / "t")):
-        assert shown(handle.to_arrow()) == wanted
-        assert shown(handle.get([1, 5, 4])) == [found for found in wanted if found["id"] in (1, 5)]
-        assert shown(handle.to_arrow(filter="a > 2")) == [found for found in wanted if found["a"] > 2]
+        assert shown(handle.to_arrow()) == expected
+        assert shown(handle.get([1, 5, 4])) == [record for record in expected if record["id"] in (1, 5)]
+        assert shown(handle.to_arrow(filter="a > 2")) == [record for record in expected if record["a"] > 2]
         for version, rows_then in before.items():
             assert shown(handle.to_arrow(version=version)) == rows_then
             assert handle.to_arrow(version=version).schema.names == list(BEGINNING)
     handle.merge()
-    assert shown(ModTable.open(tmp_path / "t").to_arrow()) == wanted
+    assert shown(ModTable.open(tmp_path / "t").to_arrow()) == expected
     assert shown(handle.to_arrow(version=last)) == before[last]
     assert handle.verify().ok, handle.verify().problems
     # The deleted key stays deleted, and mods of the columns before still count.
     handle.apply(pa.Table.from_pylist([after(name, row(4))], schema=handle.schema.to_arrow()))
-    assert shown(handle.to_arrow()) == wanted
+    assert shown(handle.to_arrow()) == expected
 
 
 @pytest.mark.parametrize("name", ALTERATIONS)
@@ -142,18 +142,18 @@ def test_other_readers_find_the_same_rows_with_filters(tmp_path: Path, name: str
     fresh = pa.Table.from_pylist([after(name, row(9, 9))], schema=table.schema.to_arrow())
     table.apply(fresh)
     columns = [column for column in table.schema.names if column not in ("s", "l")]
-    wanted = [{column: found[column] for column in columns} for found in shown(table.to_arrow())]
-    chosen = [found for found in wanted if found["a"] >= 3]
+    expected = [{column: record[column] for column in columns} for record in shown(table.to_arrow())]
+    chosen = [record for record in expected if record["a"] >= 3]
     url = str(tmp_path / "t")
     frame = pl.scan_delta(url).select(columns)
-    assert shown(frame.collect().to_arrow()) == wanted
+    assert shown(frame.collect().to_arrow()) == expected
     assert shown(frame.filter(pl.col("a") >= 3).collect().to_arrow()) == chosen
     for run in (_delta_rs(url), _duckdb(url)):
-        assert shown(run(columns, "true")) == wanted
+        assert shown(run(columns, "true")) == expected
         assert shown(run(columns, "a >= 3")) == chosen
         assert shown(run(["id"], "id = 9")) == [{"id": 9}]
     nested = pl.scan_delta(url).select("id", "s", "l").collect().to_arrow()
-    assert shown(nested) == [{name: found[name] for name in ("id", "s", "l")} for found in shown(table.to_arrow())]
+    assert shown(nested) == [{name: record[name] for name in ("id", "s", "l")} for record in shown(table.to_arrow())]
 
 
 def _quoted(columns: list[str]) -> str:
@@ -342,13 +342,13 @@ def test_a_batch_of_the_columns_before_is_committed_after_a_change(tmp_path: Pat
     result = writer.apply(rows(1, 7, lsn=5), batch_id=("s", 1))
     assert result.conflicts == 3
     for handle in (writer, table, ModTable.open(tmp_path / "t")):
-        found = {row["id"]: row for row in shown(handle.to_arrow())}
-        assert {"n", "a"} <= set(found[7])
-        assert (found[7]["a"], found[7]["n"], found[1]["lsn"]) == (7, None, 5)
-        assert "t" not in found[7]
+        rows_by_id = {row["id"]: row for row in shown(handle.to_arrow())}
+        assert {"n", "a"} <= set(rows_by_id[7])
+        assert (rows_by_id[7]["a"], rows_by_id[7]["n"], rows_by_id[1]["lsn"]) == (7, None, 5)
+        assert "t" not in rows_by_id[7]
     # Sent again by the new columns it is the same batch.
-    again = rows(1, 7, lsn=5).drop_columns(["t"])
-    assert table.apply(again, batch_id=("s", 1), missing="null").replayed
+    repeated = rows(1, 7, lsn=5).drop_columns(["t"])
+    assert table.apply(repeated, batch_id=("s", 1), missing="null").replayed
     assert table.verify().ok
 
 
@@ -393,9 +393,9 @@ def test_restore_and_set_aside_across_a_change(tmp_path: Path) -> None:
     table.merge()
     # A restore brings back rows, not columns.
     table.restore(version=version, merge=True)
-    wanted = [{name: value for name, value in row.items() if name != "t"} for row in before]
+    expected = [{name: value for name, value in row.items() if name != "t"} for row in before]
     for handle in (table, ModTable.open(tmp_path / "t")):
-        assert shown(handle.to_arrow()) == wanted
+        assert shown(handle.to_arrow()) == expected
         assert shown(handle.to_arrow(version=version)) == before
     assert load_state(DiskStorage(str(tmp_path / "t"))).metadata.schema_json == table.schema.to_json()
     assert shown(pl.scan_delta(str(tmp_path / "t")).select("id", "a").collect().to_arrow()) == [
@@ -406,7 +406,7 @@ def test_restore_and_set_aside_across_a_change(tmp_path: Path) -> None:
     table.alter.add_column("n", "STRING")
     table.set_aside(last)
     table.merge()
-    assert shown(table.to_arrow()) == [{**row, "n": None} for row in wanted]
+    assert shown(table.to_arrow()) == [{**row, "n": None} for row in expected]
     assert table.verify().ok
 
 

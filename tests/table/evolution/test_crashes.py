@@ -28,8 +28,8 @@ def _begun() -> MemoryStorage:
     return storage
 
 
-def rows_of(table: ModTable, **given: Any) -> list[dict[str, Any]]:
-    return table.to_arrow(**given).sort_by("id").to_pylist()
+def rows_of(table: ModTable, **options: Any) -> list[dict[str, Any]]:
+    return table.to_arrow(**options).sort_by("id").to_pylist()
 
 
 def widen(table: ModTable) -> None:
@@ -64,10 +64,10 @@ def test_the_store_gone_at_any_write(work: Any, happens: bool) -> None:
         table.merge()
         assert len(rows_of(table)) == (4 if work is apply else 3)
         assert rows_of(table, version=1) == OLD
-        again = ModTable.open(storage)
-        assert again.version == 2
-        assert again.verify().ok
-        assert again.status().pending_versions == 0
+        reopened = ModTable.open(storage)
+        assert reopened.version == 2
+        assert reopened.verify().ok
+        assert reopened.status().pending_versions == 0
         if failing.left > 0:
             break
     assert failing.left > 0, "the work never ended"

@@ -58,8 +58,8 @@ def test_columns_and_types_come_with_the_batch_in_one_version(merge: str, kind: 
     ]
     assert table.to_arrow().sort_by("id").to_pylist() == rows
     assert table.to_arrow(version=1).to_pylist() == [{"id": 1, "lsn": 1, "a": 1, "s": {"x": 1}, "l": [1]}]
-    again = table.apply(WIDER, evolve_schema="add_and_widen", apply_as_deletes="op = 'D'", batch_id=("s", 1))
-    assert (again.replayed, table.version) == (True, 2)
+    repeat = table.apply(WIDER, evolve_schema="add_and_widen", apply_as_deletes="op = 'D'", batch_id=("s", 1))
+    assert (repeat.replayed, table.version) == (True, 2)
     table.merge()
     assert table.verify().ok
 
@@ -140,10 +140,10 @@ def test_of_two_batches_that_change_the_columns_at_once_one_is_sent_again() -> N
 def test_an_appender_takes_them() -> None:
     table = created()
     with table.appender() as appender:
-        done = appender.apply(
+        future = appender.apply(
             pa.table({"id": pa.array([2], pa.int32()), "lsn": [2], "n": ["x"]}), evolve_schema="add", missing="null"
         )
-        assert done.result().version == 2
+        assert future.result().version == 2
     assert "n" in ModTable.open(table._open_table.storage).schema
 
 

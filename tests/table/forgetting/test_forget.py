@@ -47,7 +47,7 @@ def test_nothing_of_the_key_is_left(storage: MemoryStorage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kind"),
+    ("arguments", "kind"),
     [
         ({"deletion_vectors": False}, "merged"),
         ({"sequence_by": ()}, "merged"),
@@ -56,14 +56,14 @@ def test_nothing_of_the_key_is_left(storage: MemoryStorage) -> None:
     ],
     ids=str,
 )
-def test_tables_of_all_kinds(given: Any, kind: str) -> None:
-    storage = made(**given)
+def test_tables_of_all_kinds(arguments: Any, kind: str) -> None:
+    storage = made(**arguments)
     table = opened(storage)
     assert (table.status().pending_mods > 0) == (kind == "pending")
     expected = without(table)
     assert forget(storage).ok
     # Folders of partitions name values of rows, and the Delta log names folders.
-    assert [path for path in holding(storage) if not given.get("partition_by") or path[:6] != "_delta"] == []
+    assert [path for path in holding(storage) if not arguments.get("partition_by") or path[:6] != "_delta"] == []
     assert rows(opened(storage)) == rows(table) == expected
     sound(storage)
 
@@ -355,9 +355,11 @@ def test_other_readers_of_the_base(tmp_path: Path) -> None:
 def test_a_table_of_other_writers() -> None:
     """Its files have other names and no field ids, and its log other entries than this library's."""
     storage = MemoryStorage()
-    theirs = ModTable.create(storage, "email STRING, name STRING, seq BIGINT", primary_key="email", sequence_by="seq")
+    other_table = ModTable.create(
+        storage, "email STRING, name STRING, seq BIGINT", primary_key="email", sequence_by="seq"
+    )
     for seq in range(1, 4):
-        send(theirs, mods(seq), seq)
+        send(other_table, mods(seq), seq)
     plain = MemoryStorage()
     for info in storage.list():
         if not info.path.startswith("_andes/"):

@@ -187,13 +187,13 @@ MUTANTS: dict[Callable[[Patch], None], Callable[[MemoryStorage], None]] = {
 
 
 @pytest.mark.parametrize(
-    "scenario", [alone, not_merged, beside_a_writer, beside_a_delete], ids=lambda each: each.__name__
+    "scenario", [alone, not_merged, beside_a_writer, beside_a_delete], ids=lambda mutant: mutant.__name__
 )
 def test_without_a_mistake(built: MemoryStorage, scenario: Callable[[MemoryStorage], None]) -> None:
     scenario(copy_of(built))
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda kind: kind.__name__)
 def test_a_planted_mistake_is_found(
     built: MemoryStorage, mutant: Callable[[Patch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

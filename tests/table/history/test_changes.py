@@ -29,8 +29,8 @@ POLICIES = pytest.mark.parametrize("merge", ["always", "manual"])
 
 def changes(table: ModTable, *versions: int | None, **options: Any) -> list[tuple[Any, ...]]:
     """Kind of change and the table's columns."""
-    found = table.changes(*versions, **options).read_all().to_pylist()
-    return [(row["_change_type"], *(row[name] for name in table.schema.names if name in row)) for row in found]
+    change_rows = table.changes(*versions, **options).read_all().to_pylist()
+    return [(row["_change_type"], *(row[name] for name in table.schema.names if name in row)) for row in change_rows]
 
 
 def deleted(*pairs: tuple[int, int]) -> dict[str, Any]:
@@ -60,14 +60,14 @@ def test_columns_and_their_types() -> None:
     )
     mods = {"id": pa.array([1], pa.int32()), "n": [{"x": 1}], "lsn": [1]}
     table.apply(pa.table({**mods, "n": pa.array(mods["n"], table.schema.to_arrow().field("n").type)}))
-    found = table.changes(0)
+    reader = table.changes(0)
     added = [
         pa.field("_change_type", pa.string(), nullable=False),
         pa.field("_commit_version", pa.int64(), nullable=False),
         pa.field("_commit_timestamp", pa.timestamp("us", "UTC"), nullable=False),
     ]
-    assert found.schema == pa.schema([*table.to_arrow().schema, *added])
-    (row,) = found.read_all().to_pylist()
+    assert reader.schema == pa.schema([*table.to_arrow().schema, *added])
+    (row,) = reader.read_all().to_pylist()
     assert (row["n"], row["_commit_version"]) == ({"x": 1}, 1)
     assert row["_commit_timestamp"] == table.history()[0].time
     assert row["_commit_timestamp"].utcoffset() == datetime.timedelta(0)
@@ -154,8 +154,10 @@ def test_rows_have_the_columns_of_the_last_version(merge: str) -> None:
     )
     kinds = {"id": pa.int32(), "lsn": pa.int64(), "a": pa.string(), "b": pa.int32()}
 
-    def apply(*given: tuple[Any, ...]) -> None:
-        arrays = [pa.array(column, kind) for column, kind in zip(zip(*given, strict=True), kinds.values(), strict=True)]
+    def apply(*arguments: tuple[Any, ...]) -> None:
+        arrays = [
+            pa.array(column, kind) for column, kind in zip(zip(*arguments, strict=True), kinds.values(), strict=True)
+        ]
         table.apply(pa.table(arrays, names=list(kinds)), extra="drop", missing="null")
 
     apply((1, 1, "x", 1), (2, 1, "y", 2))
@@ -170,8 +172,8 @@ def test_rows_have_the_columns_of_the_last_version(merge: str) -> None:
         ("update_postimage", 2, 2, "z", None),
         ("insert", 3, 2, "w", None),
     ]
-    found = table.changes(0, 1).read_all()
-    assert (found.schema.field("id").type, found["b"].to_pylist()) == (pa.int32(), [1, 2])
+    change_rows = table.changes(0, 1).read_all()
+    assert (change_rows.schema.field("id").type, change_rows["b"].to_pylist()) == (pa.int32(), [1, 2])
     table.restore(1)
     assert changes(table, 1) == []
     assert [kind for kind, *_ in changes(table, 5)] == ["update_postimage", "delete"]
@@ -180,9 +182,9 @@ def test_rows_have_the_columns_of_the_last_version(merge: str) -> None:
 def test_changes_are_pinned_at_the_call() -> None:
     table = create(MemoryStorage(), merge="always")
     table.apply(rows((1, 1, "a")))
-    found = table.changes(0)
+    reader = table.changes(0)
     table.apply(rows((1, 2, "b"), (2, 2, "c")))
-    assert found.read_all()["a"].to_pylist() == ["a"]
+    assert reader.read_all()["a"].to_pylist() == ["a"]
 
 
 def test_by_time_and_by_tag() -> None:
@@ -291,8 +293,8 @@ def test_the_feed_of_a_stream(tmp_path: Path) -> None:
 
     def read(feed: TableFeed, earlier: int, later: int) -> list[tuple[Any, ...]]:
         parts = [pickle.loads(pickle.dumps(part)) for part in feed.parts(earlier, later)]
-        found = [row for part in parts for batch in part() for row in batch.to_pylist()]
-        return [(row["_change_type"], row["id"], row["a"], row["_commit_version"]) for row in found]
+        change_rows = [row for part in parts for batch in part() for row in batch.to_pylist()]
+        return [(row["_change_type"], row["id"], row["a"], row["_commit_version"]) for row in change_rows]
 
     assert feed.newest() == 3
     assert feed.parts(3, 3) == []

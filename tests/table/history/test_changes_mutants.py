@@ -65,8 +65,8 @@ def equal_rows_are_shown(patch: Patch) -> None:
 def the_first_version_is_included(patch: Patch) -> None:
     true = read.pin
 
-    def earlier(open_table: Any, version: int | None, **given: Any) -> Any:
-        return true(open_table, max(0, version - 1) if given and version else version, **given)
+    def earlier(open_table: Any, version: int | None, **options: Any) -> Any:
+        return true(open_table, max(0, version - 1) if options and version else version, **options)
 
     patch.setattr(changes, "pin", earlier)
 

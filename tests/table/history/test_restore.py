@@ -93,8 +93,8 @@ def test_a_version_set_aside_comes_back_with_a_version_before_its_event() -> Non
     without = shown(table)
     table.restore(2)
     assert shown(table) == before[2]
-    again = table.set_aside(2)
-    assert (again.committed, again.repeated) == (8, False)
+    repeat = table.set_aside(2)
+    assert (repeat.committed, repeat.repeated) == (8, False)
     assert shown(table) == before[1]
     table.restore(6)
     assert shown(table) == without
@@ -124,8 +124,8 @@ def test_quarantined_rows_follow_the_line() -> None:
 def test_a_batch_that_was_left_out_stays_known() -> None:
     table, before = filled(MemoryStorage(), merge="always")
     table.restore(4)
-    again = table.apply(rows((30, 7, "z")), batch_id=("s", 5))
-    assert (again.replayed, again.version) == (True, 5)
+    repeat = table.apply(rows((30, 7, "z")), batch_id=("s", 5))
+    assert (repeat.replayed, repeat.version) == (True, 5)
     assert shown(table) == before[4]
 
 
@@ -308,8 +308,8 @@ def test_other_readers_find_the_restored_rows(tmp_path: Path) -> None:
     assert sorted(zip(*pa.table(delta.read_all()).select(["id", "a"]).to_pydict().values(), strict=True)) == expected
     frame = pl.scan_delta(path).filter(pl.col("id") > 0).select("id", "a").collect()
     assert sorted(frame.rows()) == expected
-    found = duckdb_connection().execute(f"select id, a from delta_scan('{path}') where id > 0").fetchall()
-    assert sorted(found) == expected
+    delta_rows = duckdb_connection().execute(f"select id, a from delta_scan('{path}') where id > 0").fetchall()
+    assert sorted(delta_rows) == expected
 
 
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,9 +323,9 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     assert "would become: version 2 was restored as version 6; left out: 3 versions" in run("2", "--dry-run")
     assert ModTable.open("orders").version == 5
-    done = json.loads(run("2", "--output", "json"))
-    assert (done["version"], done["committed"], done["left_out"], done["dry_run"]) == (2, 6, 3, False)
-    assert done["merge"]["status"] == "merged"
+    report = json.loads(run("2", "--output", "json"))
+    assert (report["version"], report["committed"], report["left_out"], report["dry_run"]) == (2, 6, 3, False)
+    assert report["merge"]["status"] == "merged"
     assert shown(ModTable.open("orders")) == before[2]
     ModTable.open("orders").tag("before", version=5)
     assert json.loads(run("--tag", "before", "--output", "json"))["version"] == 5

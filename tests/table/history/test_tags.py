@@ -74,9 +74,9 @@ def test_a_repeated_call_changes_nothing() -> None:
     storage, table = three()
     first = table.tag("x", 2, expires="90 days")
     for handle in (table, ModTable.open(storage)):
-        again = handle.tag("x", 2, "90 days")
-        assert again.repeated
-        assert (again.version, again.committed, again.expires) == (first.version, first.committed, first.expires)
+        repeat = handle.tag("x", 2, "90 days")
+        assert repeat.repeated
+        assert (repeat.version, repeat.committed, repeat.expires) == (first.version, first.committed, first.expires)
     at = datetime.datetime.now(UTC) + datetime.timedelta(days=3)
     table.tag("y", 1, expires=at)
     for expires in (at, at.isoformat(), at.astimezone(datetime.timezone(datetime.timedelta(hours=5)))):
@@ -103,17 +103,17 @@ def test_a_tag_that_exists_changes_only_with_replace() -> None:
     # A duration counts from the new call.
     renewed = table.tag("x", 3, "1 day", replace=True)
     table._open_table.log.clock = lambda: table.manifest(table.version).time + 1_000
-    again = table.tag("x", 3, "1 day", replace=True)
+    repeat = table.tag("x", 3, "1 day", replace=True)
     assert renewed.expires is not None
-    assert again.expires is not None
-    assert again.expires > renewed.expires > (first.expires or renewed.expires)
+    assert repeat.expires is not None
+    assert repeat.expires > renewed.expires > (first.expires or renewed.expires)
     assert table.version == 7
 
 
 def test_an_expiry_is_a_duration_or_a_time() -> None:
     storage, table = three()
-    given: tuple[Any, ...] = ("90 days", datetime.timedelta(days=90), "12 weeks", "2999-01-01T00:00Z")
-    for number, expires in enumerate(given):
+    expiries: tuple[Any, ...] = ("90 days", datetime.timedelta(days=90), "12 weeks", "2999-01-01T00:00Z")
+    for number, expires in enumerate(expiries):
         result = table.tag(f"t{number}", 1, expires=expires)
         manifest = table.manifest(result.committed or 0)
         assert result.expires == ModTable.open(storage).tags()[number].expires
@@ -124,7 +124,7 @@ def test_an_expiry_is_a_duration_or_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expires", "said"),
+    ("expires", "message"),
     [
         ("0 days", "above zero"),
         (datetime.timedelta(days=-1), "above zero"),
@@ -140,9 +140,9 @@ def test_an_expiry_is_a_duration_or_a_time() -> None:
         ("", "expires is a duration such as"),
     ],
 )
-def test_a_wrong_expiry_is_refused(expires: Any, said: str) -> None:
+def test_a_wrong_expiry_is_refused(expires: Any, message: str) -> None:
     _, table = three()
-    with pytest.raises(OptionError, match=said) as caught:
+    with pytest.raises(OptionError, match=message) as caught:
         table.tag("x", 2, expires=expires)
     assert caught.value.option == "expires"
     assert (table.version, named(table)) == (3, {})
@@ -261,15 +261,15 @@ def test_a_cold_table_knows_its_tags_by_its_newest_roll_up() -> None:
     fill(table, table.version + 1, 12)
     table.tag("moved", 2, replace=True)
     table.untag("gone")
-    wanted = {"kept": (1, 4), "moved": (2, 13)}
+    expected = {"kept": (1, 4), "moved": (2, 13)}
     while table.version <= 10 * ROLL_UP_INTERVAL:
         if table.version % 7 == 0:
-            assert {tag.name: (tag.version, tag.committed) for tag in ModTable.open(storage).tags()} == wanted
+            assert {tag.name: (tag.version, tag.committed) for tag in ModTable.open(storage).tags()} == expected
         table.apply(rows((1, table.version, "y")))
     before = storage.counts.snapshot()
     cold = ModTable.open(storage)
     opened = storage.counts.minus(before).requests
-    assert {tag.name: (tag.version, tag.committed) for tag in cold.tags()} == wanted
+    assert {tag.name: (tag.version, tag.committed) for tag in cold.tags()} == expected
     # The look for a newer version alone.
     assert storage.counts.minus(before).requests == opened + 1
     assert cold.tag("kept", 1, "90 days").repeated
@@ -345,13 +345,13 @@ def meanwhile(storage: MemoryStorage, step_in: Callable[[ModTable], object], cal
     return result
 
 
-def refused(table: ModTable, name: str, said: str, **options: Any) -> None:
-    with pytest.raises(OptionError, match=said):
+def refused(table: ModTable, name: str, message: str, **options: Any) -> None:
+    with pytest.raises(OptionError, match=message):
         table.tag(name, 1, **options)
 
 
-def conflicts(call: Callable[[], object], said: str) -> None:
-    with pytest.raises(CommitConflictError, match=said) as caught:
+def conflicts(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(CommitConflictError, match=message) as caught:
         call()
     assert caught.value.retryable
 
@@ -360,8 +360,8 @@ def test_of_two_taggers_of_one_name_one_wins() -> None:
     storage, table = three()
     meanwhile(storage, lambda other: other.tag("x", 2), lambda handle: refused(handle, "x", "stands for version 2"))
     assert (named(table), table.version) == ({"x": 2}, 4)
-    again = meanwhile(storage, lambda other: other.tag("y", 2), lambda handle: handle.tag("y", 2))
-    assert (again.repeated, again.committed) == (True, 5)
+    repeat = meanwhile(storage, lambda other: other.tag("y", 2), lambda handle: handle.tag("y", 2))
+    assert (repeat.repeated, repeat.committed) == (True, 5)
     both = meanwhile(storage, lambda other: other.tag("v", 2), lambda handle: handle.tag("w", 1))
     assert (both.repeated, both.committed) == (False, 7)
     assert named(table) == {"v": 2, "w": 1, "x": 2, "y": 2}

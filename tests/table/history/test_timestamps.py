@@ -148,7 +148,7 @@ def test_what_is_no_point_in_time_is_refused(timestamp: object) -> None:
 def test_a_time_without_a_zone_is_refused_without_spark(timestamp: object) -> None:
     storage, _ = dated()
     table = ModTable.open(storage)
-    for read in (newest, lambda table, given: table.get(1, timestamp=given)):
+    for read in (newest, lambda table, instant: table.get(1, timestamp=instant)):
         with pytest.raises(
             OptionError, match=r'timestamp: 2026-11-01T\d\d:00:00 has no zone; .*00Z" for UTC'
         ) as caught:

@@ -20,11 +20,11 @@ from tests.vacuumed import NOW, aged, rows, sound, write_at
 SETTINGS = Settings(compact_bytes=0, threads=1)
 
 
-def made(**given: Any) -> MemoryStorage:
+def made(**arguments: Any) -> MemoryStorage:
     """A table of many small files that no merge compacted."""
     rnd = random.Random(1)
     storage = MemoryStorage()
-    options: dict[str, Any] = {"merge": "always", **given}
+    options: dict[str, Any] = {"merge": "always", **arguments}
     table = ModTable.create(
         storage, "id BIGINT, seq BIGINT", primary_key="id", sequence_by="seq", settings=SETTINGS, **options
     )
@@ -86,8 +86,8 @@ def test_a_compaction_that_a_merge_overtakes_goes_on(storage: MemoryStorage) -> 
 
 def test_a_foreign_change_stops_it(storage: MemoryStorage) -> None:
     state = load_state(storage)
-    gone = next(iter(state.files.values()))
-    create_entry(storage, state.version + 1, [actions.remove(gone, timestamp_ms=1)])
+    deleted = next(iter(state.files.values()))
+    create_entry(storage, state.version + 1, [actions.remove(deleted, timestamp_ms=1)])
     for verb in ("compact", "maintain"):
         with pytest.raises(ForeignWriteError):
             getattr(opened(storage), verb)()

@@ -20,8 +20,8 @@ def needed_of(storage: MemoryStorage, floor: int) -> Needed:
     return needed_files(open_table, floor, pins=())
 
 
-def comparable(found: Needed) -> tuple[object, ...]:
-    return found.files, found.kept, found.starts, found.records
+def comparable(actual: Needed) -> tuple[object, ...]:
+    return actual.files, actual.kept, actual.starts, actual.records
 
 
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 40))])
@@ -46,6 +46,6 @@ def test_requests_of_many_kept_versions() -> None:
     floor = table.manifest(table.version).floor
     assert floor
     before = storage.counts.snapshot()
-    found = needed_of(storage, floor)
+    actual = needed_of(storage, floor)
     assert storage.counts.minus(before).requests < VERSIONS // 2
-    assert sum(path.startswith("_andes/mods/") for path in found.files) >= VERSIONS - 20
+    assert sum(path.startswith("_andes/mods/") for path in actual.files) >= VERSIONS - 20

@@ -121,7 +121,11 @@ def test_a_pin_that_came_too_late_stands_in_nobody_s_way(storage: MemoryStorage)
     table.vacuum(NOW)
     storage.put(StoredPin(3, FAR, OWNER).path, b"{}")
     storage.put("_andes/pins/README", b"of somebody")
-    for verb in (lambda each: each.to_arrow(version=3), lambda each: each.tag("x", 3), lambda each: each.restore(3)):
+    for verb in (
+        lambda handle: handle.to_arrow(version=3),
+        lambda handle: handle.tag("x", 3),
+        lambda handle: handle.restore(3),
+    ):
         with pytest.raises(VersionExpiredError):
             verb(opened(storage))
     assert opened(storage).version == LAST + 1

@@ -48,8 +48,8 @@ def test_a_version_set_aside_takes_no_part_from_its_event_on() -> None:
     assert '"a": "three"' in aside[0]["row"] or '"a":"three"' in aside[0]["row"]
     assert table.quarantined(version=3).num_rows == 0
     # The batch stays known, and corrected mods come as a new one.
-    again = table.apply(rows((1, 3, "three"), (30, 1, "three")), batch_id=("s", 3))
-    assert (again.replayed, again.version) == (True, 3)
+    repeat = table.apply(rows((1, 3, "three"), (30, 1, "three")), batch_id=("s", 3))
+    assert (repeat.replayed, repeat.version) == (True, 3)
     table.apply(rows((1, 3, "right")), batch_id=("s", 4))
     assert shown(table)[1] == "right"
 
@@ -58,8 +58,8 @@ def test_setting_aside_twice_is_one_event() -> None:
     storage, table = three()
     assert table.set_aside(2).committed == 4
     for handle in (table, ModTable.open(storage)):
-        again = handle.set_aside(2)
-        assert (again.committed, again.repeated, again.mods) == (4, True, 2)
+        repeat = handle.set_aside(2)
+        assert (repeat.committed, repeat.repeated, repeat.mods) == (4, True, 2)
     table.merge()
     assert table.set_aside(2).repeated
     assert table.version == 4
@@ -146,10 +146,10 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that no check foresaw cannot be written to the base."""
     true = base_rows.RowWriter.write
 
-    def write(self: Any, storage: Any, data: pa.Table, **given: Any) -> Any:
+    def write(self: Any, storage: Any, data: pa.Table, **options: Any) -> Any:
         if "poison" in data["a"].to_pylist():
             raise pa.ArrowInvalid("cannot be written")
-        return true(self, storage, data, **given)
+        return true(self, storage, data, **options)
 
     monkeypatch.setattr(base_rows.RowWriter, "write", write)
 
@@ -203,9 +203,9 @@ def test_a_failure_of_the_store_blames_no_version() -> None:
 NAMES = [f"p{number}" for number in range(5)]
 
 
-def partitioned(storage: MemoryStorage, **given: Any) -> ModTable:
+def partitioned(storage: MemoryStorage, **options: Any) -> ModTable:
     ddl = "id BIGINT, seq BIGINT, " + ", ".join(f"{name} STRING" for name in NAMES)
-    return ModTable.create(storage, ddl, primary_key=["id"], sequence_by=["seq"], partition_by=NAMES, **given)
+    return ModTable.create(storage, ddl, primary_key=["id"], sequence_by=["seq"], partition_by=NAMES, **options)
 
 
 def partition_rows(*values: str) -> pa.Table:

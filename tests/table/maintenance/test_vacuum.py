@@ -101,8 +101,8 @@ def test_a_dry_run_writes_nothing_and_tells_the_same(storage: MemoryStorage) -> 
     assert {path: data for path, data in storage._objects.items() if path != "_andes/hint"} == {
         path: data for path, data in before.items() if path != "_andes/hint"
     }
-    done = opened(storage).vacuum(NOW)
-    assert (dry.files, dry.bytes, dry.kinds, dry.floor) == (done.files, done.bytes, done.kinds, done.floor)
+    result = opened(storage).vacuum(NOW)
+    assert (dry.files, dry.bytes, dry.kinds, dry.floor) == (result.files, result.bytes, result.kinds, result.floor)
     assert "would be deleted" in dry.summary()
 
 
@@ -232,8 +232,8 @@ def test_batches_stay_known(storage: MemoryStorage) -> None:
     table.vacuum(NOW)
     for handle in (table, opened(storage)):
         for seq in (1, 9, 13):
-            again = handle.apply(mods(seq), apply_as_deletes="op = 'D'", batch_id=("feed", seq))
-            assert (again.replayed, again.version, again.counts.received) == (True, seq, 5)
+            repeat = handle.apply(mods(seq), apply_as_deletes="op = 'D'", batch_id=("feed", seq))
+            assert (repeat.replayed, repeat.version, repeat.counts.received) == (True, seq, 5)
 
 
 def test_refused_rows_stay_and_mods_set_aside_by_the_law_lose_their_text() -> None:
@@ -325,8 +325,8 @@ def test_a_listing_without_live_files_deletes_nothing(storage: MemoryStorage) ->
 
 def test_a_foreign_change_of_the_base_deletes_nothing(storage: MemoryStorage) -> None:
     state = load_state(storage)
-    gone = next(iter(state.files.values()))
-    create_entry(storage, state.version + 1, [actions.remove(gone, timestamp_ms=1)])
+    deleted = next(iter(state.files.values()))
+    create_entry(storage, state.version + 1, [actions.remove(deleted, timestamp_ms=1)])
     before = set(storage._objects)
     with pytest.raises(ForeignWriteError):
         opened(storage).vacuum(NOW)

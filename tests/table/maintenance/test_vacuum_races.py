@@ -154,8 +154,8 @@ def test_a_vacuum_that_stops_at_any_step_is_made_up_for(storage: MemoryStorage) 
     expected, tagged = rows(table), rows(table, tag="three")
     names = steps_of(copy_of(storage))
     assert {"commit", "fence the base", "read the pins", "delete files"} <= set(names)
-    done = copy_of(storage)
-    opened(done).vacuum(NOW)
+    vacuumed = copy_of(storage)
+    opened(vacuumed).vacuum(NOW)
     for number in range(len(names)):
         copy, left = copy_of(storage), [number]
 
@@ -190,12 +190,12 @@ def test_a_record_of_an_older_state_is_not_adopted(storage: MemoryStorage) -> No
     base = table._open_table.base.snapshot()
     manifest = table.manifest(8)
     (first, *others) = base.record.tombstones
-    gone = msgspec.structs.replace(first, path=first.path.replace(first.path[-20:-8], "0" * 12))
+    deleted = msgspec.structs.replace(first, path=first.path.replace(first.path[-20:-8], "0" * 12))
     record = msgspec.structs.replace(
-        base.record, version=8, commit_id=manifest.commit_id, tombstones=[gone, *others], checksum=""
+        base.record, version=8, commit_id=manifest.commit_id, tombstones=[deleted, *others], checksum=""
     )
     storage.put(merge_record_path(8, manifest.commit_id), encode(record))
-    assert storage.size(gone.path) is None
+    assert storage.size(deleted.path) is None
     merged = opened(storage).merge()
     # The version that follows has a record of its own.
     assert (merged.status, merged.applied) == ("merged", 9)
@@ -248,10 +248,10 @@ class Gone(TappedStorage):
         return outcome
 
     def delete(self, paths: Iterable[str]) -> None:
-        given = list(paths)
+        all_paths = list(paths)
         if self.left == 1:
-            super().delete(given[: int(self.share * len(given))])
-        self._write(lambda: super(Gone, self).delete(given), whole=False)
+            super().delete(all_paths[: int(self.share * len(all_paths))])
+        self._write(lambda: super(Gone, self).delete(all_paths), whole=False)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0], ids=["before", "in the middle", "after"])
@@ -265,11 +265,11 @@ def test_the_store_gone_at_any_write(storage: MemoryStorage, share: float) -> No
     expected = [rows(table, **which) for which in kept]
     for left in range(1, 30):
         copy = copy_of(storage)
-        gone = Gone(copy, left, share)
+        deleted = Gone(copy, left, share)
         try:
-            opened(gone).vacuum(NOW)
+            opened(deleted).vacuum(NOW)
         except (StorageError, CommitUnknownError):
-            assert gone.left <= 0
+            assert deleted.left <= 0
         late = opened(copy)
         assert [rows(late, **which) for which in kept] == expected
         checked = late.verify()
@@ -282,7 +282,7 @@ def test_the_store_gone_at_any_write(storage: MemoryStorage, share: float) -> No
         assert (checked.problems, checked.missing) == ((), ())
         # A ledger file of the attempt may wait for the next version.
         assert all(path.startswith("_andes/ledger/") for path in checked.unused)
-        if gone.left > 0:
+        if deleted.left > 0:
             break
-    assert gone.left > 0, "the vacuum never ended"
+    assert deleted.left > 0, "the vacuum never ended"
     assert left >= 5

@@ -50,10 +50,10 @@ def names(storage: MemoryStorage) -> list[str]:
 
 def problems_with(storage: MemoryStorage) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
-        found = ModTable.open(storage).verify()
+        result = ModTable.open(storage).verify()
     except AndesError as error:
         return (error.message,), ()
-    return found.problems, found.missing
+    return result.problems, result.missing
 
 
 KINDS = {
@@ -92,8 +92,8 @@ def test_a_flipped_bit_in_any_file_is_found_or_changes_no_row(kind: str) -> None
             data = storage.get(name)
             for at in np.linspace(4, len(data) - 5, 4).astype(int):
                 storage.put(name, data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
-                found, _ = problems_with(storage)
-                if not found:
+                problems, _ = problems_with(storage)
+                if not problems:
                     # Headers of Parquet pages have statistics of their own, which no checksum covers and nobody reads.
                     assert kind == "data", name
                     assert rows_by_version(storage) == before
@@ -110,8 +110,8 @@ def test_a_file_that_is_gone_is_told(kind: str) -> None:
         if re.search(KINDS[kind], name):
             data = storage.get(name)
             storage.delete([name])
-            found, missing = problems_with(storage)
-            assert found or missing == (name,), name
+            problems, missing = problems_with(storage)
+            assert problems or missing == (name,), name
             storage.put(name, data)
 
 

@@ -25,14 +25,14 @@ class CountingStorage(MemoryStorage):
     def __init__(self) -> None:
         super().__init__()
         self.opened: dict[str, int] = {}
-        self.found: dict[str, int] = {}
+        self.reads: dict[str, int] = {}
 
     def open_input(self, path: str) -> Any:
         self.opened[path] = self.opened.get(path, 0) + 1
         return super().open_input(path)
 
     def find(self, path: str) -> bytes | None:
-        self.found[path] = self.found.get(path, 0) + 1
+        self.reads[path] = self.reads.get(path, 0) + 1
         return super().find(path)
 
 
@@ -75,9 +75,9 @@ def test_each_ledger_file_is_read_once() -> None:
     table = ModTable.create(storage, "k BIGINT, s BIGINT", primary_key=["k"], sequence_by=["s"], merge="manual")
     for number in range(65):
         table.apply(pa.table({"k": [number], "s": [number]}), batch_id=("s", number))
-    storage.found.clear()
+    storage.reads.clear()
     assert verified(storage, 512 * MIB).ok
-    ledgers = {path: times for path, times in storage.found.items() if "/ledger/" in path}
+    ledgers = {path: times for path, times in storage.reads.items() if "/ledger/" in path}
     assert len(ledgers) >= 6
     assert set(ledgers.values()) == {1}
 

@@ -95,15 +95,15 @@ def test_rows_that_the_log_does_not_give_are_found() -> None:
     state = load_state(other)
     entry = f"_delta_log/{state.version:020}.json"
     assert entry in [info.path for info in other.list()]
-    again = ModTable.open(other, settings=Settings(compact_bytes=0))
-    evaluate = again._open_table.evaluable
+    reopened = ModTable.open(other, settings=Settings(compact_bytes=0))
+    evaluate = reopened._open_table.evaluable
 
     def wrong(base: Any, version: int) -> Any:
         start, versions = evaluate(base, version)
         return start, versions[:-1]
 
-    again._open_table.evaluable = wrong  # type: ignore[method-assign]
-    [problem] = again.verify(since=version).problems
+    reopened._open_table.evaluable = wrong  # type: ignore[method-assign]
+    [problem] = reopened.verify(since=version).problems
     assert "2 keys of the base have other rows than the log gives" in problem
 
 

@@ -49,10 +49,10 @@ DAMAGE: dict[str, tuple[Callable[[MemoryStorage], None], str]] = {
 def test_a_damaged_checkpoint_is_found_and_deleted(kind: str) -> None:
     storage, (damage, problem) = created(), DAMAGE[kind]
     damage(storage)
-    (found,) = ModTable.open(storage).verify().problems
-    assert problem in found
+    (message,) = ModTable.open(storage).verify().problems
+    assert problem in message
     result = ModTable.open(storage).repair()
-    assert (result.findings, result.left) == ((found,), ())
+    assert (result.findings, result.left) == ((message,), ())
     assert all("is deleted: readers do without it" in action for action in result.actions)
     check_goes_on(storage, NEWEST)
 

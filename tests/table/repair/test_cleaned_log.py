@@ -14,7 +14,7 @@ from andes_spark.delta.paths import entry_path
 from andes_spark.errors import LogDamagedError
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
-from tests.table.test_foreign_writes import removal, theirs, with_property
+from tests.table.test_foreign_writes import foreign_commit, removal, with_property
 
 
 def apply(table: ModTable, key: int) -> None:
@@ -96,7 +96,9 @@ def test_a_table_without_a_vacuum_whose_log_was_cleaned() -> None:
 
 def test_a_log_that_was_cleaned_up_to_an_entry_of_another_writer() -> None:
     storage = vacuumed()
-    theirs(storage, "SET TBLPROPERTIES", with_property(storage, "delta.logRetentionDuration", "interval 0 days"))
+    foreign_commit(
+        storage, "SET TBLPROPERTIES", with_property(storage, "delta.logRetentionDuration", "interval 0 days")
+    )
     newest = with_checkpoint(storage)
     storage.delete(entry_path(version) for version in range(newest))
     check_goes_on(storage, 6)
@@ -104,7 +106,7 @@ def test_a_log_that_was_cleaned_up_to_an_entry_of_another_writer() -> None:
 
 def test_a_change_of_another_writer_whose_state_before_was_cleaned_is_named() -> None:
     storage = vacuumed()
-    theirs(storage, "DELETE", *removal(storage))
+    foreign_commit(storage, "DELETE", *removal(storage))
     newest = with_checkpoint(storage)
     storage.delete(entry_path(version) for version in range(newest))
     with pytest.raises(LogDamagedError, match=r"\(DELETE\) is another writer's, .* restore those entries"):

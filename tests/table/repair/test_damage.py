@@ -18,7 +18,7 @@ from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from tests.foreign_tables import parquet_bytes
 from tests.table.maintenance.test_verify import KINDS, history, names
-from tests.table.test_foreign_writes import removal, theirs
+from tests.table.test_foreign_writes import foreign_commit, removal
 
 MENDED = ("data", "vector", "delta entry", "merge record", "tombstones")
 
@@ -47,8 +47,8 @@ def check(storage: MemoryStorage, expected: object, path: str) -> None:
 @pytest.mark.parametrize("kind", MENDED)
 def test_any_damaged_file_of_the_base_is_made_again(whole: MemoryStorage, kind: str, change: str) -> None:
     expected = ModTable.open(whole).to_arrow().sort_by("k")
-    found = [name for name in names(whole) if re.search(KINDS[kind], name)]
-    for path in found if kind != "vector" else found[::3]:
+    paths = [name for name in names(whole) if re.search(KINDS[kind], name)]
+    for path in paths if kind != "vector" else paths[::3]:
         storage = copy_of(whole)
         data = storage.get(path)
         middle = len(data) // 2
@@ -150,7 +150,7 @@ def test_a_change_of_rows_that_overwrote_an_entry_is_as_the_caller_chose(whole: 
 def test_an_entry_of_another_writer_that_goes_with_a_cut_is_asked_for(whole: MemoryStorage) -> None:
     storage = copy_of(whole)
     expected = ModTable.open(storage).to_arrow().sort_by("k")
-    theirs(storage, "DELETE", *removal(storage))
+    foreign_commit(storage, "DELETE", *removal(storage))
     storage.delete([entry_path(3)])
     with pytest.raises(OptionError, match=r"Delta version \d+ is another writer's") as caught:
         ModTable.open(storage).repair()
@@ -176,7 +176,7 @@ def test_rows_of_a_load_that_are_gone_are_named() -> None:
 
 def test_a_base_with_a_state_that_was_taken_in(whole: MemoryStorage) -> None:
     storage = copy_of(whole)
-    theirs(storage, "DELETE", *removal(storage))
+    foreign_commit(storage, "DELETE", *removal(storage))
     table = ModTable.open(storage)
     version = table.repair(foreign="take_in").version
     table.apply([{"k": key, "v": "after", "s": 50} for key in range(20)], merge=True)
@@ -204,6 +204,6 @@ def test_tombstones_that_cannot_be_made_again_are_not_taken_for_none(kind: str) 
         assert any("is missing" in problem for problem in table.repair().left)
         assert not table.verify().ok
     table.apply([{"k": 3, "v": "late", "s": 1}], merge=False)
-    for each in (table, ModTable.open(storage)):
+    for handle in (table, ModTable.open(storage)):
         with pytest.raises(DamagedError, match="is missing"):
-            each.merge()
+            handle.merge()

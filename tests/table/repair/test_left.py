@@ -16,7 +16,7 @@ from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
 from tests.table.repair.test_cleaned_log import vacuumed as without_checkpoint
 from tests.table.repair.test_lost import sound
-from tests.table.test_foreign_writes import removal, theirs
+from tests.table.test_foreign_writes import foreign_commit, removal
 
 
 def apply(table: ModTable, seq: int, *keys: int, deletes: str | None = None) -> None:
@@ -46,10 +46,10 @@ def vacuumed() -> MemoryStorage:
 
 def without(whole: MemoryStorage, paths: Callable[[MemoryStorage], set[str]]) -> tuple[MemoryStorage, set[str]]:
     storage = copy_of(whole)
-    gone = paths(storage)
-    assert gone
-    storage.delete(gone)
-    return storage, gone
+    deleted = paths(storage)
+    assert deleted
+    storage.delete(deleted)
+    return storage, deleted
 
 
 def named(storage: MemoryStorage, pattern: str) -> set[str]:
@@ -86,10 +86,10 @@ def test_any_file_that_cannot_be_made_again(vacuumed: MemoryStorage, pattern: st
 
 def test_files_that_old_states_alone_need_are_given_up_by_choice(vacuumed: MemoryStorage) -> None:
     """As after Delta's VACUUM without a retention."""
-    storage, gone = without(vacuumed, only_in_old_states)
+    storage, deleted = without(vacuumed, only_in_old_states)
     expected = ModTable.open(vacuumed).to_arrow().sort_by("k")
     (left,) = ModTable.repair_folder(storage).left
-    assert any(path in left for path in gone)
+    assert any(path in left for path in deleted)
     assert 'repair(lost="accept") goes on without them' in left
     assert ModTable.repair_folder(storage, lost="accept").left == ()
     table = sound(storage)
@@ -98,17 +98,17 @@ def test_files_that_old_states_alone_need_are_given_up_by_choice(vacuumed: Memor
 
 
 def test_a_read_of_a_tagged_version_names_the_lost_file_and_the_remedy(vacuumed: MemoryStorage) -> None:
-    storage, gone = without(vacuumed, only_in_old_states)
+    storage, deleted = without(vacuumed, only_in_old_states)
     with pytest.raises(FileDamagedError, match="so version 2, which a tag or pin keeps, cannot be read") as caught:
         ModTable.open(storage).to_arrow(tag="a")
-    assert caught.value.path in gone
+    assert caught.value.path in deleted
     assert "remove the tag" in caught.value.message
 
 
 def test_deletes_of_a_take_in_are_named_and_records_stay() -> None:
     storage, table = created()
     apply(table, 1, 1, 2, 3)
-    theirs(storage, "DELETE", *removal(storage))
+    foreign_commit(storage, "DELETE", *removal(storage))
     taken = table.repair(foreign="take_in").committed
     apply(table, 3, 8, 9)
     (path,) = (path for path in named(storage, "_andes/tombstones/"))

@@ -38,13 +38,13 @@ def test_mods_that_are_merged(whole: MemoryStorage, change: str) -> None:
         storage = copy_of(whole)
         damage(storage, path, change)
         table = ModTable.open(storage)
-        found = table.repair()
-        assert found.actions == ()
-        [left] = [text for text in found.left if "accept" in text]
+        result = table.repair()
+        assert result.actions == ()
+        [left] = [text for text in result.left if "accept" in text]
         assert f"the mods of version {version} are lost, and their rows are in the base" in left
         assert 'repair(lost="accept") goes on without them' in left
-        done = table.repair(lost="accept")
-        assert done.left == ()
+        repaired = table.repair(lost="accept")
+        assert repaired.left == ()
         assert sound(storage).to_arrow().sort_by("k") == expected
         with pytest.raises(VersionExpiredError):
             ModTable.open(storage).to_arrow(version=version - 1)
@@ -61,8 +61,8 @@ def test_mods_that_are_not_merged(whole: MemoryStorage) -> None:
     storage.delete([lost])
     [left] = [text for text in ModTable.open(storage).repair().left if "accept" in text]
     assert "1 mod of version 8 are lost before they were merged" in left
-    done = ModTable.open(storage).repair(lost="accept")
-    assert done.left == ()
+    repaired = ModTable.open(storage).repair(lost="accept")
+    assert repaired.left == ()
     table = sound(storage)
     assert table.get([1, 2, 3])["v"].to_pylist() == ["batch 1", "new", "batch 3"]
     table.apply([{"k": 2, "v": "batch 2", "s": 60}], batch_id=("s", "2 again"), merge=True)
@@ -95,8 +95,8 @@ def test_a_manifest_that_a_roll_up_repeats(long: MemoryStorage, change: str) -> 
         [left] = [text for text in ModTable.repair_folder(storage).left if "accept" in text]
         assert manifest_path(version) in left
         assert "is made again from a later roll-up; the ids of its batches are lost" in left
-        done = ModTable.repair_folder(storage, lost="accept")
-        assert done.left == ()
+        repaired = ModTable.repair_folder(storage, lost="accept")
+        assert repaired.left == ()
         table = sound(storage)
         assert table.to_arrow().sort_by("k") == expected
         assert [table.to_arrow(version=number).sort_by("k") for number in range(5, 15)] == versions
@@ -116,8 +116,8 @@ def test_a_manifest_whose_rows_are_in_the_base(long: MemoryStorage, version: int
     storage.delete([manifest_path(version)])
     costs = " ".join(ModTable.repair_folder(storage).left)
     assert "whose rows are in the base" in costs
-    done = ModTable.repair_folder(storage, lost="accept")
-    assert done.left == (), done
+    repaired = ModTable.repair_folder(storage, lost="accept")
+    assert repaired.left == (), repaired
     table = sound(storage)
     assert table.to_arrow().sort_by("k") == expected
     with pytest.raises(VersionExpiredError):
@@ -131,8 +131,8 @@ def test_a_manifest_whose_mods_were_not_merged(long: MemoryStorage) -> None:
     storage.delete([manifest_path(11)])
     [left] = [text for text in ModTable.repair_folder(storage).left if "accept" in text]
     assert "which were not merged: its batches have to be sent again" in left
-    done = ModTable.repair_folder(storage, lost="accept")
-    assert done.left == ()
+    repaired = ModTable.repair_folder(storage, lost="accept")
+    assert repaired.left == ()
     table = sound(storage)
     assert table.get([4])["v"].to_pylist() == ["new"]
     table.apply([{"k": 4, "v": "later 4", "s": 60}], batch_id=("s", 4), merge=True)
@@ -186,9 +186,9 @@ def test_a_manifest_of_another_table(whole: MemoryStorage) -> None:
     storage = copy_of(whole)
     expected = ModTable.open(storage).to_arrow().sort_by("k")
     storage.put(manifest_path(3), history().get(manifest_path(3)))
-    done = ModTable.repair_folder(storage, lost="accept")
-    assert done.left == ()
-    assert any(manifest_path(3) in text for text in done.actions)
+    repaired = ModTable.repair_folder(storage, lost="accept")
+    assert repaired.left == ()
+    assert any(manifest_path(3) in text for text in repaired.actions)
     assert sound(storage).to_arrow().sort_by("k") == expected
 
 
@@ -216,8 +216,8 @@ def test_files_of_batch_ids_are_made_again(whole: MemoryStorage, change: str) ->
     before = [storage.get(path) for path in ledgers]
     for path in ledgers:
         damage(storage, path, change)
-    done = ModTable.open(storage).repair()
-    assert done.left == ()
+    repaired = ModTable.open(storage).repair()
+    assert repaired.left == ()
     assert [storage.get(path) for path in ledgers] == before
     assert sound(storage).apply([{"k": 0, "v": "more", "s": 70}], batch_id=("t", 0)).replayed
 

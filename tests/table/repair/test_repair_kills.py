@@ -81,9 +81,9 @@ def test_a_repair_that_is_killed(changed: MemoryStorage, choice: str, after: boo
             table.repair(foreign=foreign)
         table.merge()
         expected = AFTER if foreign == "take_in" else BEFORE
-        for each in (table, ModTable.open(storage)):
-            assert content(each) == {**expected, 8: (1, "more")}, f"killed at write {write}"
-            assert each.verify().ok, each.verify().problems
+        for handle in (table, ModTable.open(storage)):
+            assert content(handle) == {**expected, 8: (1, "more")}, f"killed at write {write}"
+            assert handle.verify().ok, handle.verify().problems
     assert ended >= (1 if choice == "undo" else 3)
 
 
@@ -95,17 +95,17 @@ def damaged(kind: str) -> tuple[MemoryStorage, pa.Table]:
         for number in range(6):
             table.apply([{"k": number, "v": "later", "s": 60}], batch_id=("s", number), merge=False)
     expected = table.to_arrow().sort_by("k")
-    found = names(storage)
+    paths = names(storage)
     state = load_state(storage)
-    gone = {
+    deleted = {
         "files": list(state.files),
         "entries": [entry_path(3)],
         "log": [info.path for info in storage.list("_delta_log")],
-        "records": [name for name in found if name.startswith(("_andes/merges", "_andes/tombstones"))],
-        "mods": [name for name in found if name.startswith("_andes/mods")][1:3],
+        "records": [name for name in paths if name.startswith(("_andes/merges", "_andes/tombstones"))],
+        "mods": [name for name in paths if name.startswith("_andes/mods")][1:3],
         "manifests": [manifest_path(8), manifest_path(9)],
     }
-    storage.delete(gone[kind])
+    storage.delete(deleted[kind])
     return storage, expected
 
 

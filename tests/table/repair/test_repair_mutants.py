@@ -29,7 +29,7 @@ def removed_rows_without_tombstones(patch: Patch) -> None:
     patch.setattr(
         take_in,
         "write_tombstones",
-        lambda storage, gone, cleared, *rest, **given: true(storage, gone.clear(), cleared, *rest, **given),
+        lambda storage, deleted, cleared, *rest, **options: true(storage, deleted.clear(), cleared, *rest, **options),
     )
 
 
@@ -74,7 +74,7 @@ def undone_files_alone(patch: Patch) -> None:
     patch.setattr(
         undo,
         "files_back",
-        lambda *states, **given: [action for action in true(*states, **given) if "remove" not in action],
+        lambda *states, **options: [action for action in true(*states, **options) if "remove" not in action],
     )
 
 
@@ -92,16 +92,16 @@ QUIETER = {"forgetting": 0.0, "altering": 0.0, "tagging": 0.0, "vacuuming": 0.0,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda kind: kind.__name__)
 def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    given = {"foreign": 0.4, **QUIETER, **MUTANTS[mutant]}
+    arguments = {"foreign": 0.4, **QUIETER, **MUTANTS[mutant]}
     for seed in range(5000, 5000 + SEEDS):
         try:
             with monkeypatch.context() as patch:
                 mutant(patch)
-                explore(seed, **given)
+                explore(seed, **arguments)
         except AssertionError as error:
             logging.getLogger(__name__).info("found after %d interleavings: %s", seed - 4999, error)
-            explore(seed, **given)  # the same interleaving without the mistake
+            explore(seed, **arguments)  # the same interleaving without the mistake
             return
     raise AssertionError(f"{mutant.__name__} was not found in {SEEDS} interleavings")

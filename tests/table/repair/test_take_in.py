@@ -16,7 +16,7 @@ from andes_spark.errors import CommitConflictError, ForeignWriteError, OptionErr
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.repair import repair
 from tests.foreign_tables import parquet_bytes
-from tests.table.test_foreign_writes import metadata_of, theirs, with_column, with_property
+from tests.table.test_foreign_writes import foreign_commit, metadata_of, with_column, with_property
 
 
 def opened(**options: Any) -> tuple[MemoryStorage, ModTable]:
@@ -61,7 +61,7 @@ def overwrite(
     add = actions.add(path, size=len(data), modified_ms=1, statistics={"numRecords": len(values)} if stats else {})
     if not stats:
         del add["add"]["stats"]
-    return theirs(storage, operation, *removes, add)
+    return foreign_commit(storage, operation, *removes, add)
 
 
 FOREIGN = ((1, 10, "a"), (2, 10, "theirs"), (5, 7, "new"))
@@ -74,17 +74,17 @@ def test_a_change_becomes_a_version() -> None:
     dry = table.repair(foreign="take_in", dry_run=True)
     assert "1 row added, 1 row changed, 2 rows removed" in dry.findings[0]
     assert table.version == 1
-    done = table.repair(foreign="take_in")
-    assert (done.version, done.findings) == (2, dry.findings)
-    assert done.merge is not None
-    assert done.merge.status == "merged"
-    for each in (table, ModTable.open(storage)):
-        assert content(each) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
-        assert content(each, version=1) == {key: (10, name) for key, name in zip((1, 2, 3, 4), "abcd", strict=True)}
-        assert content(each, version=2) == content(each)
-        assert each.verify().ok, each.verify().problems
-        assert each.status().stopped is None
-        (newest,) = each.history(limit=1)
+    repaired = table.repair(foreign="take_in")
+    assert (repaired.version, repaired.findings) == (2, dry.findings)
+    assert repaired.merge is not None
+    assert repaired.merge.status == "merged"
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
+        assert content(handle, version=1) == {key: (10, name) for key, name in zip((1, 2, 3, 4), "abcd", strict=True)}
+        assert content(handle, version=2) == content(handle)
+        assert handle.verify().ok, handle.verify().problems
+        assert handle.status().stopped is None
+        (newest,) = handle.history(limit=1)
         assert (newest.operation, newest.notes) == ("take_in", ("Delta version 2 of the base taken in",))
     assert table.repair().findings == ()
 
@@ -93,11 +93,11 @@ def test_lost_tombstones_of_a_take_in_are_named_once() -> None:
     storage, table = opened()
     overwrite(storage, *FOREIGN)
     table.repair(foreign="take_in")
-    gone = [info.path for info in storage.list("_andes/tombstones")]
-    storage.delete(gone)
+    deleted = [info.path for info in storage.list("_andes/tombstones")]
+    storage.delete(deleted)
     result = ModTable.open(storage).repair()
     assert len(result.actions) == len({*result.actions})
-    assert any(path in text for path in gone for text in result.left)
+    assert any(path in text for path in deleted for text in result.left)
 
 
 @pytest.mark.parametrize("merged", [True, False])
@@ -153,10 +153,10 @@ def test_pending_mods_follow_the_foreign_rows(when: str) -> None:
     version = table.version
     table.repair(foreign="take_in")
     expected = {1: (10, "a"), 2: (12, "mine"), 4: (12, "again"), 5: (7, "new"), 6: (12, "six")}
-    for each in (table, ModTable.open(storage)):
-        assert content(each) == expected
-        assert content(each, version=version) == before
-        assert each.verify().ok, each.verify().problems
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle) == expected
+        assert content(handle, version=version) == before
+        assert handle.verify().ok, handle.verify().problems
 
 
 def test_a_take_in_that_is_not_merged() -> None:
@@ -166,19 +166,19 @@ def test_a_take_in_that_is_not_merged() -> None:
     overwrite(storage, *FOREIGN)
     crash_before_merge(table)
     expected = {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new"), 7: (12, "seven")}
-    again = ModTable.open(storage)
-    assert content(again) == expected
-    assert again.get([3, 5]).to_pylist() == [{"id": 5, "seq": 7, "name": "new"}]
-    assert again.status().stopped is None
-    assert again.verify().ok, again.verify().problems
+    reopened = ModTable.open(storage)
+    assert content(reopened) == expected
+    assert reopened.get([3, 5]).to_pylist() == [{"id": 5, "seq": 7, "name": "new"}]
+    assert reopened.status().stopped is None
+    assert reopened.verify().ok, reopened.verify().problems
     with pytest.raises(ForeignWriteError, match=r"is not merged yet: merge\(\) first"):
-        again.vacuum("0 seconds")
-    assert again.repair().findings == ()
-    again.apply(named((8, 12, "eight")), merge=True)
-    for each in (table, again):
-        assert content(each) == {**expected, 8: (12, "eight")}
-        assert content(each, version=3) == expected
-        assert content(each, version=2) == {
+        reopened.vacuum("0 seconds")
+    assert reopened.repair().findings == ()
+    reopened.apply(named((8, 12, "eight")), merge=True)
+    for handle in (table, reopened):
+        assert content(handle) == {**expected, 8: (12, "eight")}
+        assert content(handle, version=3) == expected
+        assert content(handle, version=2) == {
             **dict.fromkeys((), ()),
             1: (10, "a"),
             2: (10, "b"),
@@ -186,7 +186,7 @@ def test_a_take_in_that_is_not_merged() -> None:
             4: (10, "d"),
             7: (12, "seven"),
         }
-        assert each.verify().ok, each.verify().problems
+        assert handle.verify().ok, handle.verify().problems
 
 
 def crash_before_merge(table: ModTable) -> None:
@@ -202,23 +202,23 @@ def test_a_second_change_on_a_take_in_that_is_not_merged(choice: str) -> None:
     overwrite(storage, *FOREIGN)
     crash_before_merge(table)
     overwrite(storage, (1, 10, "a"), (6, 1, "six"), operation="MERGE")
-    for each in (table, ModTable.open(storage)):
-        assert content(each) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
         with pytest.raises(ForeignWriteError, match=r"Delta version 3 \(MERGE\)"):
-            each.merge()
-        assert not each.verify().ok
-    found = table.repair(dry_run=True).findings[0]
-    assert "Delta version 3 (MERGE) is another writer's and changed rows: 1 row added, 2 rows removed" in found
+            handle.merge()
+        assert not handle.verify().ok
+    finding = table.repair(dry_run=True).findings[0]
+    assert "Delta version 3 (MERGE) is another writer's and changed rows: 1 row added, 2 rows removed" in finding
     table.repair(foreign=choice)
     expected = (
         {1: (10, "a"), 6: (1, "six")} if choice == "take_in" else {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
     )
-    for each in (table, ModTable.open(storage)):
-        assert content(each) == expected
-        assert each.verify().ok, each.verify().problems
-        each.apply(named((3, 10, "late")), merge=True)
-        assert content(each) == expected
-        assert each.verify().ok, each.verify().problems
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle) == expected
+        assert handle.verify().ok, handle.verify().problems
+        handle.apply(named((3, 10, "late")), merge=True)
+        assert content(handle) == expected
+        assert handle.verify().ok, handle.verify().problems
 
 
 def test_restores_across_a_take_in() -> None:
@@ -235,18 +235,18 @@ def test_restores_across_a_take_in() -> None:
     table.restore(2, merge=False)
     assert content(ModTable.open(storage)) == taken
     table.merge()
-    for each in (table, ModTable.open(storage)):
-        assert content(each) == taken
-        assert each.verify().ok, each.verify().problems
-        assert [content(each, version=version) for version in (1, 2, 4, 5)] == [before, taken, before, taken]
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle) == taken
+        assert handle.verify().ok, handle.verify().problems
+        assert [content(handle, version=version) for version in (1, 2, 4, 5)] == [before, taken, before, taken]
 
 
 def test_changes_across_a_take_in() -> None:
     storage, table = opened()
     overwrite(storage, *FOREIGN)
     table.repair(foreign="take_in")
-    found = table.changes(from_version=1).read_all().sort_by("id").select(["id", "name", "_change_type"]).to_pylist()
-    assert [tuple(row.values()) for row in found] == [
+    changes = table.changes(from_version=1).read_all().sort_by("id").select(["id", "name", "_change_type"]).to_pylist()
+    assert [tuple(row.values()) for row in changes] == [
         (2, "theirs", "update_postimage"),
         (3, "c", "delete"),
         (4, "d", "delete"),
@@ -263,10 +263,10 @@ def test_a_vacuum_keeps_what_a_take_in_needs() -> None:
     table.apply(named((1, 40, "x"), (2, 40, "y"), (5, 40, "z")), merge=True)
     table.tag("first", 1)
     assert table.vacuum("0 seconds").floor > 2
-    for each in (table, ModTable.open(storage)):
-        assert content(each, tag="taken") == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
-        assert content(each, tag="first") == before
-        assert each.verify().ok, each.verify().problems
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle, tag="taken") == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
+        assert content(handle, tag="first") == before
+        assert handle.verify().ok, handle.verify().problems
     table.untag("taken")
     table.untag("first")
     table.vacuum("0 seconds")
@@ -290,9 +290,9 @@ def test_a_change_whose_state_before_is_gone_is_taken_in() -> None:
     overwrite(storage, *FOREIGN, operation="DELETE")
     storage.delete(old)
     table.repair(foreign="take_in")
-    for each in (table, ModTable.open(storage)):
-        assert content(each) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
-        assert each.verify().ok, each.verify().problems
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
+        assert handle.verify().ok, handle.verify().problems
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_other_changes_of_columns_are_refused() -> None:
     storage, table = opened()
     schema = json.loads(load_state(storage).metadata.schema_json)
     schema["fields"][2]["type"] = "binary"
-    theirs(storage, "CHANGE COLUMN", metadata_of(storage, schemaString=json.dumps(schema)))
+    foreign_commit(storage, "CHANGE COLUMN", metadata_of(storage, schemaString=json.dumps(schema)))
     with pytest.raises(OptionError, match=r"the columns were changed, and not only new ones added that may be NULL"):
         table.repair(foreign="take_in")
 
@@ -331,36 +331,40 @@ def test_other_changes_of_columns_are_refused() -> None:
 def test_added_columns_are_taken_in(merged: bool, written: bool) -> None:
     storage, table = opened()
     table.apply(named((6, 12, "six")), merge=False)
-    theirs(storage, "ADD COLUMNS", with_column(storage))
+    foreign_commit(storage, "ADD COLUMNS", with_column(storage))
     if written:
         state = load_state(storage)
         data = parquet_bytes(named((7, 1, "seven")).append_column("more", pa.array(["x"])), random.Random(1))
         storage.put("theirs-more.parquet", data)
         statistics = {"numRecords": 1}
         add = actions.add("theirs-more.parquet", size=len(data), modified_ms=1, statistics=statistics)
-        assert theirs(storage, "WRITE", add) == state.version + 1
+        assert foreign_commit(storage, "WRITE", add) == state.version + 1
     if merged:
         table.repair("take_in")
     else:
         crash_before_merge(table)
     expected = {(1, None), (2, None), (3, None), (4, None), (6, None), *([(7, "x")] if written else [])}
-    for each in (table, ModTable.open(storage)):
-        rows = each.to_arrow()
+    for handle in (table, ModTable.open(storage)):
+        rows = handle.to_arrow()
         assert rows.column_names == ["id", "seq", "name", "more"]
         assert set(zip(rows["id"].to_pylist(), rows["more"].to_pylist(), strict=True)) == expected
-        assert each.to_arrow(version=2).column_names == ["id", "seq", "name"]
-        assert each.verify().ok, each.verify().problems
+        assert handle.to_arrow(version=2).column_names == ["id", "seq", "name"]
+        assert handle.verify().ok, handle.verify().problems
     table.apply([{"id": 2, "seq": 20, "name": "b", "more": "y"}, {"id": 7, "seq": 20, "name": "z"}], merge=True)
-    again = ModTable.open(storage)
-    assert again.get([2, 7])["more"].to_pylist() == ["y", None] if written else again.get([2])["more"][0].as_py() == "y"
-    assert again.verify().ok, again.verify().problems
+    reopened = ModTable.open(storage)
+    assert (
+        reopened.get([2, 7])["more"].to_pylist() == ["y", None]
+        if written
+        else reopened.get([2])["more"][0].as_py() == "y"
+    )
+    assert reopened.verify().ok, reopened.verify().problems
     assert load_state(storage).metadata.schema_json.count('"more"') == 1
 
 
 def test_features_in_use_end_with_the_merge() -> None:
     storage, table = opened()
     overwrite(storage, *FOREIGN)
-    theirs(storage, "SET TBLPROPERTIES", with_property(storage, "delta.enableChangeDataFeed", "true"))
+    foreign_commit(storage, "SET TBLPROPERTIES", with_property(storage, "delta.enableChangeDataFeed", "true"))
     table.repair(foreign="take_in")
     assert "delta.enableChangeDataFeed" not in load_state(storage).metadata.configuration
     assert content(table) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
@@ -436,10 +440,10 @@ def test_another_repair_that_undoes_the_change_meanwhile() -> None:
     open_table.clock.check = meanwhile  # type: ignore[method-assign]
     version = table.repair("take_in").committed
     assert version is not None
-    for each in (table, ModTable.open(storage)):
-        assert content(each) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
-        assert content(each, version=version - 1) == before
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle) == {1: (10, "a"), 2: (10, "theirs"), 5: (7, "new")}
+        assert content(handle, version=version - 1) == before
     table.apply(named((1, 30, "later")), merge=True)
-    for each in (table, ModTable.open(storage)):
-        assert content(each)[1] == (30, "later")
-        assert each.verify().ok, each.verify().problems
+    for handle in (table, ModTable.open(storage)):
+        assert content(handle)[1] == (30, "later")
+        assert handle.verify().ok, handle.verify().problems

@@ -23,7 +23,7 @@ def run(lab: Lab) -> list[Table]:
         notes=["The limit stands for bigint keys; string keys are shown for comparison."],
     )
     for key_type in data.KEY_TYPES:
-        ours = lab.open(lab.table(key_type, "ours-append"))
+        keyed = lab.open(lab.table(key_type, "ours-append"))
         feed = lab.feed(key_type, "append")
         for size in lab.sizes:
             spent: list[float] = []
@@ -32,7 +32,7 @@ def run(lab: Lab) -> list[Table]:
                 batch = feed.batch(size, "random")
                 mods = batch.arrow()
                 with stopwatch() as clock:
-                    result = ours.apply(
+                    result = keyed.apply(
                         mods, apply_as_deletes=data.DELETES, batch_id=("append", batch.number), merge=False
                     )
                 synced.append(sum(step.sync_seconds for step in result.steps))

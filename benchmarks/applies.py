@@ -43,18 +43,18 @@ def speed(lab: Lab, series: Series, key_type: KeyType, name: Name) -> Table:
     )  # fmt: skip
     for size in lab.sizes:
         for choice in data.KEY_CHOICES:
-            ours, theirs = series.time(name, size, choice), series.time("MERGE", size, choice)
-            mine, others = series.samples(name, size, choice), series.samples("MERGE", size, choice)
-            wanted = target(name, key_type, size, choice)
-            ratio = theirs.median / ours.median
-            packing = Spread.of([each.pack_seconds for each in mine])
+            own_time, merge_time = series.time(name, size, choice), series.time("MERGE", size, choice)
+            applies, merges = series.samples(name, size, choice), series.samples("MERGE", size, choice)
+            goal = target(name, key_type, size, choice)
+            ratio = merge_time.median / own_time.median
+            packing = Spread.of([sample.pack_seconds for sample in applies])
             variant, trials = series.trials[size, choice]
             table.add(
-                f"{size:,}", choice, ours, theirs, f"{ratio:.1f}", f"{wanted:g}", verdict(ratio >= wanted), packing,
-                _median(each.files for each in mine), _median(each.requests for each in mine),
-                _median(each.spark_jobs for each in mine),
-                _median(each.files for each in others), _median(each.spark_jobs for each in others),
-                key=key_type, mods=size, keys=choice, ours=ours, merge=theirs, ratio=ratio, target=wanted,
+                f"{size:,}", choice, own_time, merge_time, f"{ratio:.1f}", f"{goal:g}", verdict(ratio >= goal), packing,
+                _median(sample.files for sample in applies), _median(sample.requests for sample in applies),
+                _median(sample.spark_jobs for sample in applies),
+                _median(sample.files for sample in merges), _median(sample.spark_jobs for sample in merges),
+                key=key_type, mods=size, keys=choice, ours=own_time, merge=merge_time, ratio=ratio, target=goal,
                 packing=packing, variant=str(variant), trials=trials,
             )  # fmt: skip
     table.notes.append(_totals(series, name))
@@ -70,25 +70,26 @@ def bytes_written(lab: Lab, series: Series, key_type: KeyType) -> Table:
     )  # fmt: skip
     for size in lab.sizes:
         for choice in data.KEY_CHOICES:
-            mine, theirs = series.samples("arrow", size, choice), series.samples("MERGE", size, choice)
-            mods, rows = _bytes(mine, "mods"), _bytes(mine, "rows")
-            their_rows = _bytes(theirs, "rows")
+            applies, merges = series.samples("arrow", size, choice), series.samples("MERGE", size, choice)
+            mods, rows = _bytes(applies, "mods"), _bytes(applies, "rows")
+            their_rows = _bytes(merges, "rows")
             ratio = (mods + rows) / their_rows
             table.add(
-                f"{size:,}", choice, megabytes(mods), megabytes(rows), megabytes(_bytes(mine, "vectors", "other")),
-                megabytes(their_rows), megabytes(_bytes(theirs, "vectors", "other")),
+                f"{size:,}", choice, megabytes(mods), megabytes(rows), megabytes(_bytes(applies, "vectors", "other")),
+                megabytes(their_rows), megabytes(_bytes(merges, "vectors", "other")),
                 f"{ratio:.2f}", "2.2", verdict(ratio <= 2.2),
                 key=key_type, mods=size, keys=choice, ratio=ratio, mod_bytes=mods, row_bytes=rows,
                 merge_row_bytes=their_rows,
             )  # fmt: skip
-    mine, theirs = series.samples("arrow"), series.samples("MERGE")
-    total = sum(each.written["mods"] + each.written["rows"] for each in mine)
-    their_total = sum(each.written["rows"] for each in theirs)
+    applies, merges = series.samples("arrow"), series.samples("MERGE")
+    total = sum(sample.written["mods"] + sample.written["rows"] for sample in applies)
+    their_total = sum(sample.written["rows"] for sample in merges)
     table.add(
-        "all", "all", megabytes(sum(each.written["mods"] for each in mine)),
-        megabytes(sum(each.written["rows"] for each in mine)),
-        megabytes(sum(each.written["vectors"] + each.written["other"] for each in mine)),
-        megabytes(their_total), megabytes(sum(each.written["vectors"] + each.written["other"] for each in theirs)),
+        "all", "all", megabytes(sum(sample.written["mods"] for sample in applies)),
+        megabytes(sum(sample.written["rows"] for sample in applies)),
+        megabytes(sum(sample.written["vectors"] + sample.written["other"] for sample in applies)),
+        megabytes(their_total),
+        megabytes(sum(sample.written["vectors"] + sample.written["other"] for sample in merges)),
         f"{total / their_total:.2f}", "2.2", verdict(total <= 2.2 * their_total),
         key=key_type, mods="all", keys="all", ratio=total / their_total,
     )  # fmt: skip
@@ -101,12 +102,12 @@ def bytes_written(lab: Lab, series: Series, key_type: KeyType) -> Table:
 
 def packing(lab: Lab, series: Series, key_type: KeyType) -> Table:
     """Time and bytes of packing over a series, and the total with it against MERGE's."""
-    samples, theirs = series.samples("arrow"), series.samples("MERGE")
+    samples, merges = series.samples("arrow"), series.samples("MERGE")
     size = sum(path.stat().st_size for path in lab.base(key_type).iterdir())
-    packed = sum(each.packed for each in samples)
-    ours = sum(each.seconds for each in samples)
-    spent = sum(each.pack_seconds for each in samples)
-    merge = sum(each.seconds for each in theirs)
+    packed = sum(sample.packed for sample in samples)
+    own_seconds = sum(sample.seconds for sample in samples)
+    spent = sum(sample.pack_seconds for sample in samples)
+    merge_seconds = sum(sample.seconds for sample in merges)
     table = Table(
         f"Packing over {len(samples)} batches, Arrow in, {key_type} keys",
         ["what", "measured", "limit", "met"],
@@ -115,14 +116,16 @@ def packing(lab: Lab, series: Series, key_type: KeyType) -> Table:
         "bytes that packing wrote / bytes of the table", f"{packed / size:.2f}", "1.5", verdict(packed <= 1.5 * size),
         key=key_type, packed=packed, table=size,
     )  # fmt: skip
-    table.add("seconds of packing, total", f"{spent:.2f}", "", "", per_batch=[each.pack_seconds for each in samples])
+    table.add(
+        "seconds of packing, total", f"{spent:.2f}", "", "", per_batch=[sample.pack_seconds for sample in samples]
+    )
     table.add(
         "batches that packed, and the longest packing (s)",
-        f"{sum(each.packed > 0 for each in samples)}, {max(each.pack_seconds for each in samples):.2f}", "", "",
+        f"{sum(sample.packed > 0 for sample in samples)}, {max(sample.pack_seconds for sample in samples):.2f}", "", "",
     )  # fmt: skip
-    table.add("seconds of all batches without packing", f"{ours:.2f}", "", "")
-    table.add("seconds of all batches by MERGE", f"{merge:.2f}", "", "")
-    ratio = merge / (ours + spent)
+    table.add("seconds of all batches without packing", f"{own_seconds:.2f}", "", "")
+    table.add("seconds of all batches by MERGE", f"{merge_seconds:.2f}", "", "")
+    ratio = merge_seconds / (own_seconds + spent)
     table.add(
         "times as fast as MERGE in total, packing included", f"{ratio:.1f}", "8", verdict(ratio >= 8), total_ratio=ratio
     )
@@ -130,14 +133,14 @@ def packing(lab: Lab, series: Series, key_type: KeyType) -> Table:
 
 
 def _totals(series: Series, name: Name) -> str:
-    mine = sum(each.seconds for each in series.samples(name))
-    packing = sum(each.pack_seconds for each in series.samples(name))
-    merge = sum(each.seconds for each in series.samples("MERGE"))
+    own_seconds = sum(sample.seconds for sample in series.samples(name))
+    packing = sum(sample.pack_seconds for sample in series.samples(name))
+    merge_seconds = sum(sample.seconds for sample in series.samples("MERGE"))
     ways = sorted({str(variant) for variant, _ in series.trials.values()})
     return (
-        f"All batches: {mine:.1f} s and {packing:.1f} s of packing against {merge:.1f} s by MERGE, "
-        f"{merge / (mine + packing):.1f} times as fast with packing. MERGE was written the way that was fastest "
-        f"for each kind of batch: {'; '.join(ways)}."
+        f"All batches: {own_seconds:.1f} s and {packing:.1f} s of packing against {merge_seconds:.1f} s by MERGE, "
+        f"{merge_seconds / (own_seconds + packing):.1f} times as fast with packing. MERGE was written the way that was "
+        f"fastest for each kind of batch: {'; '.join(ways)}."
     )
 
 
@@ -146,4 +149,4 @@ def _median(values: Iterable[float]) -> str:
 
 
 def _bytes(samples: Sequence[Sample], *kinds: str) -> float:
-    return statistics.median(sum(each.written[kind] for kind in kinds) for each in samples)
+    return statistics.median(sum(sample.written[kind] for kind in kinds) for sample in samples)

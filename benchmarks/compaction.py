@@ -51,9 +51,9 @@ def run(lab: Lab) -> list[Table]:
         ],
     )
     for share in (0.01, 0.001):
-        ours, measured = _measure(rows, share, batches)
-        fresh = _create(ours.to_arrow().sort_by("id"), rows)
-        ratio = _read_seconds(ours) / _read_seconds(fresh)
+        grown, measured = _measure(rows, share, batches)
+        fresh = _create(grown.to_arrow().sort_by("id"), rows)
+        ratio = _read_seconds(grown) / _read_seconds(fresh)
         amplification, mean = (measured.new + measured.rewritten) / measured.new, float(np.mean(measured.means))
         met = amplification <= _AMPLIFICATION and mean <= _MEAN and measured.most <= _MOST and ratio <= _READ
         table.add(

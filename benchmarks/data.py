@@ -104,14 +104,14 @@ def base_parts(rows: int, key_type: KeyType, files: int = BASE_FILES) -> Iterato
 
 def write_base(folder: Path, rows: int, key_type: KeyType, files: int = BASE_FILES) -> Path:
     """The table's first rows as Parquet files; written once."""
-    done = folder / f"base-{key_type}-{rows}"
-    if not done.exists():
-        making = done.with_suffix(".making")
+    base = folder / f"base-{key_type}-{rows}"
+    if not base.exists():
+        making = base.with_suffix(".making")
         making.mkdir(parents=True, exist_ok=True)
         for number, part in enumerate(base_parts(rows, key_type, files)):
             _write(part, making / f"part-{number:04d}.parquet")
-        making.rename(done)
-    return done
+        making.rename(base)
+    return base
 
 
 class Feed:

@@ -36,25 +36,25 @@ def run(lab: Lab) -> list[Table]:
         old.grow(late - _WINDOW // 2)
         young.grow(early - _WINDOW // 2)
         spent = [(old.apply(), young.apply()) for _ in range(_WINDOW)]
-        last, first = (_spread(list(each)) for each in zip(*spent, strict=True))
+        last, first = (_spread(list(spreads)) for spreads in zip(*spent, strict=True))
         ratio = last.median / first.median
-        what = f"{name}: number {late} against number {early}"
-        table.add(what, last, first, f"{ratio:.2f}", 1.2, verdict(ratio <= 1.2), what=what, ratio=ratio)
+        comparison = f"{name}: number {late} against number {early}"
+        table.add(comparison, last, first, f"{ratio:.2f}", 1.2, verdict(ratio <= 1.2), what=comparison, ratio=ratio)
     old.grow(versions - 1)
-    few = _Grown(lab, "history-few", merged=True)
-    few.grow(9)
-    found = alternate(
+    short = _Grown(lab, "history-few", merged=True)
+    short.grow(9)
+    times = alternate(
         {
             "many": lambda: ModTable.open(old.url).status(),
-            "few": lambda: ModTable.open(few.url).status(),
+            "few": lambda: ModTable.open(short.url).status(),
             "open many": lambda: ModTable.open(old.url),
-            "open few": lambda: ModTable.open(few.url),
+            "open few": lambda: ModTable.open(short.url),
         },
         times=_OPENS,
         warm=3,
     )
-    for name, many, less in (("open", "open many", "open few"), ("open and status", "many", "few")):
-        _compare(table, f"{name}: {versions:,} versions against 10", found[many], found[less])
+    for name, long_name, short_name in (("open", "open many", "open few"), ("open and status", "many", "few")):
+        _compare(table, f"{name}: {versions:,} versions against 10", times[long_name], times[short_name])
     _changes(lab, table, old, versions)
     return [table]
 
@@ -64,16 +64,18 @@ def _changes(lab: Lab, table: Table, old: _Grown, versions: int) -> None:
     young = _Grown(lab, "history-changes", merged=True)
     for grown, last in ((old, versions), (young, _FEW)):
         grown.grow(last)
-    found = alternate(
+    times = alternate(
         {"many": lambda: old.changes(_NEWEST), "few": lambda: young.changes(_NEWEST)}, times=_OPENS, warm=3
     )
-    what = f"open and changes of the last {_NEWEST}: {versions:,} versions against {_FEW}"
-    _compare(table, what, found["many"], found["few"])
+    comparison = f"open and changes of the last {_NEWEST}: {versions:,} versions against {_FEW}"
+    _compare(table, comparison, times["many"], times["few"])
 
 
-def _compare(table: Table, what: str, many: Spread, few: Spread) -> None:
-    ratio = many.median / few.median
-    table.add(what, many, few, f"{ratio:.2f}", 1.5, verdict(ratio <= 1.5), what=what, ratio=ratio)
+def _compare(table: Table, comparison: str, long_time: Spread, short_time: Spread) -> None:
+    ratio = long_time.median / short_time.median
+    table.add(
+        comparison, long_time, short_time, f"{ratio:.2f}", 1.5, verdict(ratio <= 1.5), what=comparison, ratio=ratio
+    )
 
 
 class _Grown:

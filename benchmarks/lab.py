@@ -168,14 +168,14 @@ def seconds(work: Callable[[], Any]) -> float:
 def alternate(works: dict[str, Callable[[], Any]], *, times: int, warm: int = 1) -> dict[str, Spread]:
     """Time several works, one after the other, the first one in turn; after rounds of warm-up."""
     names = list(works)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    seconds_of: dict[str, list[float]] = {name: [] for name in names}
     for number in range(warm + times):
         shift = number % len(names)
         for name in [*names[shift:], *names[:shift]]:
             spent = seconds(works[name])
             if number >= warm:
-                found[name].append(spent)
-    return {name: Spread.of(values) for name, values in found.items()}
+                seconds_of[name].append(spent)
+    return {name: Spread.of(values) for name, values in seconds_of.items()}
 
 
 def fingerprint(frame: DataFrame) -> tuple[int, str]:

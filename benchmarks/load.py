@@ -18,7 +18,7 @@ def run(lab: Lab) -> list[Table]:
     for key_type in data.KEY_TYPES:
         rows = lab.spark.read.parquet(str(lab.base(key_type)))
 
-        def ours(key_type: data.KeyType = key_type, rows: object = rows) -> None:
+        def load(key_type: data.KeyType = key_type, rows: object = rows) -> None:
             ModTable.create(
                 str(lab.fresh("ours-load")),
                 data.schema_of(key_type),
@@ -27,9 +27,9 @@ def run(lab: Lab) -> list[Table]:
                 data=rows,
             )
 
-        found = alternate(
+        times = alternate(
             {
-                "ours": ours,
+                "ours": load,
                 "delta": lambda rows=rows: rows.write.format("delta").save(str(lab.fresh("delta-load"))),  # type: ignore[misc]
             },
             # Spark's times scatter by a fifth, and the two are close.
@@ -37,9 +37,9 @@ def run(lab: Lab) -> list[Table]:
         )
         if fingerprint(lab.delta(lab.folder / "ours-load")) != fingerprint(lab.delta(lab.folder / "delta-load")):
             raise AssertionError("the loaded tables differ")
-        ratio = found["ours"].median / found["delta"].median
+        ratio = times["ours"].median / times["delta"].median
         table.add(
-            key_type, found["ours"], found["delta"], f"{ratio:.2f}", "1.0", verdict(ratio <= 1.0),
-            key=key_type, ratio=ratio, **found,
+            key_type, times["ours"], times["delta"], f"{ratio:.2f}", "1.0", verdict(ratio <= 1.0),
+            key=key_type, ratio=ratio, **times,
         )  # fmt: skip
     return [table]

@@ -95,10 +95,12 @@ def main(folder: Path, rows: int, kind: str, key_folder: str | None) -> None:
         frame = keys.sample(count, seed=time.perf_counter_ns()).sort(KEY[kind])
         return frame.with_columns(pl.lit(NEWER, pl.Int64).alias("lsn"))
 
-    def locate(sought: pl.DataFrame, cache: KeyCache) -> None:
-        lookup = key_lookup(sought, inputs.shape)
-        located = locate_files(PageSource(storage, inputs.shape, cache), files_with(inputs, sought), lookup, threads=2)
-        assert sum(frame.height for frame in located) == sought.height
+    def locate(requested: pl.DataFrame, cache: KeyCache) -> None:
+        lookup = key_lookup(requested, inputs.shape)
+        located = locate_files(
+            PageSource(storage, inputs.shape, cache), files_with(inputs, requested), lookup, threads=2
+        )
+        assert sum(frame.height for frame in located) == requested.height
 
     images = None if key_folder is None else KeyFolder(key_folder, settings.key_folder_bytes)
     for count in (100, 50_000):
@@ -113,8 +115,8 @@ def main(folder: Path, rows: int, kind: str, key_folder: str | None) -> None:
         show(f"get {count}: cold, then warm", [milliseconds(lambda: table.get(rows)) for rows in some])  # noqa: B023
 
 
-def show(what: str, times: list[float]) -> None:
-    print(f"{what:32s}", *(f"{milliseconds:9.1f}" for milliseconds in times), flush=True)
+def show(name: str, times: list[float]) -> None:
+    print(f"{name:32s}", *(f"{milliseconds:9.1f}" for milliseconds in times), flush=True)
 
 
 if __name__ == "__main__":

@@ -45,5 +45,5 @@ def _release() -> str:
 def _java() -> str:
     home = os.environ.get("JAVA_HOME")
     command = str(Path(home) / "bin" / "java") if home else "java"
-    said = subprocess.run([command, "-version"], capture_output=True, text=True, check=True).stderr
-    return "Java " + said.splitlines()[0].split('"')[1]
+    output = subprocess.run([command, "-version"], capture_output=True, text=True, check=True).stderr
+    return "Java " + output.splitlines()[0].split('"')[1]

@@ -48,7 +48,7 @@ def run(lab: Lab) -> list[Table]:
             f"{outcome['jobs']:.0f} Spark jobs. The result equals what Spark makes of the same mods."
         ],
     )
-    for name, peak in sorted(peaks.items(), key=lambda each: -each[1]):
+    for name, peak in sorted(peaks.items(), key=lambda name_and_peak: -name_and_peak[1]):
         limit = "" if name.startswith("java") else "1.5 GiB"
         met = "" if name.startswith("java") else verdict(peak <= _LIMIT)
         table.add(name, f"{peak / 2**30:.2f} GiB", limit, met, process=name, peak=peak, **outcome)

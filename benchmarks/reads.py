@@ -44,12 +44,12 @@ def fresh(lab: Lab) -> Table:
             raise AssertionError("the fresh read differs from the merged table")
         for name, where in (("full scan", None), ("filter", _FILTER)):
             reads: dict[str, Callable[[], DataFrame]] = {"fresh": pending.read, "plain": partial(lab.delta, merged)}
-            found = _timed(reads, where, times=_TIMES if percent else _TIMES_SAME)
-            ratio = found["fresh"].median / found["plain"].median
+            times = _timed(reads, where, times=_TIMES if percent else _TIMES_SAME)
+            ratio = times["fresh"].median / times["plain"].median
             allowed = limit * _NOISE if percent == 0 else limit
             table.add(
-                f"{percent}%", name, found["fresh"], found["plain"], f"{ratio:.2f}", limit, verdict(ratio <= allowed),
-                pending=percent, read=name, ratio=ratio, limit=limit, **found,
+                f"{percent}%", name, times["fresh"], times["plain"], f"{ratio:.2f}", limit, verdict(ratio <= allowed),
+                pending=percent, read=name, ratio=ratio, limit=limit, **times,
             )  # fmt: skip
     return table
 
@@ -64,13 +64,13 @@ def after_merges(lab: Lab, path: Path, batches: int, key_type: str) -> Table:
         ["read", "as it is", "freshly compacted", "ratio", "limit", "met", "files", "files compacted"],
         notes=["Compacted: a copy after Delta's REORG TABLE ... APPLY (PURGE) and OPTIMIZE."],
     )
-    counts = [len(lab.delta(each).inputFiles()) for each in (path, compacted)]
+    counts = [len(lab.delta(folder).inputFiles()) for folder in (path, compacted)]
     for name, where in (("full scan", None), ("filter", _FILTER)):
-        found = _timed({"ours": partial(lab.delta, path), "compacted": partial(lab.delta, compacted)}, where)
-        ratio = found["ours"].median / found["compacted"].median
+        times = _timed({"ours": partial(lab.delta, path), "compacted": partial(lab.delta, compacted)}, where)
+        ratio = times["ours"].median / times["compacted"].median
         table.add(
-            name, found["ours"], found["compacted"], f"{ratio:.2f}", _COMPACTED, verdict(ratio <= _COMPACTED), *counts,
-            read=name, ratio=ratio, **found,
+            name, times["ours"], times["compacted"], f"{ratio:.2f}", _COMPACTED, verdict(ratio <= _COMPACTED), *counts,
+            read=name, ratio=ratio, **times,
         )  # fmt: skip
     return table
 

@@ -21,21 +21,21 @@ Mods = Callable[[], pa.Table]
 
 def spark_costs(server: S3Server, base: pa.Table, mods: Mods, delay: float) -> dict[str, list[Cost]]:
     """Costs of batches as Spark DataFrames, of this library and of Delta's MERGE in turn."""
-    ours, theirs = (f"s3a://{server.make_bucket()}/lake/orders" for _ in range(2))
+    own_table, merge_table = (f"s3a://{server.make_bucket()}/lake/orders" for _ in range(2))
     costs: dict[str, list[Cost]] = {"Spark DataFrame in, apply with its merge": [], "Delta MERGE in Spark": []}
     ModTable.create(
-        ours, base.schema, primary_key=["id"], sequence_by=["seq"], data=base, storage_options=server.options
+        own_table, base.schema, primary_key=["id"], sequence_by=["seq"], data=base, storage_options=server.options
     )
     with FaultProxy(server) as proxy:
         spark = _session(proxy)
         try:
-            spark.createDataFrame(base.to_pandas()).write.format("delta").save(theirs)
+            spark.createDataFrame(base.to_pandas()).write.format("delta").save(merge_table)
             proxy.delay = delay
             meter = Meter(proxy)
-            table = ModTable.open(ours, storage_options=proxy.options, spark=spark)
+            table = ModTable.open(own_table, storage_options=proxy.options, spark=spark)
             works: tuple[Callable[[], object], ...] = (
                 lambda: _apply(spark, table, mods()),
-                lambda: _merge(spark, theirs, mods()),
+                lambda: _merge(spark, merge_table, mods()),
             )
             for number in range(_WARM + _TIMES):
                 for name, work in zip(costs, works, strict=True):

@@ -37,26 +37,26 @@ class TimedScan:
     def __call__(self, files: Sequence[NumberedFile]) -> tuple[float, int]:
         """See the class."""
         begun = time.perf_counter()
-        found = sum(frame.height for frame in self.job(files))
-        return time.perf_counter() - begun, found
+        rows = sum(frame.height for frame in self.job(files))
+        return time.perf_counter() - begun, rows
 
 
 def throughput(lab: Lab, key_type: KeyType) -> Table:
     """Scan all key columns for the largest batch of random keys, both ways."""
     scan, groups, rows = _scan(lab, key_type)
     spark = SparkExecutor(lab.spark, "benchmark")
-    here = LocalExecutor(spark.slots)
+    local = LocalExecutor(spark.slots)
     spent: dict[str, list[float]] = {"process": [], "tasks": []}
-    executors: dict[str, Executor] = {"process": here, "tasks": spark}
-    found = set()
+    executors: dict[str, Executor] = {"process": local, "tasks": spark}
+    counts = set()
     for number in range(_TIMES + 2):
         for name, executor in executors.items():
             parts = executor.map(scan, groups, step="locate rows")
-            found.add(sum(count for _, count in parts))
+            counts.add(sum(count for _, count in parts))
             if number >= 2:
                 spent[name].append(sum(seconds for seconds, _ in parts))
-    if len(found) != 1:
-        raise AssertionError(f"the scans found {found} rows")
+    if len(counts) != 1:
+        raise AssertionError(f"the scans found {counts} rows")
     process, tasks = Spread.of(spent["process"]), Spread.of(spent["tasks"])
     ratio = tasks.median / process.median
     table = Table(

@@ -75,7 +75,7 @@ def main(files: int) -> None:
         timed("prune by 100 keys", lambda: candidates(state.files, SCHEMA, (), keys))
         removal = actions.remove(state.files.at(0), timestamp_ms=1)
         entry = [actions.commit_info("MERGE", timestamp_ms=1, commit_id="1"), removal, add(files)]
-        commit = Commit(state.version + 1, tuple(item for action in entry for item in action.items()))
+        commit = Commit(state.version + 1, tuple(member for action in entry for member in action.items()))
         following = timed("advance by one commit", lambda: advanced(state, commit))
         timed("prune after it", lambda: candidates(following.files, SCHEMA, (), keys))
         timed("rows of a checkpoint", lambda: checkpoint_table(following, now_ms=1), 1)

@@ -123,9 +123,9 @@ def _watched(query: StreamingQuery, batches: int) -> list[float]:
             time.sleep(0.2)
         if (error := query.exception()) is not None:
             raise error
-        found: Sequence[dict[str, int]] = [
+        batch_durations: Sequence[dict[str, int]] = [
             progress["durationMs"] for progress in query.recentProgress if _WARM <= progress["batchId"] < batches
         ]
     finally:
         query.stop()
-    return [durations["addBatch"] / 1000 for durations in found]
+    return [durations["addBatch"] / 1000 for durations in batch_durations]

@@ -119,11 +119,11 @@ class OfKeys:
 
 
 class OptionError(FromStore, FromFeed, AndesError, ValueError):
-    """An argument, option or name that cannot be used.
+    """An argument, option or name cannot be used.
 
     Attributes:
         option: name of the argument or option.
-        value: its value.
+        value: value that was passed.
         column: name of the column.
         problems: everything that is wrong, one text each.
         position: position of the first wrong character in a text, from 0.
@@ -141,17 +141,17 @@ class OptionError(FromStore, FromFeed, AndesError, ValueError):
 
 
 class SchemaMismatchError(FromFeed, AndesError):
-    """Columns of a batch that do not fit the table.
+    """Columns of a batch do not fit the table.
 
     Attributes:
-        missing: columns of the table that the batch lacks.
-        extra: columns of the batch that the table lacks.
-        wrong_type: by column, the type it has and the type it should have.
+        missing: names of the columns of the table that the batch lacks.
+        extra: names of the columns of the batch that the table lacks.
+        wrong_type: by name of the column, the type that it has and the type that it should have.
         duplicate: names that several columns of the batch have.
         column: name of the column with a value that does not fit.
-        value: that value.
+        value: value that does not fit.
         keys: keys of rows with such values.
-        path: file with such values.
+        path: path of the file with such values.
     """
 
     missing: tuple[str, ...] | None = None
@@ -176,8 +176,8 @@ class NoSuchVersionError(NotFoundError):
     """The version was never committed.
 
     Attributes:
-        version: the version asked for.
-        newest: the newest one that there is.
+        version: version that was requested.
+        newest: newest version that was committed.
     """
 
     version: int | None = None
@@ -188,8 +188,8 @@ class VersionExpiredError(NotFoundError):
     """The version is below the floor: its mods are vacuumed.
 
     Attributes:
-        version: the version asked for.
-        floor: the oldest readable one.
+        version: version that was requested.
+        floor: oldest version that can be read.
     """
 
     version: int | None = None
@@ -207,7 +207,7 @@ class TableExistsError(AndesError):
 
 
 class BadModsError(AndesError):
-    """More bad mods than ``max_quarantined``.
+    """A batch has more bad mods than ``max_quarantined``.
 
     Attributes:
         quarantined: number of bad mods.
@@ -221,19 +221,19 @@ class BadModsError(AndesError):
 
 
 class DuplicateKeyError(OfKeys, AndesError):
-    """Rows that share a primary key."""
+    """Several rows have the same primary key."""
 
 
 class SequenceTieError(OfKeys, AndesError):
-    """Two different mods of one key at one sequence in one batch."""
+    """A batch has two different mods of one key at one sequence."""
 
 
 class BatchConflictError(AndesError):
-    """A batch id that was applied before, with other content.
+    """The id of a batch was applied before, with other content.
 
     Attributes:
-        version: the version that has the batch.
-        batch_id: its source and id.
+        version: version that has the batch.
+        batch_id: source and id of the batch.
     """
 
     version: int | None = None
@@ -241,14 +241,14 @@ class BatchConflictError(AndesError):
 
 
 class UnsupportedTableError(FromStore, FromFeed, AndesError):
-    """A format, table feature or type that this release does not handle.
+    """This release does not handle a format, table feature or type.
 
     Attributes:
-        feature: its name.
+        feature: name of the format, feature or type.
         column: name of the column.
-        version: the version that uses it.
+        version: version that uses the feature.
         keys: keys of rows of a change feed that need it.
-        supported: supported alternative.
+        supported: names of what is supported instead.
     """
 
     feature: str | None = None
@@ -262,7 +262,7 @@ class ForeignWriteError(AndesError):
     """A writer that is not this library changed the rows of the base.
 
     Attributes:
-        delta_version: version of the Delta table with that change.
+        delta_version: version of the Delta table with the change.
         operation: name of the operation, as its writer noted it.
     """
 
@@ -275,7 +275,7 @@ class DamagedError(FromStore, FromFeed, AndesError):
 
 
 class LogDamagedError(DamagedError):
-    """A hole, a broken chain or an edited manifest in the log.
+    """The log has a hole, a broken chain or an edited manifest.
 
     Attributes:
         version: version of the log.
@@ -289,11 +289,11 @@ class LogDamagedError(DamagedError):
 
 
 class FileDamagedError(DamagedError):
-    """A data file whose checksum, row count or form is wrong.
+    """A data file has a wrong checksum, row count or form.
 
     Attributes:
         expected: checksum that the file should have.
-        actual: checksum that it has.
+        actual: checksum that the file has.
     """
 
     expected: str | None = None
@@ -301,7 +301,7 @@ class FileDamagedError(DamagedError):
 
 
 class CommitError(AndesError):
-    """A commit that did not happen, or may not have.
+    """A commit did not happen, or may not have.
 
     Attributes:
         version: version of the log that was to be committed.
@@ -315,7 +315,7 @@ class CommitError(AndesError):
 
 
 class CommitConflictError(CommitError):
-    """Other writers were first, more often than we tried."""
+    """Other writers committed first, each time that the commit was tried."""
 
     retryable = True
 
@@ -324,7 +324,7 @@ class AppendError(CommitError):
     """Batches of an appender failed.
 
     Attributes:
-        failures: id of each batch, None without one, and its error.
+        failures: pairs of the id of a batch, None without one, and its error.
     """
 
     failures: tuple[tuple[Any, BaseException | None], ...] | None = None
@@ -340,7 +340,7 @@ class MergeBlockedError(AndesError):
     """The mods of ``version`` cannot be written to the base, so that no later version can be merged.
 
     Attributes:
-        version: the version that stops merges.
+        version: version that stops merges.
     """
 
     version: int | None = None
@@ -350,8 +350,8 @@ class ClockError(AndesError):
     """This machine's clock, or the time of the newest version, is far from the store's.
 
     Attributes:
-        off_seconds: seconds ahead of the store's; below 0 where it is behind.
-        version: the version that is dated in the future, where it is not this machine's clock.
+        off_seconds: seconds by which the clock is ahead of the store's; below 0 if it is behind.
+        version: version that is dated in the future, if it is not this machine's clock.
     """
 
     off_seconds: float | None = None
@@ -362,14 +362,14 @@ class MissingPackageError(AndesError, ImportError):
     """A package that this call needs is not installed where it runs.
 
     Attributes:
-        package: its name.
+        package: name of the package.
     """
 
     package: str | None = None
 
 
 class TaskError(AndesError):
-    """A part of the work failed in a worker.
+    """A task of Spark failed.
 
     Attributes:
         step: name of the step.
@@ -379,7 +379,7 @@ class TaskError(AndesError):
 
 
 class StorageError(FromStore, AndesError):
-    """The store failed."""
+    """A request to the store failed, for a reason that no other error of the store names."""
 
 
 class StoreUnavailableError(StorageError):
@@ -393,8 +393,8 @@ class ThrottledError(StoreUnavailableError):
 
 
 class AccessDeniedError(StorageError):
-    """The store refused us."""
+    """The store refused a request: credentials or permissions are missing or wrong."""
 
 
 class StorageFullError(StorageError):
-    """No space left where the table lives."""
+    """The store has no space left for the table."""

@@ -36,7 +36,7 @@ _SMALL_ROWS = 16 * 1024
 
 @dataclass
 class CheckedRows:
-    """Result of a check.
+    """Rows of the base that were checked for keys, and are those of a table of this library.
 
     Attributes:
         rows: number of live rows.

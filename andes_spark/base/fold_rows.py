@@ -30,7 +30,7 @@ _KEY = "_andes_key"
 
 @dataclass(frozen=True)
 class FoldInput:
-    """Input of a fold.
+    """Rows, mods and tombstones of the keys whose mods have to be folded in order.
 
     Attributes:
         shape: shape of the table.

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Image:
-    """Keys of one row group.
+    """The keys of one row group, as they are stored in a local folder.
 
     Attributes:
         starts: number of the first row of each row group of the file, and of all rows.

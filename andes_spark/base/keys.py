@@ -34,11 +34,11 @@ _CONTAINER_BYTES = 96
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of one row group.
+    """The keys of one row group, in memory or in a local folder.
 
     Attributes:
-        integers: for a key of one column with ascending integers.
-        frame: for other keys. Those of tombstone files are kept with their other columns.
+        integers: keys of one column with ascending integers.
+        frame: other keys. Those of tombstone files are kept with their other columns.
         words: of the rows of the frame, or of ``mapped``, if they are sorted by key and their types can be searched.
         packed: in place of ``integers``, where they take less memory so.
         mapped: in place of ``frame``, rows in a file of a local folder.

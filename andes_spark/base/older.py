@@ -20,10 +20,10 @@ _STEPS = (2, 8, 32)
 
 @dataclass(frozen=True)
 class OlderVersion:
-    """A Delta version of the base.
+    """An earlier Delta version of the base, which is not loaded.
 
     Attributes:
-        delta_version: its number.
+        delta_version: number of the Delta version.
         applied: version of the log that it contains.
         until: version of the log that the next merge contains: its state is that of all versions below it.
         doubtful: whether another writer may have changed the base since the merge before it.

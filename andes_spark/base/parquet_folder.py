@@ -41,12 +41,12 @@ _PARTITION_TYPES = frozenset({"string", "tinyint", "smallint", "int", "bigint", 
 
 @dataclass(frozen=True)
 class FolderFile:
-    """A file of the folder.
+    """A Parquet file of the folder.
 
     Attributes:
-        info: its path, size and time.
-        metadata: its footer.
-        schema: its columns.
+        info: path, size and time of the file.
+        metadata: footer of the file.
+        schema: columns of the file.
         partition: values of the partition columns, as text of the Delta log.
     """
 
@@ -58,7 +58,7 @@ class FolderFile:
 
 @dataclass(frozen=True)
 class ParquetFolder:
-    """The files of a folder.
+    """The Parquet files of a folder, which become a table.
 
     Attributes:
         schema: columns of all files, then the partition columns; all may be NULL.

@@ -12,10 +12,10 @@ from andes_spark.model.merge_record import MergeRecord, merge_record_path
 
 @dataclass(frozen=True)
 class BaseSnapshot:
-    """A Delta version of the base.
+    """A Delta version of the base, with its state in memory.
 
     Attributes:
-        state: files and properties.
+        state: files and properties of the version.
         applied: version of the log that it contains.
         record: tombstones and watermarks as of that version.
         foreign: the change of another writer above it, if there is one.

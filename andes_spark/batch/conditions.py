@@ -30,10 +30,10 @@ _NULL = 2
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of one apply.
+    """Conditions by which an apply tells the operation of each row.
 
     Attributes:
-        upserts, deletes, truncates: None if the option is not set.
+        upserts, deletes, truncates: condition for rows of this operation; None if the option is not set.
         on_null: operation of a row for which a condition is NULL.
     """
 

@@ -113,10 +113,10 @@ class DeltaState:
 
 @dataclass(frozen=True)
 class Commit:
-    """One entry of the log.
+    """One entry of the Delta log.
 
     Attributes:
-        version: Delta's version.
+        version: Delta version that the entry makes.
         actions: ``(kind, value)`` pairs in the order of the entry, raw.
     """
 

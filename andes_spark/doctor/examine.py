@@ -30,10 +30,10 @@ STORE_SECONDS = 20.0
 
 @dataclass
 class Examination:
-    """An examination under way.
+    """An examination under way, which runs checks and collects their results.
 
     Attributes:
-        progress: called with the name of each check as it begins.
+        progress: function called with the name of each check as it begins.
         checks: results so far.
     """
 

@@ -18,11 +18,11 @@ _ZONED = r"[T ].*(?:Z|[+-]\d\d(?::?\d\d)?)$"
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of the table.
+    """How the columns of input files are read.
 
     Attributes:
-        known: their types; other columns of a file get the type that Arrow infers.
-        text: those that may be read as text, for a later cast.
+        known: types of the columns of the table; other columns of a file get the type that Arrow infers.
+        text: names of the columns that may be read as text, for a later cast.
         time_zone: zone of times without a zone; None to refuse them in columns of times with a zone.
     """
 

@@ -49,7 +49,7 @@ class Opener(Protocol):
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file with rows.
+    """A file with rows, which is opened when it is read.
 
     Attributes:
         path: path or URL, for messages.

@@ -22,7 +22,7 @@ NONE = -1
 
 
 class Fate(enum.IntEnum):
-    """Outcome of a folded mod."""
+    """What becomes of a mod when the mods of its key are folded."""
 
     LAST = 0
     """The last mod that took effect on its key."""
@@ -63,7 +63,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Start:
-    """State of the keys in the base.
+    """State of the keys in the base, one element of each array for each key.
 
     Attributes:
         exists: whether the key has a row.

@@ -25,7 +25,7 @@ class Advisory:
     """The advisory steps of one operation.
 
     Args:
-        table: URL, for messages.
+        table: URL of the table, for messages.
     """
 
     def __init__(self, table: str) -> None:

@@ -21,13 +21,13 @@ _DELTA_FOLDER = "/usr/share/aws/delta/lib"
 
 @dataclass(frozen=True)
 class Job:
-    """A job to be started.
+    """A Spark job that runs from the archive of this library.
 
     Attributes:
         archive: S3 URL of the archive.
         script: S3 URL of the job's main file.
-        arguments: of the job.
-        name: of the job.
+        arguments: command-line arguments of the job.
+        name: name of the job.
     """
 
     archive: str

@@ -20,7 +20,7 @@ class Steps:
     """Collector of the steps of one operation.
 
     Args:
-        storage: storage with the counts of requests.
+        storage: storage that counts the requests.
         progress: function called with the name of each step as it begins.
         spark_jobs: function that returns the number of Spark jobs so far; None without Spark.
     """

@@ -22,10 +22,10 @@ _COMMENT = "comment"
 
 @dataclass(frozen=True)
 class Evolved:
-    """A schema after a change.
+    """A schema after a change, with its field ids.
 
     Attributes:
-        schema: its columns.
+        schema: columns after the change.
         field_ids: field ids of the columns and all parts of nested types, depth first.
         last_field_id: greatest field id used so far.
     """

@@ -20,7 +20,7 @@ PACKAGES = ("andes_spark", "msgspec", "numpy", "obstore", "pandas", "polars", "p
 
 @dataclass(frozen=True)
 class Worker:
-    """A Python of Spark's.
+    """A process of Python that Spark runs: the driver, or a worker of an executor.
 
     Attributes:
         host: name of the machine.

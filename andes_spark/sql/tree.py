@@ -18,7 +18,7 @@ Function = Literal["length", "lower", "upper"]
 
 @dataclass(frozen=True)
 class Value:
-    """A constant.
+    """A constant of some kind.
 
     Attributes:
         value: str, bool, bytes or float, depending on the kind; the unscaled integer of an exact number; days or

@@ -31,7 +31,7 @@ _PAGE_TYPE, _COMPRESSED, _HEADER, _HEADER_V2 = 1, 3, 5, 8
 
 
 class Miniature:
-    """Builder of such a file.
+    """Builder of a file in miniature, row group by row group.
 
     Args:
         elements: encoded elements of the schema of its columns, see ``page_index.Footer``.

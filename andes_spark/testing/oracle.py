@@ -16,7 +16,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Mod:
-    """One mod.
+    """One mod, as a row of Python values.
 
     Attributes:
         op: operation.

@@ -22,14 +22,14 @@ from andes_spark.storage.interface import Storage
 
 @dataclass(frozen=True)
 class Source:
-    """A folder with rows.
+    """A Delta table or a folder of Parquet files that becomes a table of this library.
 
     Attributes:
-        schema: its columns.
+        schema: columns of the rows.
         partition_by: names of the partition columns.
-        description: of the Delta table.
+        description: description of the Delta table.
         state: newest state of the Delta table; None for a folder of Parquet files.
-        folder: these files; None for a Delta table.
+        folder: the Parquet files; None for a Delta table.
     """
 
     schema: Schema

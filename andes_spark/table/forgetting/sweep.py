@@ -41,12 +41,12 @@ _SIDE = re.compile(rf"{LOG_FOLDER}/_(sidecars|staged_commits|commits)/.*")
 
 
 class Sweep:
-    """One sweep.
+    """One pass over the objects of a table that deletes or rewrites those that name keys.
 
     Args:
         open_table: the table.
         steps: collector of steps.
-        keys: the keys.
+        keys: keys that are forgotten.
 
     Attributes:
         removed: objects that were deleted.

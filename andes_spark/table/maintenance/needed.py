@@ -46,7 +46,7 @@ from andes_spark.table.open_table import OpenTable
 
 @dataclass(frozen=True)
 class Needed:
-    """What the readable versions need.
+    """The files and states that the readable versions need.
 
     Attributes:
         floor: oldest version that can be read, besides those that are kept.

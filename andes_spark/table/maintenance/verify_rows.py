@@ -67,15 +67,15 @@ class _Totals:
 
 
 class RowCheck:
-    """One comparison.
+    """One comparison of the rows of the base with those that the law makes of the mods.
 
     Args:
         storage: the table's folder.
-        shape: of the table.
-        summary: of the log, up to the head.
+        shape: shape of the table.
+        summary: summary of the log, up to the head.
         origin: state of the base that the mods follow; its rows and tombstones count as mods before all others.
-        base: newest state.
-        byte_budget: of the process.
+        base: newest state of the base.
+        byte_budget: byte budget of the process.
         findings: collector of problems.
     """
 

@@ -24,11 +24,11 @@ _SHOWN = 5
 
 @dataclass
 class LostMods:
-    """Damaged files of mods.
+    """Files of mods that are missing or damaged.
 
     Attributes:
-        files: their paths.
-        rows: number of their mods, by the version that names them.
+        files: paths of the files.
+        rows: number of mods in them, by the version that names them.
     """
 
     files: set[str] = field(default_factory=set)

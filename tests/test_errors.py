@@ -61,6 +61,7 @@ def test_every_field_is_documented_where_it_is_declared():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_every_error_is_raised_with_declared_fields_alone():
     wrong = []
     for folder in ("andes_spark", "jobs", "benchmarks", "scripts", "tests"):

@@ -147,6 +147,7 @@ def test_a_folder_that_cannot_be_used_is_a_record(tmp_path: Path, caplog: pytest
     assert table.apply(rows((1, 2, "b")), batch_id=("s", 2)).merge.updated == 1  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["sorted", "unsorted"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_look_ups_in_the_folder_find_what_a_scan_finds(
@@ -218,6 +219,7 @@ def test_a_new_process_finds_the_keys_and_makes_damaged_ones_again(
     assert ModTable.open(tmp_path / "t").verify().ok
 
 
+@pytest.mark.slow
 def test_interleavings_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = World._settings
     monkeypatch.setattr(World, "_settings", lambda self: replace(usual(self), key_folder=str(tmp_path / "keys")))

@@ -101,6 +101,7 @@ def batch(kind: str, numbers: range, lsn: int, schema: pa.Schema) -> pa.Table:
     return pa.table({name: pa.array(columns[name]).cast(schema.field(name).type) for name in schema.names})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 3_000, 2**28])
 @pytest.mark.parametrize("kind", list(SCHEMAS))
 def test_merges_are_the_same_with_all_some_and_no_keys_kept(

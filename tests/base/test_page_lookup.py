@@ -123,6 +123,7 @@ def by_scan(
         return locate_files(PageSource(storage, shape), files, keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["sorted", "unsorted"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(4))

@@ -104,6 +104,7 @@ def test_files_beside_the_keys_are_not_opened() -> None:
     assert table.verify().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_those_of_some_keys_are_among_all(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tombstones, "GROUP_ROWS", 16)

@@ -212,6 +212,7 @@ def loaded_by(*arguments: str) -> tuple[set[str], float]:
 VERBS = sorted(andes.commands["table"].commands)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [[], ["table"], *(["table", verb] for verb in VERBS)], ids=" ".join)
 def test_help_loads_nothing_heavy(verb):
     modules, seconds = loaded_by(*verb, "--help")
@@ -223,6 +224,7 @@ def test_a_wrong_option_loads_nothing_heavy():
     assert not loaded_by("table", "status", "t", "--nothing")[0] & HEAVY
 
 
+@pytest.mark.slow
 def test_status_loads_no_engine_that_it_does_not_need(orders):
     modules, _ = loaded_by("table", "status", str(Path(orders).absolute()))
     assert not modules & {"deltalake", "obstore", "rich", "boto3", "pyspark", "sqlglot", "pandas"}

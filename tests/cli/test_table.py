@@ -148,6 +148,7 @@ def test_bad_rows_are_refused_or_set_aside(orders):
     assert by_id(orders)[8]["name"] == "c"
 
 
+@pytest.mark.slow
 def test_a_feed_of_postgres(folder):
     feed = ("--feed-table", "public.customers")
     run("create", "c", "--feed", FEED, *feed, "--primary-key", "region,code")
@@ -227,6 +228,7 @@ def test_every_option_has_help(name):
     ] == []
 
 
+@pytest.mark.slow
 def test_no_command_imports_pyspark(orders):
     code = (
         "import sys; from andes_spark.cli import main; code = main(sys.argv[1:]); assert 'pyspark' not in sys.modules"

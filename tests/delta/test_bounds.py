@@ -122,6 +122,7 @@ def _unscaled(value: Decimal) -> int:
     return int("".join(map(str, digits))) * (-1 if sign else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ddl", COLUMNS)
 def test_every_written_value_is_within_the_bounds_read_back(ddl):
     strategy, comparable = COLUMNS[ddl]

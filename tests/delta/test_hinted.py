@@ -69,6 +69,7 @@ def test_a_hole_is_an_error_and_a_missing_checkpoint_is_none() -> None:
         hinted(storage, 12).state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beyond", [1, 2])
 @pytest.mark.parametrize("newest", [0, 5, 11, 12, 13, 40])
 @pytest.mark.parametrize("start", [None, -1, 0, 3, 4, 10, 99])

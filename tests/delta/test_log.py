@@ -447,6 +447,7 @@ def test_a_commit():
     assert delta_log.read_commit(storage, 5) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_every_way_to_a_version_gives_the_same_state(data):

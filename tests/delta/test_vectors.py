@@ -66,6 +66,7 @@ def test_positions_round_trip(row_numbers):
     assert vectors.deserialize(vectors.serialize(bitmap)) == bitmap
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=5), positions, max_size=6))
 def test_written_vectors_are_read_again(rows_by_file):
     storage = MemoryStorage()

@@ -44,6 +44,7 @@ def values(fields: list[dict[str, Any]]) -> dict[str, Any]:
     return {field["name"]: field["value"] for field in fields}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["orders", "customers"])
 def test_gives_the_final_table(lines, name):
     expected = final_table(name)
@@ -66,11 +67,13 @@ def test_says_the_types_of_the_final_table(lines, name):
     assert list(inferred.names) == final_table(name).column_names
 
 
+@pytest.mark.slow
 def test_every_sequence_of_a_key_is_its_own(orders):
     groups = orders.group_by(["order_id", "lsn", "ordinal"]).aggregate([([], "count_all")])
     assert groups.num_rows == orders.num_rows
 
 
+@pytest.mark.slow
 def test_batches_hold_whole_transactions(lines, orders):
     schema = Schema.from_arrow(final_table("orders").schema)
     batches = list(

@@ -27,6 +27,7 @@ def filled() -> MemoryStorage:
     return storage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 57, 99, 100, 101, 199, 200, 250, 299])
 def test_a_batch_is_found_by_a_cold_handle(filled: MemoryStorage, number: int) -> None:
     table = ModTable.open(copy_of(filled))
@@ -52,6 +53,7 @@ def test_a_lower_number_that_comes_later_is_no_replay() -> None:
     assert table.version == 2
 
 
+@pytest.mark.slow
 def test_a_handle_that_slept_finds_what_others_did(filled: MemoryStorage) -> None:
     storage = MemoryStorage()
     sleeper = create(storage)
@@ -86,6 +88,7 @@ def test_old_files_are_left_out_after_the_retention(filled: MemoryStorage) -> No
     assert table._open_table.ledger.find(BatchId("s", 57)) is not None  # until that roll-up is committed
 
 
+@pytest.mark.slow
 def test_a_look_up_reads_the_row_groups_where_the_id_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "_GROUP_ROWS", 16)
     storage = MemoryStorage()
@@ -112,6 +115,7 @@ def test_a_look_up_reads_the_row_groups_where_the_id_may_be(monkeypatch: pytest.
         read.clear()
 
 
+@pytest.mark.slow
 def test_few_row_groups_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "_GROUP_ROWS", 16)
     storage = MemoryStorage()
@@ -145,6 +149,7 @@ def test_ids_of_many_groups_are_found_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert table.ledger.find(BatchId("s", 10**6)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("idle", [False, True])
 def test_a_handle_holds_as_much_after_many_versions_as_after_few(idle: bool) -> None:
     storage = MemoryStorage()

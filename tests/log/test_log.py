@@ -131,6 +131,7 @@ def test_a_handle_that_only_appends_repeats_no_more_than_is_pending() -> None:
     assert (roll_up.applied, len(roll_up.pending)) == (150, 49)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("applied", [0, 1, 99, 100, 149, 150, 151, 199, 200, LAST])
 @pytest.mark.parametrize("version", [150, 199, 200, 201, LAST])
 def test_pending_is_the_same_with_roll_ups_and_without(storage: MemoryStorage, applied: int, version: int) -> None:

@@ -119,6 +119,7 @@ def test_tasks_open_files_themselves(tmp_path: Path) -> None:
     assert isinstance(pickle.loads(pickle.dumps(kept)), DiskStorage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("byte_budget", [0, 4_000, 512 << 20])
 def test_merges_and_reads_of_many_pending_files(slow: SlowOpens, byte_budget: int) -> None:
     filled(slow)

@@ -33,6 +33,7 @@ def rows(ids: np.ndarray, sequence: int) -> pa.Table:
     return pa.table({"id": ids, "seq": np.full(len(ids), sequence), "a": ids / 3})
 
 
+@pytest.mark.slow
 def test_files_beside_a_range_are_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "BUCKET_ROWS", 1_000)
     storage = Opens()
@@ -87,6 +88,7 @@ def test_row_groups_of_mods_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.verify().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeated", [0, 500])
 def test_a_check_across_parts_reads_each_file_once(repeated: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cross_check, "BUCKET_ROWS", 1_000)

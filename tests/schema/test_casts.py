@@ -106,6 +106,7 @@ def test_moments_need_a_zone(text: str, expected: Any) -> None:
     assert cast_of([text, None], dt.STRING, dt.TIMESTAMP) == [expected, None]
 
 
+@pytest.mark.slow
 @given(st.datetimes(min_value=datetime.datetime(1, 1, 2), max_value=datetime.datetime(9999, 12, 30)))
 def test_every_moment_survives_its_iso_text(moment: datetime.datetime) -> None:
     assert cast_of([moment.isoformat()], dt.STRING, dt.TIMESTAMP_NTZ) == [moment]
@@ -169,6 +170,7 @@ def test_casts_that_are_not_offered(source: dt.DataType, target: dt.DataType) ->
     assert differences(one(source).to_arrow(), one(target), rules=CAST).wrong_type
 
 
+@pytest.mark.slow
 @given(strategies.decimals.flatmap(lambda t: st.tuples(st.just(t), st.lists(strategies.values(t), max_size=5))))
 def test_decimals_survive_their_text(case: tuple[dt.Decimal, list[Decimal]]) -> None:
     type_, values = case

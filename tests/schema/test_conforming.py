@@ -247,6 +247,7 @@ def test_seconds_out_of_range_and_dates_with_a_time() -> None:
 # ---- properties
 
 
+@pytest.mark.slow
 @given(strategies.schemas.flatmap(lambda s: st.tuples(st.just(s), strategies.tables(s))))
 def test_rows_of_the_table_itself_are_unchanged(case: tuple[Schema, pa.Table]) -> None:
     schema, table = case
@@ -274,6 +275,7 @@ def loosened(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
+@pytest.mark.slow
 @given(strategies.schemas.flatmap(lambda s: st.tuples(st.just(s), strategies.tables(s))))
 def test_other_encodings_of_any_rows_come_back(case: tuple[Schema, pa.Table]) -> None:
     schema, table = case

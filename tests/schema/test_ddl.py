@@ -182,6 +182,7 @@ def field_as_ddl_holds_it(field: dt.Field) -> dt.Field:
     return dt.Field(field.name, as_ddl_holds_it(field.type), field.nullable, field.metadata)
 
 
+@pytest.mark.slow
 @given(strategies.schemas)
 def test_what_is_written_is_read_back(schema: Schema) -> None:
     expected = Schema(tuple(map(field_as_ddl_holds_it, schema)))

@@ -66,6 +66,7 @@ def test_the_text_is_delta_s_own() -> None:
     assert Schema.from_json(DELTA_TEXT).to_json() == DELTA_TEXT
 
 
+@pytest.mark.slow
 @given(strategies.schemas)
 def test_any_schema_there_and_back(schema: Schema) -> None:
     assert Schema.from_json(schema.to_json()) == schema

@@ -466,6 +466,7 @@ def test_constants_alone_are_answers_for_every_row() -> None:
         assert condition.answers(TABLE.slice(0, 0)).to_list() == []
 
 
+@pytest.mark.slow
 def test_lists_of_thousands_of_values() -> None:
     text = f"id IN ({', '.join(map(str, range(2, 20_000)))})"
     assert matching(text) == [2, 3]

@@ -45,6 +45,7 @@ def _race(root: str, number: int, versions: int, barrier, results) -> None:
     results.put((number, won))
 
 
+@pytest.mark.slow
 def test_eight_processes_and_one_winner(root: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(8), context.Queue()

@@ -29,6 +29,7 @@ def written(table: pa.Table, *, group: int = 25, page: int = 4, index: bool = Tr
     return sink.getvalue()
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_pages_hold_what_the_index_says(values):
     table = pa.table({"s": pa.array([{"a": str(value)} for value in values]), "k": pa.array(values, pa.int64())})

@@ -70,6 +70,7 @@ def read(files: Sequence[tuple[PagedFile, Rows]], columns: Sequence[str]) -> lis
     return [pa.table({name: values[name][number] for name in columns}) for number in range(len(files))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize(("page", "group", "long"), [(50, 400, 30), (4096, 10**6, 3_000), (7, 10**6, 0)])
 def test_rows_by_pages_are_those_of_the_file(

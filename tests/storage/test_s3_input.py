@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ OFFSETS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(OFFSETS, st.integers(0, 5000) | st.integers(0, len(DATA))), max_size=8))
 def test_reads_equal_slices(reads: list[tuple[int, int]]) -> None:
     source, fetch = reader(DATA, 1000)

@@ -120,6 +120,7 @@ STEPS: dict[str, tuple[Fail, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("step", list(STEPS))
 def test_a_merge_that_is_committed_stands(step: str, error: BaseException, monkeypatch, caplog) -> None:
@@ -147,6 +148,7 @@ def test_a_merge_that_is_committed_stands(step: str, error: BaseException, monke
     assert reopened.merge().status in ("merged", "nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("step", ["hint", "merge", "policy"])
 def test_a_batch_that_is_applied_stands(step: str, error: BaseException, monkeypatch, caplog) -> None:

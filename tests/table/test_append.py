@@ -114,6 +114,7 @@ BASES: dict[str, Callable[[MemoryStorage], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", BASES)
 def test_appends_go_on_whatever_became_of_the_base(base: str) -> None:
     storage = MemoryStorage()
@@ -235,6 +236,7 @@ def merged_at(merged: int) -> MemoryStorage:
     return storage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [None, 0, 5, 12, 17, 19, 20, 25, 10**6, -3])
 @pytest.mark.parametrize("merged", [12, *(pytest.param(version, marks=pytest.mark.slow) for version in (0, 5, 19))])
 def test_a_roll_up_that_assumed_a_wrong_version_is_read_rightly(merged: int, stored: int | None) -> None:

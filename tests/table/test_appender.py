@@ -365,6 +365,7 @@ class KilledError(BaseException):
     """The end of the process, as the store sees it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("happens", [True, False])
 def test_a_process_killed_at_any_request_and_its_batches_sent_again(happens: bool) -> None:
     """Whatever was committed: sent again in other groups, each batch counts once."""

@@ -179,6 +179,7 @@ def test_attack_04_a_delete_of_an_absent_key_leaves_a_tombstone(merge: bool) -> 
     assert table.status().tombstones == 1
 
 
+@pytest.mark.slow
 def test_attack_05_each_base_has_its_own_tombstones() -> None:
     storage = MemoryStorage()
     table = create(storage)
@@ -310,6 +311,7 @@ def test_attack_19_null_and_empty_partition_values() -> None:
     assert shown(table) == {2: "y"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mods", "tombstones", "base", "vector"])
 @pytest.mark.parametrize("how", ["flipped", "torn", "gone", "other"])
 def test_attack_20_damaged_files_are_named_and_nothing_is_guessed(kind: str, how: str) -> None:
@@ -346,6 +348,7 @@ def test_attack_20_damaged_files_are_named_and_nothing_is_guessed(kind: str, how
     assert ModTable.open(storage).version == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [PACKING, Settings(byte_budget=0)], ids=["whole", "ranges"])
 @pytest.mark.parametrize("kind", ["part-", "_andes/mods/", "_andes/tombstones/"])
 def test_attack_20_any_byte_of_a_file(kind: str, settings: Settings) -> None:

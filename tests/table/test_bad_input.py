@@ -80,6 +80,7 @@ def outcome(table: ModTable) -> tuple[list[dict[str, Any]], FileDamagedError | N
         return [], error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(FILES))
 def test_a_damaged_file_is_named_and_never_believed(tmp_path, kind):
     expected = shown(prepared(tmp_path / "t"))
@@ -112,6 +113,7 @@ def test_a_damaged_file_is_named_and_never_believed(tmp_path, kind):
     assert table.verify().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(FILES))
 def test_a_missing_or_damaged_file_stops_a_merge_and_nothing_else(tmp_path, caplog, kind):
     expected = shown(prepared(tmp_path / "t"))
@@ -182,6 +184,7 @@ EDITS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 3, 4])
 @pytest.mark.parametrize("edit", list(EDITS))
 def test_a_manifest_edited_by_hand(tmp_path, edit, version):
@@ -463,6 +466,7 @@ def test_a_create_that_is_interrupted(tmp_path, data):
             break
 
 
+@pytest.mark.slow
 def test_an_apply_with_its_merge_interrupted_at_every_step(tmp_path):
     batch = table_of(simple_rows(5, 10, 500), SIMPLE)
     reached: list[str] = []

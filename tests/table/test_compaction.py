@@ -156,6 +156,7 @@ def explore_cuts(kind: Kind, seed: int) -> ModTable:
     return explore(kind, seed, target=700, counts=(12,), merges=24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", KINDS)
 def test_rows_stay_as_they_are(name: str, seed: int, seen: Seen) -> None:
@@ -166,6 +167,7 @@ def test_rows_stay_as_they_are(name: str, seed: int, seen: Seen) -> None:
     assert reopened.to_arrow().num_rows == table.to_arrow().num_rows
 
 
+@pytest.mark.slow
 def test_each_way_of_compaction_was_taken(seen: Seen) -> None:
     for seed in range(4):
         explore(KINDS["numbers"], seed, target=2_000)
@@ -227,6 +229,7 @@ def test_few_files_hold_a_key_and_little_is_written(share: float, batches: int) 
     assert table.verify().ok
 
 
+@pytest.mark.slow
 def test_inserts_between_old_keys_do_not_pile_up() -> None:
     """Random inserts delete no row, but rows over a file of the run wear it too."""
     generator = np.random.default_rng(3)

@@ -153,6 +153,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "GROUP_ROWS", 50)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("partition", [(), ("part",)])
 def test_random_tables_give_the_rows_of_a_read(partition: tuple[str, ...]) -> None:
@@ -211,6 +212,7 @@ def test_a_hundred_thousand_keys() -> None:
     assert values(table.get(keys.tolist()), "a") == expected
 
 
+@pytest.mark.slow
 def test_a_damaged_page_is_noticed() -> None:
     storage = MemoryStorage()
     data = pa.table({"id": range(500), "lsn": [1] * 500, "a": [f"{n * 7919 % 1000}" for n in range(500)]})

@@ -53,6 +53,7 @@ def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pyte
     assert operations == count * steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "steps", "chances"),
     [
@@ -64,6 +65,7 @@ def test_added_columns_that_a_batch_lacks(seed: int, steps: int, chances: dict[s
     explore(seed, steps=steps, **chances)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 40))])
 def test_merge_points_change_no_row(seed: int) -> None:
     """The same manifests, merged at other points with other settings: the same rows at every version."""
@@ -82,6 +84,7 @@ def test_merge_points_change_no_row(seed: int) -> None:
     assert worlds[0].versions == worlds[1].versions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 30))])
 def test_full_mods_without_ties_commute(seed: int) -> None:
     """Full mods with a sequence and no ties: any order, batching, split and replay gives the same rows."""

@@ -60,6 +60,7 @@ def test_a_truncate_reads_all_files() -> None:
     assert judged(table)
 
 
+@pytest.mark.slow
 def test_merges_end_while_eight_writers_append() -> None:
     storage = MemoryStorage()
     table = ModTable.create(storage, "id BIGINT, lsn BIGINT", primary_key="id", sequence_by="lsn", merge="manual")

@@ -9,6 +9,7 @@ from tests.delta.log_rules import check_log
 from tests.other_readers import READERS, random_table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", [False, True], ids=["entries", "checkpoint"])
 @pytest.mark.parametrize(
     "partitioned", [pytest.param(False, id="plain"), pytest.param(True, id="partitioned", marks=pytest.mark.slow)]

@@ -222,6 +222,7 @@ def test_a_table_that_was_replaced_takes_nothing_from_an_old_handle(batches: int
     assert reopened.verify().ok
 
 
+@pytest.mark.slow
 def test_a_roll_up_repeats_no_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rolled, "_ROLLED_ENTRIES", 20)
     storage = MemoryStorage()
@@ -286,6 +287,7 @@ def test_late_partials_are_told_with_one_read_of_their_file() -> None:
     assert set(refused["reason"].to_pylist()) == {"late partial mod"}
 
 
+@pytest.mark.slow
 def test_files_of_what_was_set_aside_stay_few() -> None:
     storage = MemoryStorage()
     table = ModTable.create(storage, "id bigint, seq bigint, v string", primary_key=["id"], sequence_by=["seq"])
@@ -337,6 +339,7 @@ def test_checkpoints_come_however_many_rounds_a_merge_takes() -> None:
     assert len(due) == table.status().delta_version // 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a%20b", "a\\b"])
 def test_a_checkpoint_is_never_that_of_a_table_beside(tmp_path: Path, name: str) -> None:
     tables = []

@@ -264,6 +264,7 @@ def test_no_file_with_a_row_of_the_filter_is_left_out(typed, whole, condition):
     assert typed.to_polars(filter=condition).sort("id").equals(expected)
 
 
+@pytest.mark.slow
 def test_the_filters_of_that_test_skip_files(typed):
     files = typed.status().files
     for condition in (pl.col("day") > EPOCH, pl.col("price") < 0, pl.col("part") == "p3", pl.col("small") == 3):
@@ -284,6 +285,7 @@ def large() -> MemoryStorage:
     return storage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "most"), [(None, 16 * 2**20), (20, 4 * 2**20)])
 def test_a_stream_holds_part_of_a_row_group(limit: int | None, most: int) -> None:
     storage = large()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pyarrow as pa
+import pytest
 
 from andes_spark import ModTable
 from andes_spark.batch.condition import condition_of
@@ -29,6 +30,7 @@ def batches(rnd: random.Random) -> list[pa.Table]:
     ]
 
 
+@pytest.mark.slow
 def test_random_filters_find_what_a_look_at_every_row_finds() -> None:
     rnd = random.Random(77)
     table = ModTable.create(MemoryStorage(), NUMBERED.to_ddl(), primary_key=["id"], settings=Settings(compact_bytes=0))

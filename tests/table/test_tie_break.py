@@ -118,6 +118,7 @@ def test_a_partial_mod_after_a_delete_of_one_sequence_is_no_order() -> None:
     assert table.version == 1
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

@@ -65,6 +65,7 @@ def check(storage: Odd, *, replayed: bool) -> None:
     assert fresh.status().pending_versions == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "happens", "times"), list(itertools.product(FOLDERS, (True, False), (1, 10_000))))
 def test_an_unknown_outcome(folder: str, happens: bool, times: int) -> None:
     storage, table = opened(SHORT)
@@ -89,6 +90,7 @@ def test_an_unknown_outcome(folder: str, happens: bool, times: int) -> None:
     check(storage, replayed=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("throttles", [True, False])
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_store_that_answers_503_for_a_while_costs_time_only(folder: str, throttles: bool) -> None:

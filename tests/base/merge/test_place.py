@@ -133,6 +133,7 @@ def test_keys_in_the_cache_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert "locate rows" not in tasks.steps
 
 
+@pytest.mark.slow
 def test_mods_beyond_the_budget_go_range_by_range(locators: list[tuple[int, bool]]) -> None:
     table = table_of(MemoryStorage(), byte_budget=MIB)
     ids = tuple(range(0, ROWS, 2))

@@ -149,6 +149,7 @@ def test_the_golden_file_is_what_the_reference_says() -> None:
     assert json.loads(GOLDEN.read_text()) == golden_document()
 
 
+@pytest.mark.slow
 @given(with_tables, st.integers(0, 2))
 def test_any_rows_against_the_reference(case: tuple[Schema, pa.Table], op: int) -> None:
     schema, table = case
@@ -162,6 +163,7 @@ def test_any_rows_against_the_reference(case: tuple[Schema, pa.Table], op: int) 
     assert digest_of(digest.row_hashes(table, schema, schema.names, op=ops)) == reference.digest(expected)
 
 
+@pytest.mark.slow
 @given(with_tables)
 def test_cells_of_any_values_against_the_reference(case: tuple[Schema, pa.Table]) -> None:
     schema, table = case
@@ -171,6 +173,7 @@ def test_cells_of_any_values_against_the_reference(case: tuple[Schema, pa.Table]
         assert [row.tobytes() for row in got] == [reference.cell(v, field.type) for v in table[field.name].to_pylist()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 1023, 1024, 1025, 2048, 65_536, 65_537, 300_000, 70_000_000])
 def test_long_values(length: int) -> None:
     text = bytes(np.arange(length, dtype=np.uint32).astype(np.uint8))
@@ -195,6 +198,7 @@ def test_lists_structs_and_maps_above_one_piece() -> None:
 # ---- what is equal
 
 
+@pytest.mark.slow
 @given(with_tables, st.randoms(use_true_random=False))
 def test_order_does_not_matter(case: tuple[Schema, pa.Table], random: Any) -> None:
     schema, table = case
@@ -209,6 +213,7 @@ def test_order_does_not_matter(case: tuple[Schema, pa.Table], random: Any) -> No
     assert digest_of(given_order) == digest_of(other_order)
 
 
+@pytest.mark.slow
 @given(with_tables, st.integers(0, 8), st.integers(0, 8))
 def test_neither_chunks_nor_slices_matter(case: tuple[Schema, pa.Table], first: int, second: int) -> None:
     schema, table = case

@@ -55,6 +55,7 @@ def cases(draw: st.DrawFn) -> tuple[list[pa.DataType], list[tuple[Any, ...]], li
     return [kind for kind, _ in chosen], draw(st.lists(rows, min_size=1, max_size=30)), draw(st.lists(rows, max_size=9))
 
 
+@pytest.mark.slow
 @given(cases(), st.sampled_from([1, 3, 8_192]), st.integers(0, 3))
 def test_words_have_the_order_of_tuples(case, rows_at_once, before):
     kinds, rows, others = case

@@ -73,6 +73,7 @@ def test_the_tables_are_independent() -> None:
     assert copy.verify().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 40))])
 def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
     world = World(400_000 + seed, nested=0.0)
@@ -243,6 +244,7 @@ def test_a_damaged_file_is_not_copied() -> None:
     assert list(target.list()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("happens", [False, True])
 @pytest.mark.parametrize("version", [7, 8])
 def test_an_interrupted_clone_is_finished_by_the_same_call(happens: bool, version: int) -> None:

@@ -108,6 +108,7 @@ def goes_on(storage: Any) -> None:
     assert (checked.unused, checked.missing) == ((), ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_a_table_of_any_form_is_taken_in(seed: int) -> None:
     storage = MemoryStorage()
@@ -355,6 +356,7 @@ def test_a_commit_of_another_writer_meanwhile_is_checked_too() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("happens", [False, True])
 def test_an_interrupted_convert_is_finished_by_the_same_call(happens: bool) -> None:
     begun = foreign_delta().storage

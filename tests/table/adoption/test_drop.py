@@ -137,6 +137,7 @@ def test_other_handles_stop() -> None:
     assert len(failures) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("new_versions", [None, 0, 1, 3, 6])
 @pytest.mark.parametrize("pending", [False, True])
 @pytest.mark.parametrize("verb", OLD_HANDLE)

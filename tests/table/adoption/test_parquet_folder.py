@@ -248,6 +248,7 @@ def test_create_names_convert() -> None:
         ModTable.create(folder(a=ROW), "id BIGINT", primary_key="id")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("happens", [False, True])
 def test_an_interrupted_convert_of_a_folder_is_finished_by_the_same_call(happens: bool) -> None:
     begun = MemoryStorage()

@@ -107,6 +107,7 @@ def after(name: str, before_row: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["always", "manual"])
 @pytest.mark.parametrize("name", ALTERATIONS)
 def test_every_version_shows_its_columns_and_the_rows_stay(tmp_path: Path, name: str, merge: str) -> None:
@@ -134,6 +135,7 @@ def test_every_version_shows_its_columns_and_the_rows_stay(tmp_path: Path, name:
     assert shown(handle.to_arrow()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALTERATIONS)
 @pytest.mark.parametrize("vectors", [True, False])
 def test_other_readers_find_the_same_rows_with_filters(tmp_path: Path, name: str, vectors: bool) -> None:

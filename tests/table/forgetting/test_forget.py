@@ -46,6 +46,7 @@ def test_nothing_of_the_key_is_left(storage: MemoryStorage) -> None:
     assert {path for path in storage._objects if path.startswith("part-")} == set(state.files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
@@ -68,6 +69,7 @@ def test_tables_of_all_kinds(arguments: Any, kind: str) -> None:
     sound(storage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "values"),
     [
@@ -111,6 +113,7 @@ def test_keys_of_all_kinds(columns: str, values: list[Any]) -> None:
     sound(storage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", [True, False])
 def test_late_mods_lose_and_newer_ones_do_not(storage: MemoryStorage, merge: bool) -> None:
     forget(storage)
@@ -151,6 +154,7 @@ def test_partial_mods_that_come_late_bring_nothing_back(storage: MemoryStorage) 
     sound(storage)
 
 
+@pytest.mark.slow
 def test_hashes_outlive_merges_vacuums_and_other_forgets(
     storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +311,7 @@ def test_folders_named_by_keys_are_refused() -> None:
         opened(storage).forget("x", confirm=confirmed(storage))
 
 
+@pytest.mark.slow
 def test_a_clone_keeps_the_hashes(storage: MemoryStorage) -> None:
     forget(storage)
     target = MemoryStorage()
@@ -378,6 +383,7 @@ def test_a_table_of_other_writers() -> None:
     sound(plain)
 
 
+@pytest.mark.slow
 def test_requests_do_not_grow_with_what_is_clean() -> None:
     written = []
     for last in (10, 30):

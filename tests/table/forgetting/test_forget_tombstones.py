@@ -22,6 +22,7 @@ def created() -> tuple[MemoryStorage, ModTable]:
     return storage, table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [2, 3, 4, 9])
 def test_rows_that_a_take_in_removed_stay_deleted(key: int) -> None:
     """Key 2 stays, 3 and 4 were removed by the other writer, 9 came back over a tombstone."""

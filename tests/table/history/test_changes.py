@@ -257,6 +257,7 @@ def test_a_vacuum_overtakes_a_read() -> None:
             read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["always", "manual"])
 @pytest.mark.parametrize("budget", [0, 40_000, 512 * 2**20])
 def test_all_ways_give_the_same_changes(policy: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ def filled(storage: Any, **options: Any) -> tuple[ModTable, list[Rows]]:
     return table, [shown(table, version) for version in range(6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deletion_vectors", [True, False])
 @pytest.mark.parametrize("merge", ["always", "manual", "auto"])
 @pytest.mark.parametrize("version", range(5))
@@ -129,6 +130,7 @@ def test_a_batch_that_was_left_out_stays_known() -> None:
     assert shown(table) == before[4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequence_by", [[], ["lsn"]])
 def test_pending_restores_across_roll_ups(sequence_by: list[str]) -> None:
     storage = MemoryStorage()
@@ -226,6 +228,7 @@ class Killed(KeyboardInterrupt):
     """A process that ends at a request."""
 
 
+@pytest.mark.slow
 def test_killed_at_any_request() -> None:
     storage = MemoryStorage()
     _, before = filled(storage, merge="always")

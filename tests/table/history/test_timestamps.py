@@ -187,6 +187,7 @@ def test_only_one_of_version_and_timestamp_may_be_given() -> None:
             call()
 
 
+@pytest.mark.slow
 def test_a_time_among_a_thousand_versions_takes_few_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     storage, times = dated(*[100] * 1_000)
     rounds: list[int] = []

@@ -64,6 +64,7 @@ def rows(table: ModTable, version: int) -> list[dict[str, Any]]:
     return table.to_arrow(version=version).sort_by("k").to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", range(LAST + 1))
 def test_a_version_can_be_read_and_written_on_with_these_files_alone(storage: MemoryStorage, version: int) -> None:
     table = ModTable.open(needed(storage, version))

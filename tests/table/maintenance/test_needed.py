@@ -24,6 +24,7 @@ def comparable(actual: Needed) -> tuple[object, ...]:
     return actual.files, actual.kept, actual.starts, actual.records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 40))])
 def test_roll_ups_tell_what_single_manifests_tell(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = explore(740_000 + seed, steps=20).storage
@@ -34,6 +35,7 @@ def test_roll_ups_tell_what_single_manifests_tell(seed: int, monkeypatch: pytest
     assert comparable(needed_of(storage, floor)) == expected
 
 
+@pytest.mark.slow
 def test_requests_of_many_kept_versions() -> None:
     storage = MemoryStorage()
     table = ModTable.create(storage, "id BIGINT, seq BIGINT", primary_key="id", sequence_by="seq", merge="manual")

@@ -82,6 +82,7 @@ def rows_by_version(storage: MemoryStorage) -> list[pa.Table]:
     return [table.to_arrow(version=version).sort_by("k") for version in range(VERSIONS + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_bit_in_any_file_is_found_or_changes_no_row(kind: str) -> None:
     storage = history()
@@ -103,6 +104,7 @@ def test_a_flipped_bit_in_any_file_is_found_or_changes_no_row(kind: str) -> None
     assert problems_with(storage) == ((), ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_is_gone_is_told(kind: str) -> None:
     storage = history()

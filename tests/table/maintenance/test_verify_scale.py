@@ -82,6 +82,7 @@ def test_each_ledger_file_is_read_once() -> None:
     assert set(ledgers.values()) == {1}
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_budget() -> None:
     text = "x" * 200
     ids = np.arange(400_000)
@@ -100,6 +101,7 @@ def test_memory_is_bounded_by_the_budget() -> None:
     assert pool.max_memory() <= 16 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [512 * MIB, 128 * 1024])
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("ordered", [True, False])

@@ -32,6 +32,7 @@ def test_a_sound_table_is_sound_since_any_version() -> None:
     assert table.verify(since=1).files < table.verify().files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_since_then_is_found_and_older_is_not(kind: str) -> None:
     storage = history()
@@ -107,6 +108,7 @@ def test_rows_that_the_log_does_not_give_are_found() -> None:
     assert "2 keys of the base have other rows than the log gives" in problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_random_histories_are_sound_since_any_version(seed: int) -> None:
     world = World(700_000 + seed, nested=0.0)

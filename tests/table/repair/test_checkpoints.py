@@ -45,6 +45,7 @@ DAMAGE: dict[str, tuple[Callable[[MemoryStorage], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_checkpoint_is_found_and_deleted(kind: str) -> None:
     storage, (damage, problem) = created(), DAMAGE[kind]

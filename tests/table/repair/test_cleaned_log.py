@@ -61,6 +61,7 @@ def check_goes_on(storage: MemoryStorage, rows: int) -> None:
     assert ModTable.open(storage).to_arrow().num_rows == rows + 3
 
 
+@pytest.mark.slow
 def test_one_entry_below_a_checkpoint() -> None:
     whole = vacuumed()
     newest = with_checkpoint(whole)
@@ -70,6 +71,7 @@ def test_one_entry_below_a_checkpoint() -> None:
         check_goes_on(storage, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgets", [False, True])
 def test_all_entries_below_a_checkpoint(forgets: bool) -> None:
     storage = vacuumed()

@@ -63,6 +63,7 @@ VERBS: dict[str, tuple[Callable[[ModTable], object], set[int]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_handle_from_before_goes_on(verb: str) -> None:
     storage, old = cut_beside()
@@ -81,6 +82,7 @@ def test_a_forget_of_a_handle_from_before() -> None:
     check(storage, {1, 3, 4})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [None, 3])
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_a_log_that_has_grown_again_is_not_read_on_the_state_before(after: int, version: int | None) -> None:

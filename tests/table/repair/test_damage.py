@@ -41,6 +41,7 @@ def check(storage: MemoryStorage, expected: object, path: str) -> None:
     assert ModTable.open(storage).verify().ok, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["gone", *(pytest.param(change, marks=pytest.mark.faults) for change in ("cut", "flipped"))]
 )
@@ -68,6 +69,7 @@ def base_files(storage: MemoryStorage) -> list[str]:
     return [name for name in names(storage) if re.search(f"{KINDS['data']}|{KINDS['vector']}", name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["log", "files", "both", "records", "log and records"])
 def test_a_lost_base_is_made_again(whole: MemoryStorage, lost: str) -> None:
     storage = copy_of(whole)

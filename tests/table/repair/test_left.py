@@ -70,6 +70,7 @@ def check_remedies(texts: tuple[str, ...]) -> None:
     assert len(set(texts)) == len(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["_andes/tombstones/", "_andes/merges/", r"^part-", "_andes/mods/"])
 def test_any_file_that_cannot_be_made_again(vacuumed: MemoryStorage, pattern: str) -> None:
     left: set[str] = set()
@@ -148,6 +149,7 @@ def test_a_manifest_that_changed_columns_is_lost(accept: str | None) -> None:
     assert {name: storage.get(name) for name in named(storage, "")} == before
 
 
+@pytest.mark.slow
 def test_any_entry_of_a_vacuumed_table(vacuumed: MemoryStorage) -> None:
     expected = ModTable.open(vacuumed).to_arrow().sort_by("k")
     for path in named(vacuumed, "_delta_log/.*json"):

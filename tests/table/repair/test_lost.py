@@ -31,6 +31,7 @@ def sound(storage: MemoryStorage) -> ModTable:
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["gone", pytest.param("cut", marks=pytest.mark.faults)])
 def test_mods_that_are_merged(whole: MemoryStorage, change: str) -> None:
     expected = ModTable.open(whole).to_arrow().sort_by("k")
@@ -85,6 +86,7 @@ def long() -> MemoryStorage:
     return with_roll_up()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["gone", pytest.param("cut", marks=pytest.mark.faults)])
 def test_a_manifest_that_a_roll_up_repeats(long: MemoryStorage, change: str) -> None:
     expected = ModTable.open(long).to_arrow().sort_by("k")
@@ -104,6 +106,7 @@ def test_a_manifest_that_a_roll_up_repeats(long: MemoryStorage, change: str) -> 
         assert sound(storage).to_arrow().sort_by("k") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 3, 5, 6, 8])
 def test_a_manifest_whose_rows_are_in_the_base(long: MemoryStorage, version: int) -> None:
     storage = history() if version < 7 else copy_of(long)
@@ -205,6 +208,7 @@ def test_the_newest_manifests_of_a_base_that_contains_them(whole: MemoryStorage,
     assert sound(storage).get([1])["v"].to_pylist() == ["next"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["gone", "cut"])
 def test_files_of_batch_ids_are_made_again(whole: MemoryStorage, change: str) -> None:
     storage = copy_of(whole)
@@ -235,6 +239,7 @@ def three() -> tuple[MemoryStorage, ModTable]:
     return storage, table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [[4], [5], [6], [4, 6], [5, 6]], ids=str)
 def test_tags_of_a_lost_manifest_are_known_by_a_roll_up(lost: list[int]) -> None:
     storage, table = three()
@@ -252,6 +257,7 @@ def test_tags_of_a_lost_manifest_are_known_by_a_roll_up(lost: list[int]) -> None
     assert table.to_arrow().sort_by("k") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [0, 9])
 @pytest.mark.parametrize("kind", ["manifest", "mods"])
 def test_tags_of_versions_that_cannot_be_read_are_removed(kind: str, more: int) -> None:

@@ -39,6 +39,7 @@ def write(storage: MemoryStorage, change: str) -> None:
         foreign_commit(storage, "SET TBLPROPERTIES", with_property(storage, "delta.columnMapping.mode", "name"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["DELETE", "ADD COLUMNS", "both", "RESTORE", "columnMapping"])
 def test_a_change_is_undone(change: str) -> None:
     storage, table = opened()

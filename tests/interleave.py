@@ -386,14 +386,14 @@ class World(Appends):
         left = rnd.choice((rnd.randint(1, 6), rnd.randint(1, 40)))
         kind = rnd.choice((None, None, "put_if_absent"))
 
-        def tap(what: str, path: str) -> None:
+        def tap(request: str, path: str) -> None:
             nonlocal left
             if self.at is not None:
                 if path != self.at:
                     return
                 left = 1
             elif kind is not None:
-                if what != kind:
+                if request != kind:
                     return
                 left = min(left, 2)
             left -= 1

@@ -104,7 +104,7 @@ def _rows(world: World, state: Any, applied: int) -> pa.Table:
 def _changed(world: World, rows: pa.Table, rnd: random.Random) -> pa.Table:
     """Some rows removed, some changed, some added."""
     values = [row for row in rows.to_pylist() if rnd.random() < 0.7]
-    there = {tuple(row[name] for name in world.key.names) for row in values}
+    kept_keys = {tuple(row[name] for name in world.key.names) for row in values}
     sequences = world.sequence.values
     for row in values:
         if rnd.random() < 0.3:
@@ -112,7 +112,7 @@ def _changed(world: World, rows: pa.Table, rnd: random.Random) -> pa.Table:
         if rnd.random() < 0.2:
             row.update(zip(world.sequence.names, rnd.choice(sequences), strict=True))
     for key in world.key.values:
-        if key not in there and rnd.random() < 0.3 and not (world.partition and "" in key):
+        if key not in kept_keys and rnd.random() < 0.3 and not (world.partition and "" in key):
             new_row = dict.fromkeys(rows.column_names) | {"must": "theirs", "b": rnd.choice((None, 9))}
             new_row |= dict(zip(world.key.names, key, strict=True))
             values.append(new_row | dict(zip(world.sequence.names, rnd.choice(sequences), strict=True)))

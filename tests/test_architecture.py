@@ -112,17 +112,17 @@ def runs_at_import(tree: ast.AST) -> Iterator[ast.AST]:
 def test_imports_point_down_only():
     wrong = []
     for path in sources("andes_spark", "jobs"):
-        here = layer(path)
+        importing = layer(path)
         for line, name in imports(parse(path)):
-            if not here or not name.startswith(("andes_spark.", "jobs.")):
+            if not importing or not name.startswith(("andes_spark.", "jobs.")):
                 continue
-            there = name.split(".")[1] if name.startswith("andes_spark.") else "jobs"
-            if here == "feeds":
-                allowed = there in FEEDS_MAY_IMPORT
-            elif there == "feeds":
-                allowed = here in FEEDS_IMPORTED_BY
+            imported = name.split(".")[1] if name.startswith("andes_spark.") else "jobs"
+            if importing == "feeds":
+                allowed = imported in FEEDS_MAY_IMPORT
+            elif imported == "feeds":
+                allowed = importing in FEEDS_IMPORTED_BY
             else:
-                allowed = there in RANK and (here == there or RANK[there] < RANK[here])
+                allowed = imported in RANK and (importing == imported or RANK[imported] < RANK[importing])
             if not allowed:
                 wrong.append(f"{name_of(path)}:{line} imports {name}")
     assert not wrong, "\n".join(wrong)

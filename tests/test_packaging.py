@@ -70,7 +70,7 @@ def test_license_and_python_version(metadata):
 
 
 def test_the_wheel_carries_every_file_of_the_package_and_no_other(wheel):
-    here = {
+    sources_here = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "andes_spark").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
@@ -78,7 +78,7 @@ def test_the_wheel_carries_every_file_of_the_package_and_no_other(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
         assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
-    assert packed == here
+    assert packed == sources_here
     assert {"andes_spark/py.typed", "andes_spark/spark/jars.txt"} <= packed
 
 

@@ -82,17 +82,17 @@ def test_a_folder_of_somebody_elses_delta_table(orders):
     assert run("status", "theirs", code=1)["error"] == "NoSuchTableError"
 
 
-@pytest.mark.parametrize("lost", ["_andes", "_andes/manifests"])
+@pytest.mark.parametrize("folder", ["_andes", "_andes/manifests"])
 @pytest.mark.parametrize("options", [[], ["--if-not-exists"], ["--dry-run"]])
-def test_a_table_that_has_lost_its_manifests_is_not_created_anew(orders, lost, options):
-    Path("orders", lost).rename("elsewhere")
+def test_a_table_that_has_lost_its_manifests_is_not_created_anew(orders, folder, options):
+    Path("orders", folder).rename("elsewhere")
     before = sorted(path for path in Path("orders").rglob("*"))
     error = run("create", "orders", "--schema", "id BIGINT", "--primary-key", "id", *options, code=1)
     assert error["error"] == "LogDamagedError"
     assert "has lost its manifests; restore them" in error["message"]
     assert sorted(path for path in Path("orders").rglob("*")) == before
     assert run("status", "orders", code=1)["error"] in ("NoSuchTableError", "LogDamagedError")
-    Path("elsewhere").rename(Path("orders", lost))
+    Path("elsewhere").rename(Path("orders", folder))
     assert ModTable.open("orders").verify().ok
 
 

@@ -115,8 +115,8 @@ class Scenario:
         self.table.apply(data.select([*self.key, "seq"]), apply_as_deletes="true")
 
     def partials(self, number: int = 40) -> None:
-        there = [row["k"] for row in self.oracle.rows]
-        rows = self.rows(sorted(self.random.sample(there, number)))
+        existing = [row["k"] for row in self.oracle.rows]
+        rows = self.rows(sorted(self.random.sample(existing, number)))
         self.oracle.upsert(rows, ["s", "arr"])
         data = pa.Table.from_pylist(rows, schema=COLUMNS)
         self.table.apply(data.select([*self.key, "seq", "s", "arr"]), column_list=["s", "arr"])

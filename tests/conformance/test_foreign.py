@@ -128,9 +128,9 @@ def test_a_foreign_write_is_noticed_and_named(spark, tmp_path, name):
     foreign_rows = {row["id"]: row for row in spark_rows(plain, table)}
     pending = {row["id"]: row for row in expected if row["seq"] >= 200}
     assert table.repair(foreign="take_in").committed == 3
-    taken = sorted((foreign_rows | pending).values(), key=lambda row: row["id"])
-    going_on(table, taken)
-    assert spark_rows(spark.read.format("delta").load(table.url), table) == taken
+    merged_rows = sorted((foreign_rows | pending).values(), key=lambda row: row["id"])
+    going_on(table, merged_rows)
+    assert spark_rows(spark.read.format("delta").load(table.url), table) == merged_rows
     assert rows_of(table.to_arrow(version=2), table) == expected
 
 

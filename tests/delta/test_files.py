@@ -161,7 +161,7 @@ def test_a_state_from_a_checkpoint_is_the_state_from_the_entries() -> None:
             {"add": add(100 + version)},
         ]
         create_entry(storage, version, entry)
-        commit = Commit(version, tuple(item for action in entry for item in action.items()))
+        commit = Commit(version, tuple(member for action in entry for member in action.items()))
         state = advanced(state, commit)
         if version % 4 == 0:
             assert write_checkpoint(storage, state, now_ms=10**15)
@@ -210,7 +210,7 @@ def test_a_commit_makes_no_objects_of_the_files_that_it_does_not_change(monkeypa
         true(self, path, *args, **more)
 
     monkeypatch.setattr(DataFile, "__init__", init)
-    commit = Commit(1, tuple(item for action in entry for item in action.items()))
+    commit = Commit(1, tuple(member for action in entry for member in action.items()))
     following = advanced(state, commit)
     assert len(following.files) == 3_000
     assert following.files.segment is state.files.segment

@@ -72,9 +72,9 @@ def test_a_cluster_needs_a_folder_that_all_machines_reach(spark: Any, monkeypatc
 
 
 def test_executors_with_other_packages_are_named(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = facts.driver()
-    other = Worker("node-7", here.python, {**here.packages, "polars": "1.0.0"})
-    lacking = Worker("node-8", here.python, {**here.packages, "pyarrow": "", "obstore": ""})
+    driver = facts.driver()
+    other = Worker("node-7", driver.python, {**driver.packages, "polars": "1.0.0"})
+    lacking = Worker("node-8", driver.python, {**driver.packages, "pyarrow": "", "obstore": ""})
     monkeypatch.setattr(facts, "workers", lambda executor, tasks: [other])
     assert session_checks.executors(spark).detail == "node-7 has polars 1.0.0"
     monkeypatch.setattr(facts, "workers", lambda executor, tasks: [lacking])

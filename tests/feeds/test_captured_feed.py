@@ -99,32 +99,32 @@ def test_is_large_and_small_enough(records):
 
 def test_holds_what_it_was_captured_for(records, orders):
     """Each hard case of a feed occurs often."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     deleted: set[int] = set()
     key_changes = 0
     for record in records:
         if record["action"] == "B":
             deleted, key_changes = set(), 0
-        seen["swaps"] += record["action"] == "C" and key_changes == 3
+        counts["swaps"] += record["action"] == "C" and key_changes == 3
         if record.get("table") != "orders":
             continue
         new, old = values(record.get("columns", [])), values(record.get("identity", []))
         if record["action"] == "D":
             deleted.add(old["order_id"])
         if record["action"] == "I":
-            seen["deleted and inserted"] += new["order_id"] in deleted
-            seen["null"] += new["note"] is None
-            seen["empty"] += new["note"] == ""
-            seen["not ascii"] += not new["customer"].isascii()
-            seen["negative"] += (new["amount"] or 0) < 0
+            counts["deleted and inserted"] += new["order_id"] in deleted
+            counts["null"] += new["note"] is None
+            counts["empty"] += new["note"] == ""
+            counts["not ascii"] += not new["customer"].isascii()
+            counts["negative"] += (new["amount"] or 0) < 0
         if record["action"] == "U":
             left_out = "document" not in new
-            seen["left out"] += left_out
+            counts["left out"] += left_out
             if new["order_id"] != old["order_id"]:
                 key_changes += 1
-                seen["key change"] += 1
-                seen["key change with a value left out"] += left_out
-    assert min(seen.values()) > 100, seen
+                counts["key change"] += 1
+                counts["key change with a value left out"] += left_out
+    assert min(counts.values()) > 100, counts
     carried = orders["columns_to_update"].drop_null().to_pylist()
-    assert len(carried) == seen["left out"] - seen["key change with a value left out"]
+    assert len(carried) == counts["left out"] - counts["key change with a value left out"]
     assert all("document" not in names for names in carried)

@@ -166,7 +166,7 @@ class TestColumns:
     def test_the_sequence_columns_of_the_table_are_not_looked_for(self):
         schema = wal2json.table_schema(SCHEMA)
         assert schema.names == ("id", "name", "amount", "big", "lsn", "ordinal")
-        assert [item.nullable for item in schema][-2:] == [False, False]
+        assert [field.nullable for field in schema][-2:] == [False, False]
         assert wal2json.table_schema(schema) == schema
         lines = transaction("0/A", insert(ROW))
         assert decode(lines, schema) == decode(lines)

@@ -112,7 +112,7 @@ def test_requests_do_not_follow_the_number_of_files(benches: tuple[Bench, Bench]
     while len(costs[0]) < CALLS or (len(costs[0]) < MOST_CALLS and fewest(costs[0]).rounds != fewest(costs[1]).rounds):
         for bench, table, bench_costs in zip(benches, tables, costs, strict=True):
             bench_costs.append(bench.cost(lambda bench=bench, table=table: VERBS[verb](bench, table)))  # type: ignore[misc]
-    few, many = fewest(costs[0]), fewest(costs[1])
-    assert many.rounds == few.rounds, (few, many)
-    assert many.requests <= 1.2 * few.requests, (few, many)
-    assert not any("part-far" in path for path in many.paths)
+    small_cost, large_cost = fewest(costs[0]), fewest(costs[1])
+    assert large_cost.rounds == small_cost.rounds, (small_cost, large_cost)
+    assert large_cost.requests <= 1.2 * small_cost.requests, (small_cost, large_cost)
+    assert not any("part-far" in path for path in large_cost.paths)

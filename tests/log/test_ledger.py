@@ -202,9 +202,9 @@ def test_each_file_may_name_the_ids_that_it_holds() -> None:
 
 
 def test_limits_of_ids_are_left_out_where_they_are_many_or_long() -> None:
-    many = [{"source": f"s{number}", "id": "i:1"} for number in range(33)]
+    many_sources = [{"source": f"s{number}", "id": "i:1"} for number in range(33)]
     long = [{"source": "s", "id": "s:" + "x" * 300}]
-    for batches in (many, long):
+    for batches in (many_sources, long):
         assert ledger._limits(pa.Table.from_pylist(batches)) is None
-    few = [{"source": "s", "id": tagged} for tagged in ("i:9", "i:10", "s:b", "s:a", "i:-3")]
-    assert ledger._limits(pa.Table.from_pylist(few)) == {"s": ["i:-3", "s:b"]}
+    few_batches = [{"source": "s", "id": tagged} for tagged in ("i:9", "i:10", "s:b", "s:a", "i:-3")]
+    assert ledger._limits(pa.Table.from_pylist(few_batches)) == {"s": ["i:-3", "s:b"]}

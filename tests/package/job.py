@@ -26,8 +26,8 @@ def main(path: str, rows: int) -> None:
     frame = spark.range(0, rows, 1, 4).selectExpr("id", "concat('n', id) AS name")
     result = table.apply(frame, batch_id=("package", 1))
     files = {row["file"] for row in spark.range(0, 4, 1, 4).mapInArrow(where, "file STRING").collect()}
-    seen = {"upserts": result.upserts, "rows": table.read().count(), "ok": table.verify().ok, "files": sorted(files)}
-    print(json.dumps(seen))  # noqa: T201
+    report = {"upserts": result.upserts, "rows": table.read().count(), "ok": table.verify().ok, "files": sorted(files)}
+    print(json.dumps(report))  # noqa: T201
     spark.stop()
 
 

@@ -95,11 +95,11 @@ def test_a_job_runs_with_it_on_a_bare_cluster(wheel: Path, jars_dir: Path, tmp_p
             timeout=240,
         )
     assert submitted.returncode == 0, submitted.stderr[-5000:]
-    seen = json.loads(submitted.stdout.splitlines()[-1])
-    assert (seen["upserts"], seen["rows"], seen["ok"]) == (2000, 2000, True)
-    assert seen["files"]
+    report = json.loads(submitted.stdout.splitlines()[-1])
+    assert (report["upserts"], report["rows"], report["ok"]) == (2000, 2000, True)
+    assert report["files"]
     assert all(
-        "/environment/lib/andes_spark/" in file and file.startswith(f"{tmp_path}/work") for file in seen["files"]
+        "/environment/lib/andes_spark/" in file and file.startswith(f"{tmp_path}/work") for file in report["files"]
     )
 
 

@@ -98,8 +98,8 @@ def check_batches(trial: Trial, history: list[HistoryEntry], heard: Heard) -> No
         received = sum(len(rows_of(trial, *place_of(batch))) for batch in entry.batches)
         if entry.batches:
             assert entry.counts.received == received, entry
-    lost = {place for place, version in heard.acknowledged.items() if committed.get(place) != version}
-    assert not lost, f"acknowledged, and not in its version: {sorted(lost)}"
+    lost_batches = {place for place, version in heard.acknowledged.items() if committed.get(place) != version}
+    assert not lost_batches, f"acknowledged, and not in its version: {sorted(lost_batches)}"
     sent = {(writer, number) for writer in range(trial.writers) for number in range(trial.batches)}
     assert set(committed) <= sent
 

@@ -89,8 +89,8 @@ def test_credentials_are_no_arguments_of_the_jvm():
         "spark.hadoop.fs.s3a.endpoint": "d",
         "spark.app.secret.key": "e",
     }
-    seen, secret = hadoop.without_secrets(settings)
-    assert sorted(seen.values()) == ["d", "e"]
+    visible, secret = hadoop.without_secrets(settings)
+    assert sorted(visible.values()) == ["d", "e"]
     assert secret == {
         "fs.s3a.secret.key": "a",
         "fs.s3a.bucket.a.b-c.session.token": "b",

@@ -167,14 +167,14 @@ def test_one_job_an_apply_and_the_frame_is_evaluated_once(spark, tmp_path):
     from pyspark.errors import AnalysisException
     from pyspark.sql import functions as F
 
-    seen = tmp_path / "seen"
-    seen.mkdir()
+    attempts = tmp_path / "seen"
+    attempts.mkdir()
 
     @F.udf("bigint")
     def once(value):
         import uuid
 
-        (seen / f"{value}-{uuid.uuid4()}").touch()
+        (attempts / f"{value}-{uuid.uuid4()}").touch()
         return value
 
     frame = spark.range(0, 12, 1, 3).select(
@@ -190,7 +190,7 @@ def test_one_job_an_apply_and_the_frame_is_evaluated_once(spark, tmp_path):
         result = table.apply(frame, apply_as_deletes="id < 0")
         jobs = {step.name: step.spark_jobs for step in result.steps if step.spark_jobs}
         assert jobs == ({"write mods": 1} if settings is HERE else {"write mods": 1, "check across parts": 1})
-        assert len(list(seen.iterdir())) == 12 * number
+        assert len(list(attempts.iterdir())) == 12 * number
         if settings is HERE:
             assert sum(step.spark_jobs for step in table.merge().steps) == 0
     assert described(spark) == "what the caller does"

@@ -23,17 +23,17 @@ def test_a_timestamp_without_a_zone_is_of_the_session(spark, tmp_path):
         for zone in ("America/Los_Angeles", "+05:30", "UTC"):
             spark.conf.set("spark.sql.session.timeZone", zone)
             offset = datetime.timedelta(hours=5.5) if zone == "+05:30" else None
-            there = first.astimezone(ZoneInfo(zone) if offset is None else datetime.timezone(offset))
-            for timestamp in (there, there.replace(tzinfo=None), there.replace(tzinfo=None).isoformat(" ")):
+            local = first.astimezone(ZoneInfo(zone) if offset is None else datetime.timezone(offset))
+            for timestamp in (local, local.replace(tzinfo=None), local.replace(tzinfo=None).isoformat(" ")):
                 assert table.read(timestamp=timestamp).count() == 2
-            table.create_view("then", timestamp=there.replace(tzinfo=None))
+            table.create_view("then", timestamp=local.replace(tzinfo=None))
             assert spark.table("then").count() == 2
             with pytest.raises(NoSuchVersionError):
-                table.read(timestamp=there.date() - datetime.timedelta(days=2))
+                table.read(timestamp=local.date() - datetime.timedelta(days=2))
             with pytest.raises(OptionError, match="after version 2, the newest"):
-                table.read(timestamp=there.replace(tzinfo=None) + datetime.timedelta(days=2))
+                table.read(timestamp=local.replace(tzinfo=None) + datetime.timedelta(days=2))
             # Without Spark the zone of a session does not count.
             with pytest.raises(OptionError, match="has no zone"):
-                table.to_arrow(timestamp=there.replace(tzinfo=None))
+                table.to_arrow(timestamp=local.replace(tzinfo=None))
     finally:
         spark.conf.set("spark.sql.session.timeZone", kept)

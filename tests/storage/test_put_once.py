@@ -52,15 +52,15 @@ def throttled(put: Callable[[], PutOutcome]) -> PutOutcome:
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch) -> list[float]:
     """Pauses asked for; each lasts a millisecond."""
-    taken: list[float] = []
+    waits: list[float] = []
 
     def sleep(seconds: float) -> None:
-        taken.append(seconds)
+        waits.append(seconds)
         true(0.001)
 
     true = time.sleep
     monkeypatch.setattr(time, "sleep", sleep)
-    return taken
+    return waits
 
 
 def test_a_put_that_is_answered_is_not_read_back():

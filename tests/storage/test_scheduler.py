@@ -108,14 +108,14 @@ def test_a_failed_object_fails_every_barrier_until_it_is_given_up() -> None:
 
 
 def test_a_barrier_in_another_thread_does_not_take_the_error_away() -> None:
-    scheduler, seen = deferring(), []
+    scheduler, calls = deferring(), []
     scheduler.begin("a", 1, fail)
 
     def commit() -> None:
         try:
             scheduler.barrier()
         except StorageError:
-            seen.append("raised")
+            calls.append("raised")
 
     threads = [threading.Thread(target=commit) for _ in range(4)]
     for thread in threads:
@@ -123,7 +123,7 @@ def test_a_barrier_in_another_thread_does_not_take_the_error_away() -> None:
     for thread in threads:
         thread.join(SECONDS)
     commit()
-    assert seen == ["raised"] * 5
+    assert calls == ["raised"] * 5
 
 
 def test_what_is_under_way_is_bounded() -> None:

@@ -167,10 +167,10 @@ def spent(storage: MemoryStorage, table: ModTable, lsn: int) -> Tally:
 
 
 def test_an_append_costs_the_same_whatever_the_size_of_the_base() -> None:
-    few, many = with_files(1), with_files(1000)
+    small, large = with_files(1), with_files(1000)
     for _ in range(2 * ROLL_UP_INTERVAL + 1):
         costs = []
-        for storage in (few, many):
+        for storage in (small, large):
             cold = spent(storage, ModTable.open(storage), 1)
             warm = ModTable.open(storage)
             warm.apply(rows((1, 2, "x")))

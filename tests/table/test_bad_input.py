@@ -259,9 +259,9 @@ def test_a_hole_and_a_lost_head(tmp_path):
         assert shown(ModTable.open(table.url)) == expected
     # A head below what the base contains, as a restored backup of the log alone has it.
     (tmp_path / "t" / "_andes" / "hint").unlink()
-    lost = [manifest(tmp_path / "t", version) for version in (2, 3, 4)]
-    kept = [path.read_bytes() for path in lost]
-    for path in lost:
+    lost_files = [manifest(tmp_path / "t", version) for version in (2, 3, 4)]
+    kept = [path.read_bytes() for path in lost_files]
+    for path in lost_files:
         path.unlink()
     reopened = ModTable.open(table.url)
     for act in (
@@ -272,7 +272,7 @@ def test_a_hole_and_a_lost_head(tmp_path):
         with pytest.raises(LogDamagedError):
             act()
     assert not reopened.verify().ok
-    for path, data in zip(lost, kept, strict=True):
+    for path, data in zip(lost_files, kept, strict=True):
         path.write_bytes(data)
     assert shown(ModTable.open(table.url)) == expected
     assert ModTable.open(table.url).verify().ok

@@ -21,7 +21,7 @@ TIMES = 5
 
 @pytest.mark.slow
 def test_memory_follows_the_byte_budget(tmp_path: Path) -> None:
-    taken = {}
+    peaks = {}
     for number, operation in enumerate(OPERATIONS):
         program = [sys.executable, "-m", "tests.table.memory_use", operation, str(tmp_path / "table")]
         process = subprocess.run(
@@ -32,7 +32,7 @@ def test_memory_follows_the_byte_budget(tmp_path: Path) -> None:
             env={**os.environ, "POLARS_MAX_THREADS": str(os.cpu_count())},
         )
         assert process.returncode == 0, process.stderr
-        taken[f"{number} {operation}"] = int(process.stdout)
+        peaks[f"{number} {operation}"] = int(process.stdout)
         for small in tmp_path.glob("table-small*"):
             small.rename(tmp_path / f"small-{number}")
-    assert max(taken.values()) * MIB <= TIMES * BUDGET, taken
+    assert max(peaks.values()) * MIB <= TIMES * BUDGET, peaks

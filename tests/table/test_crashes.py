@@ -121,10 +121,10 @@ def recover(path: Any) -> None:
 
 
 def steps_of_both(vectors: bool) -> list[str]:
-    seen: list[str] = []
+    steps: list[str] = []
     storage = begun(vectors)
-    work(ModTable.open(storage, settings=SETTINGS, progress=seen.append))
-    return seen
+    work(ModTable.open(storage, settings=SETTINGS, progress=steps.append))
+    return steps
 
 
 def work(table: ModTable) -> None:

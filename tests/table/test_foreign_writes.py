@@ -124,8 +124,8 @@ def test_a_change_stops_merges_until_it_is_undone(change: str) -> None:
         foreign_commit(storage, "ADD COLUMNS", with_column(storage))
     if change != "ADD COLUMNS":
         foreign_commit(storage, "DELETE", *removal(storage))
-    what = "changed rows" if change == "DELETE" else "changed the columns (added more)"
-    words = (f"Delta version {before + 1} ({operation}) is another writer's and {what}", f"TO VERSION AS OF {before}")
+    effect = "changed rows" if change == "DELETE" else "changed the columns (added more)"
+    words = (f"Delta version {before + 1} ({operation}) is another writer's and {effect}", f"TO VERSION AS OF {before}")
     check_stopped(storage, table, ForeignWriteError, *words)
     assert table.status().foreign == before + 1
     [problem] = table.verify().problems

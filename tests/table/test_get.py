@@ -66,11 +66,11 @@ def test_keys_as_arrow_and_frames(merge: str) -> None:
     assert values(table.get(narrow)) == ["d"]
     single = create(MemoryStorage(), merge=merge)
     single.apply(rows((1, 1, "x"), (2, 1, "y")))
-    for many in (
+    for some_keys in (
         [2, 1], (n for n in (2, 1)), range(2, 0, -1), np.array([2, 1]), pa.array([2, 1]), pa.chunked_array([[2], [1]]),
         pl.Series([2, 1]), [(2,), {"id": 1}], {2: None, 1: None}.keys(),
     ):  # fmt: skip
-        assert values(single.get(many), "a") == ["y", "x"]
+        assert values(single.get(some_keys), "a") == ["y", "x"]
     assert values(single.get(np.int64(2)), "a") == values(single.get((2,)), "a") == ["y"]
 
 

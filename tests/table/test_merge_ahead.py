@@ -104,11 +104,11 @@ def check(storage: MemoryStorage, *, rows_after: dict[int, str] = AFTER) -> None
 
 
 def requests_of(tapped: TappedStorage, verb: Callable[[], object]) -> list[tuple[str, str]]:
-    seen: list[tuple[str, str]] = []
-    tapped.tap = lambda kind, path: seen.append((kind, path))
+    calls: list[tuple[str, str]] = []
+    tapped.tap = lambda kind, path: calls.append((kind, path))
     verb()
     tapped.tap = None
-    return seen
+    return calls
 
 
 def kinds(requests: list[tuple[str, str]]) -> list[str]:
@@ -319,19 +319,19 @@ def test_after_a_lost_race_a_handle_plans_no_merge_until_it_is_alone_again() -> 
                 other.apply(rows((9, number, "o")), batch_id=("o", number))
 
         tapped.tap = tap
-        seen: list[str] = []
+        order: list[str] = []
         true: Any = vars(planning)["plan_merge"]
         patch = pytest.MonkeyPatch()
 
         def plan_merge(*args: Any, **options: Any) -> Any:
-            seen.append("planned")
+            order.append("planned")
             return true(*args, **options)
 
         patch.setattr(planning, "plan_merge", plan_merge)
         with patch.context():
             table.apply(rows((8, number, "t")), batch_id=("t", number))
         patch.undo()
-        return bool(seen)
+        return bool(order)
 
     assert planned(10, raced=True)
     assert not any(planned(number, raced=False) for number in range(11, 19))
@@ -423,12 +423,12 @@ def test_a_record_in_doubt_is_asked_of_the_base_only_once_more() -> None:
     storage = killed_at(MERGES, after=True)
     tapped = TappedStorage(storage)
     table = ModTable.open(tapped)
-    seen = requests_of(tapped, lambda: table.apply(rows((3, 6, "o")), batch_id=("o", 1), merge=False))
-    assert any(path.startswith("_delta_log/") for _, path in seen)
+    requests = requests_of(tapped, lambda: table.apply(rows((3, 6, "o")), batch_id=("o", 1), merge=False))
+    assert any(path.startswith("_delta_log/") for _, path in requests)
     storage, tapped, _ = opened()
     table = ModTable.open(tapped)
-    seen = requests_of(tapped, lambda: table.apply(rows((3, 6, "o")), batch_id=("o", 1), merge=False))
-    assert not any(path.startswith("_delta_log/") for _, path in seen)
+    requests = requests_of(tapped, lambda: table.apply(rows((3, 6, "o")), batch_id=("o", 1), merge=False))
+    assert not any(path.startswith("_delta_log/") for _, path in requests)
 
 
 @pytest.mark.parametrize("manifests", [1, 2])
@@ -447,17 +447,17 @@ def test_a_log_that_lost_its_newest_versions_takes_none(manifests: int) -> None:
 def test_both_writers_of_a_version_left_a_record() -> None:
     """Records of both stand while they race; the one of the manifest that stands counts."""
     storage, tapped, table = opened()
-    seen: list[int] = []
+    heads: list[int] = []
 
     def tap(kind: str, path: str) -> None:
-        if kind == "put_if_absent" and path == manifest_path(2) and not seen:
-            seen.append(len([info for info in storage.list(MERGES) if f"{2:020d}" in info.path]))
+        if kind == "put_if_absent" and path == manifest_path(2) and not heads:
+            heads.append(len([info for info in storage.list(MERGES) if f"{2:020d}" in info.path]))
             delete_and_merge(ModTable.open(storage))
-            seen.append(len([info for info in storage.list(MERGES) if f"{2:020d}" in info.path]))
+            heads.append(len([info for info in storage.list(MERGES) if f"{2:020d}" in info.path]))
 
     tapped.tap = tap
     result = send(table)
     tapped.tap = None
-    assert seen == [1, 2]
+    assert heads == [1, 2]
     assert (result.version, result.merge.status) == (3, "merged")
     check(storage, rows_after={1: "b", 4: "b"})

@@ -77,16 +77,16 @@ def holds_at_equal_tombstone(patch: Patch) -> None:
 def no_tombstone_for_absent_keys(patch: Patch) -> None:
     """A delete of a key that has no row is forgotten by the merge."""
     true_decide, true_evaluate = decide.decide, evaluate.evaluate
-    seen: list[decide.Decision] = []
+    decisions: list[decide.Decision] = []
 
     def remember(*args: Any, **options: Any) -> decide.Decision:
-        seen.append(true_decide(*args, **options))
-        return seen[-1]
+        decisions.append(true_decide(*args, **options))
+        return decisions[-1]
 
     def forget(*args: Any, **options: Any) -> evaluation.Evaluation:
         result = true_evaluate(*args, **options)
         key = args[1].shape.columns.key
-        absent = seen[-1].deleted.filter(pl.col(columns.BASE_ROW).is_null()).select(key)
+        absent = decisions[-1].deleted.filter(pl.col(columns.BASE_ROW).is_null()).select(key)
         return replace(result, deleted=result.deleted.join(absent, on=key, how="anti"))
 
     patch.setattr(evaluate, "decide", remember)

@@ -75,11 +75,13 @@ def check(storage: MemoryStorage, batches: int = 10) -> None:
 def test_the_file_comes_before_the_manifest_that_names_it(merge: str) -> None:
     storage = filled(merge)
     tapped, table = tapped_table(storage)
-    seen: list[tuple[str, str]] = []
-    tapped.tap = lambda kind, path: seen.append((kind, path))
+    calls: list[tuple[str, str]] = []
+    tapped.tap = lambda kind, path: calls.append((kind, path))
     apply(table)
-    ledger = next(at for at, (kind, path) in enumerate(seen) if kind == "open_output" and "/ledger/" in path)
-    manifest = next(at for at, (kind, path) in enumerate(seen) if path == manifest_path(10) and kind == "put_if_absent")
+    ledger = next(at for at, (kind, path) in enumerate(calls) if kind == "open_output" and "/ledger/" in path)
+    manifest = next(
+        at for at, (kind, path) in enumerate(calls) if path == manifest_path(10) and kind == "put_if_absent"
+    )
     assert ledger < manifest
     assert unused(storage) == set()
     check(storage)

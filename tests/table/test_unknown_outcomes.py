@@ -70,8 +70,8 @@ def check(storage: Odd, *, replayed: bool) -> None:
 def test_an_unknown_outcome(folder: str, happens: bool, times: int) -> None:
     storage, table = opened(SHORT)
     storage.folder, storage.happens, storage.times = folder, happens, times
-    lost = not happens and times > 1
-    if lost and folder == FOLDERS[0]:
+    is_lost = not happens and times > 1
+    if is_lost and folder == FOLDERS[0]:
         with pytest.raises(CommitUnknownError) as caught:
             table.apply(batch("b", 2), batch_id=("s", 2))
         assert caught.value.retryable
@@ -81,7 +81,7 @@ def test_an_unknown_outcome(folder: str, happens: bool, times: int) -> None:
     result = table.apply(batch("b", 2), batch_id=("s", 2))
     assert (result.version, result.replayed) == (2, False)
     assert result.merge is not None
-    if lost:
+    if is_lost:
         assert result.merge.status == "failed"
         assert isinstance(result.merge.error, CommitUnknownError)
         assert result.merge.error.retryable

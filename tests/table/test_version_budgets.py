@@ -62,5 +62,5 @@ def benches() -> tuple[Bench, Bench]:
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_requests_do_not_follow_the_number_of_versions(benches: tuple[Bench, Bench], verb: str) -> None:
-    few, many = (bench.requests(VERBS[verb]) for bench in benches)
-    assert many <= 1.2 * few + PARTS.get(verb, 0)
+    short_requests, long_requests = (bench.requests(VERBS[verb]) for bench in benches)
+    assert long_requests <= 1.2 * short_requests + PARTS.get(verb, 0)

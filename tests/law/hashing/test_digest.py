@@ -274,10 +274,10 @@ def test_different_values_have_different_hashes() -> None:
     schema = Schema((dt.Field("a", dt.STRING), dt.Field("b", dt.STRING)))
     rows = [("", ""), ("", None), (None, ""), (None, None), ("ab", ""), ("a", "b"), ("", "ab"), ("b", "a")]
     table = pa.table({"a": [a for a, _ in rows], "b": [b for _, b in rows]})
-    seen = {
+    distinct = {
         row_hash for op in (0, 1, 2) for row_hash in hashes(table, schema, op=pa.array([op] * len(rows), pa.int8()))
     }
-    assert len(seen) == 3 * len(rows)
+    assert len(distinct) == 3 * len(rows)
 
 
 def test_nested_values_that_look_alike() -> None:
@@ -378,8 +378,8 @@ def test_many_rows_in_groups() -> None:
     numbers = np.arange(rows)
     table = pa.table({"id": numbers, "s": pc.cast(pa.array(numbers), pa.string())})
     schema = Schema((dt.Field("id", dt.LONG), dt.Field("s", dt.STRING)))
-    got = hashes(table, schema)
-    assert len(set(got)) == rows
+    row_hashes = hashes(table, schema)
+    assert len(set(row_hashes)) == rows
     types: list[dt.DataType] = [dt.LONG, dt.STRING]
     for row in (0, 8191, 8192, rows - 1):
-        assert got[row] == reference.row_hash(0, [row, str(row)], types)
+        assert row_hashes[row] == reference.row_hash(0, [row, str(row)], types)

@@ -53,17 +53,17 @@ def test_every_length_of_tail_beside_each_other() -> None:
 
 def test_more_strings_than_one_group() -> None:
     texts = [str(number).encode() * (number % 7) for number in range(2 * murmur3.GROUP + 5)]
-    got = hashes(texts)
+    row_hashes = hashes(texts)
     for number in (0, 1, murmur3.GROUP - 1, murmur3.GROUP, 2 * murmur3.GROUP, len(texts) - 1):
-        assert got[number] == murmur3_x64_128(texts[number])
+        assert row_hashes[number] == murmur3_x64_128(texts[number])
 
 
 def test_parts_may_overlap_and_be_out_of_order() -> None:
     data = bytes(range(256))
     starts = np.array([200, 3, 0, 250, 3], dtype=np.int64)
     lengths = np.array([56, 40, 256, 0, 41], dtype=np.int64)
-    got = murmur3.hash_ranges(np.frombuffer(data, np.uint8), starts, lengths)
-    for row, start, length in zip(got, starts.tolist(), lengths.tolist(), strict=True):
+    row_hashes = murmur3.hash_ranges(np.frombuffer(data, np.uint8), starts, lengths)
+    for row, start, length in zip(row_hashes, starts.tolist(), lengths.tolist(), strict=True):
         assert row.tobytes() == murmur3_x64_128(data[start : start + length])
 
 
@@ -72,5 +72,5 @@ def test_strings_of_one_length(length: int, rows: int, seed: int) -> None:
     padded = -(-max(length, 1) // 16) * 16
     lines = np.zeros((rows, padded), dtype=np.uint8)
     lines[:, :length] = np.random.default_rng(seed).integers(0, 256, (rows, length))
-    got = murmur3.hash_rows(lines.view("<u8"), length, seed=seed)
-    assert [row.tobytes() for row in got] == [murmur3_x64_128(line[:length].tobytes(), seed) for line in lines]
+    row_hashes = murmur3.hash_rows(lines.view("<u8"), length, seed=seed)
+    assert [row.tobytes() for row in row_hashes] == [murmur3_x64_128(line[:length].tobytes(), seed) for line in lines]

@@ -333,8 +333,8 @@ def test_a_batch_of_the_columns_before_is_committed_after_a_change(tmp_path: Pat
     tap = TappedStorage(DiskStorage(str(tmp_path / "t")))
     writer = ModTable.open(tap)  # type: ignore[arg-type]
 
-    def alter(what: str, path: str) -> None:
-        if what == "put_if_absent":
+    def alter(request: str, path: str) -> None:
+        if request == "put_if_absent":
             tap.tap = None
             table.alter.add_column("n", "STRING")
             table.alter.widen("a", "BIGINT")
@@ -371,8 +371,8 @@ def test_two_changes_at_once_are_both_made(tmp_path: Path) -> None:
     tap = TappedStorage(DiskStorage(str(tmp_path / "t")))
     other = ModTable.open(tap)  # type: ignore[arg-type]
 
-    def alter(what: str, path: str) -> None:
-        if what == "put_if_absent":
+    def alter(request: str, path: str) -> None:
+        if request == "put_if_absent":
             tap.tap = None
             table.alter.add_column("n", "STRING")
 

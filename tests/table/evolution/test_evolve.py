@@ -122,8 +122,8 @@ def test_of_two_batches_that_change_the_columns_at_once_one_is_sent_again() -> N
     tap = TappedStorage(storage)
     other = ModTable.open(tap)  # type: ignore[arg-type]
 
-    def between(what: str, path: str) -> None:
-        if what == "put_if_absent":
+    def between(request: str, path: str) -> None:
+        if request == "put_if_absent":
             tap.tap = None
             table.alter.add_column("m", "STRING")
 

@@ -40,11 +40,11 @@ class StopError(Exception):
 
 def writes_of(storage: MemoryStorage) -> list[tuple[str, str]]:
     """Requests that change something, in order."""
-    seen: list[tuple[str, str]] = []
+    writes: list[tuple[str, str]] = []
     tapped = TappedStorage(copy_of(storage))
-    tapped.tap = lambda kind, path: seen.append((kind, path)) if kind not in ("get", "head", "list") else None
+    tapped.tap = lambda kind, path: writes.append((kind, path)) if kind not in ("get", "head", "list") else None
     assert forget(tapped).ok
-    return seen
+    return writes
 
 
 @pytest.mark.slow
@@ -253,8 +253,8 @@ def test_an_appender_goes_on(storage: MemoryStorage) -> None:
         sent = [appender.apply(others(seq).drop(["op"]), batch_id=("more", seq)) for seq in range(40, 50)]
         assert forget(storage).ok
         sent += [appender.apply(others(seq).drop(["op"]), batch_id=("more", seq)) for seq in range(50, 60)]
-    lost = [number for number, answer in zip(range(40, 60), sent, strict=True) if answer.exception() is not None]
-    for number in lost:
+    failed = [number for number, answer in zip(range(40, 60), sent, strict=True) if answer.exception() is not None]
+    for number in failed:
         table.apply(others(number).drop(["op"]), batch_id=("more", number))
     assert holding(storage) == []
     assert {f"z-{seq}" for seq in range(40, 60, 2)} <= set(opened(storage).to_arrow()["email"].to_pylist())

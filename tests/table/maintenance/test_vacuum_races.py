@@ -143,9 +143,9 @@ class StopError(Exception):
 
 
 def steps_of(storage: MemoryStorage) -> list[str]:
-    seen: list[str] = []
-    ModTable.open(storage, settings=SETTINGS, progress=seen.append).vacuum(NOW)
-    return seen
+    steps: list[str] = []
+    ModTable.open(storage, settings=SETTINGS, progress=steps.append).vacuum(NOW)
+    return steps
 
 
 def test_a_vacuum_that_stops_at_any_step_is_made_up_for(storage: MemoryStorage) -> None:

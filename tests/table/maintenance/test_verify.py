@@ -120,7 +120,7 @@ def test_a_file_that_is_gone_is_told(kind: str) -> None:
 def test_old_files_that_a_vacuum_took_are_missing_and_no_problem() -> None:
     storage = history()
     newest = ModTable.open(storage).to_arrow().sort_by("k")
-    taken = []
+    removed = []
     for name in names(storage):
         if name.startswith("part-"):
             data = storage.get(name)
@@ -129,9 +129,9 @@ def test_old_files_that_a_vacuum_took_are_missing_and_no_problem() -> None:
             if result.ok:
                 assert result.missing == (name,)
                 assert ModTable.open(storage).to_arrow().sort_by("k") == newest
-                taken.append(name)
+                removed.append(name)
             storage.put(name, data)
-    assert len(taken) >= 3
+    assert len(removed) >= 3
 
 
 def test_a_wrong_bit_in_the_index_of_keys_is_found():

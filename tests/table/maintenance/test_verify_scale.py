@@ -137,11 +137,11 @@ def test_a_row_that_differs_is_named_whatever_the_budget(budget: int, partial: b
         table.apply(mods, **options)
     result = verified(storage, budget)
     assert (result.problems, result.rows) == ((), table.to_arrow().num_rows)
-    lost = table.to_arrow().sort_by("k")["k"][5].as_py()
-    mutilated = _without_row(table, lost)
+    lost_key = table.to_arrow().sort_by("k")["k"][5].as_py()
+    mutilated = _without_row(table, lost_key)
     [problem] = verified(mutilated, budget).problems
     assert "are not the same rows" in problem
-    assert repr(lost) in problem
+    assert repr(lost_key) in problem
 
 
 def _without_row(table: ModTable, key: str) -> MemoryStorage:

@@ -70,21 +70,21 @@ def base_files(storage: MemoryStorage) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["log", "files", "both", "records", "log and records"])
-def test_a_lost_base_is_made_again(whole: MemoryStorage, lost: str) -> None:
+@pytest.mark.parametrize("lost_part", ["log", "files", "both", "records", "log and records"])
+def test_a_lost_base_is_made_again(whole: MemoryStorage, lost_part: str) -> None:
     storage = copy_of(whole)
     expected = ModTable.open(storage).to_arrow().sort_by("k")
-    if "log" in lost or lost == "both":
+    if "log" in lost_part or lost_part == "both":
         storage.delete(delta_log(storage))
-    if lost in ("files", "both"):
+    if lost_part in ("files", "both"):
         storage.delete(base_files(storage))
-    if "records" in lost:
+    if "records" in lost_part:
         side = f"{KINDS['merge record']}|{KINDS['tombstones']}"
         storage.delete([name for name in names(storage) if re.search(side, name)])
     dry = ModTable.open(storage).repair(dry_run=True)
     assert (len(dry.actions), dry.dry_run) == (1, True)
     assert dry.findings
-    check(storage, expected, lost)
+    check(storage, expected, lost_part)
 
 
 def test_rows_that_another_table_had_are_replaced(whole: MemoryStorage) -> None:

@@ -110,14 +110,14 @@ def test_deletes_of_a_take_in_are_named_and_records_stay() -> None:
     storage, table = created()
     apply(table, 1, 1, 2, 3)
     foreign_commit(storage, "DELETE", *removal(storage))
-    taken = table.repair(foreign="take_in").committed
+    committed = table.repair(foreign="take_in").committed
     apply(table, 3, 8, 9)
     (path,) = (path for path in named(storage, "_andes/tombstones/"))
     storage.delete([path])
     before = {name: storage.get(name) for name in named(storage, "_andes/merges/")}
     result = ModTable.open(storage).repair()
     assert (result.actions, len(result.left)) == ((), 1)
-    assert f"{path} is lost with the deleted keys of version {taken}, which nothing else names" in result.left[0]
+    assert f"{path} is lost with the deleted keys of version {committed}, which nothing else names" in result.left[0]
     assert {name: storage.get(name) for name in named(storage, "_andes/merges/")} == before
 
 

@@ -58,8 +58,8 @@ def test_mods_that_are_not_merged(whole: MemoryStorage) -> None:
     table = ModTable.open(storage)
     for number in (1, 2, 3):
         table.apply([{"k": number, "v": f"batch {number}", "s": 60}], batch_id=("s", number), merge=False)
-    lost = table.manifest(table.version - 1).events[0].files[0].path  # type: ignore[union-attr]
-    storage.delete([lost])
+    lost_file = table.manifest(table.version - 1).events[0].files[0].path  # type: ignore[union-attr]
+    storage.delete([lost_file])
     [left] = [text for text in ModTable.open(storage).repair().left if "accept" in text]
     assert "1 mod of version 8 are lost before they were merged" in left
     repaired = ModTable.open(storage).repair(lost="accept")
@@ -240,8 +240,8 @@ def three() -> tuple[MemoryStorage, ModTable]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [[4], [5], [6], [4, 6], [5, 6]], ids=str)
-def test_tags_of_a_lost_manifest_are_known_by_a_roll_up(lost: list[int]) -> None:
+@pytest.mark.parametrize("lost_versions", [[4], [5], [6], [4, 6], [5, 6]], ids=str)
+def test_tags_of_a_lost_manifest_are_known_by_a_roll_up(lost_versions: list[int]) -> None:
     storage, table = three()
     table.tag("a", version=1)
     table.tag("b", version=3)
@@ -249,7 +249,7 @@ def test_tags_of_a_lost_manifest_are_known_by_a_roll_up(lost: list[int]) -> None
     for number in range(7, 13):
         table.apply([{"k": number, "v": "x", "s": number}], merge=True)
     expected = table.to_arrow().sort_by("k")
-    storage.delete([manifest_path(version) for version in lost])
+    storage.delete([manifest_path(version) for version in lost_versions])
     assert ModTable.repair_folder(storage, lost="accept").left == ()
     table = sound(storage)
     assert [tag.name for tag in table.tags()] == ["a"]

@@ -118,9 +118,9 @@ def test_a_repair_of_damage_that_is_killed(kind: str) -> None:
         tapped = TappedStorage(storage)
         left = write
 
-        def tap(what: str, path: str) -> None:
+        def tap(request: str, path: str) -> None:
             nonlocal left
-            left -= what in (*WRITES, "delete")
+            left -= request in (*WRITES, "delete")
             if left <= 0:
                 raise KilledError
 

@@ -225,7 +225,7 @@ def test_restores_across_a_take_in() -> None:
     storage, table = opened()
     overwrite(storage, *FOREIGN)
     table.repair(foreign="take_in")
-    taken, before = content(table), content(table, version=1)
+    after, before = content(table), content(table, version=1)
     table.apply(named((1, 30, "later")), merge=True)
     table.restore(1, merge=False)
     assert content(table) == before
@@ -233,12 +233,12 @@ def test_restores_across_a_take_in() -> None:
     assert content(ModTable.open(storage)) == before
     assert table.verify().ok, table.verify().problems
     table.restore(2, merge=False)
-    assert content(ModTable.open(storage)) == taken
+    assert content(ModTable.open(storage)) == after
     table.merge()
     for handle in (table, ModTable.open(storage)):
-        assert content(handle) == taken
+        assert content(handle) == after
         assert handle.verify().ok, handle.verify().problems
-        assert [content(handle, version=version) for version in (1, 2, 4, 5)] == [before, taken, before, taken]
+        assert [content(handle, version=version) for version in (1, 2, 4, 5)] == [before, after, before, after]
 
 
 def test_changes_across_a_take_in() -> None:

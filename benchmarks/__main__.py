@@ -95,8 +95,8 @@ def _tables(lab: Lab, part: str, series: Runner, key_types: Sequence[KeyType]) -
             yield applies.bytes_written(lab, series(key_type), key_type)
             yield applies.packing(lab, series(key_type), key_type)
         if part == "reads":
-            done = series(key_type)
-            yield reads.after_merges(lab, done.paths["arrow"], len(done.samples("arrow")), key_type)
+            finished = series(key_type)
+            yield reads.after_merges(lab, finished.paths["arrow"], len(finished.samples("arrow")), key_type)
 
 
 def _runner(lab: Lab, parts: Sequence[str], key_types: Sequence[KeyType]) -> Runner:
@@ -142,8 +142,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shown(arguments: Sequence[str] | None) -> str:
-    given = " ".join(sys.argv[1:] if arguments is None else arguments)
-    return f' ARGS="{given}"' if given else ""
+    text = " ".join(sys.argv[1:] if arguments is None else arguments)
+    return f' ARGS="{text}"' if text else ""
 
 
 def _say(text: str) -> None:

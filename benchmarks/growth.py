@@ -75,9 +75,9 @@ def _process(lab: Lab, rows: int, keys: str) -> dict[str, Any]:
     lab.say(f"growth: {rows:,} rows, {keys} keys")
     folder = lab.fresh(f"growth-{keys}-{rows}")
     command = [sys.executable, "-m", "benchmarks.growth", str(folder), str(rows), keys]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
     lab.fresh(folder.name)
-    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    outcome: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return outcome
 
 

@@ -119,14 +119,14 @@ def best_variants(
     feed = lab.feed(key_type, f"trial-{key_type}")
     for _ in range(3):
         table.apply(feed.batch(sizes[0], "random"), Variant(False, "auto"))
-    found: dict[tuple[int, KeyChoice], tuple[Variant, dict[str, float]]] = {}
+    chosen: dict[tuple[int, KeyChoice], tuple[Variant, dict[str, float]]] = {}
     for size in sizes:
         for choice in data.KEY_CHOICES:
             spent = {variant: _trial(table, feed.batch(size, choice), variant) for variant in variants(choice)}
-            best = min(spent, key=lambda each: spent[each])
-            found[size, choice] = best, {str(variant): each for variant, each in spent.items()}
+            best = min(spent, key=lambda way: spent[way])
+            chosen[size, choice] = best, {str(variant): took for variant, took in spent.items()}
             lab.say(f"MERGE of {size} {choice} {key_type} keys: {best} ({spent[best]:.2f} s)")
-    return found
+    return chosen
 
 
 def key_range(path: Path, column: str) -> tuple[Any, Any]:
@@ -134,7 +134,7 @@ def key_range(path: Path, column: str) -> tuple[Any, Any]:
     metadata = pq.read_metadata(path)
     names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     groups = [metadata.row_group(i).column(names.index(column)).statistics for i in range(metadata.num_row_groups)]
-    return min(each.min for each in groups), max(each.max for each in groups)
+    return min(group.min for group in groups), max(group.max for group in groups)
 
 
 def _trial(table: DeltaMerge, batch: Batch, variant: Variant) -> float:

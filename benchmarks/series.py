@@ -117,14 +117,14 @@ class Series:
     def samples(self, name: Name, size: int | None = None, choice: KeyChoice | None = None) -> list[Sample]:
         """Samples of a contestant, of all batches or some."""
         return [
-            each.sample
-            for each in self.records
-            if each.name == name and size in (None, each.size) and choice in (None, each.choice)
+            record.sample
+            for record in self.records
+            if record.name == name and size in (None, record.size) and choice in (None, record.choice)
         ]
 
     def time(self, name: Name, size: int, choice: KeyChoice) -> Spread:
         """Seconds of a contestant without packing."""
-        return Spread.of([each.seconds for each in self.samples(name, size, choice)])
+        return Spread.of([sample.seconds for sample in self.samples(name, size, choice)])
 
 
 def run_series(lab: Lab, key_type: KeyType, names: Sequence[Name]) -> Series:
@@ -134,13 +134,13 @@ def run_series(lab: Lab, key_type: KeyType, names: Sequence[Name]) -> Series:
     contestants: dict[Name, Contestant] = {
         name: Theirs(lab, key_type, best) if name == "MERGE" else Ours(lab, key_type, name) for name in names
     }
-    series.paths = {name: each.path for name, each in contestants.items()}
+    series.paths = {name: contestant.path for name, contestant in contestants.items()}
     feed = lab.feed(key_type, f"series-{key_type}")
     _run(lab, contestants, [feed.batch(lab.sizes[0], choice) for choice in data.KEY_CHOICES])
     for number in range(lab.rounds):
         batches = [feed.batch(size, choice) for size in lab.sizes for choice in data.KEY_CHOICES]
         series.records += _run(lab, contestants, batches)
-        check_equal(lab, {name: each.path for name, each in contestants.items()})
+        check_equal(lab, {name: contestant.path for name, contestant in contestants.items()})
         lab.say(f"{key_type}: round {number + 1} of {lab.rounds}: all tables equal")
     return series
 
@@ -154,16 +154,16 @@ def _run(lab: Lab, contestants: dict[Name, Contestant], batches: Sequence[Batch]
             gc.collect()
             sample = contestants[name].apply(batch)
             records.append(Record(name, batch.size, batch.choice, sample))
-        latest = ", ".join(f"{each.name} {each.sample.seconds:.3f}" for each in records[-len(names) :])
+        latest = ", ".join(f"{record.name} {record.sample.seconds:.3f}" for record in records[-len(names) :])
         lab.say(f"{batch.size} {batch.choice}: {latest}")
     return records
 
 
 def check_equal(lab: Lab, paths: dict[Name, Path]) -> None:
     """Compare tables by number of rows and hashes of all of them, as Spark's Delta reader sees them."""
-    found = {name: fingerprint(lab.delta(path)) for name, path in paths.items()}
-    if len(set(found.values())) > 1:
-        raise AssertionError(f"tables differ: {found}")
+    fingerprints = {name: fingerprint(lab.delta(path)) for name, path in paths.items()}
+    if len(set(fingerprints.values())) > 1:
+        raise AssertionError(f"tables differ: {fingerprints}")
 
 
 def listing(folder: Path) -> set[Path]:
@@ -178,7 +178,7 @@ def new_files(folder: Path, before: set[Path]) -> dict[Path, int]:
 
 def by_kind(files: dict[Path, int]) -> dict[str, int]:
     """Bytes by what files are for."""
-    found = {"rows": 0, "mods": 0, "vectors": 0, "other": 0}
+    sizes = {"rows": 0, "mods": 0, "vectors": 0, "other": 0}
     for path, size in files.items():
         if "_andes" in path.parts:
             kind = "mods" if "mods" in path.parts else "other"
@@ -186,8 +186,8 @@ def by_kind(files: dict[Path, int]) -> dict[str, int]:
             kind = "vectors"
         else:
             kind = "rows" if path.suffix == ".parquet" and "_delta_log" not in path.parts else "other"
-        found[kind] += size
-    return found
+        sizes[kind] += size
+    return sizes
 
 
 def _sample(result: ApplyResult, spent: float, new: dict[Path, int]) -> Sample:

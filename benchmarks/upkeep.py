@@ -23,17 +23,17 @@ _MERGED = 10
 
 def run(lab: Lab) -> list[Table]:
     """Grow two tables on disk, copy them to S3, and measure each verb once on both."""
-    few, many = (100, 1_000) if lab.quick else (100, 10_000)
+    smaller, larger = (100, 1_000) if lab.quick else (100, 10_000)
     table = Table(
-        f"Upkeep on S3 with {1000 * DELAY:.0f} ms added to each request, {many:,} versions beside {few:,}",
-        ["verb, table opened before", *(f"{what}, {count:,}" for count in (few, many) for what in _COLUMNS)],
+        f"Upkeep on S3 with {1000 * DELAY:.0f} ms added to each request, {larger:,} versions beside {smaller:,}",
+        ["verb, table opened before", *(f"{name}, {count:,}" for count in (smaller, larger) for name in _COLUMNS)],
         notes=[
             f"Tables of {_ROWS:,} rows, {_MODS} mods a version, a merge every {_MERGED} versions; one measurement of "
             "each. The vacuums keep no old version; their deletions go a thousand objects to a request."
         ],
     )
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as folder, serve(Path(folder)) as server:
-        columns = [_measure(server, _grow(lab, count)) for count in (few, many)]
+        columns = [_measure(server, _grow(lab, count)) for count in (smaller, larger)]
     for verb in columns[0]:
         costs = [column[verb] for column in columns]
         cells = [cell for cost in costs for cell in (cost.requests, cost.rounds, f"{cost.seconds:.2f}")]

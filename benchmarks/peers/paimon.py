@@ -49,8 +49,8 @@ def _classpath() -> str:
 
     [paimon] = fetched_jars([_JAR])
     spark = sorted((Path(pyspark.__file__).parent / "jars").glob("*.jar"))
-    wanted = ("hadoop-client-", "slf4j-api", "commons-logging", "log4j-")
-    return ":".join(str(path) for path in [paimon, *(path for path in spark if path.name.startswith(wanted))])
+    prefixes = ("hadoop-client-", "slf4j-api", "commons-logging", "log4j-")
+    return ":".join(str(path) for path in [paimon, *(path for path in spark if path.name.startswith(prefixes))])
 
 
 def _written(batch: Path, target: Path) -> Path:

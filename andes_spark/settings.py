@@ -44,6 +44,7 @@ class Settings:
             of it, before ``CommitUnknownError``.
         store_seconds: time for which any other request is repeated while the store throttles, fails or does not
             answer, before ``ThrottledError`` or ``StoreUnavailableError``; not for a store that is passed as an object.
+            A store that has never answered this process is given a few seconds only.
         merge_rounds: maximum number of rounds of a merge.
         checkpoint_interval: Delta commits between two checkpoints of the base. None: 5 on a remote store, where each
             commit after the checkpoint costs its readers a request, else 10.

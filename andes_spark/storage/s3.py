@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 import pyarrow as pa
@@ -19,16 +16,18 @@ from obstore.store import S3Store
 from andes_spark.errors import AndesError, NotFoundError, OptionError, StorageError, UnsupportedTableError
 from andes_spark.settings import STORE_SECONDS
 from andes_spark.storage.interface import ObjectInfo, OutputFile, PutOutcome, Requests, check_folder, check_path
-from andes_spark.storage.put_once import LONGEST_PAUSE
 from andes_spark.storage.ranges import RemoteRanges
+from andes_spark.storage.s3_clients import S3Clients
 from andes_spark.storage.s3_errors import Failure, translate, translated
 from andes_spark.storage.s3_input import TAIL_BYTES, RangeReader, Span
-from andes_spark.storage.s3_options import Access, RenewedCredentials, S3Options
+from andes_spark.storage.s3_options import Access, S3Options
 from andes_spark.storage.s3_output import PART_BYTES, S3Output
 from andes_spark.storage.scheduler import ThreadScheduler
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig
+    from obstore import ListStream, ObjectMeta
+
+T = TypeVar("T")
 
 _URL = re.compile(r"s3a?://([^/]*)(?:/(.*))?", re.DOTALL | re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
@@ -54,7 +53,8 @@ class S3Storage:
         options: see ``andes_spark.storage.s3_options``. They travel with a pickle, as of then; the repr never shows
             them.
         seconds: time for which the client repeats a request, with growing random pauses, while the store throttles,
-            fails or does not answer. ``put_if_absent`` is never repeated by the client.
+            fails or does not answer; one that has never answered this process is given ``FIRST_SECONDS``.
+            ``put_if_absent`` is never repeated by the client.
         timeout: time limit of one attempt, in seconds.
         retries: maximum number of repetitions.
 
@@ -78,12 +78,8 @@ class S3Storage:
         self._access = options if callable(options) else dict(options or {})
         if not callable(self._access):
             S3Options.parse(self._access)
-        self._seconds = seconds
-        # An attempt that hangs leaves time for another one.
-        self._timeout = min(timeout, max(1.0, seconds / 2))
-        self._retries = retries
-        self._lock = threading.Lock()
-        self._stores: tuple[int, S3Store, S3Store] | None = None
+        self._patience: dict[str, Any] = {"seconds": seconds, "timeout": timeout, "retries": retries}
+        self._clients = S3Clients(self._bucket, self._access, self.url, **self._patience)
 
     def __repr__(self) -> str:
         return f"S3Storage({self.url!r})"
@@ -94,15 +90,14 @@ class S3Storage:
         return self._access
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.url, self._now(), self._seconds, self._timeout, self._retries))
+        return (_reopen, (self.url, self._clients.options(), self._patience))
 
     def get(self, path: str) -> bytes:
         """See ``Storage.get``."""
         key = self._key(path)
         self.scheduler.wait(path)
         self.counts.add("get")
-        with translated("read", self.url, path):
-            data = obstore.get(self._store(), key).bytes().to_bytes()
+        data = self._ask("read", path, lambda store: obstore.get(store, key).bytes().to_bytes())
         self.counts.add_bytes(read=len(data))
         return data
 
@@ -124,9 +119,8 @@ class S3Storage:
         self.scheduler.wait(path)
         self.counts.add("head")
         try:
-            with translated("look at", self.url, path):
-                meta = obstore.head(self._store(), key)
-                return ObjectInfo(path, meta["size"], int(meta["last_modified"].timestamp() * 1000))
+            meta = self._ask("look at", path, lambda store: obstore.head(store, key))
+            return ObjectInfo(path, meta["size"], int(meta["last_modified"].timestamp() * 1000))
         except NotFoundError:
             return None
         except StorageError as error:
@@ -140,7 +134,7 @@ class S3Storage:
         key = self._key(path)
         self.counts.add("put", written=len(data))
         with translated("write", self.url, path):
-            obstore.put(self._store(), key, data, use_multipart=False)
+            obstore.put(self._clients.patient, key, data, use_multipart=False)
 
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
         """See ``Storage.put_if_absent``: one PUT with ``If-None-Match: *``, never repeated by the client."""
@@ -150,7 +144,7 @@ class S3Storage:
         for attempt in range(_BUSY_ATTEMPTS):
             self.counts.add("put_if_absent", written=len(data))
             with translated("create", self.url, path):
-                store = self._store(once=True)
+                store = self._clients.once
             try:
                 obstore.put(store, key, data, mode="create", use_multipart=False)
             except (BaseError, OSError, ValueError) as error:
@@ -188,7 +182,7 @@ class S3Storage:
         source.scheduler.wait(path)
         self.counts.add("put", written=size)
         with translated("copy", self.url, new_path):
-            obstore.copy(self._store(), source._key(path), self._key(new_path))
+            obstore.copy(self._clients.patient, source._key(path), self._key(new_path))
         return True
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -200,7 +194,7 @@ class S3Storage:
             page = keys[start : start + _DELETE_PAGE]
             self.counts.add("delete")
             with translated("delete", self.url, page[0]):
-                obstore.delete(self._store(), page)
+                obstore.delete(self._clients.patient, page)
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See ``Storage.list``. The empty objects that Hadoop writes for folders are left out."""
@@ -209,21 +203,9 @@ class S3Storage:
     def _list(self, folder: str, after: str | None) -> Iterator[ObjectInfo]:
         start = f"{self._prefix}/" if self._prefix else ""
         within = f"{start}{folder}/" if folder else start
-        with translated("list", self.url, folder):
-            stream = obstore.list(
-                self._store(),
-                prefix=within.removesuffix("/") or None,
-                offset=f"{start}{_offset(after)}" if _offset(after) else None,
-                chunk_size=_LIST_PAGE,
-            )
+        offset = f"{start}{_offset(after)}" if _offset(after) else None
         last = ""
-        while True:
-            with translated("list", self.url, folder):
-                page = next(stream, None)
-            # The client requests one more page only after a full last page.
-            self.counts.add("list", 0 if page is None else 1)
-            if page is None:
-                return
+        for page in self._pages(folder, within.removesuffix("/"), offset):
             for meta in page:
                 # Of a folder's marker the client cuts the slash off, by which it is ordered.
                 if meta["size"]:
@@ -238,6 +220,29 @@ class S3Storage:
                     continue
                 yield ObjectInfo(path, meta["size"], int(meta["last_modified"].timestamp() * 1000))
 
+    def _pages(self, folder: str, prefix: str, offset: str | None) -> Iterator[Sequence[ObjectMeta]]:
+        """Pages of a listing, without the empty one at its end."""
+
+        def begun(store: S3Store, offset: str | None) -> ListStream[Sequence[ObjectMeta]]:
+            return obstore.list(store, prefix=prefix or None, offset=offset, chunk_size=_LIST_PAGE)
+
+        def first(store: S3Store) -> tuple[ListStream[Sequence[ObjectMeta]], Sequence[ObjectMeta] | None]:
+            stream = begun(store, offset)
+            return stream, next(stream, None)
+
+        was_silent = not self._clients.has_answered
+        stream, page = self._ask("list", folder, first)
+        if was_silent and page and len(page) == _LIST_PAGE and page[-1]["size"]:
+            # The client of the first request has no patience with the next ones. It stays after a folder's marker,
+            # behind which no listing can begin.
+            stream = begun(self._clients.patient, page[-1]["path"])
+        while page is not None:
+            # The client requests one more page only after a full last page.
+            self.counts.add("list")
+            yield page
+            with translated("list", self.url, folder):
+                page = next(stream, None)
+
     def _unordered(self) -> UnsupportedTableError:
         return UnsupportedTableError(
             f"{self.url}: the store lists objects in another order than that of their names, so that files of a table "
@@ -250,8 +255,7 @@ class S3Storage:
         """See ``Storage.open_input``: one request fetches the size and the last megabyte."""
         key = self._key(path)
         self.scheduler.wait(path)
-        with translated("open", self.url, path):
-            size, tail = self._tail(key)
+        size, tail = self._ask("open", path, lambda store: self._tail(store, key))
         self.counts.add_bytes(read=tail.nbytes)
         return pa.PythonFile(RangeReader(partial(self._ranges, path), size, tail), mode="r")
 
@@ -264,21 +268,22 @@ class S3Storage:
         key = self._key(path)
         self.scheduler.wait(path)
         self.counts.add("get", len(spans), read=sum(end - start for start, end in spans))
-        with translated("read", self.url, path):
-            starts, ends = [span[0] for span in spans], [span[1] for span in spans]
-            parts = obstore.get_ranges(self._store(), key, starts=starts, ends=ends, coalesce=0)
+        starts, ends = [span[0] for span in spans], [span[1] for span in spans]
+        parts = self._ask(
+            "read", path, lambda store: obstore.get_ranges(store, key, starts=starts, ends=ends, coalesce=0)
+        )
         return [memoryview(part).cast("B") for part in parts]
 
-    def _tail(self, key: str) -> tuple[int, memoryview]:
+    def _tail(self, store: S3Store, key: str) -> tuple[int, memoryview]:
         self.counts.add("get")
         try:
-            result = obstore.get(self._store(), key, options={"range": {"suffix": TAIL_BYTES}})
+            result = obstore.get(store, key, options={"range": {"suffix": TAIL_BYTES}})
         except BaseError as error:
             # An empty object has no ranges; services report this differently.
             if Failure.of(error).status not in (None, 416):
                 raise
             self.counts.add("get")
-            result = obstore.get(self._store(), key)
+            result = obstore.get(store, key)
         return result.meta["size"], memoryview(result.bytes())
 
     def open_output(self, path: str) -> OutputFile:
@@ -290,7 +295,7 @@ class S3Storage:
 
         def put_now(data: bytes) -> None:
             with translated("write", self.url, path):
-                obstore.put(self._store(), key, data, use_multipart=False)
+                obstore.put(self._clients.patient, key, data, use_multipart=False)
 
         def put_whole(data: bytes) -> None:
             self.scheduler.begin(path, len(data), lambda: put_now(data))
@@ -298,7 +303,7 @@ class S3Storage:
         def put_parts(parts: Iterator[bytes]) -> None:
             with translated("write", self.url, path):
                 obstore.put(
-                    self._store(),
+                    self._clients.patient,
                     key,
                     parts,
                     use_multipart=True,
@@ -311,57 +316,18 @@ class S3Storage:
 
         return S3Output(path, put_whole=put_whole, put_parts=put_parts, closed=closed)
 
+    def _ask(self, action: str, path: str, request: Callable[[S3Store], T]) -> T:
+        """Send a request that reads."""
+        with translated(action, self.url, path):
+            return self._clients.ask(request)
+
     def _key(self, path: str) -> str:
         check_path(path)
         return f"{self._prefix}/{path}" if self._prefix else path
 
-    def _store(self, *, once: bool = False) -> S3Store:
-        """Client, opened at the first call; ``once``: the client without retries."""
-        with self._lock:
-            if self._stores is None:
-                options = S3Options.parse(self._now())
-                renewed = callable(self._access) and options.access_key_id is not None
-                credentials = RenewedCredentials(self._now) if renewed else options.credentials()
-                retry: RetryConfig = {
-                    "max_retries": self._retries,
-                    "retry_timeout": timedelta(seconds=self._seconds),
-                    "backoff": {"max_backoff": timedelta(seconds=min(LONGEST_PAUSE, max(0.1, self._seconds / 10)))},
-                }
-                self._stores = (
-                    os.getpid(),
-                    self._client(options, credentials, retry),
-                    self._client(options, credentials, {"max_retries": 0}),
-                )
-            process, patient, single = self._stores
-        if process != os.getpid():
-            raise StorageError(
-                f"{self.url} was opened before this process was forked: open it again in the new process",
-                url=self.url,
-            )
-        return single if once else patient
 
-    def _now(self) -> dict[str, str]:
-        """Storage options as of now."""
-        return dict(self._access(self._bucket) if callable(self._access) else self._access)
-
-    def _client(self, options: S3Options, credentials: Any, retry: RetryConfig) -> S3Store:
-        return S3Store(
-            self._bucket,
-            config=options.config(),
-            client_options={
-                "allow_http": options.allow_http,
-                "timeout": timedelta(seconds=self._timeout),
-                "connect_timeout": timedelta(seconds=min(10.0, self._timeout)),
-                # Below the idle timeout of S3, so that no request uses a connection that is being closed.
-                "pool_idle_timeout": timedelta(seconds=15),
-            },
-            retry_config=retry,
-            credential_provider=credentials,
-        )
-
-
-def _reopen(url: str, options: dict[str, str], seconds: float, timeout: float, retries: int) -> S3Storage:
-    return S3Storage(url, options, seconds=seconds, timeout=timeout, retries=retries)
+def _reopen(url: str, options: dict[str, str], patience: Any) -> S3Storage:
+    return S3Storage(url, options, **patience)
 
 
 def _parse_url(url: str) -> tuple[str, str]:

@@ -48,6 +48,9 @@ _DENIED_CODES = {
 _EXPIRED_CODES = {"ExpiredToken", "TokenRefreshRequired"}
 _REGION_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull"}
+UNANSWERED = "the store has not answered this process yet"
+"""Note of an error that the first requests to a store ended with."""
+_NEEDS_NO_OBJECT = ("list", "write", "create", "delete")
 _TIMEOUT_CODES = {"RequestTimeout"}
 """Codes of answers with status 400 to a connection that was slow: the same request may succeed."""
 _SLOW_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests"}
@@ -64,12 +67,14 @@ class Failure:
             tokens.
         undone: whether the request had no effect although there is no status: it never left this machine,
             or was redirected.
+        unanswered: whether no answer came, or none to its end.
     """
 
     status: int | None
     code: str | None
     text: str
     undone: bool
+    unanswered: bool
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
@@ -91,7 +96,12 @@ class Failure:
             text += f" ({kind.group(1).lower()} error)"
         if code:
             text += f" {code.group(1)}" + (f", {message.group(1).rstrip('.')}" if message else "")
-        return cls(status, code.group(1) if code else None, text, undone)
+        return cls(status, code.group(1) if code else None, text, undone, kind is not None)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the store answered that it cannot carry out the request now."""
+        return self.status is not None and (self.status >= 500 or self.status in (408, 429))
 
     @property
     def refused(self) -> bool:
@@ -122,6 +132,12 @@ def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
     known = {"path": path, "url": url, "status": status, "code": code}
     if code == "NoSuchBucket":
         return StorageError(f"{problem}; create the bucket, or correct its name", **known)
+    if status == 404 and code is None and action in _NEEDS_NO_OBJECT:
+        return StorageError(
+            f"{problem}; what answers there does not know S3: check the storage option aws_endpoint, and "
+            "aws_virtual_hosted_style_request if the bucket is part of the host's name",
+            **known,
+        )
     if isinstance(error, FileNotFoundError) or status == 404:
         return NotFoundError(f"There is no {path!r} in {url}", **known)
     if status in (429, 503) or code in _SLOW_CODES:
@@ -146,5 +162,7 @@ def translate(error: Exception, action: str, url: str, path: str) -> AndesError:
     if isinstance(error, ValueError):
         return OptionError(problem, **known)
     text = f"{problem}; check the network and the endpoint, then try again"
+    if UNANSWERED in getattr(error, "__notes__", ()):
+        text = f"{problem}; {UNANSWERED}: check the storage options aws_endpoint and aws_region, and the network"
     unavailable = status is None or status >= 500 or code in _TIMEOUT_CODES
     return StoreUnavailableError(text, **known) if unavailable else StorageError(text, **known)

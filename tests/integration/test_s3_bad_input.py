@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable
+from andes_spark.cli.app import FAILURE, exit_code
 from andes_spark.doctor import store_checks
 from andes_spark.errors import AccessDeniedError, AndesError, NotFoundError, StorageError, UnsupportedTableError
 from andes_spark.storage.s3 import S3Storage
@@ -78,7 +79,7 @@ def test_a_refusal(s3_server: S3Server, proxy: FaultProxy, url: str, why: str) -
         assert type(error) is kind
         assert url in str(error)
         assert remedy in str(error)
-        assert not error.retryable
+        assert (error.retryable, exit_code(error)) == (False, FAILURE)
     proxy.faults = []
     assert [info.path for info in S3Storage(url, s3_server.options).list()] == before
     for table in opened.values():

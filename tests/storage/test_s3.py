@@ -118,7 +118,7 @@ def test_a_service_that_cannot_be_reached_is_no_unknown(url: str, s3_server: S3S
     storage = S3Storage(url, {**s3_server.options, "aws_endpoint": "http://127.0.0.1:1"}, retries=0)
     with pytest.raises(StorageError, match="connect error"):
         storage.put_if_absent("log/7", b"data")
-    with pytest.raises(StorageError, match="check the network and the endpoint"):
+    with pytest.raises(StorageError, match="check the storage options aws_endpoint"):
         storage.find("log/7")
 
 
@@ -363,7 +363,7 @@ def test_credentials_that_cannot_be_renewed(url: str, proxy: FaultProxy, monkeyp
 def test_a_store_that_lists_in_another_order_is_refused(s3: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c"):
         s3.put(name, b"1")
-    pages = [list(page) for page in obstore.list(s3._store(), prefix=s3.url.split("/")[3], chunk_size=2)]
+    pages = [list(page) for page in obstore.list(s3._clients.patient, prefix=s3.url.split("/")[3], chunk_size=2)]
     monkeypatch.setattr(obstore, "list", lambda *_, **__: iter(pages[::-1]))
     with pytest.raises(UnsupportedTableError, match="another order") as caught:
         list(s3.list())

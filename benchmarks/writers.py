@@ -107,15 +107,15 @@ def _add(
     table: Table, contest: Contest, rates: dict[int, float], counts: list[list[int]], merges: tuple[int, int]
 ) -> None:
     batches, lost = (sum(values) for values in zip(*counts, strict=True))
-    writers, rate = len(counts), 60 * batches / contest.seconds
-    rates[writers] = rate
+    writers, timed = len(counts), batches - len(counts)
+    rate = rates[writers] = 60 * timed / contest.seconds
     merged, pending = merges
     _check(contest, counts)
     met = pending <= _PENDING_S * rate / 60
     met = met and (writers != 4 or rate >= _GROWTH * rates[1]) and (writers != 8 or rate >= rates[4])
     keys = "same" if contest.same_keys else "different"
     table.add(
-        keys, writers, f"{rate:,.0f}", f"{rate / rates[1]:.2f}", f"{lost / batches:.2f}", merged, pending, verdict(met),
+        keys, writers, f"{rate:,.0f}", f"{rate / rates[1]:.2f}", f"{lost / timed:.2f}", merged, pending, verdict(met),
         keys=keys, writers=writers, rate=rate, lost=lost, merges=merged, pending=pending,
     )  # fmt: skip
 
@@ -132,10 +132,12 @@ def _open(contest: Contest) -> ModTable:
 
 
 def _write(contest: Contest, writer: int, written: Any) -> None:
+    """Apply batches; the first one loads modules, for a second of a core in each process, and is not timed."""
     table = _open(contest)
+    table.apply(_batches(contest, writer, 0), batch_id=(str(writer), 0))
     contest.starts.wait(_LONGEST_S)
     ends = time.monotonic() + contest.seconds
-    batches = lost = 0
+    batches, lost = 1, 0
     while time.monotonic() < ends:
         result = table.apply(_batches(contest, writer, batches), batch_id=(str(writer), batches))
         batches, lost = batches + 1, lost + result.conflicts
@@ -144,6 +146,7 @@ def _write(contest: Contest, writer: int, written: Any) -> None:
 
 def _merge(contest: Contest, merged: Any) -> None:
     table = _open(contest)
+    table.merge()
     contest.starts.wait(_LONGEST_S)
     merges = 0
     while not contest.over.is_set():

@@ -256,6 +256,9 @@ class FaultProxy:
 
 
 class _ProxyServer(http.server.ThreadingHTTPServer):
+    # Connections beyond these are not refused but made a second later, or three: clients would wait for nothing.
+    request_queue_size = 128
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Print errors, but those of clients that were killed."""
         if not isinstance(sys.exception(), ConnectionError):

@@ -19,7 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,8 +220,8 @@ class FaultProxy:
         """Return number of requests with a method so far."""
         return sum(1 for received, _ in self.seen if received == method)
 
-    def fault_for(self, method: str, path: str) -> Fault | None:
-        """Record a received request and return its fault, if any."""
+    def fault_for(self, method: str, path: str, headers: Mapping[str, str]) -> Fault | None:
+        """Record a received request and return its fault, if any; names of headers are in lower case."""
         with self._lock:
             self.seen.append((method, path))
             for fault in self.faults:
@@ -279,7 +279,7 @@ class ProxyHandler(http.server.BaseHTTPRequestHandler):
             self.owner.copies.append(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.owner.received.append((self.command, self.path, headers))
-        fault = self.owner.fault_for(self.command, self.path)
+        fault = self.owner.fault_for(self.command, self.path, headers)
         if fault is not None and fault.before is not None:
             fault.before()
         # Recorded before the answer is sent, since the client continues at once.
@@ -357,6 +357,20 @@ class Cost:
     kinds: dict[str, int]
     paths: tuple[str, ...]
 
+    @classmethod
+    def of(cls, trace: Sequence[Request], begin: float, end: float) -> Self:
+        """Cost of a verb that ran from ``begin`` to ``end``, by its requests."""
+        ordered = sorted(trace, key=lambda request: request.begin)
+        waited = [request for request in ordered if request.end <= end]
+        return cls(
+            seconds=end - begin,
+            requests=len(waited),
+            rounds=rounds(waited),
+            later=len(trace) - len(waited),
+            kinds=dict(Counter(request.method for request in waited)),
+            paths=tuple(f"{request.method} {urllib.parse.unquote(request.path)}" for request in waited),
+        )
+
 
 class Meter:
     """Meter of verbs behind a proxy: ``with meter.verb(): ...``, then ``meter.cost``."""
@@ -374,13 +388,4 @@ class Meter:
         yield
         end = time.monotonic()
         self._proxy.settle()
-        trace = sorted(self._proxy.trace, key=lambda request: request.begin)
-        waited = [request for request in trace if request.end <= end]
-        self.cost = Cost(
-            seconds=end - begin,
-            requests=len(waited),
-            rounds=rounds(waited),
-            later=len(trace) - len(waited),
-            kinds=dict(Counter(request.method for request in waited)),
-            paths=tuple(f"{request.method} {urllib.parse.unquote(request.path)}" for request in waited),
-        )
+        self.cost = Cost.of(self._proxy.trace, begin, end)

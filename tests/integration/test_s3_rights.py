@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ class Guarded(FaultProxy):
 
     allowed: Any = None
 
-    def fault_for(self, method: str, path: str) -> Fault | None:
-        fault = super().fault_for(method, path)
+    def fault_for(self, method: str, path: str, headers: Mapping[str, str]) -> Fault | None:
+        fault = super().fault_for(method, path, headers)
         if all(self._allows(action, resource, prefix) for action, resource, prefix in needed(method, path)):
             return fault
         return Fault(method, "403", forward=False, code="AccessDenied", path="planted")

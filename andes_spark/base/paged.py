@@ -14,6 +14,7 @@ from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.errors import NotFoundError
 from andes_spark.log.pending import take
+from andes_spark.settings import MIB
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.page_reader import count_pages, load_rows, read_rows
 from andes_spark.storage.paged_file import WHOLE_BYTES, PagedFile, Rows
@@ -30,6 +31,8 @@ FEW_PAGES = 64
 """Number of pages that are faster to read than the key columns of a file are, whatever its size."""
 READ_PAGES = 2048
 """Number of pages of all columns that are decoded at a time."""
+READ_BYTES = 128 * MIB
+"""Arrow bytes of the pages that are decoded at a time, if the operation has no byte budget of its own."""
 REQUEST_PAGES = 30
 """Number of pages whose transfer takes as long as a request of a remote store, where many requests run side by side."""
 _KEY_BYTES = 4
@@ -46,12 +49,14 @@ class PageSource:
         cache: keeps page indexes for later operations; None for none.
         single_rows: whether rows are read that nobody looks up again soon: files of few pages are read by pages too,
             and no whole key columns for later look-ups while the pages are few.
+        most_bytes: Arrow bytes of the pages that are decoded at a time, unless one file needs more.
     """
 
     storage: Storage
     shape: TableShape
     cache: KeyCache | None = None
     single_rows: bool = False
+    most_bytes: int = READ_BYTES
     _files: dict[str, PagedFile] = field(default_factory=dict)
     _whole: dict[str, OpenFile] = field(default_factory=dict)
 
@@ -132,6 +137,10 @@ class PageSource:
         """Return the number of pages of a column of an open file that hold rows."""
         return count_pages(self._files[file.path], self.shape.columns.key[0], rows)[0]
 
+    def page_bytes(self, file: NumberedFile) -> int:
+        """Estimate the Arrow bytes of all columns of the rows of a page."""
+        return PAGE_ROWS * file.file.arrow_bytes // max(1, file.file.num_records or 0)
+
     def read(self, requested: Sequence[RequestedRows], columns: Sequence[str]) -> list[pa.Table]:
         """Return the columns of rows of open files, in the table's types.
 
@@ -197,12 +206,14 @@ def _within_memory(
 ) -> list[list[int]]:
     """Numbers of files in parts whose pages are decoded at once."""
     parts: list[list[int]] = []
-    left = 0
+    pages_left = bytes_left = 0
     for number, file, rows in requested:
-        pages = columns * source.pages(file, rows)
-        if not parts or pages > left:
+        pages = source.pages(file, rows)
+        size = pages * source.page_bytes(file)
+        if not parts or columns * pages > pages_left or size > bytes_left:
             parts.append([])
-            left = READ_PAGES
+            pages_left, bytes_left = READ_PAGES, source.most_bytes
         parts[-1].append(number)
-        left -= pages
+        pages_left -= columns * pages
+        bytes_left -= size
     return parts

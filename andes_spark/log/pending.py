@@ -384,16 +384,14 @@ def _take_rows(
     groups = np.unique(group)
     data = pending.read(opened, entry, columns, table, groups.tolist())
     offset = np.cumsum([0, *(sizes[i] for i in groups)])[:-1]
-    place = np.searchsorted(groups, group)
-    places = rows - starts[group] + offset[place]
-    # A slice would keep the whole row groups in memory, of as many files as there are.
-    return take(data, places) if 2 * len(rows) > data.num_rows else data.take(pa.array(places))
+    return take(data, rows - starts[group] + offset[np.searchsorted(groups, group)])
 
 
 def take(data: pa.Table, rows: Ints) -> pa.Table:
-    """Return the rows by number; without a copy if they are consecutive."""
-    if len(rows) == data.num_rows and (len(rows) == 0 or bool((rows == np.arange(len(rows))).all())):
+    """Return the rows by number; without a copy if they are consecutive and more than half of all."""
+    if len(rows) == data.num_rows and bool((rows == np.arange(len(rows))).all()):
         return data
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+    # A slice keeps all rows in memory, of as many files as there are.
+    if 2 * len(rows) > data.num_rows and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
         return data.slice(int(rows[0]), len(rows))
     return data.take(pa.array(rows))

@@ -27,6 +27,17 @@ def test_rows_that_compress_well_are_estimated_by_what_they_take_in_memory() -> 
     assert 0.9 * in_memory < sizes.mods < 1.2 * in_memory
 
 
+def test_partial_mods_count_with_the_rows_of_the_base_that_they_change() -> None:
+    count = 2_000
+    base = pa.table({"id": range(count), "seq": [0] * count, "text": ["x" * 1_000] * count, "a": [0] * count})
+    ddl = "id BIGINT, seq BIGINT, text STRING, a BIGINT"
+    table = ModTable.create(MemoryStorage(), ddl, primary_key=["id"], sequence_by=["seq"], merge="manual", data=base)
+    half = pa.table({"id": range(0, count, 2), "seq": [1] * (count // 2), "a": [1] * (count // 2)})
+    table.apply(half, column_list=["a"])
+    sizes = estimate(pin(table._open_table, None).inputs)
+    assert 0.9 * base.nbytes / 2 < sizes.mods < 1.3 * base.nbytes / 2
+
+
 def test_a_slice_counts_its_own_rows_alone() -> None:
     table = ModTable.create(MemoryStorage(), "id BIGINT, v STRING", primary_key=["id"], merge="manual")
     whole = pa.table({"id": range(1000), "v": ["x" * 100] * 1000})

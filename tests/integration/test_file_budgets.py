@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Settings
-from andes_spark.delta import actions
 from andes_spark.delta.checkpoint_writer import write_checkpoint
-from andes_spark.delta.log import create_entry, load_state
+from andes_spark.delta.log import load_state
 from andes_spark.storage.open import open_storage
+from andes_spark.testing.far_files import add_far_files
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server
 
 pytestmark = pytest.mark.integration
@@ -41,22 +41,10 @@ class Bench:
             self.apply(self.open())
 
     def _add_files(self, server: S3Server, count: int) -> None:
-        """Commit files of other keys, as OPTIMIZE does; they are never opened."""
+        """Commit files that are never opened, and a checkpoint with them."""
         storage = open_storage(self.url, options=server.options)
-        state = load_state(storage)
-        assert len(state.files) == NEAR
-        adds = []
-        for number in range(count):
-            low = {"id": 10**9 + 1000 * number, "lsn": 0}
-            statistics = {"numRecords": 1000, "minValues": low, "maxValues": {"id": low["id"] + 999, "lsn": 0}}
-            adds.append(
-                actions.add(
-                    f"part-far-{number}.parquet", size=10 << 20, modified_ms=1, data_change=False,
-                    statistics={**statistics, "nullCount": {"id": 0, "lsn": 0}},
-                )
-            )  # fmt: skip
-        info = actions.commit_info("OPTIMIZE", timestamp_ms=1, commit_id="far", previous=state.commit_id)
-        create_entry(storage, state.version + 1, [info, *adds])
+        assert len(load_state(storage).files) == NEAR
+        add_far_files(storage, count)
         assert write_checkpoint(storage, load_state(storage), now_ms=1)
 
     def open(self) -> ModTable:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from andes_spark import ModTable, Settings
 from andes_spark.model.read_options import ChangesOptions
@@ -17,38 +18,54 @@ from andes_spark.table.history.changes import compare
 
 MIB = 1024 * 1024
 BUDGET = 16 * MIB
-ROWS = 800_000
-STEP = 20_000
-SETTINGS = Settings(byte_budget=BUDGET, key_cache_bytes=4 * MIB, target_file_bytes=4 * MIB, threads=2, compact_bytes=0)
+UNLIMITED = 4096 * MIB
+ROWS = 512_000
+STEP = 2_000
+BLOCKS = 8
+SMALL = STEP
+GET_KEYS = 1_000
+WIDTH = 500
+DATA = ROWS * (WIDTH + 24)
+"""Arrow bytes of all rows."""
 SCHEMA = pa.schema([("id", pa.int64()), ("seq", pa.int64()), ("text", pa.string()), ("a", pa.float64())])
 PARTIAL = pa.schema([field for field in SCHEMA if field.name != "text"])
 
 
+def settings(budget: int) -> Settings:
+    return Settings(byte_budget=budget, key_cache_bytes=4 * MIB, target_file_bytes=4 * MIB, threads=2, compact_bytes=0)
+
+
 def batches(sequence: int, rows: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows of all keys below ``ROWS``, in no order."""
+    """Rows of all keys below ``ROWS``, an eighth after the other, in each of them in no order."""
     random = np.random.default_rng(sequence)
+    size = ROWS // BLOCKS
     for start in range(0, rows, STEP):
-        ids = np.arange(start, start + STEP) * 7_919 % ROWS
-        text = pa.array([f"value-of-a-row-{number}" for number in ids.tolist()])
-        columns = {"id": ids, "seq": np.full(STEP, sequence), "text": text, "a": random.random(STEP)}
+        ids = start // size * size + np.arange(start, start + STEP) * 7_919 % size
+        columns = {"id": ids, "seq": np.full(STEP, sequence), "text": texts(ids), "a": random.random(STEP)}
         yield from pa.table({name: columns[name] for name in schema.names}).cast(schema).to_batches()
+
+
+def texts(ids: np.ndarray) -> pa.Array:
+    """Text of ``WIDTH`` characters for each number."""
+    numbers = pc.utf8_lpad(pa.array(ids).cast(pa.string()), 10, "0")
+    return pc.binary_repeat(numbers, WIDTH // 10)
 
 
 def reader(sequence: int, rows: int = ROWS, schema: pa.Schema = SCHEMA) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, batches(sequence, rows, schema))
 
 
-def create(path: str, data: pa.RecordBatchReader) -> ModTable:
+def create(path: str, data: pa.RecordBatchReader, budget: int) -> ModTable:
     return ModTable.create(
-        path, SCHEMA, primary_key="id", sequence_by="seq", settings=SETTINGS, merge="manual", data=data
+        path, SCHEMA, primary_key="id", sequence_by="seq", settings=settings(budget), merge="manual", data=data
     )
 
 
-def run(operation: str, path: str) -> None:
+def run(operation: str, path: str, budget: int) -> None:
     if operation == "create":
-        create(path, reader(1))
+        create(path, reader(1), budget)
         return
-    table = ModTable.open(path, settings=SETTINGS)
+    table = ModTable.open(path, settings=settings(budget))
     if operation == "apply":
         assert table.apply(reader(2)).upserts == ROWS
     elif operation == "apply partials":
@@ -57,6 +74,10 @@ def run(operation: str, path: str) -> None:
         assert table.merge().updated == ROWS
     elif operation == "fold":
         assert table.merge().updated == ROWS // 2
+    elif operation == "get":
+        assert table.get(range(0, ROWS, ROWS // GET_KEYS)).num_rows == GET_KEYS
+    elif operation == "compact":
+        assert table.compact().bytes_added
     elif operation == "changes":
         # As where the mods are gone: of all rows the hashes are compared first.
         comparison = compare(table._open_table, ChangesOptions.checked(from_version=1, before_images=True))
@@ -72,19 +93,19 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(operation: str, path: str) -> None:
+def main(operation: str, path: str, budget: int) -> None:
     # What the libraries take for themselves, once.
-    small = create(f"{path}-small", reader(1, STEP))
-    small.apply(pa.Table.from_batches(list(batches(2, STEP, SCHEMA))))
-    assert sum(batch.num_rows for batch in small.to_batches()) == STEP
+    small = create(f"{path}-small", reader(1, SMALL), BUDGET)
+    small.apply(pa.Table.from_batches(list(batches(2, SMALL, SCHEMA))))
+    assert sum(batch.num_rows for batch in small.to_batches()) == SMALL
     small.merge()
-    assert sum(batch.num_rows for batch in small.changes(0)) == STEP
+    assert sum(batch.num_rows for batch in small.changes(0)) == SMALL
     assert small.verify().ok
     gc.collect()
     before = peak()
-    run(operation, path)
+    run(operation, path, budget)
     sys.stdout.write(f"{(peak() - before) // MIB}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -264,6 +264,18 @@ def test_newest_keys_stay_narrow() -> None:
     assert all(((low <= key) & (key <= high)).sum() <= 2 for key in range(0, 4_000, 50))
 
 
+def test_rows_that_compress_well_are_packed_once() -> None:
+    """The writer splits rows by their bytes in memory: files that are small on the disk alone stay as they are."""
+    table = create(KINDS["numbers"], target_file_bytes=64 * 1024, compact_bytes=0)
+    for number in range(8):
+        ids = range(200 * number, 200 * number + 200)
+        table.apply(pa.table({"id": ids, "seq": ids, "part": [0] * 200, "text": ["x" * 2_000] * 200}), cast=True)
+    assert max(file.size for file in live_files(table)) < 64 * 1024 / 4
+    assert table.compact().rounds <= 2
+    assert table.compact().rounds == 0
+    assert table.to_arrow().num_rows == 1_600
+
+
 def moved_rows_stay(patch: Patch) -> None:
     """A row that moves stays live where it was."""
     true = rewrite.rows_within

@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Settings
-from andes_spark.delta import actions
-from andes_spark.delta.log import create_entry, load_state
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.table.verbs.due import is_long
+from andes_spark.testing.far_files import add_far_files
 
 FAR = 1_000
 
@@ -27,15 +26,7 @@ def table_with_far_files() -> ModTable:
         storage, "id BIGINT, lsn BIGINT", primary_key=["id"], sequence_by=["lsn"], merge="manual",
         data=pa.table({"id": ids, "lsn": ids}), settings=Settings(compact_bytes=0),
     )  # fmt: skip
-    state = load_state(storage)
-    adds = []
-    for number in range(FAR):
-        low = {"id": 10**9 + 1000 * number, "lsn": 0}
-        statistics = {"numRecords": 1000, "minValues": low, "maxValues": {"id": low["id"] + 999, "lsn": 0}}
-        path = f"part-far-{number}.parquet"
-        adds.append(actions.add(path, size=10 << 20, modified_ms=1, data_change=False, statistics=statistics))
-    info = actions.commit_info("OPTIMIZE", timestamp_ms=1, commit_id="far", previous=state.commit_id)
-    create_entry(storage, state.version + 1, [info, *adds])
+    add_far_files(storage, FAR)
     return ModTable.open(storage, settings=Settings(compact_bytes=0))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -80,7 +81,8 @@ def compact(
             pulls = [
                 pull if marks and not any(file.is_encoded for file in pull.sources) else pull.alone() for pull in pulls
             ]
-            _pull(context, context.writer(base), pulls, work)
+            for part in _within_budget(pulls, context.settings.byte_budget):
+                _pull(context, context.writer(base), part, work)
     left = budget - sum(pull.file.file.size for pull in pulls)
     groups = _choose_groups(context, parts, work, left)
     if not work.old and not groups:
@@ -110,6 +112,25 @@ def worn_files(context: BaseContext, base: BaseSnapshot) -> list[NumberedFile]:
     return [*work.old, *(file for group in groups for file in group.files)]
 
 
+def _within_budget(pulls: Sequence[Pull], byte_budget: int) -> list[list[Pull]]:
+    """Parts of pulls whose files fit the byte budget, with their shares of the files over them.
+
+    A file over the run that has rows for several parts is read by each.
+    """
+    drawn = Counter(file.number for pull in pulls for file in pull.sources)
+    parts: list[list[Pull]] = []
+    left = 0
+    for pull in pulls:
+        above = sum(file.file.arrow_bytes // drawn[file.number] for file in pull.sources)
+        size = pull.file.file.arrow_bytes + above
+        if not parts or size > left:
+            parts.append([])
+            left = byte_budget
+        parts[-1].append(pull)
+        left -= size
+    return parts
+
+
 def _pull(context: BaseContext, writer: RowWriter, pulls: Sequence[Pull], work: _Work) -> None:
     """Write files of the run anew with the rows over them, which are read once for all of them."""
     storage, shape = context.storage, context.shape
@@ -130,7 +151,7 @@ def _pull(context: BaseContext, writer: RowWriter, pulls: Sequence[Pull], work: 
         for pull, rows in zip(drawn[file.number], moved.parts, strict=True):
             above[pull.file.number].append(rows)
         if any(rows.num_rows for rows in moved.parts):
-            work.deleted[file.number] = moved.dead
+            work.deleted[file.number] = work.deleted.get(file.number, BitMap64()) | moved.dead
 
     def write(pull: Pull) -> list[Action]:
         rows = pa.concat_tables([alive_rows(storage, shape, pull.file, BitMap64()), *above.pop(pull.file.number)])

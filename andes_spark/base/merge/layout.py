@@ -139,7 +139,7 @@ class Partition:
         pulls = []
         for position, file in enumerate(self.run):
             wear = dead_ratio(file)
-            if file.file.size >= settings.target_file_bytes // _CLASS_FACTOR:
+            if _weight(file) >= settings.target_file_bytes // _CLASS_FACTOR:
                 wear = max(wear, rows_above[position] / max(1, file.file.num_records or 0) / _ROWS_ABOVE)
             if wear >= settings.compact_dead_ratio:
                 sources = [above.file for above in self.above if above.first <= position <= above.last]
@@ -176,7 +176,7 @@ class Partition:
             above.file
             for above in sorted(self.above, key=lambda above: above.first)
             if above.last - above.first + 1 >= least
-            and above.file.file.size >= settings.target_file_bytes // _CLASS_FACTOR
+            and _weight(above.file) >= settings.target_file_bytes // _CLASS_FACTOR
             and above.file.number not in rewritten
         ]
 
@@ -239,11 +239,19 @@ def _worn_groups(part: Partition, settings: Settings, rewritten: set[int], moved
     return [*_groups(worn, settings.target_file_bytes // 2), *(Group((file,)) for file in alone)]
 
 
+def _weight(file: NumberedFile) -> int:
+    """Bytes by which a file counts as small or large: those on the disk, or a quarter of those in memory.
+
+    The writer splits rows by their bytes in memory: files that are far smaller on the disk would be small again.
+    """
+    return max(file.file.size, file.file.arrow_bytes // _CLASS_FACTOR)
+
+
 def _small_groups(files: Sequence[NumberedFile], settings: Settings) -> list[Group]:
     classes: dict[int, list[NumberedFile]] = {}
     for file in files:
-        if file.file.size < settings.target_file_bytes // _CLASS_FACTOR:
-            classes.setdefault(_size_class(file.file.size), []).append(file)
+        if _weight(file) < settings.target_file_bytes // _CLASS_FACTOR:
+            classes.setdefault(_size_class(_weight(file)), []).append(file)
     return [
         group
         for members in classes.values()
@@ -254,15 +262,15 @@ def _small_groups(files: Sequence[NumberedFile], settings: Settings) -> list[Gro
 
 
 def _groups(files: Iterable[NumberedFile], most: int) -> list[Group]:
-    """Files in groups of at most ``most`` bytes: a group is held in memory while it is written anew."""
+    """Files in groups of at most ``most`` bytes by weight: a group is held in memory while it is written anew."""
     groups: list[list[NumberedFile]] = []
     size = 0
     for file in files:
-        if not groups or size + file.file.size > most:
+        if not groups or size + _weight(file) > most:
             groups.append([])
             size = 0
         groups[-1].append(file)
-        size += file.file.size
+        size += _weight(file)
     return [Group(tuple(members)) for members in groups]
 
 

@@ -32,7 +32,7 @@ BUCKET_BYTES = 64 * MIB
 """Maximum size of the mods of a bucket."""
 BUCKETS_A_BUDGET = 4
 """Number of buckets per byte budget of mods, since the mods of a bucket are copied while they are evaluated."""
-BUCKET_ROWS = 10_000
+BUCKET_ROWS = PAGE_ROWS
 """Mods of a bucket at least, however small the budget: each bucket opens files anew."""
 _PLACE_BYTES = 24
 
@@ -42,7 +42,7 @@ class Sizes:
     """Estimated Arrow bytes of an evaluation.
 
     Attributes:
-        mods: whole mods.
+        mods: whole mods, and the rows of the base that partial ones are folded with.
         narrow: their narrow form.
         inputs: base and pending mods.
     """
@@ -61,7 +61,10 @@ class Sizes:
 def estimate(inputs: EvaluationInput) -> Sizes:
     """Estimate the size of an evaluation, from manifests and the Delta log alone."""
     narrow = row_width(inputs.shape.arrow, inputs.shape.columns.narrow)
-    return Sizes(inputs.pending.arrow_bytes, inputs.pending.rows * (narrow + _PLACE_BYTES), inputs)
+    files, pending = inputs.files.files, inputs.pending
+    partial = sum(file.entry.partial for file in pending.files)
+    folded = partial * int(files.arrow_bytes.sum()) // max(1, int(np.maximum(files.records, 0).sum()))
+    return Sizes(pending.arrow_bytes + folded, pending.rows * (narrow + _PLACE_BYTES), inputs)
 
 
 def run_buckets(

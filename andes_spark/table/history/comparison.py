@@ -178,7 +178,9 @@ class Comparison:
     def _changes(self, keys: pl.DataFrame, bounds: KeyRange | None, cache: KeyCache | None) -> pa.Table:
         """Compare the rows of some keys."""
         # Most files of the base are the same in both.
-        source = PageSource(self.storage, self.after.shape, cache, single_rows=True)
+        source = PageSource(
+            self.storage, self.after.shape, cache, single_rows=True, most_bytes=self.settings.byte_budget // SHARE
+        )
         sides = [
             rows_of_keys(self.storage, inputs, keys, bounds=bounds, settings=self.settings, source=source)
             for inputs in (self.before, self.after)

@@ -32,6 +32,8 @@ from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.read import pin, resolved
 
+_PAGE_SHARE = 4
+"""Part of the byte budget that decoded pages take."""
 _MOST_KEYS = 1_000
 """Number of keys up to which each is compared with the range of a file of mods; beyond it, only first and last are."""
 
@@ -45,7 +47,13 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
     inputs = snapshot.inputs
     names = resolved(inputs.shape, options.columns)
     requested = _RequestedKeys.of(key_rows, inputs.shape)
-    source = PageSource(open_table.storage, inputs.shape, cache_for(open_table, inputs.shape), single_rows=True)
+    source = PageSource(
+        open_table.storage,
+        inputs.shape,
+        cache_for(open_table, inputs.shape),
+        single_rows=True,
+        most_bytes=open_table.settings.byte_budget // _PAGE_SHARE,
+    )
     with or_expired(open_table, snapshot.version, floor=floor):
         return _Get(open_table.storage, inputs, requested, names, open_table.settings, source).rows()
 

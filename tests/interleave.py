@@ -44,9 +44,10 @@ from tests.foreign_tables import converted
 from tests.interleave_alters import Alters, refused
 from tests.interleave_appends import UNKNOWN, Appends
 from tests.interleave_changes import reads_of_changes
+from tests.interleave_expire import Expires
 from tests.interleave_forget import Forgets
 from tests.interleave_repairs import Repairs
-from tests.interleave_rows import difference, rewound
+from tests.interleave_rows import by_key, difference, rewound
 from tests.interleave_tags import Tags
 from tests.interleave_vacuum import EXPIRED, Vacuums
 
@@ -78,6 +79,7 @@ class World(Appends):
     foreign: float = 0.06
     pinning: float = 0.4
     forgetting: float = 0.05
+    expiring: float = 0.08
     at: str | None = None
     folder: str | None = None
     versions: list[list[Mod]] = field(default_factory=list)
@@ -90,6 +92,7 @@ class World(Appends):
     alters: Alters = field(default_factory=Alters)
     repairs: Repairs = field(default_factory=Repairs)
     forgets: Forgets = field(default_factory=Forgets)
+    expires: Expires = field(default_factory=Expires)
     counts: MergeCounts = field(default_factory=MergeCounts)
     steps: int = 0
     failures: list[Exception] = field(default_factory=list)
@@ -162,6 +165,7 @@ class World(Appends):
             self._replay(number, rnd.choice(known))
             return
         batch = self.alters.fitted(self, self.author.batch())
+        batch = replace(batch, options=self.expires.options(self, batch))
         rows: Any = batch.rows
         if rnd.random() < 0.3:
             rows = pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches(max_chunksize=2))
@@ -179,6 +183,7 @@ class World(Appends):
         if result is None:
             return
         assert not result.replayed
+        self.expires.learn(result.version, batch.options)
         self._learn(result.version, batch)
         if isinstance(rows, pa.Table):
             assert (result.received, result.collapsed, result.quarantined) == (
@@ -347,6 +352,8 @@ class World(Appends):
             action = self.read
         if random.Random(f"{self.seed} {self.steps} repair").random() < self.foreign:
             action = partial(self.repairs.act, self)
+        if self.expires.is_due(self, "step"):
+            action = partial(self.expires.run, self)
         if self.forgets.is_due(self, "step"):
             action = self.forget
         try:
@@ -379,6 +386,8 @@ class World(Appends):
             actions = (*actions, self.vacuum)
         if rnd.random() < self.altering:
             actions = (*actions, partial(self.alters.change, self))
+        if self.expires.is_due(self, "tap"):
+            actions = (*actions, partial(self.expires.run, self))
         if self.forgets.is_due(self, "tap"):
             actions = (*actions, self.forget)
         if self.interruptions:
@@ -420,21 +429,12 @@ class World(Appends):
 
     def state(self, version: int) -> State:
         """State of a version by the oracle."""
-        return oracle.snapshot(
-            self.versions[: version + 1], self.alters.ever(), ["must"], self.aside, self.restored, self.repairs.taken
-        )
+        versions, names, expires = self.versions[: version + 1], self.alters.ever(), self.expires
+        events = (self.aside, self.restored, self.repairs.taken, expires.events, expires.backfills)
+        return oracle.snapshot(versions, names, ["must"], *events)
 
     def rows_of(self, table: pa.Table) -> dict[Any, Any]:
-        rows_by_key: dict[Any, Any] = {}
-        narrow = {*self.key.names, *self.sequence.names}
-        for row in table.to_pylist():
-            key = tuple(row[name] for name in self.key.names)
-            assert key not in rows_by_key, f"two rows for {key}"
-            rows_by_key[key] = (
-                tuple(row[name] for name in self.sequence.names),
-                tuple(value for name, value in row.items() if name not in narrow),
-            )
-        return rows_by_key
+        return by_key(table, self.key.names, self.sequence.names)
 
     def check(self, number: int) -> None:
         """Compare newest rows, those of a random version, of a tag or a time, by key, and changes, by one handle."""
@@ -459,11 +459,7 @@ class World(Appends):
             if not self.restored:
                 assert self.counts.discarded == sum(len(self.versions[version]) for version in self.aside.values())
             assert self.counts.quarantined == len(state.quarantined), f"{self.counts}: {state.quarantined}"
-        set_aside = sorted(
-            (version, mod.sequence or (), mod.key) for version, mod in state.quarantined if mod.key is not None
-        )
-        by_law = table.quarantined().to_pylist()
-        assert len([row for row in by_law if row["reason"].startswith(("late", "partial"))]) == len(set_aside)
+        self.expires.check(self, table)
         checked = table.verify()
         assert checked.ok, checked.problems
         assert checked.rows == len(before)

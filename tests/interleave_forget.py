@@ -79,6 +79,7 @@ def _learn(world: World, version: int, rows: list[dict[str, Any]]) -> None:
     while len(world.versions) <= version:
         world.versions.append(UNKNOWN)
     assert world.versions[version] is UNKNOWN, "a version was given twice"
+    world.expires.learn(version, {"backfill": bool(names)})
     world.versions[version] = mods
 
 

@@ -29,9 +29,10 @@ from andes_spark.law.columns import ARRIVAL, BASE_FILE, BASE_ROW, FILE, ROW, WIN
 from andes_spark.law.decide import Decision, decide, no_located
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.order import above, sorted_order
-from andes_spark.law.rows import content_hashes
+from andes_spark.law.rows import Reason, content_hashes
 from andes_spark.law.winners import Winners, pick_winners
-from andes_spark.log.pending import ModsInMemory, read_narrow, read_rows
+from andes_spark.log.pending import ModsInMemory, Pending, read_narrow, truncates_of_file
+from andes_spark.log.pending_rows import read_rows
 from andes_spark.model.results import MergeCounts
 from andes_spark.storage.interface import Storage
 
@@ -53,7 +54,8 @@ class Targets:
     """Winners among pending mods, and where their rows in the base may be.
 
     Attributes:
-        mods: narrow frame of the pending mods.
+        mods: narrow frame of the pending mods that take part.
+        expired: ARRIVAL, FILE and ROW of those at or below the cut of an expire.
         winners: of these mods.
         keys: key and sequence columns of the keys to look up, sorted by key: those of winners and of folds.
         order: of each of these the position among winners and, behind them, folded keys; None if it is its own.
@@ -62,6 +64,7 @@ class Targets:
     """
 
     mods: pl.DataFrame
+    expired: pl.DataFrame
     winners: Winners
     keys: pl.DataFrame
     order: npt.NDArray[np.int64] | None
@@ -92,14 +95,37 @@ def find_targets(
     mods = read_narrow(storage, pending, shape.columns, table=shape.table, bounds=bounds, in_memory=in_memory)
     if keys is not None:
         mods = mods.join(keys, on=shape.columns.key, how="semi")
-    winners = pick_winners(mods, shape.columns, truncates=pending.truncates, watermark=inputs.watermark)
+    mods, expired = _without_expired(mods, pending, shape)
+    crossing = pending.expiry.crossing(shape.columns) if pending.expiry.may_cross else None
+    winners = pick_winners(
+        mods, shape.columns, truncates=pending.truncates, watermark=inputs.watermark, crossing=crossing
+    )
     fold_keys = winners.folds.unique(subset=shape.columns.key, keep="first", maintain_order=True)
     plain = winners.rows.clear() if inputs.erased else winners.rows
     targets = pl.concat([plain.select(shape.columns.narrow), fold_keys.select(shape.columns.narrow)])
     # Winners and folded keys are sorted, but not together.
     order = sorted_order(targets, shape.columns.key) if fold_keys.height else None
     targets = targets if order is None else targets[order]
-    return Targets(mods, winners, targets, order, plain.height, tuple(files_with(inputs, targets)))
+    return Targets(mods, expired, winners, targets, order, plain.height, tuple(files_with(inputs, targets)))
+
+
+def _without_expired(mods: pl.DataFrame, pending: Pending, shape: TableShape) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split mods into those that take part and those at or below the cut that they meet."""
+    if pending.expiry.new_cut is None:
+        return mods, mods.select(ARRIVAL, FILE, ROW).clear()
+    expired = mods.select(pending.expiry.expired(shape.columns).alias("expired"))["expired"]
+    return mods.filter(~expired), mods.filter(expired).select(ARRIVAL, FILE, ROW)
+
+
+def expired_truncates(storage: Storage, inputs: EvaluationInput, in_memory: ModsInMemory | None = None) -> pl.DataFrame:
+    """Find the truncates at or below the cut that they meet: FILE, ROW and ``reason``."""
+    pending, shape = inputs.pending, inputs.shape
+    frames = [pl.DataFrame(schema={FILE: pl.Int32, ROW: pl.Int64, "reason": pl.String})]
+    for number in pending.files_with_truncates({truncate.version for truncate in pending.expired_truncates}):
+        rows = truncates_of_file(storage, pending, number, shape.columns, table=shape.table, in_memory=in_memory)
+        expired = rows.filter(pending.expiry.expired(shape.columns)).select(FILE, ROW)
+        frames.append(expired.with_columns(pl.lit(Reason.EXPIRED.value).alias("reason")))
+    return pl.concat(frames)
 
 
 def evaluate(
@@ -148,11 +174,12 @@ def evaluate(
     result = Evaluation(
         rows=rows.cast(pa.schema([shape.arrow.field(name).with_nullable(True) for name in names])),
         replaced=_places(pl.concat([decision.updated, decision.deleted])),
-        deleted=decision.deleted.select(shape.columns.narrow),
+        deleted=decision.deleted.select(shape.columns.key),
+        tombstones=decision.deleted.filter(pending.expiry.kept_after(shape.columns)).select(shape.columns.narrow),
         cleared=decision.cleared.select(shape.columns.narrow),
-        quarantined=_no_quarantine(),
+        quarantined=targets.expired.with_columns(pl.lit(Reason.EXPIRED.value).alias("reason")),
         picks=written.select(FILE, ROW),
-        counts=_counts(winners, decision, unchanged),
+        counts=replace(_counts(winners, decision, unchanged), quarantined=targets.expired.height),
     )
     if winners.folds.height == 0:
         return result
@@ -192,7 +219,7 @@ def _locate(inputs: EvaluationInput, targets: Targets, locate: Locator) -> tuple
     folds = located.filter(pl.col(WINNER) >= targets.plain).with_columns(pl.col(WINNER) - targets.plain)
     rows = located.filter(pl.col(WINNER) < targets.plain)
     if inputs.pending.truncates and shape.columns.sequence:
-        rows = rows.filter(outlive(shape, inputs.new_watermark))
+        rows = rows.filter(outlive(shape, inputs.swept))
     return rows, folds
 
 
@@ -236,16 +263,13 @@ def _places(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col(BASE_ROW).is_not_null()).select(BASE_FILE, BASE_ROW)
 
 
-def _no_quarantine() -> pl.DataFrame:
-    return pl.DataFrame(schema={ARRIVAL: pl.Int64, FILE: pl.Int32, ROW: pl.Int64, "reason": pl.String})
-
-
 def _joined(one: Evaluation, two: Evaluation, shape: TableShape) -> Evaluation:
     rows = pa.concat_tables([one.rows, two.rows])
     return Evaluation(
         rows=ordered(rows, shape.columns.key) if set(shape.columns.key) <= set(rows.column_names) else rows,
         replaced=pl.concat([one.replaced, two.replaced]),
         deleted=pl.concat([one.deleted, two.deleted]),
+        tombstones=pl.concat([one.tombstones, two.tombstones]),
         cleared=pl.concat([one.cleared, two.cleared]),
         quarantined=pl.concat([one.quarantined, two.quarantined]),
         counts=one.counts.plus(two.counts),

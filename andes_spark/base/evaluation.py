@@ -20,6 +20,7 @@ from andes_spark.log.pending import Pending, typed_sequence
 from andes_spark.model.files import SideFile
 from andes_spark.model.merge_record import MergeRecord
 from andes_spark.model.results import MergeCounts
+from andes_spark.model.values import to_json
 from andes_spark.storage.interface import Storage
 
 
@@ -43,7 +44,12 @@ class EvaluationInput:
 
     @property
     def new_watermark(self) -> tuple[Any, ...] | None:
-        """Truncate watermark including the pending versions."""
+        """Truncate watermark after the pending versions."""
+        return self.pending.expiry.watermark(self.pending.truncates, self.watermark)
+
+    @property
+    def swept(self) -> tuple[Any, ...] | None:
+        """Sequence at or below which no row of the base is left; a later expire may have forgotten the truncate."""
         return greatest(self.pending.truncates, self.watermark)
 
     @property
@@ -59,7 +65,8 @@ class Evaluation:
     Attributes:
         rows: rows that pending mods write, sorted by key, with the requested columns.
         replaced: BASE_FILE and BASE_ROW of deleted or rewritten rows.
-        deleted: key and sequence of effective deletes.
+        deleted: key columns of keys that have no row any more, or had none before a delete.
+        tombstones: key and sequence of effective deletes that no pending expire forgets.
         cleared: key and sequence of rows that replace a tombstone.
         quarantined: ARRIVAL, FILE, ROW and ``reason`` of mods that the law sets aside.
         picks: FILE and ROW of the mods of ``rows``, in their order; None if some are folded.
@@ -69,6 +76,7 @@ class Evaluation:
     rows: pa.Table
     replaced: pl.DataFrame
     deleted: pl.DataFrame
+    tombstones: pl.DataFrame
     cleared: pl.DataFrame
     quarantined: pl.DataFrame
     picks: pl.DataFrame | None = None
@@ -109,6 +117,17 @@ def watermark_of(record: MergeRecord, shape: TableShape) -> tuple[object, ...] |
     return max(sequences, default=None)
 
 
+def cut_of(record: MergeRecord, shape: TableShape) -> tuple[object, ...] | None:
+    """Return the cut of a merge record as Python values; None before the first expire."""
+    return None if record.cut is None else typed_sequence(record.cut, shape.arrow, shape.columns)
+
+
+def quoted(sequence: tuple[object, ...], shape: TableShape) -> list[object]:
+    """Return a sequence as in documents; never shortened: without it, removed rows would return."""
+    kinds = [shape.arrow.field(name).type for name in shape.columns.sequence]
+    return [to_json(pa.scalar(value, kind)) for kind, value in zip(kinds, sequence, strict=True)]
+
+
 @dataclass(frozen=True, repr=False)
 class Snapshot:
     """A pinned version: the base of a read, and its pending mods.
@@ -138,7 +157,7 @@ def evaluation_input(base: BaseSnapshot, pending: Pending, shape: TableShape) ->
     """Build the input of an evaluation from a base and pending mods."""
     return EvaluationInput(
         shape,
-        pending,
+        pending.following(cut_of(base.record, shape)),
         numbered_files(base.state.files),
         tuple(base.record.tombstones),
         watermark_of(base.record, shape),

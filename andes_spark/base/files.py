@@ -21,7 +21,7 @@ from andes_spark.delta.partition_values import parse_partition_value
 from andes_spark.errors import FileDamagedError, NotFoundError
 from andes_spark.law.columns import KeyColumns
 from andes_spark.law.keys.ranges import KeyRange
-from andes_spark.log.pending import take
+from andes_spark.log.pending_rows import take
 from andes_spark.schema.schema import Schema
 from andes_spark.schema.versions import SchemaVersions
 from andes_spark.storage.calendar import check_calendar

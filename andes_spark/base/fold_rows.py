@@ -1,4 +1,4 @@
-"""Rows of keys with a partial mod: their chains built, folded by the law, and put together column by column."""
+"""Rows of keys with a partial mod, or one that crosses an expire: chains, folded by the law column by column."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ import pyarrow as pa
 from andes_spark.base.evaluation import Evaluation, base_rows
 from andes_spark.base.files import NumberedFiles, TableShape
 from andes_spark.law.columns import ARRIVAL, BASE_FILE, BASE_ROW, FILE, PARTIAL, ROW, WINNER
-from andes_spark.law.fold import NONE, Chain, Fate, Folded, Start, fold
+from andes_spark.law.expiry import ExpireEvent
+from andes_spark.law.fold import EXPIRE, NONE, Chain, Fate, Folded, Start, fold
 from andes_spark.law.order import dense_ranks
 from andes_spark.law.presence import present_matrix
 from andes_spark.law.rows import Reason, content_hashes
-from andes_spark.log.pending import ModsInMemory, Pending, read_mods
+from andes_spark.law.winners import TruncateEvent
+from andes_spark.log.pending import ModsInMemory, Pending
+from andes_spark.log.pending_rows import read_mods
 from andes_spark.model.mod import OP, Op
 from andes_spark.model.results import MergeCounts
 from andes_spark.schema.arrow_types import whole
@@ -51,7 +54,7 @@ class FoldInput:
 
 @dataclass(frozen=True)
 class _Keys:
-    """Numbered keys, and their mods in the order of the fold; truncates are mods of every key."""
+    """Numbered keys, and their mods in the order of the fold; truncates and expires are mods of every key."""
 
     frame: pl.DataFrame
     chain: Chain
@@ -105,23 +108,24 @@ def _chains(inputs: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset:
     if present is None:
         present = np.ones((mods.height, width), np.bool_)
     ranks = _ranks(inputs, mods, count)
-    truncates = len(inputs.pending.truncates)
-    all_keys = np.arange(count)
-    key = np.concatenate([mods[_KEY].to_numpy(), np.repeat(all_keys, truncates)])
-    arrivals = np.concatenate(
-        [mods[ARRIVAL].to_numpy(), np.tile([truncate.arrival for truncate in inputs.pending.truncates], count)]
-    ).astype(np.int64)
-    rank = np.concatenate([ranks.mods, np.tile(ranks.truncates, count)]).astype(np.int64)
-    op = np.concatenate([mods[OP].to_numpy(), np.full(truncates * count, Op.TRUNCATE)]).astype(np.int64)
+    events: list[TruncateEvent | ExpireEvent] = [*inputs.pending.truncates, *inputs.pending.expires]
+    operations = [Op.TRUNCATE] * len(inputs.pending.truncates) + [EXPIRE] * len(inputs.pending.expires)
+    all_keys, added = np.arange(count), len(events) * count
+    key = np.concatenate([mods[_KEY].to_numpy(), np.repeat(all_keys, len(events))])
+    arrivals = np.concatenate([mods[ARRIVAL].to_numpy(), np.tile([event.arrival for event in events], count)]).astype(
+        np.int64
+    )
+    rank = np.concatenate([ranks.mods, np.tile(ranks.events, count)]).astype(np.int64)
+    op = np.concatenate([mods[OP].to_numpy(), np.tile(operations, count)]).astype(np.int64)
     order = np.lexsort((op != Op.TRUNCATE, rank, arrivals, key))
-    nothing = np.zeros((truncates * count, width), np.bool_)
+    nothing = np.zeros((added, width), np.bool_)
     chain = Chain(
         key=key[order],
         op=op[order],
         rank=rank[order],
-        partial=np.concatenate([mods[PARTIAL].to_numpy(), np.zeros(truncates * count, np.bool_)])[order],
+        partial=np.concatenate([mods[PARTIAL].to_numpy(), np.zeros(added, np.bool_)])[order],
         present=np.concatenate([present, nothing])[order],
-        source=np.concatenate([np.arange(mods.height), np.full(truncates * count, NONE)])[order],
+        source=np.concatenate([np.arange(mods.height), np.full(added, NONE)])[order],
     )
     exists = np.zeros(count, np.bool_)
     source = np.full(count, NONE, np.int64)
@@ -130,7 +134,7 @@ def _chains(inputs: FoldInput, mods: pl.DataFrame, whole: pa.Table, base_offset:
     source[located] = base_offset + np.arange(len(located))
     start = np.where(exists, ranks.base, ranks.tombstones)
     first = mods.unique(subset=_KEY, keep="first", maintain_order=True)
-    truncate_rank = int(np.max(ranks.truncates, initial=NONE))
+    truncate_rank = int(np.max(ranks.events[: len(inputs.pending.truncates)], initial=NONE))
     return _Keys(
         first, chain, Start(exists, start, source, ranks.has_tombstone & ~exists), ranks.has_tombstone, truncate_rank
     )
@@ -141,12 +145,12 @@ class _Ranks:
     mods: Ints
     base: Ints
     tombstones: Ints
-    truncates: Ints
+    events: Ints
     has_tombstone: npt.NDArray[np.bool_]
 
 
 def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
-    """Rank the sequences of all mods and rows of a fold as comparable numbers."""
+    """Rank the sequences of all mods, events and rows of a fold as comparable numbers."""
     columns = inputs.shape.columns
     if not columns.sequence:
         # A truncate precedes the other mods of its batch; the base precedes all pending versions.
@@ -154,7 +158,7 @@ def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
             mods=mods[ARRIVAL].to_numpy() * 2 + 1,
             base=np.zeros(count, np.int64),
             tombstones=np.full(count, NONE, np.int64),
-            truncates=np.array([truncate.arrival * 2 for truncate in inputs.pending.truncates], np.int64),
+            events=np.array([truncate.arrival * 2 for truncate in inputs.pending.truncates], np.int64),
             has_tombstone=np.zeros(count, np.bool_),
         )
     names = list(columns.sequence)
@@ -164,7 +168,8 @@ def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
     )
     first = mods.unique(subset=_KEY, keep="first", maintain_order=True).select(*columns.key)
     with_tombstones = first.join(inputs.tombstones, on=columns.key, how="left", maintain_order="left")
-    marks = [list(truncate.sequence) for truncate in inputs.pending.truncates]
+    events: list[TruncateEvent | ExpireEvent] = [*inputs.pending.truncates, *inputs.pending.expires]
+    marks = [list(event.sequence) for event in events]
     if inputs.watermark is not None:
         marks.append(list(inputs.watermark))
     mark_rows = pl.DataFrame(marks, schema=dict(schema), orient="row") if marks else pl.DataFrame(schema=schema)
@@ -181,7 +186,7 @@ def _ranks(inputs: FoldInput, mods: pl.DataFrame, count: int) -> _Ranks:
         mods=mod_ranks,
         base=base_ranks,
         tombstones=np.maximum(tombstone_ranks, watermark),
-        truncates=mark_ranks[: len(inputs.pending.truncates)],
+        events=mark_ranks[: len(events)],
         has_tombstone=tombstone_ranks != NONE,
     )
 
@@ -237,14 +242,17 @@ def _evaluation(
     written = np.flatnonzero(folded.exists & changed)
     last_op = np.where(took, chain.op[folded.last], NONE)
     deletes = np.flatnonzero(took & ~folded.exists & (last_op == Op.DELETE))
+    kept = deletes[folded.deleted[deletes]]
     is_replaced = start.exists & (changed | ~folded.exists)
+    without = np.union1d(deletes, np.flatnonzero(is_replaced & ~folded.exists))
     narrow = _narrow(mods, chain, folded)
     return Evaluation(
         rows=_gather(folded, written, sources, inputs.shape, columns),
         replaced=inputs.located.filter(pl.Series(is_replaced[inputs.located[WINNER].to_numpy()])).select(
             BASE_FILE, BASE_ROW
         ),
-        deleted=narrow[deletes].select(inputs.shape.columns.narrow),
+        deleted=narrow[without].select(inputs.shape.columns.key),
+        tombstones=narrow[kept].select(inputs.shape.columns.narrow),
         cleared=narrow[np.flatnonzero(folded.exists & keys.has_tombstone & took)].select(inputs.shape.columns.narrow),
         quarantined=_quarantined(mods, chain, folded),
         counts=_counts(chain, folded, start, same, last_op, took, keys.truncate_rank),
@@ -264,7 +272,7 @@ def _quarantined(mods: pl.DataFrame, chain: Chain, folded: Folded) -> pl.DataFra
         (Fate.QUARANTINED_LATE, Reason.LATE_PARTIAL),
         (Fate.QUARANTINED_NO_ROW, Reason.PARTIAL_WITHOUT_ROW),
     ):
-        rows = chain.source[(folded.fate == fate) & (chain.op != Op.TRUNCATE)]
+        rows = chain.source[(folded.fate == fate) & (chain.source != NONE)]
         picked = mods.select(pl.col(ARRIVAL, FILE, ROW).gather(pl.Series(rows)))
         parts.append(picked.with_columns(pl.lit(reason.value).alias("reason")))
     return pl.concat(parts)
@@ -279,7 +287,7 @@ def _counts(
     took: npt.NDArray[np.bool_],
     truncate_rank: int,
 ) -> MergeCounts:
-    fate = folded.fate[chain.op != Op.TRUNCATE]
+    fate = folded.fate[chain.source != NONE]
     upserted = took & (last_op == Op.UPSERT)
     had_row = start.exists & (start.rank > truncate_rank)
     return MergeCounts(

@@ -107,8 +107,9 @@ def forgotten_deletes(
     cache: KeyCache,
     *,
     without: pa.Table,
+    at: int = 0,
 ) -> pa.Table:
-    """Return hashed tombstones of the keys of mods as deletes before all mods: key, sequence, operation and arrival.
+    """Return hashed tombstones of the keys of mods as deletes: key, sequence, operation and arrival.
 
     Args:
         storage: the table's folder.
@@ -117,12 +118,13 @@ def forgotten_deletes(
         mods: rows with the keys.
         cache: files in memory.
         without: rows with keys of which something newer is known.
+        at: arrival of the deletes, by default before all mods.
     """
     keys, newer = (pl.from_arrow(rows.select(list(shape.columns.key))) for rows in (mods, without))
     assert isinstance(keys, pl.DataFrame)
     assert isinstance(newer, pl.DataFrame)
     known = forgotten_keys(storage, files, shape, keys.join(newer, on=list(shape.columns.key), how="anti"), cache)
-    rows = known.with_columns(pl.lit(int(Op.DELETE), pl.Int8).alias(OP), pl.lit(0, pl.Int64).alias(ARRIVAL))
+    rows = known.with_columns(pl.lit(int(Op.DELETE), pl.Int8).alias(OP), pl.lit(at, pl.Int64).alias(ARRIVAL))
     schema = pa.schema([mods.schema.field(name) for name in rows.columns])
     return rows.to_arrow().cast(schema)
 
@@ -166,18 +168,66 @@ def write_forgotten(
     return _write(storage, tombstones.with_columns(hashed), shape, salt, head)
 
 
-def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, salt: str, head: int) -> SideFile:
-    names = _stored(shape)
+def _write(
+    storage: Storage,
+    rows: pl.DataFrame,
+    shape: TableShape,
+    salt: str,
+    head: int,
+    schema_version: SchemaVersion | None = None,
+) -> SideFile:
+    """Write hashed tombstones, whose hashes are of keys in the types of a schema, by default the current one."""
+    schema_version = schema_version or shape.versions.current
+    names, types = _stored(shape), schema_version.schema.to_arrow()
     fields = [pa.field(HASH, pa.binary(), nullable=False)]
-    fields += [shape.arrow.field(name).with_nullable(False) for name in names]
+    fields += [types.field(name).with_nullable(False) for name in names]
     schema = pa.schema([*fields, pa.field(OP, pa.int8(), nullable=False)])
     marked = rows.sort(HASH).with_columns(pl.lit(int(Op.DELETE), pl.Int8).alias(OP))
     table = marked.select(schema.names).to_arrow().cast(schema)
     path = new_path("tombstones", head)
     written = write_parquet(
-        storage, path, table, stored_schema(shape.versions.current, schema), sorted_by=(HASH,), marked=(HASH, *names)
+        storage, path, table, stored_schema(schema_version, schema), sorted_by=(HASH,), marked=(HASH, *names)
     )
-    return SideFile(**described(path, table, written), schema_id=shape.versions.current_id, salt=salt)
+    return SideFile(**described(path, table, written), schema_id=schema_version.id, salt=salt)
+
+
+def expire_forgotten(
+    storage: Storage,
+    file: SideFile,
+    shape: TableShape,
+    sequence: tuple[object, ...],
+    hiding: pl.DataFrame,
+    *,
+    version: int,
+    target: Storage | None = None,
+) -> SideFile | None:
+    """Write a file of hashed tombstones anew without those that an expire forgets.
+
+    Args:
+        storage: the table's folder.
+        file: the file.
+        shape: shape of the table, whose keys hold no sequence column.
+        sequence: sequence of the expire.
+        hiding: key columns of keys that a newer row in a file with keys hides, which is forgotten.
+        version: that the merge goes up to.
+        target: folder to write to, by default the same.
+
+    Returns:
+        The same file if it has none of them; None if nothing is left.
+    """
+    assert file.salt is not None
+    schema_version = schema_of(file, shape.versions, table=shape.table)
+    rows = _read(storage, file, shape, None)
+    higher = above([pl.col(name) for name in shape.columns.sequence], [pl.lit(value) for value in sequence])
+    kept = rows.filter(higher)
+    if kept.height and hiding.height:
+        hidden = pl.DataFrame({HASH: hashes(hiding, schema_version, shape.columns.key, file.salt)})
+        kept = kept.join(hidden, on=HASH, how="anti")
+    if kept.height == rows.height:
+        return file
+    if not kept.height:
+        return None
+    return _write(target or storage, kept, shape, file.salt, version, schema_version)
 
 
 def fold_forgotten(storage: Storage, files: Sequence[SideFile], shape: TableShape, *, version: int) -> list[SideFile]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import KeyCache
 from andes_spark.errors import NotFoundError
-from andes_spark.log.pending import take
+from andes_spark.log.pending_rows import take
 from andes_spark.settings import MIB
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.page_reader import count_pages, load_rows, read_rows

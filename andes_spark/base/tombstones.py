@@ -62,7 +62,7 @@ def read_tombstones(
     Returns:
         Key columns and ``columns.tombstone_sequence()``, one row per key, in no order.
     """
-    latest = _latest(storage, with_keys(files), shape, bounds, keys, cache)
+    latest = newest_rows(storage, with_keys(files), shape, bounds, keys, cache)
     names = dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True))
     kept = latest.filter(pl.col(OP) == int(Op.DELETE))
     hashed = [] if keys is None else hashed_files(files)
@@ -97,7 +97,7 @@ def named_by_tombstones(
     Returns:
         Key and sequence columns of the newest row of each key.
     """
-    latest = _latest(storage, with_keys(files), shape, keys=keys)
+    latest = newest_rows(storage, with_keys(files), shape, keys=keys)
     return latest.join(keys, on=shape.columns.key, how="semi").select(shape.columns.narrow)
 
 
@@ -123,7 +123,7 @@ def write_tombstones(
             cleared.select(narrow).with_columns(pl.lit(int(Op.UPSERT), pl.Int8).alias(OP)),
         ]
     )
-    return _write(storage, rows, shape, version) if rows.height else None
+    return write_file(storage, rows, shape, version) if rows.height else None
 
 
 def fold_files(
@@ -147,7 +147,7 @@ def fold_files(
     run = files[first:]
     if len(files) <= MOST_FILES or len(run) < 2:
         return list(files)
-    rows = _latest(storage, run, shape)
+    rows = newest_rows(storage, run, shape)
     if first == 0:
         old = forgotten_keys(storage, hashed, shape, rows).select(shape.columns.key) if hashed else rows[:0]
         cleared = rows.filter(pl.col(OP) != int(Op.DELETE)).join(old, on=shape.columns.key, how="semi")
@@ -155,7 +155,7 @@ def fold_files(
     if watermark is not None:
         sequence = [pl.col(name) for name in shape.columns.sequence]
         rows = rows.filter(above(sequence, [pl.lit(value) for value in watermark]))
-    folded = [_write(storage, rows, shape, version)] if rows.height else []
+    folded = [write_file(storage, rows, shape, version)] if rows.height else []
     return [*files[:first], *folded]
 
 
@@ -189,7 +189,7 @@ def _without_keys(
     key = list(shape.columns.key)
     named: list[pl.DataFrame] = []
     for file in files:
-        named.append(of_forgotten(storage, _whole(storage, file, shape), forgotten, shape))
+        named.append(of_forgotten(storage, read_file(storage, file, shape), forgotten, shape))
     newest = pl.concat([_frame(_schema(shape).empty_table()), *named]).unique(key, keep="last", maintain_order=True)
     newer = without_forgotten(storage, newest, forgotten, shape)
     forgotten_keys = newest.join(newer, on=key, how="anti").select(key)
@@ -198,18 +198,19 @@ def _without_keys(
         if not rows.join(forgotten_keys, on=key, how="semi").height:
             kept.append(file)
             continue
-        remaining = _whole(storage, file, shape).join(forgotten_keys, on=key, how="anti")
-        kept += [_write(storage, remaining, shape, version)] if remaining.height else []
+        remaining = read_file(storage, file, shape).join(forgotten_keys, on=key, how="anti")
+        kept += [write_file(storage, remaining, shape, version)] if remaining.height else []
     return kept
 
 
-def _whole(storage: Storage, file: SideFile, shape: TableShape) -> pl.DataFrame:
+def read_file(storage: Storage, file: SideFile, shape: TableShape) -> pl.DataFrame:
+    """Read all rows of a file of tombstones with keys: key and sequence columns, and operation."""
     opened = open_entry(storage, file, table=shape.table)
     columns = [*shape.columns.narrow, OP]
     return _frame(read_as(opened, file, table=shape.table, schemas=shape.versions, columns=columns))
 
 
-def _latest(
+def newest_rows(
     storage: Storage,
     files: Sequence[SideFile],
     shape: TableShape,
@@ -320,7 +321,8 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return frame
 
 
-def _write(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int) -> SideFile:
+def write_file(storage: Storage, rows: pl.DataFrame, shape: TableShape, version: int) -> SideFile:
+    """Write rows of tombstones with keys."""
     schema = _schema(shape)
     table = rows.sort(shape.columns.key).select(schema.names).to_arrow().cast(schema)
     path = new_path("tombstones", version)

@@ -29,7 +29,8 @@ from andes_spark.law.keys.normalized import normalizer
 from andes_spark.law.keys.ranges import KeyRange
 from andes_spark.law.rows import NAMED_KEYS, mod_hashes, tie_error
 from andes_spark.log.mod_files import read_entry, write_mods
-from andes_spark.log.pending import Pending, PendingFile, narrow_of_file, read_mods, read_narrow
+from andes_spark.log.pending import Pending, PendingFile, narrow_of_file, read_narrow
+from andes_spark.log.pending_rows import read_mods
 from andes_spark.log.sampling import bucket_bounds
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import OP, PRESENT, Op

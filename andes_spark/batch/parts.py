@@ -68,20 +68,22 @@ class Part:
         """All files of the part: those of mods, then those of refused rows."""
         return (*self.mods, *self.refused)
 
-    @property
-    def events(self) -> tuple[Event, ...]:
+    def events(self, *, backfill: bool = False) -> tuple[Event, ...]:
         """Events of a version that commits this part."""
-        return events_of(self.mods, self.refused, () if self.truncate is None else (self.truncate,))
+        truncates = () if self.truncate is None else (self.truncate,)
+        return events_of(self.mods, self.refused, truncates, backfill=backfill)
 
 
-def events_of(mods: Sequence[Entry], refused: Sequence[Entry], truncates: Sequence[Truncate]) -> tuple[Event, ...]:
+def events_of(
+    mods: Sequence[Entry], refused: Sequence[Entry], truncates: Sequence[Truncate], *, backfill: bool = False
+) -> tuple[Event, ...]:
     """Return the events of a version with these files and truncates."""
     events: list[Event] = []
     if mods:
-        events.append(Mods(files=list(mods)))
+        events.append(Mods(files=list(mods), backfill=backfill))
     if refused:
         events.append(Quarantine(files=list(refused)))
-    return (*events, *truncates)
+    return (*events, *(msgspec.structs.replace(truncate, backfill=backfill) for truncate in truncates))
 
 
 def write_part(

@@ -20,7 +20,7 @@ from andes_spark.cli.table_adoption import clone, convert, drop
 from andes_spark.cli.table_alter import alter
 from andes_spark.cli.table_iam import iam
 from andes_spark.cli.table_tags import tag, tags, untag
-from andes_spark.cli.table_upkeep import compact, forget, maintain, pin, pins, repair, unpin, vacuum
+from andes_spark.cli.table_upkeep import compact, expire, forget, maintain, pin, pins, repair, unpin, vacuum
 from andes_spark.cli.table_writes import apply, create, merge, restore, set_aside
 from andes_spark.errors import AndesError, OptionError
 
@@ -68,7 +68,7 @@ COMMANDS = (
     (create, convert, clone, drop),
     (apply, merge, restore, set_aside, alter),
     (tag, untag, tags, pin, unpin, pins),
-    (vacuum, compact, maintain, forget, repair),
+    (vacuum, compact, maintain, expire, forget, repair),
     (iam,),
 )
 for command in (command for group in COMMANDS for command in group):

@@ -1,8 +1,8 @@
-"""``andes table vacuum``, ``forget``, ``compact``, ``maintain``, ``repair``, ``pin``, ``unpin``, ``pins``: upkeep."""
+"""``andes table vacuum``, ``compact``, ``maintain``, ``expire``, ``forget``, ``repair``, ``pin`` and others: upkeep."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,21 @@ from andes_spark.cli.options import flags, values
 from andes_spark.cli.output import Output
 from andes_spark.cli.table import opened, table_command
 from andes_spark.cli.table_writes import dry_run
+from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.model.repair_options import RepairOptions
-from andes_spark.model.upkeep_options import CompactOptions, ForgetOptions, MaintainOptions, PinOptions, VacuumOptions
+from andes_spark.model.upkeep_options import (
+    CompactOptions,
+    ExpireOptions,
+    ForgetOptions,
+    MaintainOptions,
+    PinOptions,
+    VacuumOptions,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from andes_spark.schema.schema import Schema
 
 Access = dict[str, str] | None
 
@@ -60,6 +73,25 @@ def repair(path: str, output: Output, storage_options: Access, **options: Any) -
 
 @click.command(cls=Command)
 @table_command
+@flags(ExpireOptions)
+def expire(path: str, output: Output, storage_options: Access, **options: Any) -> None:
+    """Forget deletes and truncates up to a sequence: mods that come later are above it, or a backfill.
+
+    SEQUENCE is a value, or a JSON array with one for each of several sequence columns.
+    """
+    from andes_spark.cli.plain import plain
+
+    chosen = values(ExpireOptions, options)
+    with output.progress("expire") as step:
+        table = opened(path, storage_options, progress=step)
+        if chosen.get("up_to") is not None and table.sequence_by:
+            chosen["up_to"] = _sequence(chosen["up_to"], table.schema.select(table.sequence_by))
+        result = table.expire(**chosen)
+    output.result(result, plain(result))
+
+
+@click.command(cls=Command)
+@table_command
 @click.argument("keys", metavar="[KEY]...", nargs=-1)
 @flags(ForgetOptions)
 def forget(path: str, output: Output, storage_options: Access, keys: tuple[str, ...], **options: Any) -> None:
@@ -80,6 +112,21 @@ def forget(path: str, output: Output, storage_options: Access, keys: tuple[str, 
     output.result(result, {"ok": result.ok, **content})
     if not result.ok and not result.dry_run:
         click.get_current_context().exit(1)
+
+
+def _sequence(text: str, schema: Schema) -> pa.Table:
+    """A sequence of the command line."""
+    from andes_spark.inputs.keys import keys_of_texts
+
+    try:
+        return keys_of_texts([text], schema)
+    except (OptionError, SchemaMismatchError) as error:
+        form = "a value" if len(schema) == 1 else "a JSON array with a value for each"
+        raise OptionError(
+            f"up_to is {form} of the sequence columns {schema.nullable.to_ddl()}, and {text!r} was given",
+            option="up_to",
+            value=text,
+        ) from error
 
 
 def _done(path: str, output: Output, storage_options: Access, verb: str, options: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Folding of the mods of keys with partial mods, mod by mod and column by column.
 
 Mods are taken by batch, in the order of arrival, then by sequence. Each takes effect if its sequence is at or above the
-key's current one (above, if the key was deleted). An absent column keeps its value. Values are not inspected: a folded
-row is the source row number of each column, so that any type folds exactly.
+key's current one (above, if the key was deleted). An absent column keeps its value. An expire forgets the sequence of a
+key without a row. Values are not inspected: a folded row is the source row number of each column, so that any type
+folds exactly.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NONE = -1
+EXPIRE = -1
+"""Operation of an expire in a chain, beside those of ``Op``."""
 
 
 class Fate(enum.IntEnum):
@@ -42,15 +45,15 @@ class Fate(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Chain:
-    """Mods to fold, sorted by key, arrival, sequence; a truncate is one mod of every key.
+    """Mods to fold, sorted by key, arrival, sequence; a truncate and an expire are one mod of every key each.
 
     Attributes:
         key: number of the key, from 0 up.
-        op: ``Op``.
+        op: ``Op``, or EXPIRE.
         rank: dense rank of the sequence, comparable with ``Start.rank``.
         partial: whether the mod is partial.
         present: (mods, columns): whether the mod has the column.
-        source: row number of the mod's values.
+        source: row number of the mod's values; -1 for truncates and expires.
     """
 
     key: Ints
@@ -87,6 +90,7 @@ class Folded:
         rank: rank of the sequence of its row, tombstone or watermark; -1 for none.
         source: (keys, columns): row number of the value, -1 for NULL.
         sequence_source: row number of the sequence; -1 without a mod or after a truncate.
+        deleted: whether the rank is that of a tombstone.
         last: number of the last mod that took effect, -1 if none did.
         fate: outcome of each mod.
     """
@@ -95,6 +99,7 @@ class Folded:
     rank: Ints
     source: Ints
     sequence_source: Ints
+    deleted: Bools
     last: Ints
     fate: Ints
 
@@ -130,7 +135,7 @@ def fold(chain: Chain, start: Start, *, required: Bools) -> Folded:
     current = state.effect[took] == state.resets[keys]
     state.fate[took] = np.where(current, Fate.FOLDED, Fate.SUPERSEDED)
     state.fate[state.last[state.last != NONE]] = Fate.LAST
-    return Folded(state.exists, state.rank, state.source, state.sequence_source, state.last, state.fate)
+    return Folded(state.exists, state.rank, state.source, state.sequence_source, state.deleted, state.last, state.fate)
 
 
 def _turns(key: Ints) -> list[Ints]:
@@ -145,7 +150,11 @@ def _turns(key: Ints) -> list[Ints]:
 
 def _apply(state: _State, chain: Chain, mods: Ints, required: Bools) -> None:
     """Apply at most one mod to each key."""
+    expires = chain.op[mods] == EXPIRE
+    _forget(state, chain, mods[expires])
+    mods = mods[~expires]
     key, op, rank, partial = chain.key[mods], chain.op[mods], chain.rank[mods], chain.partial[mods]
+    exists_before, rank_before = state.exists[key], state.rank[key]
     on_time = np.where(state.exists[key], rank >= state.rank[key], rank > state.rank[key])
     truncate = op == Op.TRUNCATE
     # A truncate removes what is at or below it, so it beats a row of its own sequence as a delete does.
@@ -164,8 +173,18 @@ def _apply(state: _State, chain: Chain, mods: Ints, required: Bools) -> None:
     state.deleted[key[took]] = op[took] == Op.DELETE
     real = took & ~truncate
     state.effect[mods[real]] = state.resets[key[real]]
-    state.last[key[took]] = np.where(truncate[took], NONE, mods[took])
+    # A truncate that meets nothing, as after an expire, changes nothing: what took effect last stays so.
+    nothing = truncate & ~exists_before & (rank_before == NONE)
+    state.last[key[took & ~nothing]] = np.where(truncate, NONE, mods)[took & ~nothing]
     state.sequence_source[key[took]] = np.where(truncate[took], NONE, chain.source[mods[took]])
+
+
+def _forget(state: _State, chain: Chain, expires: Ints) -> None:
+    """Forget tombstones and truncates at or below an expire."""
+    key = chain.key[expires]
+    expired = key[~state.exists[key] & (state.rank[key] <= chain.rank[expires])]
+    state.rank[expired] = NONE
+    state.deleted[expired] = False
 
 
 def _empty(state: _State, keys: Ints) -> None:

@@ -54,6 +54,7 @@ class Reason(enum.Enum):
     OUT_OF_RANGE = "time outside the years 1 to 9999 in a key, sequence or partition column"
     UNKNOWN_COLUMN = "columns_to_update names an unknown column"
     LATE_PARTIAL = "late partial mod"
+    EXPIRED = "expired"
     PARTIAL_WITHOUT_ROW = "partial mod for a row that does not exist, without all required columns"
 
 

@@ -1,7 +1,8 @@
 """Winners among pending mods: the greatest mod of each key.
 
 Greatest by sequence; at equal sequence a delete beats an upsert, and between upserts the later batch wins.
-Keys with a partial mod have no single winner: all their mods are passed to ``fold``.
+Keys with a partial mod have no single winner: all their mods are passed to ``fold``. So are those of keys with a
+backfilled mod that an expire among the pending versions lets through.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class TruncateEvent:
     version: int
     sequence: tuple[Any, ...] = ()
     batch: int = 0
+    backfill: bool = False
 
     @property
     def arrival(self) -> int:
@@ -36,7 +38,7 @@ class Winners:
 
     Attributes:
         rows: one mod per key, full rows only, sorted by key.
-        folds: all mods of keys with a partial mod, sorted by key.
+        folds: all mods of keys with a partial mod, or with one that crosses an expire, sorted by key.
         superseded: number of mods beaten by another pending mod.
         ties: number of superseded upserts at the sequence of an upsert of a later batch or of a delete of an
             earlier one.
@@ -58,6 +60,7 @@ def pick_winners(
     *,
     truncates: tuple[TruncateEvent, ...] = (),
     watermark: tuple[Any, ...] | None = None,
+    crossing: pl.Expr | None = None,
 ) -> Winners:
     """Pick the winners among pending mods.
 
@@ -66,9 +69,12 @@ def pick_winners(
         columns: names of the key and sequence columns.
         truncates: truncates among the pending versions.
         watermark: truncate watermark of the base, if any.
+        crossing: expression for mods that cross an expire; None if there are none.
     """
-    if mods[PARTIAL].any():
-        folded = mods.filter(PARTIAL).select(columns.key).unique()
+    needs_fold = pl.col(PARTIAL) if crossing is None else pl.col(PARTIAL) | crossing
+    folding = mods.filter(needs_fold)
+    if folding.height:
+        folded = folding.select(columns.key).unique()
         folds = mods.join(folded, on=columns.key, how="semi", nulls_equal=False).sort(columns.key)
         mods = mods.join(folded, on=columns.key, how="anti", nulls_equal=False)
     else:

@@ -1,9 +1,10 @@
-"""Reads of the mods of pending versions: narrow frames, by which the law decides, and whole rows of winners."""
+"""Mods of pending versions: events interpreted, and narrow frames, by which the law decides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,8 @@ import pyarrow.parquet as pq
 
 from andes_spark.errors import LogDamagedError
 from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, KeyColumns, arrival
+from andes_spark.law.expiry import ExpireEvent, Expiry
 from andes_spark.law.keys.ranges import KeyRange
-from andes_spark.law.order import grouped
 from andes_spark.law.winners import TruncateEvent
 from andes_spark.log.alterations import Alteration, alteration_of
 from andes_spark.log.line import line
@@ -24,6 +25,7 @@ from andes_spark.model.events import (
     Alter,
     Drop,
     Event,
+    Expire,
     Forget,
     Mods,
     PendingVersion,
@@ -54,10 +56,11 @@ ModsInMemory = Mapping[str, pa.Table]
 
 @dataclass(frozen=True)
 class PendingFile:
-    """A file of mods that the base does not contain yet: the version that commits it, and its entry there."""
+    """A file of mods that the base does not contain yet: the version that commits it, its entry, whether a backfill."""
 
     version: int
     entry: Entry
+    backfill: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ class Pending:
         discarded: number of mods that were set aside with their versions, or that a restore left out.
         schemas: schemas of the table, with the schema of the read; None if all files have that one.
         alteration: changes of the definition; None for none.
-        forgotten: files of hashed tombstones, which take the place of tombstones with keys.
+        forgotten: files of hashed tombstones by version, which take the place of tombstones with keys.
+        expires: expires of the versions.
+        cut: cut of the expires before the versions; None for none.
+        expired_truncates: truncates at or below the cut that they meet, see :meth:`following`.
     """
 
     files: tuple[PendingFile, ...]
@@ -78,7 +84,25 @@ class Pending:
     discarded: int = 0
     schemas: SchemaVersions | None = None
     alteration: Alteration | None = None
-    forgotten: tuple[SideFile, ...] = ()
+    forgotten: tuple[tuple[int, SideFile], ...] = ()
+    expires: tuple[ExpireEvent, ...] = ()
+    cut: tuple[object, ...] | None = None
+    expired_truncates: tuple[TruncateEvent, ...] = ()
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        """Which mods expires let take part, and what they forget."""
+        return Expiry(self.expires, self.cut, frozenset(file.version for file in self.files if file.backfill))
+
+    def following(self, cut: tuple[object, ...] | None) -> Pending:
+        """The same on a base with a cut, without the truncates that expires leave out."""
+        pending = replace(self, cut=cut)
+        takes_part = pending.expiry.takes_part
+        return replace(
+            pending,
+            truncates=tuple(truncate for truncate in self.truncates if takes_part(truncate)),
+            expired_truncates=tuple(truncate for truncate in self.truncates if not takes_part(truncate)),
+        )
 
     @property
     def rewrites(self) -> bool:
@@ -100,6 +124,10 @@ class Pending:
         if self.schemas is None:
             return rows.select(list(columns))
         return adapt_rows(rows, schema_of(entry, self.schemas, table=table), self.schemas.current, columns)
+
+    def files_with_truncates(self, versions: Collection[int]) -> list[int]:
+        """Numbers of the files of some versions that hold truncates."""
+        return [number for number, file in enumerate(self.files) if file.entry.truncates and file.version in versions]
 
     @property
     def rows(self) -> int:
@@ -159,22 +187,28 @@ class _Interpreter:
         self._columns = columns
         self._files: list[PendingFile] = []
         self._truncates: list[TruncateEvent] = []
-        self._forgotten: list[SideFile] = []
+        self._forgotten: list[tuple[int, SideFile]] = []
+        self._expires: list[ExpireEvent] = []
         self._discarded = 0
 
     def take(self, version: int, event: Event) -> None:
         match event:
             case Mods():
-                self._files += [PendingFile(version, entry) for entry in event.files]
+                self._files += [PendingFile(version, entry, event.backfill) for entry in event.files]
             case Truncate():
                 self._truncates += [
-                    TruncateEvent(version, typed_sequence(sequence, self._schema, self._columns), event.batch)
+                    TruncateEvent(
+                        version, typed_sequence(sequence, self._schema, self._columns), event.batch, event.backfill
+                    )
                     for sequence in event.sequences or [[]]
                 ]
+            case Expire():
+                sequence = typed_sequence(event.sequence, self._schema, self._columns)
+                self._expires.append(ExpireEvent(version, sequence))
             case SetAside():
                 self._set_aside(event.version)
             case Forget():
-                self._forgotten += event.tombstones
+                self._forgotten += [(version, file) for file in event.tombstones]
             case Quarantine() | Tag() | Vacuum() | Drop():
                 pass  # no part of the law's input
             case Rebuilt():
@@ -194,8 +228,14 @@ class _Interpreter:
 
     def pending(self, *, left_out: int) -> Pending:
         discarded = self._discarded + left_out
-        files, truncates, forgotten = tuple(self._files), tuple(self._truncates), tuple(self._forgotten)
-        return Pending(files, truncates, discarded, self._schemas, forgotten=forgotten)
+        return Pending(
+            tuple(self._files),
+            tuple(self._truncates),
+            discarded,
+            self._schemas,
+            forgotten=tuple(self._forgotten),
+            expires=tuple(self._expires),
+        )
 
 
 def typed_sequence(values: Sequence[object] | None, schema: pa.Schema, columns: KeyColumns) -> tuple[object, ...]:
@@ -231,12 +271,12 @@ def read_narrow(
         raise ValueError("no mods to read")
     # If no file has keys within, the first one has the columns.
     used = meeting or numbers[:1]
-    opened = open_entries(storage, _stored(pending, used, in_memory), table=table)
+    opened = open_entries(storage, stored(pending, used, in_memory), table=table)
     frames = [_narrow(opened, pending, number, columns, table, bounds, in_memory) for number in used]
     return pl.concat(frames) if meeting else frames[0].clear()
 
 
-def _stored(pending: Pending, numbers: Iterable[int], in_memory: ModsInMemory) -> Iterator[Entry]:
+def stored(pending: Pending, numbers: Iterable[int], in_memory: ModsInMemory) -> Iterator[Entry]:
     """Files that are not in memory."""
     return (pending.files[number].entry for number in numbers if pending.files[number].entry.path not in in_memory)
 
@@ -245,6 +285,22 @@ def narrow_of_file(storage: Storage, pending: Pending, number: int, columns: Key
     """Read the same of one file, by its number."""
     opened = open_entries(storage, [pending.files[number].entry], table=table)
     return _narrow(opened, pending, number, columns, table, None, {})
+
+
+def truncates_of_file(
+    storage: Storage,
+    pending: Pending,
+    number: int,
+    columns: KeyColumns,
+    *,
+    table: str,
+    in_memory: ModsInMemory | None = None,
+) -> pl.DataFrame:
+    """Read the same of the truncates in one file, by its number."""
+    in_memory = in_memory or {}
+    opened = open_entries(storage, stored(pending, [number], in_memory), table=table)
+    rows = _narrow(opened, pending, number, columns, table, None, in_memory, every=True)
+    return rows.filter(pl.col(OP) == int(Op.TRUNCATE))
 
 
 def _meets(entry: Entry, bounds: KeyRange | None) -> bool:
@@ -263,6 +319,8 @@ def _narrow(
     table: str,
     bounds: KeyRange | None,
     in_memory: ModsInMemory,
+    *,
+    every: bool = False,
 ) -> pl.DataFrame:
     file = pending.files[number]
     entry = file.entry
@@ -284,7 +342,7 @@ def _narrow(
         pl.Series(ROW, rows, pl.Int64),
         pl.Series(PARTIAL, partial),
     )
-    if entry.truncates:
+    if entry.truncates and not every:
         frame = frame.filter(pl.col(OP) != int(Op.TRUNCATE))
     return frame if bounds is None else frame.filter(bounds.expression())
 
@@ -303,95 +361,3 @@ def group_rows(metadata: pq.FileMetaData, groups: Sequence[int]) -> Ints:
     if len(groups) == len(sizes):
         return np.arange(starts[-1])
     return np.concatenate([np.arange(starts[i], starts[i + 1]) for i in groups] or [np.zeros(0, np.int64)])
-
-
-def read_rows(
-    storage: Storage,
-    pending: Pending,
-    picks: pl.DataFrame,
-    *,
-    table: str,
-    columns: Sequence[str],
-    in_memory: ModsInMemory | None = None,
-) -> pa.Table:
-    """Read whole mods: the rows at FILE and ROW of ``picks``, in its order. No picks: no rows of file 0.
-
-    Raises:
-        FileDamagedError: a file is not what was committed.
-    """
-    parts = list(_picked(storage, pending, picks, table, lambda entry: columns, in_memory or {}))
-    return parts[0][1] if len(parts) == 1 else _in_order(parts)
-
-
-_Parts = Sequence[tuple[Ints, pa.Table]]
-"""Rows of files with their places in the result."""
-
-
-def _in_order(parts: _Parts) -> pa.Table:
-    order = np.concatenate([places for places, _ in parts])
-    return pa.concat_tables([part for _, part in parts]).take(pa.array(np.argsort(order, kind="stable")))
-
-
-def _picked(
-    storage: Storage,
-    pending: Pending,
-    picks: pl.DataFrame,
-    table: str,
-    columns_of: Callable[[Entry], Sequence[str]],
-    in_memory: ModsInMemory,
-) -> Iterator[tuple[Ints, pa.Table]]:
-    """Yield the picked rows of each file; no rows of file 0 if there are no picks."""
-    rows = picks[ROW].to_numpy()
-    groups = grouped(picks[FILE].to_numpy()) or [(0, np.zeros(0, np.int64))]
-    opened = open_entries(storage, _stored(pending, (number for number, _ in groups), in_memory), table=table)
-    for number, places in groups:
-        entry = pending.files[number].entry
-        columns, rows_in_memory = columns_of(entry), in_memory.get(entry.path)
-        if rows_in_memory is not None:
-            yield places, take(pending.adapt(entry, rows_in_memory, columns, table), rows[places])
-        else:
-            yield places, _take_rows(next(opened), pending, entry, rows[places], table, columns)
-
-
-def read_mods(
-    storage: Storage,
-    pending: Pending,
-    picks: pl.DataFrame,
-    *,
-    table: str,
-    columns: Sequence[str],
-    in_memory: ModsInMemory | None = None,
-) -> pa.Table:
-    """As :func:`read_rows`, with ``_andes_present`` behind the columns, NULL where files have none."""
-
-    def columns_of(entry: Entry) -> list[str]:
-        return [*columns, *([PRESENT] if entry.partial else [])]
-
-    parts = []
-    for places, part in _picked(storage, pending, picks, table, columns_of, in_memory or {}):
-        if PRESENT not in part.column_names:
-            part = part.append_column(PRESENT, pa.nulls(part.num_rows, pa.binary()))
-        parts.append((places, part))
-    return _in_order(parts)
-
-
-def _take_rows(
-    opened: pq.ParquetFile, pending: Pending, entry: Entry, rows: Ints, table: str, columns: Sequence[str]
-) -> pa.Table:
-    sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
-    starts = np.cumsum([0, *sizes])
-    group = np.searchsorted(starts, rows, side="right") - 1
-    groups = np.unique(group)
-    data = pending.read(opened, entry, columns, table, groups.tolist())
-    offset = np.cumsum([0, *(sizes[i] for i in groups)])[:-1]
-    return take(data, rows - starts[group] + offset[np.searchsorted(groups, group)])
-
-
-def take(data: pa.Table, rows: Ints) -> pa.Table:
-    """Return the rows by number; without a copy if they are consecutive and more than half of all."""
-    if len(rows) == data.num_rows and bool((rows == np.arange(len(rows))).all()):
-        return data
-    # A slice keeps all rows in memory, of as many files as there are.
-    if 2 * len(rows) > data.num_rows and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
-        return data.slice(int(rows[0]), len(rows))
-    return data.take(pa.array(rows))

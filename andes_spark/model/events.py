@@ -1,13 +1,13 @@
 """Events: the parts of a version that determine its rows, a union tagged by ``type``.
 
-Readers refuse unknown events by name, since they cannot determine the rows. Reserved for later releases: ``expire``.
-The effect of each event on rows is implemented in ``log.pending``, that of restores in ``log.line``.
+Readers refuse unknown events by name, since they cannot determine the rows. The effect of each event on rows is
+implemented in ``log.pending``, that of restores in ``log.line``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -15,17 +15,17 @@ from andes_spark.errors import UnsupportedTableError
 from andes_spark.model.documents import Document
 from andes_spark.model.files import Entry, SideFile
 
-RESERVED = frozenset({"expire"})
-
 
 class Mods(Document, frozen=True, tag_field="type", tag="mods"):
     """Mods of the batches of a version.
 
     Attributes:
         files: files of the mods.
+        backfill: whether mods at or below the cut of an earlier ``expire`` take part.
     """
 
     files: list[Entry]
+    backfill: bool = False
 
 
 class Quarantine(Document, frozen=True, tag_field="type", tag="quarantine"):
@@ -44,10 +44,24 @@ class Truncate(Document, frozen=True, tag_field="type", tag="truncate"):
     Attributes:
         sequences: distinct sequences; none without ``sequence_by``.
         batch: number of the batch within its version.
+        backfill: as for :class:`Mods`.
     """
 
     sequences: list[list[Any]] = []
     batch: int = 0
+    backfill: bool = False
+
+
+class Expire(Document, frozen=True, tag_field="type", tag="expire"):
+    """Tombstones and truncates at or below a sequence are forgotten, and later mods there take no part any more.
+
+    Mods of later versions at or below the greatest sequence of all expires take part if they are a backfill.
+
+    Attributes:
+        sequence: values of the sequence columns.
+    """
+
+    sequence: list[Any]
 
 
 class SetAside(Document, frozen=True, tag_field="type", tag="set_aside"):
@@ -155,7 +169,9 @@ class Forget(Document, frozen=True, tag_field="type", tag="forget"):
     tombstones: list[SideFile] = []
 
 
-Event = Mods | Quarantine | Truncate | SetAside | Restore | TakeIn | Tag | Vacuum | Drop | Alter | Rebuilt | Forget
+Event = (
+    Mods | Quarantine | Truncate | Expire | SetAside | Restore | TakeIn | Tag | Vacuum | Drop | Alter | Rebuilt | Forget
+)
 QUIET = (Tag, Vacuum, Rebuilt)
 """Events that are about names and files, not about rows."""
 
@@ -221,8 +237,7 @@ def refuse_unknown(data: bytes, **fields: Any) -> None:
     Raises:
         UnsupportedTableError: ``feature`` is the event's type.
     """
-    kinds = (Mods, Quarantine, Truncate, SetAside, Restore, TakeIn, Tag, Vacuum, Drop, Alter, Rebuilt, Forget)
-    known = {event.__struct_config__.tag for event in kinds}
+    known = {event.__struct_config__.tag for event in get_args(Event)}
     for event in _events(data):
         if event.type not in known:
             raise UnsupportedTableError(

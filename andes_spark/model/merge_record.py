@@ -10,7 +10,7 @@ from andes_spark.model.documents import FORMAT, Document
 from andes_spark.model.files import SideFile
 
 MERGES = "_andes/merges"
-_RESERVED = {"key_states": "columnSequences", "ghosts": "columnSequences", "events": "scd2", "cut": "expire"}
+_RESERVED = {"key_states": "columnSequences", "ghosts": "columnSequences", "events": "scd2"}
 
 
 class MergeRecord(Document, frozen=True):
@@ -28,7 +28,8 @@ class MergeRecord(Document, frozen=True):
         quarantined: files that list quarantined mods.
         key_states, ghosts: reserved (feature ``columnSequences``).
         events: reserved (feature ``scd2``).
-        cut: reserved (event ``expire``): sequence at or below which later mods are ignored.
+        cut: sequence at or below which mods of later versions take no part, unless they are a backfill; None before the
+            first ``expire``.
         checksum: see ``documents.encode``.
     """
 

@@ -6,6 +6,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
+from andes_spark.errors import OptionError
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.options import COUNT, FLAG, INTEGER, NAME, SECONDS, Kind, Options, is_text, option
 
@@ -20,6 +21,13 @@ DURATION = Kind(
     _duration,
 )
 
+
+AGE = Kind(
+    'a duration such as "30 days"',
+    DURATION.fits,
+    lambda value: value if isinstance(value, datetime.timedelta) else parse_duration(value, option="older_than"),
+)
+ANYTHING = Kind("a sequence", lambda value: True, lambda value: value)
 
 MOST_DAYS = 366
 """Longest age of a pin: a reader that is forgotten must not keep a version for ever."""
@@ -47,6 +55,27 @@ class VacuumOptions(Options):
         metavar="DURATION",
     )
     dry_run: bool = option(FLAG, False, help="Only say what would be deleted; nothing is written.")
+
+
+@dataclass(frozen=True)
+class ExpireOptions(Options):
+    """Options of ``expire``."""
+
+    up_to: Any = option(
+        ANYTHING, None, help="Sequence up to which deletes are forgotten, in place of an age.", metavar="SEQUENCE"
+    )
+    older_than: datetime.timedelta | None = option(
+        AGE.or_none(),
+        None,
+        help="Deletes of versions of this age are forgotten; by default that of the table's lateness.",
+        metavar="DURATION",
+    )
+    dry_run: bool = option(FLAG, False, help="Only say what would be forgotten; nothing is written.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.up_to is not None and self.older_than is not None:
+            raise OptionError("up_to and older_than both say what to forget; leave one of them out", option="up_to")
 
 
 @dataclass(frozen=True)

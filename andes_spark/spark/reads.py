@@ -108,7 +108,7 @@ def read_snapshot(executor: SparkExecutor, snapshot: Snapshot, storage: Storage,
 def _where_late(inputs: EvaluationInput) -> EvaluationInput:
     """The input with only those base files in which a pending winner could be late."""
     sequence = inputs.shape.columns.sequence
-    folds = any(file.entry.partial for file in inputs.pending.files)
+    folds = any(file.entry.partial for file in inputs.pending.files) or inputs.pending.expiry.may_cross
     if folds:
         return inputs
     if not sequence:
@@ -132,7 +132,7 @@ def _truncated(base: DataFrame, inputs: EvaluationInput) -> DataFrame:
 
     if inputs.erased:
         return base.where(F.lit(False))
-    mark = inputs.new_watermark
+    mark = inputs.swept
     if not inputs.pending.truncates or mark is None:
         return base
     names = inputs.shape.columns.sequence
@@ -186,7 +186,7 @@ def _picked(executor: SparkExecutor, overlay: Overlay, picks: pl.DataFrame) -> D
     names, table, tasks = list(shape.schema.names), shape.table, executor.slots
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        from andes_spark.log.pending import read_rows
+        from andes_spark.log.pending_rows import read_rows
 
         for batch in batches:
             for number in batch.column(0).to_pylist():

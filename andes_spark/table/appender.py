@@ -106,7 +106,8 @@ class Appender:
 
         The batch is checked and converted here, in the calling thread; its errors are raised here and do not affect
         other batches. It waits while ``max_bytes`` are waiting to be committed. A batch above ``max_bytes``, one with
-        ``evolve_schema`` and a Spark DataFrame are committed alone, as a version of their own, in the order of arrival.
+        ``evolve_schema``, a backfill and a Spark DataFrame are committed alone, as a version of their own, in the order
+        of arrival.
 
         Args:
             mods: rows, as for ``ModTable.apply``.
@@ -183,7 +184,7 @@ class Appender:
         """Prepare a small batch; a large one is returned as it is."""
         open_table, settings = self._open_table, self._open_table.settings
         plan = plan_batch(open_table.table, self._shape, options)
-        if is_spark(mods) or options.evolve_schema is not None:
+        if is_spark(mods) or options.evolve_schema is not None or options.backfill:
             return mods, options
         rows = arrow_rows(mods, self._shape, options, settings=settings, storage=open_table.storage)
         tables = iter(rows.tables)

@@ -302,6 +302,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
         max_quarantined: int = 0,
         cast: bool = False,
         time_zone: str | None = None,
+        backfill: bool = False,
         strict_replay: bool = False,
         merge: bool | None = None,
         job: str | None = None,
@@ -337,6 +338,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
             cast: cast columns of other types, key and sequence included; a value that cannot be cast makes a bad mod.
             time_zone: zone of times without one, for TIMESTAMP columns: a name, or an offset such as ``"+02:00"``. A
                 time that a change of clocks skips or repeats makes a bad mod.
+            backfill: let mods at or below the cut of an ``expire`` take part; else they are set aside as expired.
             strict_replay: compare a repeated batch in all columns, not only key, sequence and operation.
             merge: merge after the apply or not; by default the table's merge policy.
             job: name of the job, stored in the manifest.
@@ -369,6 +371,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep):
                 max_quarantined=max_quarantined,
                 cast=cast,
                 time_zone=time_zone,
+                backfill=backfill,
                 strict_replay=strict_replay,
                 merge=merge,
                 job=job,

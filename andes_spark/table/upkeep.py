@@ -9,11 +9,19 @@ from andes_spark.log.dropped import refuse_gone
 from andes_spark.model.display import Listing
 from andes_spark.model.options import INTEGER, require
 from andes_spark.model.repair_options import RepairOptions
-from andes_spark.model.upkeep_options import CompactOptions, ForgetOptions, MaintainOptions, PinOptions, VacuumOptions
+from andes_spark.model.upkeep_options import (
+    CompactOptions,
+    ExpireOptions,
+    ForgetOptions,
+    MaintainOptions,
+    PinOptions,
+    VacuumOptions,
+)
 from andes_spark.table.about import about
 from andes_spark.table.forgetting.forget import forget
 from andes_spark.table.forgetting.proof import ForgetResult
 from andes_spark.table.maintenance.compaction import CompactionResult, compaction
+from andes_spark.table.maintenance.expire import ExpireResult, expire
 from andes_spark.table.maintenance.maintain import MaintainResult, maintain
 from andes_spark.table.maintenance.pins import PinnedVersion, PinResult, pin_version, pins, unpin
 from andes_spark.table.maintenance.vacuum import VacuumResult, vacuum
@@ -44,6 +52,35 @@ class TableUpkeep:
         """
         options = CompactOptions.checked(max_bytes=max_bytes, dry_run=dry_run)
         return observe(self._open_table, "compact", lambda: compaction(self._open_table, options))
+
+    def expire(
+        self, up_to: Any = None, older_than: datetime.timedelta | str | None = None, *, dry_run: bool = False
+    ) -> ExpireResult:
+        """Forget deletes and truncates up to a sequence, for good: their tombstones take up space until then.
+
+        A version is committed from which on mods at or below that sequence are set aside as expired, unless they are
+        applied with ``backfill=True``; these are judged by the rows that are there, and not by what is forgotten. No
+        row changes. A merge by the table's policy follows, which drops the tombstones. Runs Spark jobs as it does.
+
+        Args:
+            up_to: the sequence: a value of the sequence column, or a tuple with one for each of several.
+            older_than: in place of it, an age; by default the table's ``lateness``. The sequence is then the highest of
+                the newest version of that age which is below all sequences that arrived since.
+            dry_run: only tell the sequence.
+
+        Returns:
+            The version and the sequence. If the sequence is not above the cut of an earlier expire, or there is none,
+            nothing is committed; the tombstones of backfilled deletes go with the next expire above it.
+
+        Raises:
+            OptionError: the table has no sequence columns, or they are part of the key; ``up_to`` is no sequence, or
+                ``older_than`` no duration; both are given.
+            CommitConflictError: other writers were first too often.
+            DamagedError: a document is missing.
+        """
+        options = ExpireOptions.checked(up_to=up_to, older_than=older_than, dry_run=dry_run)
+        with about(self._open_table.table):
+            return observe(self._open_table, "expire", lambda: expire(self._open_table, options))
 
     def forget(
         self, keys: Any = None, *, condition: str | None = None, confirm: str | None = None, dry_run: bool = False

@@ -5,7 +5,7 @@ Implements the documented rules independently of the library: dictionaries only,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -37,11 +37,12 @@ class Mod:
 
 @dataclass
 class State:
-    """State of a version: rows by key (values and sequence), tombstones by key, watermark, quarantined mods."""
+    """State of a version: rows by key (values and sequence), tombstones by key, watermark, cut, quarantined mods."""
 
     rows: dict[Key, tuple[Any, Row]] = field(default_factory=dict)
     tombstones: dict[Key, Any] = field(default_factory=dict)
     watermark: Any = None
+    cut: Any = None
     quarantined: list[tuple[int, Mod]] = field(default_factory=list)
 
 
@@ -52,6 +53,8 @@ def snapshot(
     set_aside: Mapping[int, int] | None = None,
     restores: Mapping[int, int] | None = None,
     taken_in: Mapping[int, tuple[int, State]] | None = None,
+    expires: Mapping[int, Any] | None = None,
+    backfills: Collection[int] = (),
 ) -> State:
     """Return the state after the last of ``versions``.
 
@@ -63,6 +66,8 @@ def snapshot(
         restores: version that is restored, by the version that restores it.
         taken_in: state that another writer made of an earlier version's, with that version, by the version that takes
             it in: it is in the place of that version's, and the versions between follow it.
+        expires: sequence up to which deletes and truncates are forgotten, by the version that forgets them.
+        backfills: versions whose mods take part at any sequence.
     """
     line: set[int] = set()
     number = len(versions) - 1
@@ -75,11 +80,24 @@ def snapshot(
     for number, mods in enumerate(versions):
         if number in excluded or number not in line or number <= first:
             continue
+        if number in (expires or {}):
+            _expire(state, (expires or {})[number])
         places = [(mod.sequence if mod.sequence is not None else (number, mod.batch), mod) for mod in mods]
         # By version and batch, then sequence; truncates first at equal sequences, and first of all without sequences.
         for sequence, mod in sorted(places, key=lambda place: (place[1].batch, place[0], place[1].op != "truncate")):
-            _take(state, number, sequence, mod, columns, required)
+            if state.cut is not None and sequence <= state.cut and number not in backfills:
+                state.quarantined.append((number, mod))
+            else:
+                _take(state, number, sequence, mod, columns, required)
     return state
+
+
+def _expire(state: State, sequence: Any) -> None:
+    """Forget what was deleted at or below a sequence, and set the cut there, unless it is higher."""
+    state.tombstones = {key: at for key, at in state.tombstones.items() if at > sequence}
+    if state.watermark is not None and state.watermark <= sequence:
+        state.watermark = None
+    state.cut = sequence if state.cut is None else max(state.cut, sequence)
 
 
 def _take(state: State, number: int, sequence: Any, mod: Mod, columns: Sequence[str], required: Sequence[str]) -> None:

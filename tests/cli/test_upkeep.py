@@ -100,3 +100,22 @@ def test_forgetting(orders):
     assert (report["ok"], report["keys"], report["rows"]) == (True, 2, 2)
     assert all(len(rewritten["sha256"]) == 64 for rewritten in report["rewritten"])
     run("verify", "orders")
+
+
+def test_an_expire(orders):
+    shown = json.loads(run("expire", "orders", "--up-to", "2", "--dry-run", "--output", "json").stdout)
+    assert (shown["version"], shown["sequence"], shown["cut"]) == (None, [2], None)
+    assert "deletes and truncates up to 2 are forgotten by version 5" in run("expire", "orders", "--up-to", "2").stdout
+    assert "the cut is at 2" in run("expire", "orders", "--up-to", "1").stdout
+    assert "the cut is at 2" in run("expire", "orders", "--older-than", "60 days").stdout
+    assert "there is nothing to expire" in run("expire", "orders").stdout
+    wrong = run("expire", "orders", "--up-to", "x", code=2).stderr.replace("\n", " ")
+    assert "up_to is a value of the sequence columns" in wrong
+    assert "older_than" in run("expire", "orders", "--older-than", "soon", code=2).stderr
+    Path("late.jsonl").write_text('{"id": 1, "lsn": 1, "a": "late"}\n{"id": 9, "lsn": 2, "a": "late"}\n')
+    run("apply", "orders", "late.jsonl")
+    assert "expired" in run("quarantined", "orders").stdout
+    run("apply", "orders", "late.jsonl", "--backfill", "--merge")
+    assert "late" in run("get", "orders", "9").stdout
+    assert "late" not in run("get", "orders", "1").stdout
+    run("verify", "orders")

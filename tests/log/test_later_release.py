@@ -85,7 +85,7 @@ def test_an_unknown_writer_feature_stops_writers_alone() -> None:
     ("change", "feature"),
     [
         (lambda document: document.update(reader_features=["columnSequences"]), "columnSequences"),
-        (lambda document: document["events"].append({"type": "expire", "at": [5]}), "expire"),
+        (lambda document: document["events"].append({"type": "compact", "at": [5]}), "compact"),
         (lambda document: document.update(format=3), "format 3"),
     ],
     ids=["feature", "event", "format"],

@@ -16,7 +16,8 @@ from andes_spark import ModTable, Settings
 from andes_spark.errors import FileDamagedError
 from andes_spark.law.columns import FILE, ROW
 from andes_spark.log import mod_files
-from andes_spark.log.pending import Pending, kept_mods, pending_of, read_mods, read_narrow, read_rows
+from andes_spark.log.pending import Pending, kept_mods, pending_of, read_narrow
+from andes_spark.log.pending_rows import read_mods, read_rows
 from andes_spark.storage.disk import DiskStorage
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.storage.scheduler import ThreadScheduler

@@ -13,7 +13,8 @@ from andes_spark.base.merge.bucket import _bitmaps
 from andes_spark.delta.vectors import deserialize
 from andes_spark.law.columns import BASE_FILE, BASE_ROW, FILE, ROW
 from andes_spark.law.order import grouped
-from andes_spark.log.pending import Pending, PendingFile, read_mods, read_rows
+from andes_spark.log.pending import Pending, PendingFile
+from andes_spark.log.pending_rows import read_mods, read_rows
 from andes_spark.model.files import Entry
 from andes_spark.storage.memory import MemoryStorage
 

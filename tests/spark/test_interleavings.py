@@ -30,7 +30,8 @@ class Watched:
 
     def __init__(self, spark: Any, folder: str, seed: int) -> None:
         self.random = random.Random(seed)
-        self.world = World(seed, folder=folder, nested=0.0, partials=seed % 2 == 0 or None)
+        partials, expiring = seed % 2 == 0 or None, 0.3 if seed % 3 == 0 else 0.08
+        self.world = World(seed, folder=folder, nested=0.0, partials=partials, expiring=expiring)
         self.spark = spark
         self.table = ModTable.open(folder, spark=spark, settings=TASKS if seed % 8 == 7 else HERE)
 

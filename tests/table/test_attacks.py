@@ -1,8 +1,8 @@
 """Scenarios that broke earlier drafts of the protocol, each by the number it has in the list of attacks.
 
-Those of operations to come are not here: restore (12), vacuum (14), a change feed (10), streams (24), schema
-changes that race (22), expiry (6). Foreign writers of the base (13) are tested with Delta itself, statistics (15)
-with the base, crashes and processes in files of their own.
+Those of other operations are not here: restore (12), vacuum (14), a change feed (10), streams (24), schema changes that
+race (22), and expiry (6), which is in ``maintenance/test_expire.py``. Foreign writers of the base (13) are tested with
+Delta itself, statistics (15) with the base, crashes and processes in files of their own.
 """
 
 from __future__ import annotations

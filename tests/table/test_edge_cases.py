@@ -1,7 +1,7 @@
 """The edge cases that change-data tools disagree on, each with what this library does.
 
 Those of operations to come are not here: history of a row as a table of its own (SCD 2), columns that are added,
-dropped or renamed (16; here only that they are refused), restore and expiry.
+dropped or renamed (16; here only that they are refused), and restore. Expiry is in ``maintenance/test_expire.py``.
 """
 
 from __future__ import annotations

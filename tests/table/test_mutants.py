@@ -87,7 +87,7 @@ def no_tombstone_for_absent_keys(patch: Patch) -> None:
         result = true_evaluate(*args, **options)
         key = args[1].shape.columns.key
         absent = decisions[-1].deleted.filter(pl.col(columns.BASE_ROW).is_null()).select(key)
-        return replace(result, deleted=result.deleted.join(absent, on=key, how="anti"))
+        return replace(result, tombstones=result.tombstones.join(absent, on=key, how="anti"))
 
     patch.setattr(evaluate, "decide", remember)
     patch.setattr(bucket, "evaluate", forget)

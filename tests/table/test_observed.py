@@ -89,6 +89,7 @@ def test_every_verb_is_measured() -> None:
         "restore": lambda: table.restore(1),
         "compact": table.compact,
         "vacuum": table.vacuum,
+        "expire": lambda: table.expire(0),
         "maintain": table.maintain,
         "forget": lambda: table.forget([2], dry_run=True),
         "repair": table.repair,

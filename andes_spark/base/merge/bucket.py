@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from andes_spark.base import locator as locating
-from andes_spark.base.evaluate import Locator, Targets, evaluate, local_locator
+from andes_spark.base.evaluate import Locator, Targets, evaluate, expired_truncates, local_locator
 from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import NumberedFile, OpenFile, TableShape
 from andes_spark.base.keys import KeyCache, keep_keys
@@ -108,7 +108,7 @@ class BucketJob:
         tombstones = None
         if inputs.shape.columns.sequence:
             tombstones = write_tombstones(
-                self.storage, evaluation.deleted, evaluation.cleared, inputs.shape, version=self.version
+                self.storage, evaluation.tombstones, evaluation.cleared, inputs.shape, version=self.version
             )
         adds = tuple(self.writer.write(self.storage, evaluation.rows))
         if cache is not None and len(adds) == 1:
@@ -117,24 +117,34 @@ class BucketJob:
             adds=adds,
             deleted=_bitmaps(evaluation.replaced),
             tombstones=tombstones,
-            quarantined=self._quarantine(evaluation.quarantined),
+            quarantined=_write_places(self.storage, inputs, evaluation.quarantined, self.version),
             counts=evaluation.counts,
         )
 
-    def _quarantine(self, rows: pl.DataFrame) -> SideFile | None:
-        if rows.height == 0:
-            return None
-        files = [self.inputs.pending.files[number] for number in rows[FILE]]
-        table = pa.table(
-            [
-                pa.array([file.version for file in files], pa.int64()),
-                pa.array([file.entry.path for file in files], pa.string()),
-                rows[ROW].to_arrow(),
-                rows["reason"].to_arrow().cast(pa.string()),
-            ],
-            schema=QUARANTINED_SCHEMA,
-        )
-        return _write_quarantined(self.storage, table, self.version, self.inputs.shape.versions.current_id)
+
+def _write_places(storage: Storage, inputs: EvaluationInput, rows: pl.DataFrame, version: int) -> SideFile | None:
+    """Write FILE, ROW and ``reason`` of mods that the law sets aside; None for none."""
+    if rows.height == 0:
+        return None
+    files = [inputs.pending.files[number] for number in rows[FILE]]
+    table = pa.table(
+        [
+            pa.array([file.version for file in files], pa.int64()),
+            pa.array([file.entry.path for file in files], pa.string()),
+            rows[ROW].to_arrow(),
+            rows["reason"].to_arrow().cast(pa.string()),
+        ],
+        schema=QUARANTINED_SCHEMA,
+    )
+    return _write_quarantined(storage, table, version, inputs.shape.versions.current_id)
+
+
+def write_expired_truncates(
+    storage: Storage, inputs: EvaluationInput, version: int, in_memory: ModsInMemory | None
+) -> list[SideFile]:
+    """Write the places of truncates at or below the cut that they meet, as one file; none if there are none."""
+    written = _write_places(storage, inputs, expired_truncates(storage, inputs, in_memory), version)
+    return [] if written is None else [written]
 
 
 def fold_quarantined(storage: Storage, files: Sequence[SideFile], shape: TableShape, *, version: int) -> list[SideFile]:

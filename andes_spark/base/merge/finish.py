@@ -183,6 +183,7 @@ def record_of(context: BaseContext, planned: Planned, commit_id: str) -> MergeRe
         version=planned.version,
         commit_id=commit_id,
         truncates=planned.truncates,
+        cut=planned.cut,
         tombstones=planned.tombstones,
         quarantined=planned.quarantined,
     )

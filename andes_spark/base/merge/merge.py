@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
 from pyroaring import BitMap64
 
-from andes_spark.base.evaluation import EvaluationInput, evaluation_input
+from andes_spark.base.evaluation import EvaluationInput, evaluation_input, quoted
+from andes_spark.base.expiring import after_expires
 from andes_spark.base.files import NumberedFile, TableShape
 from andes_spark.base.keys import KeyCache
+from andes_spark.base.merge import bucket
 from andes_spark.base.merge.bucket import BucketJob, BucketResult, TruncateJob, fold_quarantined
 from andes_spark.base.merge.plan import run_buckets
 from andes_spark.base.merge.rewrite import RewriteJob
@@ -37,7 +38,6 @@ from andes_spark.log.pending import ModsInMemory, Pending
 from andes_spark.model.definition import Definition
 from andes_spark.model.files import SideFile
 from andes_spark.model.results import MergeCounts, WrittenBytes
-from andes_spark.model.values import to_json
 from andes_spark.run.executor import Executor, LocalExecutor
 from andes_spark.run.steps import Steps
 from andes_spark.settings import Settings
@@ -101,6 +101,7 @@ class Planned:
         changes: removes and adds of the Delta entry.
         alteration: changes of the definition that the base lacks; None for none.
         truncates: sequences of truncates in effect after it.
+        cut: sequence at or below which later mods take no part; None for none.
         tombstones: complete set of tombstone files after it.
         quarantined: complete set of files of quarantined mods after it.
         side_files: tombstone and quarantine files that it wrote.
@@ -113,6 +114,7 @@ class Planned:
     changes: list[Action]
     alteration: Alteration | None
     truncates: list[list[object]]
+    cut: list[object] | None
     tombstones: list[SideFile]
     quarantined: list[SideFile]
     side_files: frozenset[str]
@@ -196,31 +198,36 @@ def _planned(
     tombstones = [result.tombstones for result in results if result.tombstones is not None]
     quarantined = [result.quarantined for result in results if result.quarantined is not None]
     with steps.step("fold tombstones"):
+        beside = after_expires(context.storage, inputs, base.record.tombstones, version=version)
         folded = fold_files(
             context.storage,
-            [*base.record.tombstones, *tombstones],
+            [*beside.tombstones, *tombstones],
             context.shape,
             version=version,
             watermark=inputs.new_watermark,
         )
         all_tombstones = forget_tombstones(
-            context.storage, folded, base.record.tombstones, pending.forgotten, context.shape, version=version
+            context.storage, folded, beside.tombstones, beside.forgotten, context.shape, version=version
         )
+        quarantined += bucket.write_expired_truncates(context.storage, inputs, version, in_memory)
         all_quarantined = fold_quarantined(
             context.storage, [*base.record.quarantined, *quarantined], context.shape, version=version
         )
-    known = {file.path for file in (*base.record.tombstones, *base.record.quarantined, *pending.forgotten)}
+    known = {file.path for file in (*base.record.tombstones, *base.record.quarantined)}
+    known |= {file.path for _, file in pending.forgotten}
     written = {file.path for file in (*tombstones, *quarantined, *folded, *all_tombstones, *all_quarantined)}
+    written |= {file.path for file in (*beside.tombstones, *beside.forgotten)}
     return Planned(
         base=base,
         version=version,
         changes=changes,
         alteration=pending.alteration,
-        truncates=_quoted(inputs.new_watermark, context.shape),
+        truncates=[] if inputs.new_watermark is None else [quoted(inputs.new_watermark, context.shape)],
+        cut=None if inputs.pending.expiry.new_cut is None else quoted(inputs.pending.expiry.new_cut, context.shape),
         tombstones=all_tombstones,
         quarantined=all_quarantined,
         side_files=frozenset(written - known),
-        counts=_counts(results, pending),
+        counts=_counts(results, inputs.pending),
         written=_written(results, changes),
     )
 
@@ -262,9 +269,9 @@ def _deleted(context: BaseContext, inputs: EvaluationInput, results: Iterable[Bu
     for result in results:
         for number, data in result.deleted.items():
             rows[number] = rows.get(number, BitMap64()) | deserialize(data)
-    if not inputs.pending.truncates or inputs.erased or inputs.new_watermark is None:
+    if not inputs.pending.truncates or inputs.erased or inputs.swept is None:
         return rows
-    job = TruncateJob(context.storage, context.shape, inputs.new_watermark)
+    job = TruncateJob(context.storage, context.shape, inputs.swept)
     executor = context.executor_for(file.file for file in inputs.files)
     for number, data in executor.map(job, inputs.files, step="find truncated rows"):
         if data:
@@ -345,17 +352,9 @@ def _rewrite(
     ]
 
 
-def _quoted(mark: tuple[object, ...] | None, shape: TableShape) -> list[list[object]]:
-    if mark is None:
-        return []
-    names = shape.columns.sequence
-    # Never shortened: without the watermark the removed rows would return.
-    kinds = [shape.arrow.field(name).type for name in names]
-    return [[to_json(pa.scalar(value, kind)) for kind, value in zip(kinds, mark, strict=True)]]
-
-
 def _counts(results: Iterable[BucketResult], pending: Pending) -> MergeCounts:
-    total = MergeCounts(truncated=pending.truncate_rows, discarded=pending.discarded)
+    expired = len(pending.expired_truncates)
+    total = MergeCounts(truncated=pending.truncate_rows - expired, quarantined=expired, discarded=pending.discarded)
     for result in results:
         total = total.plus(result.counts)
     return total

@@ -1,8 +1,9 @@
 """Clone: a new table with the rows of a version, and with what mods that come late meet there.
 
 The files of a merged version are copied, by the store itself where it can; other rows are evaluated and loaded. They
-are version 0 of the new table. Its version 1 has the tombstones and the truncate of the original as mods, so that late
-mods lose in both. A clone that was interrupted is finished by the same call.
+are version 0 of the new table. A version behind it has the tombstones and the truncate of the original as mods, so that
+late mods lose in both. Before it comes a version with the cut of an expire, after it one with hashed tombstones, where
+there are some. A clone that was interrupted is finished by the same call.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from andes_spark.base.evaluation import Snapshot
+from andes_spark.base.evaluation import Snapshot, quoted
+from andes_spark.base.expiring import hiding_keys
+from andes_spark.base.forgotten import expire_forgotten
 from andes_spark.base.metadata import base_configuration
-from andes_spark.base.tombstones import read_tombstones
+from andes_spark.base.tombstones import hashed_files, read_tombstones, with_keys
 from andes_spark.delta import paths, z85
 from andes_spark.delta.actions import Action
 from andes_spark.delta.data_file import DataFile
@@ -26,13 +29,15 @@ from andes_spark.delta.entries import read_commit
 from andes_spark.delta.files import Files
 from andes_spark.delta.vectors import VectorDescriptor
 from andes_spark.errors import AndesError, OptionError, TableExistsError
+from andes_spark.law.columns import ARRIVAL
 from andes_spark.log.clock import check_clock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.log import Log
 from andes_spark.log.mod_files import new_path
 from andes_spark.model.definition import Definition
-from andes_spark.model.events import Forget
+from andes_spark.model.events import Event, Expire, Forget
 from andes_spark.model.features import HASHED_TOMBSTONES
+from andes_spark.model.files import SideFile
 from andes_spark.model.manifest import Counts, Manifest, Origin, manifest_path
 from andes_spark.model.mod import BatchId
 from andes_spark.model.options import ApplyOptions
@@ -100,6 +105,7 @@ def clone(open_table: OpenTable, target: Storage, options: SnapshotOptions) -> O
     if not _is_as_cloned(copy.log, work.source):
         raise exists(target)
     with steps.step("apply tombstones"):
+        _carry_cut(work, copy)
         _apply_tombstones(work, copy)
         _carry_forgotten(work, copy)
     return copy
@@ -111,14 +117,21 @@ def _is_as_cloned(log: Log, source: str) -> bool:
     if first.operation != "clone" or first.writer.get("job") != source:
         return False
     later = log.manifests(1, log.head) if log.head else []
-    return len(later) <= 2 and all(
-        manifest.batch(_BATCHES, BatchId(_BATCHES, source).tagged) is not None or _forgets(manifest)
+    return len(later) <= 3 and all(
+        manifest.batch(_BATCHES, BatchId(_BATCHES, source).tagged) is not None
+        or _carries(manifest, Forget)
+        or _carries(manifest, Expire)
         for manifest in later
     )
 
 
-def _forgets(manifest: Manifest) -> bool:
-    return manifest.operation == "clone" and any(isinstance(event, Forget) for event in manifest.events)
+def _carries(manifest: Manifest, kind: type[Event]) -> bool:
+    """Whether a clone carried an event of a kind over as a version."""
+    return manifest.operation == "clone" and any(isinstance(event, kind) for event in manifest.events)
+
+
+def _carried(log: Log, kind: type[Event]) -> bool:
+    return bool(log.head) and any(_carries(manifest, kind) for manifest in log.manifests(1, log.head))
 
 
 def _refuse_overlap(source: Storage, target: Storage) -> None:
@@ -278,7 +291,8 @@ def _apply_tombstones(work: _Clone, copy: OpenTable) -> None:
     if not columns.sequence:
         return
     rows = _deletes(work)
-    watermark = work.snapshot.inputs.new_watermark
+    inputs = work.snapshot.inputs
+    watermark = inputs.new_watermark
     op = next(name for name in ("op", *(f"op{number}" for number in range(1_000))) if name not in copy.shape().schema)
     mods = rows.append_column(op, pa.repeat(pa.scalar("D"), rows.num_rows))
     if watermark is not None:
@@ -290,6 +304,7 @@ def _apply_tombstones(work: _Clone, copy: OpenTable) -> None:
         apply_as_deletes=f"{op} = 'D'",
         apply_as_truncates=f"{op} = 'T'",
         batch_id=BatchId(_BATCHES, work.source),
+        backfill=inputs.pending.expiry.new_cut is not None,
         merge=True,
     )
     result = apply_batch(copy, mods, options)
@@ -300,25 +315,51 @@ def _apply_tombstones(work: _Clone, copy: OpenTable) -> None:
 def _carry_forgotten(work: _Clone, copy: OpenTable) -> None:
     """Copy the hashed tombstones, as a version after the others, once."""
     inputs, log = work.snapshot.inputs, copy.log
-    files = [file for file in (*inputs.tombstones, *inputs.pending.forgotten) if file.salt is not None]
-    if not files or (log.head and any(map(_forgets, log.manifests(1, log.head)))):
+    files = [(-1, file) for file in hashed_files(inputs.tombstones)] + list(inputs.pending.forgotten)
+    if not files or _carried(log, Forget):
         return
-    copies = [msgspec.structs.replace(file, path=new_path("tombstones", log.head)) for file in files]
-    for file, new in zip(files, copies, strict=True):
-        copy_object(work.open_table.storage, file.path, work.target, new.path, size=file.bytes)
+    copied = (_copied_tombstones(work, copy, version, file) for version, file in files)
+    tombstones = [file for file in copied if file is not None]
+    if not tombstones:
+        return
     work.target.scheduler.barrier()
-    draft = Draft(
-        operation="clone",
-        table_id=copy.table_id,
-        events=(Forget(tombstones=copies),),
-        features=(HASHED_TOMBSTONES,),
-    )
+    _commit(work, copy, Forget(tombstones=tombstones), features=(HASHED_TOMBSTONES,))
+    run_merge(copy)
+
+
+def _copied_tombstones(work: _Clone, copy: OpenTable, version: int, file: SideFile) -> SideFile | None:
+    """Copy a file of hashed tombstones without what later pending expires forget; None if nothing is left."""
+    inputs, source, head = work.snapshot.inputs, work.open_table.storage, copy.log.head
+    sequence = inputs.pending.expiry.forgets(version)
+    if sequence is not None:
+        shape = inputs.shape
+        keyed = with_keys(inputs.tombstones) if version < 0 else []
+        keys = hiding_keys(source, keyed, shape, sequence)
+        left = expire_forgotten(source, file, shape, sequence, keys, version=head, target=work.target)
+        if left is not file:
+            return left
+    new = msgspec.structs.replace(file, path=new_path("tombstones", head))
+    copy_object(source, file.path, work.target, new.path, size=file.bytes)
+    return new
+
+
+def _carry_cut(work: _Clone, copy: OpenTable) -> None:
+    """Carry the cut over, as a version before the tombstones: some of them may be at or below it."""
+    inputs = work.snapshot.inputs
+    cut = inputs.pending.expiry.new_cut
+    if cut is not None and not _carried(copy.log, Expire):
+        _commit(work, copy, Expire(sequence=quoted(cut, inputs.shape)))
+        run_merge(copy)
+
+
+def _commit(work: _Clone, copy: OpenTable, event: Event, *, features: tuple[str, ...] = ()) -> None:
+    log = copy.log
+    draft = Draft(operation="clone", table_id=copy.table_id, events=(event,), features=features)
 
     def admit(manifest: Manifest) -> Manifest | None:
         raise exists(work.target)
 
     commit(log, draft, clock=check_clock(log, begun=log.clock()), admit=admit, roll_up=copy.roll_ups.make)
-    run_merge(copy)
 
 
 def _deletes(work: _Clone) -> pa.Table:
@@ -326,9 +367,11 @@ def _deletes(work: _Clone) -> pa.Table:
     inputs, open_table = work.snapshot.inputs, work.open_table
     shape, columns = inputs.shape, inputs.shape.columns
     names = dict(zip(columns.tombstone_sequence(), columns.sequence, strict=True))
-    frames = [read_tombstones(open_table.storage, inputs.tombstones, shape).rename(names).select(columns.narrow)]
+    before = read_tombstones(open_table.storage, inputs.tombstones, shape).rename(names).select(columns.narrow)
+    kept = before.with_columns(pl.lit(0).alias(ARRIVAL)).filter(inputs.pending.expiry.kept_after(columns))
+    frames = [kept.select(columns.narrow)]
     evaluation = evaluated(open_table.storage, inputs, open_table.settings, columns=columns.key)
     if evaluation is not None:
-        frames.append(evaluation.deleted.select(columns.narrow))
+        frames.append(evaluation.tombstones)
     schema = pa.schema([shape.arrow.field(name).with_nullable(True) for name in columns.narrow])
     return pl.concat(frames, how="vertical_relaxed").to_arrow().cast(schema)

@@ -234,7 +234,14 @@ class _Forgetting:
         schema = self._open_table.shape().schema
         op = next(name for name in ("op", *(f"op{number}" for number in range(1_000))) if name not in schema)
         mods = rows.to_arrow().cast(pa.schema([schema.to_arrow().field(name) for name in rows.columns]))
-        options = ApplyOptions.checked(apply_as_deletes=f"{op} = 'D'", at_least_once=True, merge=False, job="forget")
+        options = ApplyOptions.checked(
+            apply_as_deletes=f"{op} = 'D'",
+            at_least_once=True,
+            merge=False,
+            job="forget",
+            # Rows at or below the cut of an expire are deleted too.
+            backfill=bool(self._open_table.shape().columns.sequence),
+        )
         try:
             apply_batch(self._open_table, mods.append_column(op, pa.repeat(pa.scalar("D"), mods.num_rows)), options)
         except CommitConflictError:

@@ -10,7 +10,7 @@ from andes_spark.log.commit import Draft, commit
 from andes_spark.log.line import line
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
-from andes_spark.model.events import PendingVersion, SetAside, mods_of
+from andes_spark.model.events import Expire, PendingVersion, SetAside, mods_of
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.options import INTEGER, require
 from andes_spark.table.open_table import OpenTable
@@ -76,10 +76,12 @@ def _mods(open_table: OpenTable, version: int) -> int:
         NoSuchVersionError: the version does not exist.
         OptionError: the version holds no mods, or a restore left it out.
     """
-    entries = mods_of(open_table.log.manifest(version).events)
+    events = open_table.log.manifest(version).events
+    entries = mods_of(events)
     if not entries:
+        what = next((": it is an expire" for event in events if isinstance(event, Expire)), "")
         raise OptionError(
-            f"{open_table.table}: version {version} holds no mods, so that there is nothing to set aside",
+            f"{open_table.table}: version {version} holds no mods, so that there is nothing to set aside{what}",
             table=open_table.table,
             option="version",
             value=version,

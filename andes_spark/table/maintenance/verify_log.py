@@ -41,6 +41,7 @@ class LogSummary:
         origin: base snapshot at the start of the log.
         changes: events of the versions that are neither mods nor quarantine.
         partial: whether there are partial mods.
+        backfill: whether there are backfills.
         tags: current tags.
         unknown: versions whose mods are lost with their manifests.
     """
@@ -51,6 +52,7 @@ class LogSummary:
     origin: Origin | None = None
     changes: list[PendingVersion] = field(default_factory=list)
     partial: bool = False
+    backfill: bool = False
     tags: dict[str, CurrentTag] = field(default_factory=dict)
     unknown: list[int] = field(default_factory=list)
 
@@ -61,6 +63,7 @@ class LogSummary:
         self.definition = manifest.definition or rolled or self.definition
         self.origin = self.origin or manifest.origin
         self.partial = self.partial or any(entry.partial for entry in mods_of(manifest.events))
+        self.backfill = self.backfill or any(isinstance(event, Mods) and event.backfill for event in manifest.events)
         self.tags = with_events(self.tags, [manifest])
         if any(isinstance(event, Rebuilt) and not event.known for event in manifest.events):
             self.unknown.append(manifest.version)

@@ -3,13 +3,13 @@
 Each row of the base, each mod and each tombstone becomes a narrow row: key, sequence, kind, and the hash of its
 content. Ranges of their keys are compared one after the other, so that each file is read once and about the byte budget
 is held, however large the table. Rows of the origin count as mods of version 0: the law gives the same rows. If there
-are partial mods, the mods keep all columns, since a row is made of several of them.
+are partial mods, or backfills, the mods keep all columns, since a row may be made of several of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.base.evaluation import watermark_of
+from andes_spark.base.evaluation import cut_of, watermark_of
 from andes_spark.base.files import OpenFile, TableShape, numbered_files
 from andes_spark.base.fold_rows import FoldInput, fold_rows
 from andes_spark.base.forgotten import forgotten_deletes, without_forgotten
@@ -35,23 +35,21 @@ from andes_spark.law.columns import ARRIVAL, FILE, PARTIAL, ROW, arrival
 from andes_spark.law.decide import no_located
 from andes_spark.law.order import above
 from andes_spark.law.rows import content_hashes
-from andes_spark.law.winners import TruncateEvent, Winners, greatest, pick_winners
+from andes_spark.law.winners import TruncateEvent, Winners, pick_winners
 from andes_spark.log.mod_files import batches_as
 from andes_spark.log.pending import Pending, PendingFile, pending_of
 from andes_spark.model.files import Entry
 from andes_spark.model.mod import BATCH, OP, PRESENT, Op
 from andes_spark.storage.interface import Storage
 from andes_spark.table.maintenance.findings import Findings
+from andes_spark.table.maintenance.narrow_rows import HASHES, KIND, extend, frame_of, kept_rows, narrow_schema
 from andes_spark.table.maintenance.verify_log import LogSummary, stored_manifests
 
 LEAST_BYTES = 64 * 1024
 """Bytes of the rows that are compared at a time at least, however small the budget."""
 SHARE = 16
 """Part of the byte budget that is read, sorted or compared at a time; each has several forms in memory at once."""
-_KIND = "_andes_kind"
-_HASH = ["_andes_hash_0", "_andes_hash_1"]
 _MOD, _BASE, _TOMBSTONE, _BEFORE = 0, 1, 2, 3
-_SHOWN = 10
 
 
 @dataclass
@@ -98,17 +96,21 @@ class RowCheck:
         self._takes_part = summary.takes_part(base.applied)
         self._first = origin.applied + 1
         later = [change for change in summary.changes_up_to(base.applied) if change.version >= self._first]
-        truncates = pending_of(later, shape.versions, shape.columns).truncates
+        changes = pending_of(later, shape.versions, shape.columns).following(cut_of(origin.record, shape))
         mark = watermark_of(origin.record, shape)
         before = () if mark is None else (TruncateEvent(origin.applied, mark),)
-        self._truncates: tuple[TruncateEvent, ...] = (*before, *truncates)
+        self._truncates: tuple[TruncateEvent, ...] = (*before, *changes.truncates)
+        self._expiry = changes.expiry
+        self._backfills: set[int] = set()
         erased = bool(self._truncates) and not shape.columns.sequence
         self._origin = no_files() if erased else origin.state.files
         self._before = with_keys(origin.record.tombstones)
-        self._forgotten = hashed_files(base.record.tombstones)
+        # What an expire has dropped since was in force before it.
+        self._forgotten = [(0, file) for file in hashed_files(origin.record.tombstones)]
+        self._forgotten += [(arrival(version), file) for version, file in changes.forgotten]
         self._cache = KeyCache(self._bytes)
-        self._whole = summary.partial
-        self._schema = _schema(shape, whole=summary.partial)
+        self._whole = summary.partial or bool(summary.backfill and self._expiry.events)
+        self._schema = narrow_schema(shape, whole=self._whole)
         self._law_known = self._base_known = self._tombstones_known = True
         self._examples: list[dict[str, Any]] = []
         self._repeated: list[dict[str, Any]] = []
@@ -144,10 +146,10 @@ class RowCheck:
             self._refuse_null_keys(data, path)
             hashes = content_hashes(data, shape.schema)
             if origin is not None:
-                kept = _kept(deleted_before, first, data.num_rows)
+                kept = kept_rows(deleted_before, first, data.num_rows)
                 self._add(rows, data.filter(kept), hashes[kept.to_numpy(zero_copy_only=False)], _MOD, 0)
             if live is not None:
-                kept = _kept(deleted, first, data.num_rows)
+                kept = kept_rows(deleted, first, data.num_rows)
                 self._add(rows, data.filter(kept), hashes[kept.to_numpy(zero_copy_only=False)], _BASE, 0)
             first += data.num_rows
         return True
@@ -182,13 +184,24 @@ class RowCheck:
         shape, names = self._shape, self._shape.schema.names
         columns = [*names, OP, *file.entry.system_columns]
         for data in self._batches(file.entry, columns):
-            mods = data.filter(pc.not_equal(data[OP], int(Op.TRUNCATE)))
+            mods = self._taking_part(data.filter(pc.not_equal(data[OP], int(Op.TRUNCATE))), file)
             typed = mods.select(names).cast(pa.schema([field.with_nullable(True) for field in shape.arrow]))
             arrivals = np.full(mods.num_rows, arrival(file.version))
             if BATCH in mods.column_names:
                 arrivals += mods[BATCH].to_numpy()
             self._add(rows, typed, content_hashes(typed, shape.schema), _MOD, arrivals, mods)
         return True
+
+    def _taking_part(self, mods: pa.Table, file: PendingFile) -> pa.Table:
+        """Mods above the cut that they meet, or of a backfill."""
+        cut = self._expiry.cut_at(file.version)
+        if file.backfill:
+            self._backfills.add(file.version)
+        if cut is None or file.backfill:
+            return mods
+        names = self._shape.columns.sequence
+        higher = above([pl.col(name) for name in names], [pl.lit(value) for value in cut])
+        return mods.filter(frame_of(mods, names).select(higher.alias("higher"))["higher"].to_arrow())
 
     def _add_tombstones(self, rows: SortedRows, age: int, file: Any, kind: int) -> bool:
         columns = [*self._shape.columns.narrow, OP]
@@ -227,9 +240,9 @@ class RowCheck:
         added: dict[str, Any] = {
             OP: operations,
             ARRIVAL: np.broadcast_to(np.asarray(arrivals, np.int64), (count,)).copy(),
-            _KIND: np.full(count, kind, np.int8),
-            _HASH[0]: hashes[:, 0].view(np.int64),
-            _HASH[1]: hashes[:, 1].view(np.int64),
+            KIND: np.full(count, kind, np.int8),
+            HASHES[0]: hashes[:, 0].view(np.int64),
+            HASHES[1]: hashes[:, 1].view(np.int64),
             PRESENT: present,
         }
         columns = []
@@ -245,34 +258,36 @@ class RowCheck:
     def _compare(self, piece: pa.Table) -> None:
         """Compare all that there is of a range of keys."""
         key = list(self._shape.columns.key)
-        kinds = piece[_KIND].to_numpy()
-        base = _frame(piece.filter(pa.array(kinds == _BASE)), [*key, *_HASH])
+        kinds = piece[KIND].to_numpy()
+        base = frame_of(piece.filter(pa.array(kinds == _BASE)), [*key, *HASHES])
         self._totals.base_rows += base.height
         twice = base.filter(base.select(key).is_duplicated())
         if twice.height:
             self._totals.repeated += twice.height
-            _extend(self._repeated, twice.select(key).unique())
+            extend(self._repeated, twice.select(key).unique())
         if not self._law_known:
             return
         stored_before = piece.filter(pa.array(kinds == _BEFORE))
         before = self._deletes(stored_before)
         mods = pa.concat_tables([before, piece.filter(pa.array(kinds == _MOD))])
-        if self._forgotten:
-            hashed = forgotten_deletes(
-                self._storage, self._forgotten, self._shape, mods, self._cache, without=stored_before
+        with_hashes = [mods]
+        for at, file in self._forgotten:
+            newer = stored_before if at == 0 else stored_before.slice(0, 0)
+            with_hashes.append(
+                forgotten_deletes(self._storage, [file], self._shape, mods, self._cache, without=newer, at=at)
             )
-            mods = pa.concat_tables([mods, hashed], promote_options="default")
+        mods = pa.concat_tables(with_hashes, promote_options="default")
         law_rows, law_tombstones = self._by_law(mods)
         self._totals.law_rows += law_rows.height
         if self._base_known:
             for left, right in ((base, law_rows), (law_rows, base)):
-                _extend(self._examples, left.join(right, on=[*key, *_HASH], how="anti").select(key))
+                extend(self._examples, left.join(right, on=[*key, *HASHES], how="anti").select(key))
         if self._shape.columns.sequence:
             self._compare_tombstones(piece.filter(pa.array(kinds == _TOMBSTONE)), law_tombstones)
 
     def _deletes(self, tombstones: pa.Table) -> pa.Table:
         """Effective tombstones of the origin, as deletes before all mods."""
-        frame = _frame(tombstones, [*self._shape.columns.key, OP, ARRIVAL]).with_row_index(ROW).sort(ARRIVAL)
+        frame = frame_of(tombstones, [*self._shape.columns.key, OP, ARRIVAL]).with_row_index(ROW).sort(ARRIVAL)
         newest = frame.unique(subset=list(self._shape.columns.key), keep="last", maintain_order=True)
         rows = newest.filter(pl.col(OP) == int(Op.DELETE))[ROW].to_arrow()
         deletes = tombstones.take(rows)
@@ -284,14 +299,17 @@ class RowCheck:
         columns = self._shape.columns
         key, narrow = list(columns.key), columns.narrow
         present = pa.array(np.zeros(mods.num_rows, np.bool_))
-        frame = _frame(mods, [*narrow, OP, ARRIVAL, *_HASH]).with_columns(
+        frame = frame_of(mods, [*narrow, OP, ARRIVAL, *HASHES]).with_columns(
             pl.lit(0, pl.Int32).alias(FILE),
             pl.int_range(pl.len(), dtype=pl.Int64).alias(ROW),
             pl.Series(PARTIAL, pc.is_valid(mods[PRESENT]) if self._whole else present),
         )
-        winners = pick_winners(frame, columns, truncates=self._truncates)
-        rows = [winners.rows.filter(pl.col(OP) == int(Op.UPSERT)).select([*key, *_HASH])]
-        tombstones = [winners.rows.filter(pl.col(OP) == int(Op.DELETE)).select(narrow)]
+        expiry = replace(self._expiry, backfills=frozenset(self._backfills))
+        crossing = expiry.crossing(columns) if expiry.may_cross else None
+        winners = pick_winners(frame, columns, truncates=self._truncates, crossing=crossing)
+        rows = [winners.rows.filter(pl.col(OP) == int(Op.UPSERT)).select([*key, *HASHES])]
+        deletes = winners.rows.filter(pl.col(OP) == int(Op.DELETE))
+        tombstones = [deletes.filter(expiry.kept_after(columns)).select(narrow)]
         if winners.folds.height:
             folded_rows, folded_tombstones = self._folded(mods, winners)
             rows.append(folded_rows)
@@ -309,8 +327,8 @@ class RowCheck:
         tombstones = none.rename(dict(zip(shape.columns.sequence, shape.columns.tombstone_sequence(), strict=True)))
         inputs = FoldInput(
             shape,
-            Pending((PendingFile(0, entry),), self._truncates, schemas=None),
-            winners.folds.drop(_HASH),
+            Pending((PendingFile(0, entry),), self._truncates, schemas=None, expires=self._expiry.events),
+            winners.folds.drop(HASHES),
             no_located(shape.columns, winners.rows),
             tombstones,
             None,
@@ -323,23 +341,24 @@ class RowCheck:
             in_memory={"mods": mods},
         )
         hashes = content_hashes(evaluation.rows, shape.schema).view(np.int64)
-        rows = _frame(evaluation.rows, shape.columns.key).with_columns(
-            pl.Series(name, hashes[:, number]) for number, name in enumerate(_HASH)
+        rows = frame_of(evaluation.rows, shape.columns.key).with_columns(
+            pl.Series(name, hashes[:, number]) for number, name in enumerate(HASHES)
         )
-        return rows, evaluation.deleted.select(shape.columns.narrow)
+        return rows, evaluation.tombstones
 
     def _compare_tombstones(self, stored_rows: pa.Table, expected: pl.DataFrame) -> None:
         key, narrow = list(self._shape.columns.key), self._shape.columns.narrow
-        stored = _frame(stored_rows, [*narrow, OP, ARRIVAL])
+        stored = frame_of(stored_rows, [*narrow, OP, ARRIVAL])
         stored = (
             stored.sort(ARRIVAL)
             .unique(subset=key, keep="last", maintain_order=True)
             .filter(pl.col(OP) == int(Op.DELETE))
             .select(narrow)
         )
-        if self._forgotten:
+        hashed = hashed_files(self._base.record.tombstones)
+        if hashed:
             missing = expected.join(stored, on=narrow, how="anti")
-            kept = without_forgotten(self._storage, missing, self._forgotten, self._shape)
+            kept = without_forgotten(self._storage, missing, hashed, self._shape)
             expected = pl.concat([expected.join(stored, on=narrow, how="semi"), kept])
         mark = watermark_of(self._base.record, self._shape)
         if mark is not None:
@@ -363,38 +382,14 @@ class RowCheck:
             )
         if not self._law_known or not self._shape.columns.sequence:
             return
-        mark, expected = watermark_of(self._base.record, self._shape), greatest(self._truncates, None)
+        mark, expected = watermark_of(self._base.record, self._shape), self._expiry.watermark(self._truncates, None)
         if mark != expected:
             self._findings.differ(f"{table}: the merge record's truncate watermark is {mark}, the log gives {expected}")
+        cut, expected = cut_of(self._base.record, self._shape), self._expiry.new_cut
+        if cut != expected:
+            self._findings.differ(f"{table}: the merge record's cut is {cut}, the log gives {expected}")
         if self._tombstones_known and totals.tombstones_differ:
             self._findings.differ(
                 f"{table}: the merge record has {totals.stored_tombstones} tombstones, the log gives "
                 f"{totals.law_tombstones}, and they are not the same"
             )
-
-
-def _schema(shape: TableShape, *, whole: bool) -> pa.Schema:
-    names = shape.schema.names if whole else shape.columns.narrow
-    added = [(OP, pa.int8()), (ARRIVAL, pa.int64()), (_KIND, pa.int8()), *((name, pa.int64()) for name in _HASH)]
-    fields = [*(shape.arrow.field(name).with_nullable(True) for name in names), *(pa.field(*field) for field in added)]
-    return pa.schema([*fields, *([pa.field(PRESENT, pa.binary())] if whole else [])])
-
-
-def _kept(deleted: npt.NDArray[np.int64], first: int, count: int) -> pa.BooleanArray:
-    """Flags of the rows ``first`` to ``first + count - 1`` that are not deleted."""
-    flags = np.ones(count, np.bool_)
-    flags[deleted[np.searchsorted(deleted, first) : np.searchsorted(deleted, first + count)] - first] = False
-    return pa.array(flags)
-
-
-def _frame(rows: pa.Table, columns: Sequence[str]) -> pl.DataFrame:
-    frame = pl.from_arrow(rows.select(list(columns)))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _extend(examples: list[dict[str, Any]], keys: pl.DataFrame) -> None:
-    """Add keys up to the number that a message shows."""
-    for key in keys.head(_SHOWN - len(examples)).to_dicts() if len(examples) < _SHOWN else ():
-        if key not in examples:
-            examples.append(key)

@@ -19,7 +19,7 @@ from andes_spark.log.clock import CheckedClock
 from andes_spark.log.commit import Draft, commit
 from andes_spark.log.fence import copied, fenced, or_fenced
 from andes_spark.model.definition import Definition
-from andes_spark.model.events import PendingVersion
+from andes_spark.model.events import Event, PendingVersion
 from andes_spark.model.manifest import Counts, Manifest
 from andes_spark.model.options import ApplyOptions
 from andes_spark.model.results import ApplyResult
@@ -152,18 +152,22 @@ class _Attempt:
         self.overtaken = False
         self._start = head
         self._batch_id = options.batch_id
+        self._backfill = options.backfill
         self._batch = SentBatch.of_part(options.batch_id, plan, part, open_table.storage)
         self._changes = () if definition is None else (alter_event(open_table.definition, definition),)
         self._draft = Draft(
             operation="apply",
             table_id=open_table.table_id,
             counts=part.counts,
-            events=(*self._changes, *part.events),
+            events=self._events(part),
             batches=self._batch.stored(),
             definition=definition,
             job=options.job,
             commit_id=str(uuid.uuid4()),
         )
+
+    def _events(self, part: Part) -> tuple[Event, ...]:
+        return (*self._changes, *part.events(backfill=self._backfill))
 
     def pending(self, version: int) -> PendingVersion:
         """The batch as a pending version."""
@@ -252,7 +256,7 @@ class _Attempt:
         mods, refused = (tuple(copies[entry.path] for entry in files) for files in (self.part.mods, self.part.refused))
         self.part = replace(self.part, mods=mods, refused=refused)
         self._batch = SentBatch.of_part(self._batch_id, self._batch.plan, self.part, open_table.storage)
-        self._draft = replace(self._draft, events=(*self._changes, *self.part.events))
+        self._draft = replace(self._draft, events=self._events(self.part))
         for path in [path for path in self._in_memory if path in copies]:
             self._in_memory[copies[path].path] = self._in_memory.pop(path)
         self._start = head

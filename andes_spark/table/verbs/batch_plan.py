@@ -76,6 +76,12 @@ def _check(table: str, shape: TableShape, options: ApplyOptions) -> None:
             table=table,
             option="batch_id",
         )
+    if options.backfill and not shape.columns.sequence:
+        raise OptionError(
+            f"{table}: without sequence_by nothing expires, so that there is nothing to backfill: leave backfill out",
+            table=table,
+            option="backfill",
+        )
     if options.column_list is not None and options.except_column_list is not None:
         raise OptionError("give column_list or except_column_list, not both", option="column_list")
     listing = options.columns_to_update

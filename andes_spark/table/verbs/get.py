@@ -188,7 +188,7 @@ class _Get:
         """Located rows that pending mods neither replace nor remove."""
         inputs = self.inputs
         if inputs.pending.truncates and inputs.shape.columns.sequence:
-            located = located.filter(outlive(inputs.shape, inputs.new_watermark))
+            located = located.filter(outlive(inputs.shape, inputs.swept))
         return (
             located if evaluation is None else located.join(evaluation.replaced, on=[BASE_FILE, BASE_ROW], how="anti")
         )

@@ -276,9 +276,9 @@ def replaced_rows(evaluation: Evaluation | None) -> dict[int, BitMap64]:
 
 def truncated_rows(storage: Storage, inputs: EvaluationInput, settings: Settings) -> dict[int, BitMap64]:
     """Return the rows of the base at or below a pending truncate, by number of the file."""
-    if not inputs.pending.truncates or inputs.erased or inputs.new_watermark is None:
+    if not inputs.pending.truncates or inputs.erased or inputs.swept is None:
         return {}
-    job = TruncateJob(storage, inputs.shape, inputs.new_watermark)
+    job = TruncateJob(storage, inputs.shape, inputs.swept)
     bitmaps = LocalExecutor(settings.threads).map(job, inputs.files, step="find truncated rows")
     return {number: deserialize(data) for number, data in bitmaps if data}
 

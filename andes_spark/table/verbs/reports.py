@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
+from andes_spark.base.evaluate import expired_truncates
 from andes_spark.base.evaluation import EvaluationInput, Snapshot
 from andes_spark.base.merge.bucket import QUARANTINED_SCHEMA
 from andes_spark.delta.ranges import UNKNOWN
@@ -77,6 +79,7 @@ class Status(Displayed):
         primary_key, sequence_by, partition_by, merge: as the table was created.
         decision: whether a merge is due by the merge policy, and why.
         floor: oldest version that can be read, besides those with a tag or a pin.
+        cut: sequence at or below which mods take no part, unless they are a backfill; None before the first expire.
         orphan_bytes: size of old files that no version needs, as of interrupted writers; None unless asked for.
         vacuum: what a vacuum would delete, and what keeps it from more; None unless asked for.
         schema: columns of the table, as DDL.
@@ -110,6 +113,7 @@ class Status(Displayed):
     decision: MergeDecision
     floor: int
     schema: str
+    cut: tuple[object, ...] | None = None
     orphan_bytes: int | None = None
     vacuum: VacuumResult | None = None
 
@@ -140,6 +144,7 @@ class Status(Displayed):
             "primary key": ", ".join(self.primary_key),
             **{name: ", ".join(names) for name, names in lists.items() if names},
             "merge": f"{self.merge}; {self.decision}",
+            **({} if self.cut is None else {"expired up to": ", ".join(map(str, self.cut))}),
             **({"readable": f"versions from {self.floor} on"} if self.floor else {}),
             **({} if self.vacuum is None else self._upkeep(self.vacuum)),
             "schema": self.schema,
@@ -207,6 +212,7 @@ def status(open_table: OpenTable, *, files: bool = False) -> Status:
         merge=definition.merge,
         decision=_decision(open_table, snapshot),
         floor=floor_of(open_table.log),
+        cut=snapshot.inputs.pending.expiry.new_cut,
         orphan_bytes=unneeded,
         vacuum=previewed,
         schema=snapshot.inputs.shape.schema.to_ddl(),
@@ -325,10 +331,10 @@ def _by_law(open_table: OpenTable, files: list[SideFile], inputs: EvaluationInpu
         rows = read_entry(open_table.storage, file, table=open_table.table, columns=QUARANTINED_SCHEMA.names)
         refused += [(record["path"], record["version"], record["row"], record["reason"]) for record in rows.to_pylist()]
     evaluation = evaluated(open_table.storage, inputs, open_table.settings, columns=inputs.shape.columns.key)
-    if evaluation is not None:
-        for row in evaluation.quarantined.to_dicts():
-            file = inputs.pending.files[row[FILE]]
-            refused.append((file.entry.path, file.version, row[ROW], row["reason"]))
+    frames = [] if evaluation is None else [evaluation.quarantined.select(FILE, ROW, "reason")]
+    for row in pl.concat([*frames, expired_truncates(open_table.storage, inputs)]).to_dicts():
+        file = inputs.pending.files[row[FILE]]
+        refused.append((file.entry.path, file.version, row[ROW], row["reason"]))
     return refused
 
 

@@ -76,7 +76,7 @@ def test_the_tables_are_independent() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 40))])
 def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
-    world = World(400_000 + seed, nested=0.0)
+    world = World(400_000 + seed, nested=0.0, expiring=0.25)
     for _ in range(6):
         world.step()
     rnd = random.Random(seed)
@@ -86,9 +86,12 @@ def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
     copy = table.clone(MemoryStorage(), version=version)  # type: ignore[arg-type]
     assert world.rows_of(copy.to_arrow()) == world.expected(version)
     batches = [world.author.batch() for _ in range(2)]
-    for batch in batches:
+    backfills: set[int] = set()
+    for number, batch in enumerate(batches):
         options = world.alters.options(batch.options)
-        copy.apply(batch.rows, batch_id=batch.id, merge=rnd.random() < 0.5, **options)
+        backfill = bool(world.sequence.names) and rnd.random() < 0.5
+        backfills |= {version + 1 + number} if backfill else set()
+        copy.apply(batch.rows, batch_id=batch.id, merge=rnd.random() < 0.5, backfill=backfill, **options)
     # The line of the version: what a restore left out takes no part, and neither do versions set aside.
     state = oracle.snapshot(
         [*world.versions[: version + 1], *(batch.mods for batch in batches)],
@@ -97,6 +100,8 @@ def test_a_clone_goes_on_as_the_oracle_says(seed: int) -> None:
         {at: aside for at, aside in world.aside.items() if at <= version},
         {at: restored for at, restored in world.restored.items() if at <= version},
         {at: taken for at, taken in world.repairs.taken.items() if at <= version},
+        {at: sequence for at, sequence in world.expires.events.items() if at <= version},
+        {at for at in world.expires.backfills if at <= version} | backfills,
     )
     names = world.alters.names(version)
     expected = {

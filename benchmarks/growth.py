@@ -20,8 +20,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from andes_spark.storage.disk import DiskStorage
 from andes_spark.table.mod_table import ModTable
-from benchmarks.lab import ROOT, Lab, seconds
+from benchmarks.lab import ROOT, Lab
 from benchmarks.report import Table, megabytes
 
 Ints = npt.NDArray[np.int64]
@@ -46,6 +47,7 @@ _LABELS = {
     "get 1000": "get of 1,000 keys",
     "scan": "to_batches, rows a second",
     "verify": "verify, seconds per million rows",
+    "verify, reads": "reads of verify for each stored file",
     "memory": "peak memory of the process",
 }
 
@@ -110,8 +112,7 @@ class _Size:
         self._gets(table)
         self._rate("scan", lambda: sum(batch.num_rows for batch in table.to_batches()))
         if self._rows <= _VERIFIED_ROWS:
-            spent_verify = seconds(lambda: self._verified(table)) / (self._rows / 1e6)
-            self._note("verify", [spent_verify])
+            self._verify()
         self._outcome["memory"] = _memory(_peak())
         return self._outcome
 
@@ -165,11 +166,16 @@ class _Size:
         rate = count / (time.perf_counter() - begin)
         self._outcome[name] = {"values": [rate], "text": f"{rate / 1e6:.1f} million"}
 
-    @staticmethod
-    def _verified(table: ModTable) -> None:
+    def _verify(self) -> None:
+        storage = DiskStorage(self._path)
+        table = ModTable.open(storage)
+        before = storage.counts.snapshot()
+        begin = time.perf_counter()
         report = table.verify()
+        self._note("verify", [(time.perf_counter() - begin) / (self._rows / 1e6)])
         if not report.ok:
             raise AssertionError(str(report))
+        self._note("verify, reads", [storage.counts.minus(before).get / sum(1 for _ in storage.list())])
 
     def _note(self, name: str, values: list[float]) -> None:
         middle = statistics.median(values)

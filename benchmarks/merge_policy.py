@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from andes_spark import ModTable
 from andes_spark.testing.s3 import FaultProxy, serve
-from benchmarks.s3 import DELAY
+from benchmarks.s3_rows import DELAY
 
 POLICIES = ("always", "auto", "manual")
 

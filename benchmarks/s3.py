@@ -13,20 +13,23 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
+from andes_spark.settings import Settings
 from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server, serve
 from benchmarks.lab import Lab
 from benchmarks.report import Table
+from benchmarks.s3_peers import iceberg_costs
+from benchmarks.s3_rows import DELAY, SCHEMA, keyed_rows
+from benchmarks.s3_sizes import sizes_table
 from benchmarks.s3_spark import spark_costs
 
-DELAY = 0.025
 _MODS = 100
 _TIMES = 7
-# Dollars a request, S3 Standard in us-east-1: https://aws.amazon.com/s3/pricing/ (LIST, a GET here, costs what a PUT
-# does and is rare).
+_FILES = 100
+# Dollars a request, S3 Standard in us-east-1: https://aws.amazon.com/s3/pricing/.
 _PRICES = {"PUT": 0.005 / 1000, "POST": 0.005 / 1000, "GET": 0.0004 / 1000, "HEAD": 0.0004 / 1000, "DELETE": 0.0}
+_LISTING = "list-type="
 _COMMITS = ("append", "merge", "MERGE", "upsert")
-SCHEMA = pa.schema([pa.field("id", pa.int64(), False), ("seq", pa.int64()), ("name", pa.string())])
 
 
 def run(lab: Lab) -> list[Table]:
@@ -46,7 +49,9 @@ def run(lab: Lab) -> list[Table]:
         verbs = _Verbs(server, rows)
         costs = verbs.measure()
         base = keyed_rows(np.arange(rows), 0)
+        costs |= iceberg_costs(server, Path(folder), base, verbs.mods, DELAY)
         costs |= spark_costs(server, base, verbs.mods, DELAY)
+        sizes = sizes_table(lab, server, DELAY)
     peer = statistics.median(cost.seconds for cost in costs["delta-rs: open, merge"])
     for operation, measured in costs.items():
         seconds = statistics.median(cost.seconds for cost in measured)
@@ -61,17 +66,19 @@ def run(lab: Lab) -> list[Table]:
             operation=operation,
             costs=[{"requests": c.requests, "rounds": c.rounds, "seconds": c.seconds} for c in measured],
         )
-    return [table]
+    return [table, sizes]
 
 
 def _dollars(costs: list[Cost]) -> str:
     """Price of the requests of a million mods, in batches of this size."""
-    prices = [
-        sum(count * _PRICES.get(method, _PRICES["GET"]) for method, count in cost.kinds.items())
-        + cost.later * _PRICES["PUT"]
-        for cost in costs
-    ]
+    prices = [sum(map(_price, cost.paths)) + cost.later * _PRICES["PUT"] for cost in costs]
     return f"{statistics.median(prices) * 1e6 / _MODS:.2f}"
+
+
+def _price(request: str) -> float:
+    """Price of a request, of which method and path are given: a page of a listing costs what a PUT does."""
+    method, _, path = request.partition(" ")
+    return _PRICES["PUT" if method == "GET" and _LISTING in path else method]
 
 
 def _middle(costs: list[Cost], value: Callable[[Cost], int]) -> str:
@@ -90,13 +97,18 @@ class _Verbs:
         self._sequence = 0
         self._costs: dict[str, list[Cost]] = {}
         self._url = f"s3://{server.make_bucket()}/lake/orders"
+        self._filed = f"s3://{server.make_bucket()}/lake/orders"
         self._peer = f"s3://{server.make_bucket()}/lake/orders"
 
     def measure(self) -> dict[str, list[Cost]]:
         """All costs by operation."""
         base = keyed_rows(np.arange(self._rows), 0)
         options = self._server.options
-        ModTable.create(self._url, SCHEMA, primary_key=["id"], sequence_by=["seq"], data=base, storage_options=options)
+        keys: dict[str, Any] = {"primary_key": ["id"], "sequence_by": ["seq"]}
+        ModTable.create(self._url, SCHEMA, **keys, data=base, storage_options=options)
+        settings = Settings(target_file_bytes=base.nbytes // (2 * _FILES))
+        filed = ModTable.create(self._filed, SCHEMA, **keys, data=base, storage_options=options, settings=settings)
+        assert abs(filed.status().files - _FILES) <= 1, filed.status()
         write_deltalake(self._peer, base, storage_options=_writable(options))
         with FaultProxy(self._server, delay=DELAY) as proxy:
             self._meter = Meter(proxy)
@@ -128,6 +140,10 @@ class _Verbs:
             self._open().to_arrow()
         with self._cost("cold: open, status"):
             self._open().status()
+        key = int(self._random.integers(0, self._rows))
+        with self._cost(f"cold: open, get of one key in {_FILES} files"):
+            rows = ModTable.open(self._filed, storage_options=self._options).get(key)
+        assert rows["id"].to_pylist() == [key]
 
     @contextmanager
     def _cost(self, operation: str, counted: bool = True) -> Iterator[None]:
@@ -159,9 +175,3 @@ class _Verbs:
 def _writable(options: dict[str, str]) -> dict[str, str]:
     """Storage options with which delta-rs commits by ``If-None-Match``, as this library does."""
     return {**options, "conditional_put": "etag", "aws_conditional_put": "etag"}
-
-
-def keyed_rows(keys: Any, sequence: int) -> pa.Table:
-    identifiers = np.asarray(keys, np.int64)
-    names = pa.array(identifiers).cast(pa.string())
-    return pa.table([identifiers, np.full(len(identifiers), sequence, np.int64), names], schema=SCHEMA)

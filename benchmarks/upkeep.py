@@ -13,7 +13,7 @@ from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.s3 import Cost, FaultProxy, Meter, S3Server, serve
 from benchmarks.lab import Lab
 from benchmarks.report import Table
-from benchmarks.s3 import DELAY, SCHEMA, keyed_rows
+from benchmarks.s3_rows import DELAY, SCHEMA, keyed_rows
 
 _ROWS = 100_000
 _MODS = 20

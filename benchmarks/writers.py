@@ -16,7 +16,7 @@ from andes_spark.table.mod_table import ModTable
 from andes_spark.testing.s3 import FaultProxy, S3Server, serve
 from benchmarks.lab import Lab
 from benchmarks.report import Table, verdict
-from benchmarks.s3 import DELAY, SCHEMA, keyed_rows
+from benchmarks.s3_rows import DELAY, SCHEMA, keyed_rows
 
 _COUNTS = (1, 2, 4, 8)
 _KEYS = 50_000

@@ -18,7 +18,7 @@ import polars as pl
 from andes_spark.errors import MissingPackageError
 from benchmarks import data
 from benchmarks.data import Batch, KeyChoice
-from benchmarks.lab import Lab
+from benchmarks.lab import ROUNDS, Lab
 from benchmarks.processes import watched
 from benchmarks.report import Table
 
@@ -58,12 +58,14 @@ class Peer:
         module: run as ``python -m MODULE ...``.
         options: further arguments of the module.
         largest: mods of the largest batch that it is given.
+        rounds: rounds of the batches of cells that it is given however long they take; then its time is limited.
     """
 
     name: str
     module: str
     options: tuple[str, ...] = ()
     largest: int = 10**9
+    rounds: int = ROUNDS
 
 
 @dataclass
@@ -88,7 +90,7 @@ PEERS = (
     Peer("Paimon core 1.3.1, merge on read", "benchmarks.peers.paimon", ("mor",)),
     Peer("Paimon core 1.3.1, deletion vectors", "benchmarks.peers.paimon", ("dv",)),
     Peer("delta-rs merge", "benchmarks.peers.delta_rs"),
-    Peer("PyIceberg upsert", "benchmarks.peers.iceberg", largest=5_000),
+    Peer("PyIceberg upsert", "benchmarks.peers.iceberg", largest=5_000, rounds=1),
     Peer("Delta MERGE in Spark", "benchmarks.peers.spark_merge"),
 )
 
@@ -122,7 +124,7 @@ def _contest(lab: Lab, plan: Plan, peer: Peer) -> Outcome:
     folder.mkdir()
     names = folder / "batches.txt"
     names.write_text("\n".join(str(batch.path) for batch in batches), encoding="utf-8")
-    needed = sum(batch.size <= peer.largest for batch in plan.batches[: _WARM + plan.measured])
+    needed = sum(batch.size <= peer.largest for batch in plan.batches[: _WARM + plan.measured * peer.rounds // ROUNDS])
     arguments = [str(value) for value in (folder, plan.base, plan.rows, names, needed, _COMMIT_SECONDS)]
     command = [sys.executable, "-m", peer.module, *arguments]
     peaks, lines = watched([*command, *peer.options])
@@ -160,8 +162,9 @@ def _cells(lab: Lab, plan: Plan, outcomes: dict[str, Outcome], notes: list[str])
         notes=[
             "Each batch ends merged; rows in memory of the process that applies them, Spark's in a Parquet file. "
             "Paimon: 4 buckets, compaction within the commit as by default. Each in a process of its own, one after "
-            "another; medians of three. At the end all hold the rows that polars computes. Empty: not tried at that "
-            "size.",
+            "another; medians of three, of PyIceberg of those that were begun within "
+            f"{_COMMIT_SECONDS} s of the first. At the end all hold the rows that polars computes. Empty: not tried at "
+            "that size.",
             *notes,
         ],
     )
@@ -189,10 +192,14 @@ def _commits(plan: Plan, outcomes: dict[str, Outcome]) -> Table:
     for name, outcome in outcomes.items():
         largest = max(size for size, _ in outcome.cells)
         rate = largest / statistics.median(outcome.cells[largest, "random"]) / 2
-        middle, high = (float(np.percentile(outcome.commits, share)) for share in (50, 99))
+        middle, high = (_percentile(outcome.commits, share) for share in (50, 99))
         table.add(
-            name, f"{outcome.load:.1f}", len(outcome.commits), f"{middle:.3f}", f"{high:.3f}",
+            name, f"{outcome.load:.1f}", len(outcome.commits), middle, high,
             f"{rate:,.0f} ({largest:,})", f"{outcome.memory / 2**30:.2f}",
             library=name, commits=outcome.commits, rate=rate, memory=outcome.memory,
         )  # fmt: skip
     return table
+
+
+def _percentile(seconds: Sequence[float], share: int) -> str:
+    return f"{float(np.percentile(seconds, share)):.3f}" if seconds else ""

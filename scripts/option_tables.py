@@ -13,6 +13,7 @@ from andes_spark.model import (
     options,
     read_options,
     repair_options,
+    sync_options,
     upkeep_options,
 )
 from andes_spark.model.options import Declared, Options, declared_options, defaults, flag_of
@@ -44,7 +45,10 @@ def shown(default: object) -> str:
 
 
 def _class(name: str) -> type[Options]:
-    modules = (options, read_options, history_options, adoption_options, alter_options, upkeep_options, repair_options)
+    modules = (
+        *(options, read_options, history_options, adoption_options),
+        *(alter_options, upkeep_options, repair_options, sync_options),
+    )
     kind: type[Options] = next(getattr(module, name) for module in modules if hasattr(module, name))
     return kind
 

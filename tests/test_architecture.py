@@ -32,6 +32,7 @@ RANK = {
     "base": 5,
     "batch": 5,
     "inputs": 5,
+    "sync": 5,
     "spark": 6,
     "table": 7,
     "doctor": 8,

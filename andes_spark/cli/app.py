@@ -19,6 +19,7 @@ from andes_spark.cli.table import table
 from andes_spark.cli.table_adoption import clone, convert, drop
 from andes_spark.cli.table_alter import alter
 from andes_spark.cli.table_iam import iam
+from andes_spark.cli.table_sync import sync_iceberg
 from andes_spark.cli.table_tags import tag, tags, untag
 from andes_spark.cli.table_upkeep import compact, expire, forget, maintain, pin, pins, repair, unpin, vacuum
 from andes_spark.cli.table_writes import apply, create, merge, restore, set_aside
@@ -69,6 +70,7 @@ COMMANDS = (
     (apply, merge, restore, set_aside, alter),
     (tag, untag, tags, pin, unpin, pins),
     (vacuum, compact, maintain, expire, forget, repair),
+    (sync_iceberg,),
     (iam,),
 )
 for command in (command for group in COMMANDS for command in group):

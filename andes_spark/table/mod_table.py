@@ -37,6 +37,7 @@ from andes_spark.table.adoption.convert import convert
 from andes_spark.table.adoption.drop import DropResult, drop, finish_drop
 from andes_spark.table.appender import Appender
 from andes_spark.table.evolution.alter import TableAlter
+from andes_spark.table.faces import TableFaces
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
 from andes_spark.table.observed import observe
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-class ModTable(TableReads, TableVersions, TableUpkeep):
+class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
     """A table with a primary key, in one folder on S3 or disk.
 
     ``apply`` appends mods to the table's log, ``merge`` folds them into its base, which is a Delta table, and ``read``

@@ -20,6 +20,12 @@ def nothing(_: ModTable) -> None:
     """Nothing has to be done before the verb."""
 
 
+def drop_face(table: ModTable) -> None:
+    """Delete the Iceberg face."""
+    storage = table._open_table.storage
+    storage.delete([info.path for info in storage.list("_andes/iceberg")])
+
+
 VERBS: dict[str, tuple[Verb, Verb, int, int]] = {
     "verify": (nothing, lambda table: table.verify(), 32, 37),
     "to_batches": (nothing, lambda table: table.to_batches().read_all(), 2, 6),
@@ -30,6 +36,8 @@ VERBS: dict[str, tuple[Verb, Verb, int, int]] = {
     "untag": (lambda table: table.tag("x", 1), lambda table: table.untag("x"), 2, 3),
     "unpin": (lambda table: table.pin(1), lambda table: table.unpin(1), 2, 2),
     "compact, nothing worn": (nothing, lambda table: table.compact(), 3, 3),
+    "sync_iceberg, nothing new": (nothing, lambda table: table.sync_iceberg(), 2, 4),
+    "sync_iceberg, nothing shown": (drop_face, lambda table: table.sync_iceberg(), 6, 11),
     "maintain, nothing due": (nothing, lambda table: table.maintain(), 10, 17),
 }
 """What comes before each verb, the verb, its rounds and its requests."""
@@ -43,6 +51,15 @@ def test_requests_of_each_verb(bench: Bench, verb: str) -> None:
     act(table)
     cost = bench.cost(lambda: act(table), rounds, times=2, before=lambda: before(table))
     assert (cost.rounds, cost.requests) == (rounds, requests), cost.paths
+
+
+def test_sync_iceberg_after_a_merge(bench: Bench) -> None:
+    table = bench.open()
+    table.sync_iceberg()
+    cost = bench.cost(lambda: table.sync_iceberg(), 6, before=lambda: bench.apply(table))
+    # The face, log and base beside each other, the vectors, what is written beside each other, and the commit.
+    assert cost.rounds <= 6, cost.paths
+    assert cost.later == 1, cost.paths
 
 
 def test_forget_of_a_key(bench: Bench) -> None:

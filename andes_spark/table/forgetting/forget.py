@@ -3,6 +3,7 @@
 The order makes it safe, and each step can be done again, so that a call that was interrupted is made up for by the same
 call:
 
+0. the Iceberg face is dropped: the next ``sync_iceberg`` makes it anew;
 1. all versions are merged, the rows of the keys are deleted by an apply, and a version with the event ``forget`` puts
    salted hashes in the place of the tombstones; it is merged too. From here on no row and no state names the keys, and
    mods that come late lose;
@@ -15,7 +16,7 @@ call:
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import polars as pl
@@ -37,6 +38,8 @@ from andes_spark.model.options import ApplyOptions
 from andes_spark.model.read_options import GetOptions, ReadOptions
 from andes_spark.model.upkeep_options import ForgetOptions
 from andes_spark.run.steps import Steps
+from andes_spark.storage.interface import ObjectInfo
+from andes_spark.sync.iceberg.files import FACE_FOLDER
 from andes_spark.table.forgetting.mentions import Keys
 from andes_spark.table.forgetting.proof import Checked, ForgetResult, Removed, check
 from andes_spark.table.forgetting.release import Release
@@ -58,7 +61,8 @@ def forget(open_table: OpenTable, keys: Any, options: ForgetOptions) -> ForgetRe
         open_table.check_log()
     work = _Forgetting(open_table, steps, _keys(open_table, keys, options))
     with steps.step("look for the keys"):
-        before = check(open_table.storage, work.keys)
+        infos: list[ObjectInfo] = []
+        before = check(open_table.storage, work.keys, seen=infos.append)
         in_the_way = _in_the_way(open_table, open_table.log.clock())
         _require_checkpoint(open_table)
     if options.dry_run or before.ok:
@@ -67,6 +71,8 @@ def forget(open_table: OpenTable, keys: Any, options: ForgetOptions) -> ForgetRe
         raise _kept(open_table, in_the_way)
     with steps.step("check the clock"):
         clock = open_table.clock.check(begun=open_table.log.clock())
+    with steps.step("drop the Iceberg face"):
+        work.drop_face([info for info in infos if info.path.startswith(f"{FACE_FOLDER}/")])
     version = work.run(clock)
     with steps.step("look for the keys"):
         left = check(open_table.storage, work.keys)
@@ -154,6 +160,14 @@ class _Forgetting:
         self._rows = 0
         self._removed: dict[str, Removed] = {}
         self._sweep = Sweep(open_table, steps, keys)
+
+    def drop_face(self, infos: Sequence[ObjectInfo]) -> None:
+        """Delete the Iceberg face: its manifests hold bounds of keys. Metadata goes first, so that none is found."""
+        for group in (True, False):
+            paths = [info.path for info in infos if info.path.endswith((".text", ".json")) is group]
+            if paths:
+                self._open_table.storage.delete(paths)
+        self._removed |= {info.path: Removed(info.path, info.size) for info in infos}
 
     def run(self, clock: CheckedClock) -> int:
         """Forget the keys; return the version that released all earlier ones.

@@ -27,6 +27,8 @@ from andes_spark.log.mod_files import QUARANTINE_SCHEMA
 from andes_spark.model.values import shown, to_json
 from andes_spark.storage.interface import ObjectInfo, Storage
 from andes_spark.storage.scheduler import in_windows
+from andes_spark.sync.iceberg.files import FACE_FOLDER
+from andes_spark.sync.iceberg.manifests import gone_files
 
 _PREFIX = 32
 """Characters of a text in the statistics of the Delta log."""
@@ -40,6 +42,7 @@ DAMAGED = "damaged"
 _ENTRY = f"{LOG_FOLDER}/"
 _LEDGER = "_andes/ledger/"
 _QUARANTINE = "_andes/quarantine/"
+_FACE = f"{FACE_FOLDER}/"
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ def _mentions_in(storage: Storage, keys: Keys, existing: Collection[str], info: 
             counts = _in_parquet(storage, keys, existing, path)
         elif path.startswith(_ENTRY) and name.endswith((".json", ".crc")) and name[0] != ".":
             counts = _in_lines(storage.get(path), keys, existing)
+        elif path.startswith(_FACE) and name.endswith(".avro"):
+            counts = {"range": gone_files(storage, path, existing)}
         elif not name.endswith(_NO_VALUES):
             document = json.loads(storage.get(path) or b"{}")
             is_ours = path.startswith(_OURS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from andes_spark.model.display import Displayed, count_text, counts_text, size_text
@@ -72,10 +72,18 @@ class Checked(Displayed):
         return {"checked": self.summary(), **{name: text for name, text in lists.items() if text}}
 
 
-def check(storage: Storage, keys: Keys) -> Checked:
-    """Decode all objects of a table, and look for keys."""
+def check(storage: Storage, keys: Keys, *, seen: Callable[[ObjectInfo], object] = lambda info: None) -> Checked:
+    """Decode all objects of a table, and look for keys.
+
+    Args:
+        storage: the table's folder.
+        keys: the keys.
+        seen: called with each object.
+    """
     decoded: list[ObjectInfo] = []
     all_mentions = mentions(storage, keys, checked=decoded.append)
+    for info in decoded:
+        seen(info)
     unknown = tuple(mention.path for mention in all_mentions if mention.what == UNKNOWN)
     named = tuple(mention for mention in all_mentions if mention.what != UNKNOWN)
     return Checked(len(decoded), sum(info.size for info in decoded), named, unknown)

@@ -39,6 +39,7 @@ class Release(Work):
 
     operation = "forget"
     always_fences = True
+    keeps_face = False
 
     def __init__(self, open_table: OpenTable, steps: Steps, clock: CheckedClock, keys: Keys, merged: int) -> None:
         super().__init__(open_table, steps, clock, 0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from andes_spark.base.merge.merge import commit_entry
 from andes_spark.delta import actions
@@ -33,6 +33,8 @@ from andes_spark.model.events import QUIET, Mods, Quarantine, Tag, Truncate, Vac
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.upkeep_options import VacuumOptions
 from andes_spark.run.steps import Steps
+from andes_spark.sync.iceberg.face import needed_by_face
+from andes_spark.sync.iceberg.metadata import has_face, newest_metadata
 from andes_spark.table.maintenance.needed import Needed, all_needed, needed_files
 from andes_spark.table.maintenance.released import Released, list_files, released_files
 from andes_spark.table.open_table import OpenTable
@@ -165,10 +167,12 @@ class Work:
     Attributes:
         operation: name of the verb in the manifest.
         always_fences: whether merges planned before are to lose, even if no file of the base goes.
+        keeps_face: whether the files that the Iceberg face names stay.
     """
 
     operation = "vacuum"
     always_fences = False
+    keeps_face = True
 
     def __init__(self, open_table: OpenTable, steps: Steps, clock: CheckedClock, retain_ms: int) -> None:
         self._open_table = open_table
@@ -224,9 +228,19 @@ class Work:
         if limits.floor == 0 and all(info.modified_ms >= limits.before_ms for info in listed.values()):
             return Plan(limits, all_needed(open_table), Released(()), expired)
         with self._steps.step("find needed files"):
-            needed = needed_files(open_table, limits.floor, pins, without_tags=expired)
+            needed = self._needed(limits.floor, pins, without_tags=expired)
             released = released_files(open_table, needed, fence=limits.fence, before_ms=limits.before_ms, listed=listed)
         return Plan(limits, needed, released, expired)
+
+    def _needed(self, floor: int, pins: Iterable[StoredPin], *, without_tags: Collection[str] = ()) -> Needed:
+        """What the readable versions need, and the snapshots of the Iceberg face that can be read."""
+        open_table, storage = self._open_table, self._open_table.storage
+        shown = storage.scheduler.ask(has_face, storage) if self.keeps_face else None
+        needed = needed_files(open_table, floor, pins, without_tags=without_tags)
+        if shown is None or not shown.result():
+            return needed
+        newest = newest_metadata(storage, open_table.table_id)
+        return replace(needed, files=needed.files | needed_by_face(storage, newest, floor))
 
     def unneeded(self, plan: Plan) -> int:
         """Return the size of the files among those of a plan that are not needed before the floor goes up either."""
@@ -234,7 +248,7 @@ class Work:
         if plan.limits.floor == floor:
             return plan.released.bytes
         pins = filter(_holds_at(self._clock.now()), stored_pins(open_table.storage))
-        needed = needed_files(open_table, floor, pins)
+        needed = self._needed(floor, pins)
         return released_files(open_table, needed, fence=plan.limits.fence, before_ms=plan.limits.before_ms).bytes
 
     def _version_at(self, time_ms: int) -> int:
@@ -298,7 +312,7 @@ class Work:
             # Another vacuum may have released more, and deleted it.
             open_table.log.refresh()
             floor = floor_of(open_table.log)
-            needed = needed_files(open_table, floor, filter(_holds_at(manifest.time), stored_pins(open_table.storage)))
+            needed = self._needed(floor, filter(_holds_at(manifest.time), stored_pins(open_table.storage)))
         with self._steps.step("list files"):
             released = released_files(open_table, needed, fence=plan.limits.fence, before_ms=plan.limits.before_ms)
         # What was listed before the fence alone: a merge that was planned after it may have written other files.

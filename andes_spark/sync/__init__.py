@@ -1,0 +1,1 @@
+"""What makes a table visible to others: one room per target."""

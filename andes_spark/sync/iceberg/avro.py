@@ -1,0 +1,228 @@
+"""Manifests and manifest lists of Iceberg as Avro files: their schemas, with the field ids of the specification."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+from andes_spark.errors import LogDamagedError, MissingPackageError
+from andes_spark.schema.types import DataType, Decimal, Primitive
+from andes_spark.sync.iceberg.schemas import FIRST_PARTITION_ID, SPEC_ID, Json
+
+FORMAT = 2
+DATA, DELETES = 0, 1
+"""Content of a manifest; of an entry, 1 are position deletes."""
+EXISTING, ADDED, DELETED = 0, 1, 2
+"""Status of an entry of a manifest."""
+_EPOCH = datetime.datetime(1970, 1, 1)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_PLAIN = {
+    "boolean": "boolean",
+    "byte": "int",
+    "short": "int",
+    "integer": "int",
+    "long": "long",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "date": {"type": "int", "logicalType": "date"},
+    "timestamp": {"type": "long", "logicalType": "timestamp-micros", "adjust-to-utc": True},
+    "timestamp_ntz": {"type": "long", "logicalType": "timestamp-micros", "adjust-to-utc": False},
+}
+
+
+def manifest_schema(partition: Sequence[tuple[str, DataType]]) -> Json:
+    """Return the Avro schema of a manifest.
+
+    Args:
+        partition: name and type of the partition columns.
+    """
+    fields = [
+        _optional(avro_name(name), FIRST_PARTITION_ID + position, _partition_type(type_, position))
+        for position, (name, type_) in enumerate(partition)
+    ]
+    data_file = [
+        _required("content", 134, "int"),
+        _required("file_path", 100, "string"),
+        _required("file_format", 101, "string"),
+        _required("partition", 102, {"type": "record", "name": "r102", "fields": fields}),
+        _required("record_count", 103, "long"),
+        _required("file_size_in_bytes", 104, "long"),
+        _optional("value_counts", 109, _pairs(119, 120, "long")),
+        _optional("null_value_counts", 110, _pairs(121, 122, "long")),
+        _optional("lower_bounds", 125, _pairs(126, 127, "bytes")),
+        _optional("upper_bounds", 128, _pairs(129, 130, "bytes")),
+        _optional("sort_order_id", 140, "int"),
+        _optional("referenced_data_file", 143, "string"),
+    ]
+    return {
+        "type": "record",
+        "name": "manifest_entry",
+        "fields": [
+            _required("status", 0, "int"),
+            _optional("snapshot_id", 1, "long"),
+            _optional("sequence_number", 3, "long"),
+            _optional("file_sequence_number", 4, "long"),
+            _required("data_file", 2, {"type": "record", "name": "r2", "fields": data_file}),
+        ],
+    }
+
+
+LIST_SCHEMA: Json = {
+    "type": "record",
+    "name": "manifest_file",
+    "fields": [
+        {"name": name, "type": type_, "field-id": field_id}
+        for name, field_id, type_ in (
+            ("manifest_path", 500, "string"),
+            ("manifest_length", 501, "long"),
+            ("partition_spec_id", 502, "int"),
+            ("content", 517, "int"),
+            ("sequence_number", 515, "long"),
+            ("min_sequence_number", 516, "long"),
+            ("added_snapshot_id", 503, "long"),
+            ("added_files_count", 504, "int"),
+            ("existing_files_count", 505, "int"),
+            ("deleted_files_count", 506, "int"),
+            ("added_rows_count", 512, "long"),
+            ("existing_rows_count", 513, "long"),
+            ("deleted_rows_count", 514, "long"),
+        )
+    ],
+}
+
+
+def encode_manifest(entries: Iterable[Json], content: int, schema: Json, spec: list[Json], avro_schema: Json) -> bytes:
+    """Encode a manifest.
+
+    Args:
+        entries: its entries.
+        content: ``DATA`` or ``DELETES``.
+        schema: Iceberg schema of the table.
+        spec: fields of the partition spec.
+        avro_schema: see :func:`manifest_schema`.
+    """
+    header = {
+        "schema": json.dumps(schema),
+        "schema-id": str(schema["schema-id"]),
+        "partition-spec": json.dumps(spec),
+        "partition-spec-id": str(SPEC_ID),
+        "format-version": str(FORMAT),
+        "content": "deletes" if content == DELETES else "data",
+    }
+    return _encode(avro_schema, entries, header)
+
+
+def encode_manifest_list(manifests: Iterable[Json], snapshot_id: int, parent_id: int | None, sequence: int) -> bytes:
+    """Encode the manifest list of a snapshot."""
+    header = {
+        "snapshot-id": str(snapshot_id),
+        "parent-snapshot-id": "null" if parent_id is None else str(parent_id),
+        "sequence-number": str(sequence),
+        "format-version": str(FORMAT),
+    }
+    return _encode(LIST_SCHEMA, manifests, header)
+
+
+def decode(data: bytes, path: str) -> list[Json]:
+    """Decode a manifest or a manifest list.
+
+    Raises:
+        LogDamagedError: the file cannot be decoded; ``path``.
+    """
+    try:
+        return [dict(record) for record in fastavro().reader(io.BytesIO(data))]
+    except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, AttributeError) as error:
+        raise LogDamagedError(
+            f"{path} is no Avro file of the Iceberg face: {error}; delete the folder _andes/iceberg and synchronize "
+            "again",
+            path=path,
+        ) from error
+
+
+def partition_number(value: Any) -> Any:
+    """Return a partition value as Avro stores it: times as microseconds since 1970, others as they are."""
+    if isinstance(value, datetime.datetime):
+        plain = value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo is not None else value
+        return (plain - _EPOCH) // _MICROSECOND
+    return value
+
+
+def avro_name(name: str) -> str:
+    """Return a column name as a name of Avro, by the rule of Iceberg's Java library."""
+    first = name[:1]
+    if not (first.isascii() and (first.isalpha() or first == "_")):
+        head = f"_{first}" if first.isascii() and first.isdigit() else _escaped(first)
+    else:
+        head = first
+    tail = (
+        character if character.isascii() and (character.isalnum() or character == "_") else _escaped(character)
+        for character in name[1:]
+    )
+    return head + "".join(tail)
+
+
+def fastavro() -> ModuleType:
+    """Return the library for Avro.
+
+    Raises:
+        MissingPackageError: fastavro is not installed; ``package``.
+    """
+    try:
+        import fastavro as library
+    except ImportError as error:
+        raise MissingPackageError(
+            "the Iceberg face needs fastavro, which is not installed: pip install 'andes_spark[iceberg]'",
+            package="fastavro",
+        ) from error
+    return library
+
+
+def _encode(schema: Json, records: Iterable[Json], header: dict[str, str]) -> bytes:
+    library = fastavro()
+    sink = io.BytesIO()
+    library.writer(sink, library.parse_schema(schema), records, codec="deflate", metadata=header)
+    return sink.getvalue()
+
+
+def _required(name: str, field_id: int, type_: Any) -> Json:
+    return {"name": name, "type": type_, "field-id": field_id}
+
+
+def _optional(name: str, field_id: int, type_: Any) -> Json:
+    return {"name": name, "type": ["null", type_], "default": None, "field-id": field_id}
+
+
+def _pairs(key_id: int, value_id: int, type_: str) -> Json:
+    """A map with keys of int, which Avro lacks, as Iceberg stores it."""
+    fields = [_required("key", key_id, "int"), _required("value", value_id, type_)]
+    items = {"type": "record", "name": f"k{key_id}_v{value_id}", "fields": fields}
+    return {"type": "array", "items": items, "logicalType": "map"}
+
+
+def _partition_type(type_: DataType, position: int) -> Any:
+    if isinstance(type_, Decimal):
+        return {
+            "type": "fixed",
+            "name": f"decimal_{position}",
+            "size": _decimal_bytes(type_.precision),
+            "logicalType": "decimal",
+            "precision": type_.precision,
+            "scale": type_.scale,
+        }
+    assert isinstance(type_, Primitive)
+    return _PLAIN[type_.name]
+
+
+def _decimal_bytes(precision: int) -> int:
+    """Return the least number of bytes that holds every number of that many digits and its sign."""
+    greatest: int = 10**precision - 1
+    return (greatest.bit_length() + 8) // 8
+
+
+def _escaped(character: str) -> str:
+    return "_x" + format(ord(character), "X") if character else "_"

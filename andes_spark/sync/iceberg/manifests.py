@@ -1,0 +1,247 @@
+"""Manifests of the face, written incrementally: those whose files are as before are part of the next snapshot too."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from andes_spark.delta.data_file import DataFile
+from andes_spark.delta.files import Files
+from andes_spark.errors import LogDamagedError
+from andes_spark.storage.interface import Storage
+from andes_spark.storage.scheduler import in_windows
+from andes_spark.sync.iceberg.avro import ADDED, DATA, DELETED, DELETES, EXISTING, decode
+from andes_spark.sync.iceberg.files import FACE_FOLDER, Stamp, file_url, root_url, vector_mark
+from andes_spark.sync.iceberg.schemas import SPEC_ID, Json
+
+METADATA_FOLDER = f"{FACE_FOLDER}/metadata"
+_MOST_ENTRIES = 1_000
+"""Entries of a manifest: one is written anew whole when one of its files goes."""
+_MOST_SMALL = 32
+"""Number of small manifests from which on they are packed together: readers read each of them."""
+_SMALL = _MOST_ENTRIES // 2
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest of a snapshot.
+
+    Attributes:
+        row: its row in the manifest list.
+        entries: its entries, those of files that were deleted included.
+    """
+
+    row: Json
+    entries: Sequence[Json] = field(repr=False)
+
+    @property
+    def live(self) -> Iterator[Json]:
+        """The entries of files that are part of the snapshot."""
+        return (entry for entry in self.entries if entry["status"] != DELETED)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Difference between a snapshot of the face and a state of the base.
+
+    Attributes:
+        added: data files that the snapshot lacks.
+        removed: locations of files that are to leave it: data files, and position deletes of vectors that changed.
+        vectors: data files whose position deletes the snapshot lacks.
+        removed_files: number of the data files among those that are to leave it.
+    """
+
+    added: Sequence[DataFile]
+    removed: frozenset[str]
+    vectors: Sequence[DataFile]
+    removed_files: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.vectors)
+
+
+class ManifestReader:
+    """Reader of manifests, which never change, with those of the newest snapshot in memory.
+
+    Args:
+        storage: the table's folder.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._entries: dict[str, Sequence[Json]] = {}
+        self._rows: tuple[str, list[Json]] = ("", [])
+
+    def rows(self, snapshot: Json) -> list[Json]:
+        """Return the manifest list of a snapshot."""
+        url, rows = self._rows
+        return rows if snapshot["manifest-list"] == url else self._read(snapshot["manifest-list"])
+
+    def manifests(self, snapshot: Json) -> list[Manifest]:
+        """Return the manifests of a snapshot, with their entries."""
+        return self.of_rows(self.rows(snapshot))
+
+    def of_rows(self, listed: Iterable[Json]) -> list[Manifest]:
+        """Return the manifests of rows of manifest lists, with their entries."""
+        rows = list(listed)
+        lacking = [row["manifest_path"] for row in rows if row["manifest_path"] not in self._entries]
+        new = {url: answer.result() for url, answer in in_windows(self._storage.scheduler, self._read, lacking)}
+        known = {**self._entries, **new}
+        return [Manifest(row, known[row["manifest_path"]]) for row in rows]
+
+    def keep(self, snapshot: Json, manifests: Sequence[Manifest]) -> None:
+        """Keep the manifests of a snapshot in memory, and no others."""
+        self._rows = (snapshot["manifest-list"], [manifest.row for manifest in manifests])
+        self._entries = {manifest.row["manifest_path"]: manifest.entries for manifest in manifests}
+
+    def _read(self, url: str) -> list[Json]:
+        path = path_of(self._storage, url)
+        data = self._storage.find(path)
+        if data is None:
+            raise LogDamagedError(
+                f"{self._storage.url}: {path}, a part of the Iceberg face, is missing; delete the folder {FACE_FOLDER} "
+                "and synchronize again",
+                table=self._storage.url,
+                path=path,
+            )
+        return decode(data, path)
+
+
+def path_of(storage: Storage, url: str) -> str:
+    """Return the path in the table's folder of a file that the metadata names."""
+    return url.removeprefix(f"{root_url(storage)}/")
+
+
+def gone_files(storage: Storage, path: str, existing: Collection[str]) -> int:
+    """Return the number of entries of a manifest whose data files do not exist; 0 for a manifest list.
+
+    The bounds of such a file are all that is left of its rows.
+    """
+    files = (record["data_file"] for record in decode(storage.get(path), path) if "data_file" in record)
+    return sum(file["content"] == DATA and path_of(storage, file["file_path"]) not in existing for file in files)
+
+
+def file_changes(storage: Storage, manifests: Iterable[Manifest], files: Files) -> Changes:
+    """Compare the files of a snapshot with those of a state of the base; a snapshot that does not exist has none."""
+    shown: set[str] = set()
+    marks: dict[str, tuple[str, str]] = {}
+    for manifest in manifests:
+        for entry in manifest.live:
+            data_file = entry["data_file"]
+            if data_file["content"] == DATA:
+                shown.add(data_file["file_path"])
+            else:
+                name = data_file["file_path"].rpartition("/")[2]
+                marks[data_file["referenced_data_file"]] = (name.partition("-")[0], data_file["file_path"])
+    added: list[DataFile] = []
+    vectors: list[DataFile] = []
+    kept: set[str] = set()
+    for file in files.values():
+        url = file_url(storage, file.location)
+        kept.add(url)
+        if url not in shown:
+            added.append(file)
+        if file.vector is not None and file.vector.cardinality:
+            mark, deletes = marks.get(url, ("", ""))
+            if mark == vector_mark(file):
+                kept.add(deletes)
+            else:
+                vectors.append(file)
+    removed = frozenset((shown | {deletes for _, deletes in marks.values()}) - kept)
+    return Changes(added, removed, vectors, len(shown - kept))
+
+
+def next_manifests(
+    storage: Storage,
+    manifests: Iterable[Manifest],
+    removed: frozenset[str],
+    added: Mapping[int, Sequence[Json]],
+    stamp: Stamp,
+    encode: Callable[[Iterable[Json], int], bytes],
+) -> tuple[list[Manifest], int]:
+    """Write the manifests of the next snapshot that differ from those before.
+
+    Args:
+        storage: the table's folder.
+        manifests: those of the snapshot before.
+        removed: locations of files that leave it.
+        added: entries of new files, by content.
+        stamp: of the next snapshot.
+        encode: encodes entries of a content.
+
+    Returns:
+        All manifests of the next snapshot, and the number of those that were written.
+    """
+    kept: list[Manifest] = []
+    written: list[Manifest] = []
+    before = list(manifests)
+    for content in (DATA, DELETES):
+        own = [manifest for manifest in before if manifest.row["content"] == content]
+        untouched, entries = _sorted_out(own, removed, stamp)
+        entries += added.get(content, ())
+        kept += untouched
+        for first in range(0, len(entries), _MOST_ENTRIES):
+            part = entries[first : first + _MOST_ENTRIES]
+            path = f"{METADATA_FOLDER}/{uuid.uuid4()}-m0.avro"
+            data = encode(part, content)
+            write(storage, path, data)
+            written.append(Manifest(_row(file_url(storage, path), len(data), content, part, stamp), part))
+    return [*written, *kept], len(written)
+
+
+def write(storage: Storage, path: str, data: bytes) -> None:
+    """Write a new object whose name is unique."""
+    with storage.open_output(path) as sink:
+        sink.write(data)
+
+
+def _sorted_out(
+    manifests: Sequence[Manifest], removed: frozenset[str], stamp: Stamp
+) -> tuple[list[Manifest], list[Json]]:
+    """Return the manifests that stay, and the entries of the others, with the status that they have from now on."""
+    untouched: list[Manifest] = []
+    entries: list[Json] = []
+    for manifest in manifests:
+        live = list(manifest.live)
+        if any(entry["data_file"]["file_path"] in removed for entry in live):
+            entries += (_later(entry, removed, stamp) for entry in live)
+        elif live:
+            untouched.append(manifest)
+    small = [manifest for manifest in untouched if len(manifest.entries) < _SMALL]
+    if len(small) <= _MOST_SMALL:
+        return untouched, entries
+    packed = {manifest.row["manifest_path"] for manifest in small}
+    entries += (_later(entry, removed, stamp) for manifest in small for entry in manifest.live)
+    return [manifest for manifest in untouched if manifest.row["manifest_path"] not in packed], entries
+
+
+def _later(entry: Json, removed: frozenset[str], stamp: Stamp) -> Json:
+    """Return an entry as it is in the next snapshot. Its sequence numbers stay: they order files and deletes."""
+    if entry["data_file"]["file_path"] in removed:
+        return {**entry, "status": DELETED, "snapshot_id": stamp.snapshot_id}
+    return {**entry, "status": EXISTING}
+
+
+def _row(url: str, length: int, content: int, entries: Sequence[Json], stamp: Stamp) -> Json:
+    counts = dict.fromkeys((EXISTING, ADDED, DELETED), 0)
+    rows = dict(counts)
+    for entry in entries:
+        counts[entry["status"]] += 1
+        rows[entry["status"]] += entry["data_file"]["record_count"]
+    sequences = [entry["sequence_number"] for entry in entries if entry["status"] != DELETED]
+    return {
+        "manifest_path": url,
+        "manifest_length": length,
+        "partition_spec_id": SPEC_ID,
+        "content": content,
+        "sequence_number": stamp.sequence,
+        "min_sequence_number": min(sequences, default=stamp.sequence),
+        "added_snapshot_id": stamp.snapshot_id,
+        "added_files_count": counts[ADDED],
+        "existing_files_count": counts[EXISTING],
+        "deleted_files_count": counts[DELETED],
+        "added_rows_count": rows[ADDED],
+        "existing_rows_count": rows[EXISTING],
+        "deleted_rows_count": rows[DELETED],
+    }

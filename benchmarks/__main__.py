@@ -25,6 +25,7 @@ from benchmarks import (
     load,
     machine,
     memory,
+    pairs,
     reads,
     s3,
     spark_in,
@@ -40,7 +41,7 @@ from benchmarks.series import Name, Series, run_series
 
 PARTS = (
     "append", "arrow", "spark", "bytes", "reads", "load", "history", "memory", "compaction", "s3", "growth", "peers",
-    "streams", "upkeep", "writers",
+    "pairs", "streams", "upkeep", "writers",
 )  # fmt: skip
 _SERIES: dict[str, tuple[Name, ...]] = {
     "arrow": ("arrow",),
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _tables(lab: Lab, part: str, series: Runner, key_types: Sequence[KeyType]) -> Iterator[Table]:
     """The tables of a part."""
     simple = {"append": append.run, "load": load.run, "history": history.run, "memory": memory.run, "s3": s3.run}
-    simple |= {"compaction": compaction.run, "growth": growth.run, "peers": contest.run}
+    simple |= {"compaction": compaction.run, "growth": growth.run, "pairs": pairs.run, "peers": contest.run}
     simple |= {"streams": streams.run, "upkeep": upkeep.run, "writers": writers.run}
     if part in simple:
         yield from simple[part](lab)

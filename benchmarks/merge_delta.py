@@ -112,7 +112,7 @@ class DeltaMerge:
 
 
 def best_variants(
-    lab: Lab, key_type: KeyType, sizes: Sequence[int]
+    lab: Lab, key_type: KeyType, sizes: Sequence[int], choices: Sequence[KeyChoice]
 ) -> dict[tuple[int, KeyChoice], tuple[Variant, dict[str, float]]]:
     """The fastest way for each size and choice of keys, and the seconds of all; warms Spark up on the way."""
     table = DeltaMerge.create(lab, key_type, f"delta-trial-{key_type}")
@@ -121,7 +121,7 @@ def best_variants(
         table.apply(feed.batch(sizes[0], "random"), Variant(False, "auto"))
     chosen: dict[tuple[int, KeyChoice], tuple[Variant, dict[str, float]]] = {}
     for size in sizes:
-        for choice in data.KEY_CHOICES:
+        for choice in choices:
             spent = {variant: _trial(table, feed.batch(size, choice), variant) for variant in variants(choice)}
             best = min(spent, key=lambda way: spent[way])
             chosen[size, choice] = best, {str(variant): took for variant, took in spent.items()}

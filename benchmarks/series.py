@@ -127,18 +127,26 @@ class Series:
         return Spread.of([sample.seconds for sample in self.samples(name, size, choice)])
 
 
-def run_series(lab: Lab, key_type: KeyType, names: Sequence[Name]) -> Series:
-    """Run a series and check that all tables end equal."""
-    series = Series(trials=best_variants(lab, key_type, lab.sizes))
+def run_series(
+    lab: Lab,
+    key_type: KeyType,
+    names: Sequence[Name],
+    *,
+    sizes: Sequence[int] = (),
+    choices: Sequence[KeyChoice] = data.KEY_CHOICES,
+) -> Series:
+    """Run a series, of other sizes than the lab's if some are given, and check that all tables end equal."""
+    sizes = sizes or lab.sizes
+    series = Series(trials=best_variants(lab, key_type, sizes, choices))
     best = {cell: variant for cell, (variant, _) in series.trials.items()}
     contestants: dict[Name, Contestant] = {
         name: Theirs(lab, key_type, best) if name == "MERGE" else Ours(lab, key_type, name) for name in names
     }
     series.paths = {name: contestant.path for name, contestant in contestants.items()}
     feed = lab.feed(key_type, f"series-{key_type}")
-    _run(lab, contestants, [feed.batch(lab.sizes[0], choice) for choice in data.KEY_CHOICES])
+    _run(lab, contestants, [feed.batch(sizes[0], choice) for choice in choices])
     for number in range(lab.rounds):
-        batches = [feed.batch(size, choice) for size in lab.sizes for choice in data.KEY_CHOICES]
+        batches = [feed.batch(size, choice) for size in sizes for choice in choices]
         series.records += _run(lab, contestants, batches)
         check_equal(lab, {name: contestant.path for name, contestant in contestants.items()})
         lab.say(f"{key_type}: round {number + 1} of {lab.rounds}: all tables equal")

@@ -57,8 +57,8 @@ def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pyte
 @pytest.mark.parametrize(
     ("seed", "steps", "chances"),
     [
-        pytest.param(700_018, 15, {"forgetting": 0.2, "altering": 0.3}, id="a group of batches"),
-        pytest.param(700_056, 16, {"forgetting": 0.4, "altering": 0.2}, id="a batch"),
+        pytest.param(700_018, 15, {"forgetting": 0.2, "altering": 0.3, "expiring": 0.0}, id="a group of batches"),
+        pytest.param(700_056, 16, {"forgetting": 0.4, "altering": 0.2, "expiring": 0.0}, id="a batch"),
     ],
 )
 def test_added_columns_that_a_batch_lacks(seed: int, steps: int, chances: dict[str, float]) -> None:

@@ -473,7 +473,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     pins_that_keep_nothing: {**VACUUMS, "pinning": 0.6},
 }
 SEEDS = 300
-GIVEN: dict[str, Any] = {"forgetting": 0.0}
+GIVEN: dict[str, Any] = {"forgetting": 0.0, "expiring": 0.0}
 """What no mutant here is about."""
 
 

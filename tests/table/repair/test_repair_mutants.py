@@ -88,7 +88,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     changes_by_mods_alone: {},
     undone_files_alone: {},
 }
-QUIETER = {"forgetting": 0.0, "altering": 0.0, "tagging": 0.0, "vacuuming": 0.0, "asides": 0.0}
+QUIETER = {"forgetting": 0.0, "expiring": 0.0, "altering": 0.0, "tagging": 0.0, "vacuuming": 0.0, "asides": 0.0}
 
 
 @pytest.mark.slow

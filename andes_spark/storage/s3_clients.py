@@ -32,8 +32,8 @@ _FIRST_ATTEMPT = 10.0
 """Time limit of one attempt of those, for stores that accept connections and say nothing."""
 _CONNECT = 10.0
 _FIRST_CONNECT = 5.0
-_ANSWERED: set[tuple[str, str, str]] = set()
-"""Stores that have answered this process: bucket, endpoint, region."""
+_ANSWERED: set[tuple[str, str]] = set()
+"""Stores that have answered this process: endpoint and region, whatever the bucket."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Opened:
     """Clients of a process, by what they are for, and the name of their store."""
 
     process: int
-    store: tuple[str, str, str]
+    store: tuple[str, str]
     patient: S3Store
     once: S3Store
     first: S3Store
@@ -142,7 +142,7 @@ class S3Clients:
 
         return _Opened(
             os.getpid(),
-            (self._bucket, options.endpoint or "", options.region or ""),
+            (options.endpoint or "", options.region or ""),
             patient=client(self._repeated(self._seconds), self._timeout, _CONNECT),
             once=client({"max_retries": 0}, self._timeout, _CONNECT),
             first=client(

@@ -112,6 +112,7 @@ def shown_by(open_table: OpenTable) -> Shown:
         open_table.log.refresh()
     shape = open_table.shape_at(base.applied)
     definition = open_table.log.definition_at(base.applied)
+    earlier = (version for version in shape.versions.by_id.values() if version.id != shape.versions.current_id)
     return Shown(
         table_id=open_table.table_id,
         state=base.state,
@@ -119,6 +120,7 @@ def shown_by(open_table: OpenTable) -> Shown:
         head=open_table.log.head,
         floor=floor_of(open_table.log),
         version=shape.versions.current,
+        schemas=(shape.versions.current, *sorted(earlier, key=lambda version: version.id, reverse=True)),
         last_field_id=definition.last_field_id,
         keys=tuple(definition.primary_key),
         partition_by=shape.partition_by,

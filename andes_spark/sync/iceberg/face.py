@@ -43,6 +43,7 @@ from andes_spark.sync.iceberg.metadata import (
     TableMetadata,
     continued,
     metadata_path,
+    names_of,
     newest_metadata,
     next_document,
     schema_for,
@@ -182,6 +183,7 @@ class _Attempt:
         # By the names of the spec, which a renamed column keeps.
         names = [field["name"] for field in self._spec]
         self._avro = manifest_schema(list(zip(names, (type_ for _, type_ in types), strict=True)))
+        self._names = names_of(before)
         sequence = 0 if before is None else before.document["last-sequence-number"]
         self._stamp = Stamp(uuid.uuid4().int >> 65, sequence + 1)
         self._now_ms = now_ms if before is None else max(now_ms, before.document["last-updated-ms"] + 1)
@@ -197,7 +199,7 @@ class _Attempt:
         following, written = self._write_manifests(manifests, changes)
         snapshot = self._snapshot(following)
         number = 1 if self._newest is None else self._newest.number + 1
-        document = next_document(storage, before, self._shown, self._schema, snapshot, number=number)
+        document = next_document(storage, before, self._shown, self._schema, self._names, snapshot, number=number)
         if not self._commit(number, document):
             self._discard(following, snapshot)
             return None
@@ -212,8 +214,10 @@ class _Attempt:
 
     def _write_manifests(self, manifests: Sequence[Manifest], changes: Changes) -> tuple[list[Manifest], int]:
         storage, stamp, columns = self._storage, self._stamp, self._columns
+        data, unnumbered = data_entries(storage, changes.added, columns, stamp)
+        self._names = self._names.after(self._shown.schemas, unnumbered)
         added: Mapping[int, Sequence[Json]] = {
-            DATA: data_entries(storage, changes.added, columns, stamp),
+            DATA: data,
             DELETES: delete_entries(storage, changes.vectors, columns, stamp),
         }
 

@@ -80,20 +80,29 @@ def file_url(storage: Storage, path: str) -> str:
     return f"{root_url(storage)}/{path}"
 
 
-def data_entries(storage: Storage, files: Iterable[DataFile], columns: Columns, stamp: Stamp) -> list[Json]:
-    """Return entries of data files. The footers of files of other writers are read, by one request each.
+def data_entries(
+    storage: Storage, files: Iterable[DataFile], columns: Columns, stamp: Stamp
+) -> tuple[list[Json], dict[str, pa.Schema]]:
+    """Return entries of data files, and the schemas of those without field ids, each once, by location.
+
+    The footers of files of other writers are read, by one request each.
 
     Raises:
-        UnsupportedTableError: a file of another writer has field ids of its own; ``feature``.
+        UnsupportedTableError: a file of another writer has field ids of its own; ``path``, ``feature``.
         FileDamagedError: a file of another writer is missing or damaged; ``path``.
     """
     chosen = list(files)
     foreign = [file for file in chosen if file.footer is None]
 
-    def read(file: DataFile) -> int:
-        return _foreign_records(storage, file, columns.version)
+    def read(file: DataFile) -> tuple[int, pa.Schema | None]:
+        return _foreign_footer(storage, file, columns.version)
 
-    records = {file.path: answer.result() for file, answer in in_windows(storage.scheduler, read, foreign)}
+    records: dict[str, int] = {}
+    unnumbered: dict[str, tuple[str, pa.Schema]] = {}
+    for file, answer in in_windows(storage.scheduler, read, foreign):
+        records[file.path], schema = answer.result()
+        if schema is not None:
+            unnumbered.setdefault(str(schema), (file.location, schema))
     entries = []
     for file in chosen:
         count = records.get(file.path, file.num_records)
@@ -108,7 +117,7 @@ def data_entries(storage: Storage, files: Iterable[DataFile], columns: Columns, 
             **file_metrics(file, columns.version, count),
         }
         entries.append(stamp.entry(data_file))
-    return entries
+    return entries, dict(unnumbered.values())
 
 
 def vector_mark(file: DataFile) -> str:
@@ -161,8 +170,11 @@ def _deletes(url: str, positions: np.typing.NDArray[np.int64]) -> pa.Table:
     return pa.table([pa.repeat(pa.scalar(url), len(positions)), pa.array(positions)], schema=_DELETES)
 
 
-def _foreign_records(storage: Storage, file: DataFile, version: SchemaVersion) -> int:
-    """Number of rows of a file of another writer, whose field ids must be those of the table, if it has some."""
+def _foreign_footer(storage: Storage, file: DataFile, version: SchemaVersion) -> tuple[int, pa.Schema | None]:
+    """Number of rows of a file of another writer; its schema if columns have no field ids.
+
+    Others must have those of the table.
+    """
     try:
         with storage.open_input(file.location) as source, pq.ParquetFile(source) as parquet:
             schema, records = parquet.schema_arrow, int(parquet.metadata.num_rows)
@@ -183,7 +195,8 @@ def _foreign_records(storage: Storage, file: DataFile, version: SchemaVersion) -
             path=file.location,
             feature="iceberg: field ids of another writer",
         )
-    return records
+    lacks = any(number is None for _, number in _ids(schema))
+    return records, schema.remove_metadata() if lacks else None
 
 
 def _ids(fields: Iterable[pa.Field], prefix: str = "") -> Iterable[tuple[str, str | None]]:

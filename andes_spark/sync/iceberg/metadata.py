@@ -15,12 +15,12 @@ from andes_spark.storage.interface import Storage
 from andes_spark.sync.iceberg.avro import FORMAT
 from andes_spark.sync.iceberg.files import FACE_FOLDER, file_url
 from andes_spark.sync.iceberg.manifests import METADATA_FOLDER
+from andes_spark.sync.iceberg.names import NO_NAMES, Names, stored_names
 from andes_spark.sync.iceberg.schemas import (
     FIRST_PARTITION_ID,
     SPEC_ID,
     Json,
     iceberg_schema,
-    name_mapping,
     partition_spec,
 )
 
@@ -44,6 +44,7 @@ class Shown:
         head: newest version of the log.
         floor: oldest version that can be read.
         version: schema with its field ids.
+        schemas: all schemas of the table, that one first, later ones before earlier ones.
         last_field_id: greatest field id that any schema used.
         keys: names of the key columns.
         partition_by: names of the partition columns.
@@ -56,6 +57,7 @@ class Shown:
     head: int
     floor: int
     version: SchemaVersion
+    schemas: tuple[SchemaVersion, ...]
     last_field_id: int
     keys: tuple[str, ...]
     partition_by: tuple[str, ...]
@@ -150,13 +152,17 @@ def _pair(storage: Storage, number: int) -> tuple[bytes | None, bytes | None]:
 def continued(storage: Storage, newest: TableMetadata | None, shown: Shown) -> TableMetadata | None:
     """Return the metadata if new snapshots can follow its own; None if the face has to begin anew.
 
-    All locations are absolute, so those of a table that was moved lead nowhere.
+    All locations are absolute, so those of a table that was moved lead nowhere; and there is one name mapping for the
+    files of all snapshots, so that a name cannot stand for another column later.
     """
     if newest is None or newest.document["location"] != file_url(storage, FACE_FOLDER):
         return None
     spec = newest.document["partition-specs"][0]["fields"]
     sources = [field["source-id"] for field in partition_spec(shown.version, shown.partition_by)]
-    return newest if [field["source-id"] for field in spec] == sources else None
+    if [field["source-id"] for field in spec] != sources:
+        return None
+    names = stored_names(newest.document["properties"])
+    return None if names is None or names.is_moved(shown.schemas) else newest
 
 
 def schema_for(before: TableMetadata | None, shown: Shown) -> Json:
@@ -176,13 +182,25 @@ def spec_for(before: TableMetadata | None, shown: Shown) -> list[Json]:
     return fields
 
 
+def names_of(before: TableMetadata | None) -> Names:
+    """Return the names by which columns are found in files without field ids."""
+    return NO_NAMES if before is None else stored_names(before.document["properties"]) or NO_NAMES
+
+
 def unexpired(snapshots: Sequence[Json], floor: int) -> list[Json]:
     """Return the snapshots of versions that can still be read. A vacuum keeps their files, and those of the newest."""
     return [snapshot for snapshot in snapshots if int(snapshot["summary"][APPLIED]) >= floor]
 
 
 def next_document(
-    storage: Storage, before: TableMetadata | None, shown: Shown, schema: Json, snapshot: Json, *, number: int
+    storage: Storage,
+    before: TableMetadata | None,
+    shown: Shown,
+    schema: Json,
+    names: Names,
+    snapshot: Json,
+    *,
+    number: int,
 ) -> Json:
     """Return the metadata with one more snapshot, without those that expired.
 
@@ -191,6 +209,7 @@ def next_document(
         before: metadata that it follows; None for a new face.
         shown: what the snapshot shows.
         schema: its schema.
+        names: names of columns in files without field ids.
         snapshot: the snapshot.
         number: number of the new metadata file.
     """
@@ -215,7 +234,7 @@ def next_document(
         "last-partition-id": FIRST_PARTITION_ID - 1 + len(spec),
         "default-sort-order-id": 0,
         "sort-orders": [{"order-id": 0, "fields": []}],
-        "properties": _properties(shown),
+        "properties": _properties(shown, names),
         "current-snapshot-id": snapshot["snapshot-id"],
         "refs": {"main": {"snapshot-id": snapshot["snapshot-id"], "type": "branch"}},
         "snapshots": snapshots,
@@ -231,9 +250,9 @@ def _logged(storage: Storage, before: TableMetadata) -> Json:
     return {"timestamp-ms": before.document["last-updated-ms"], "metadata-file": file_url(storage, before.path)}
 
 
-def _properties(shown: Shown) -> dict[str, str]:
+def _properties(shown: Shown, names: Names) -> dict[str, str]:
     properties = {
-        "schema.name-mapping.default": json.dumps(name_mapping(shown.version)),
+        **names.properties(),
         # The files are the base's: DROP TABLE PURGE and expiry of other writers must not delete them.
         "gc.enabled": "false",
         _TABLE_ID: shown.table_id,

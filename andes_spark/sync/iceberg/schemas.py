@@ -1,4 +1,4 @@
-"""Schemas of a table as Iceberg's: types, field ids, identifier fields, name mapping, partition spec."""
+"""Schemas of a table as Iceberg's: types, field ids, identifier fields, partition spec."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 FIRST_PARTITION_ID = 1000
 """Field id of the first partition field: Iceberg's writers begin here, above the ids of columns in manifests."""
 SPEC_ID = 0
-_MOST_FIELD_ID = 2_147_483_447
+MOST_FIELD_ID = 2_147_483_447
 """Greatest field id of a column: Iceberg reserves those above it."""
 _PRIMITIVES = {
     "boolean": "boolean",
@@ -53,11 +53,6 @@ def iceberg_schema(version: SchemaVersion, keys: Collection[str], schema_id: int
     }
 
 
-def name_mapping(version: SchemaVersion) -> list[Json]:
-    """Return the names by which columns are found in files without field ids, those of other writers."""
-    return [_mapping(node) for node in version.nodes]
-
-
 def partition_spec(version: SchemaVersion, partition_by: Sequence[str]) -> list[Json]:
     """Return the fields of the partition spec: the value of each partition column itself."""
     return [
@@ -81,7 +76,7 @@ def iceberg_type(node: Node, path: str) -> Any:
     Raises:
         UnsupportedTableError: a type that Iceberg lacks; ``feature``, ``column``.
     """
-    if node.field_id > _MOST_FIELD_ID:
+    if node.field_id > MOST_FIELD_ID:
         raise _refusal(f"the field id {node.field_id}, which Iceberg reserves,", "field id", path)
     match node.field.type:
         case Primitive(name) if name in _PRIMITIVES:
@@ -132,22 +127,6 @@ def _field(node: Node, *, required: bool = False, path: str = "") -> Json:
         "type": iceberg_type(node, here),
     }
     return value if field.comment is None else {**value, "doc": field.comment}
-
-
-def _mapping(node: Node) -> Json:
-    value: Json = {"field-id": node.field_id, "names": [node.field.name]}
-    names: Sequence[str] = ()
-    match node.field.type:
-        case Struct():
-            names = [child.field.name for child in node.children]
-        case Array():
-            names = ["element"]
-        case Map():
-            names = ["key", "value"]
-    if not names:
-        return value
-    fields = [{**_mapping(child), "names": [name]} for name, child in zip(names, node.children, strict=True)]
-    return {**value, "fields": fields}
 
 
 def _refuse_ambiguous(nodes: Iterable[Node]) -> None:

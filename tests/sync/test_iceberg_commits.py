@@ -414,6 +414,16 @@ def test_an_ambiguous_name_is_refused(columns: str, path: str) -> None:
     assert (refusal.value.feature, refusal.value.column) == ("iceberg: ambiguous name", path)
 
 
+def test_partition_columns_with_one_name_in_avro_are_refused() -> None:
+    table = ModTable.create(
+        MemoryStorage(), "id BIGINT, `a-b` INT, a_x2Db INT", primary_key="id", partition_by=["a-b", "a_x2Db"],
+        settings=SETTINGS,
+    )  # fmt: skip
+    with pytest.raises(UnsupportedTableError, match="'a-b'") as refusal:
+        table.sync_iceberg()
+    assert (refusal.value.feature, refusal.value.column) == ("iceberg: ambiguous name", "a_x2Db")
+
+
 def test_on_the_command_line(tmp_path: Path) -> None:
     table = made(disk(tmp_path), versions=2)
 

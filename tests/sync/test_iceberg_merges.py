@@ -185,6 +185,18 @@ def test_a_null_list_of_structs_is_stored_as_null(tmp_path: Path) -> None:
     assert sorted_rows(by_pyiceberg(metadata), table)[0] == {"id": 1, "l": []}
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_a_part_that_is_never_null_of_a_column_that_may_be(tmp_path: Path, reader: str) -> None:
+    columns = "id BIGINT, s STRUCT<a: INT NOT NULL, b: INT>, l ARRAY<STRUCT<c: INT NOT NULL>>"
+    table = ModTable.create(str(tmp_path / "t"), columns, primary_key="id", settings=SETTINGS)
+    rows = {"id": [1, 2], "s": [{"a": 1, "b": None}, None], "l": [[{"c": 1}], []]}
+    table.apply(pa.table(rows, schema=table.schema.to_arrow()), at_least_once=True)
+    metadata = table.sync_iceberg().metadata
+    assert_shown(table, metadata)
+    for condition, keys in (("s.a IS NULL", [2]), ("s.a IS NOT NULL", [1]), ("s.a = 1", [1])):
+        assert READERS[reader](metadata, row_filter=condition)["id"].to_pylist() == keys
+
+
 PARTITIONS: dict[str, list[Any]] = {
     "STRING": ["a b/é%=", "z", None],
     "INT": [-1, 7, None],

@@ -11,7 +11,7 @@ from typing import Any
 
 from andes_spark.errors import LogDamagedError, MissingPackageError
 from andes_spark.schema.types import DataType, Decimal, Primitive
-from andes_spark.sync.iceberg.schemas import FIRST_PARTITION_ID, SPEC_ID, Json
+from andes_spark.sync.iceberg.schemas import FIRST_PARTITION_ID, SPEC_ID, Json, refusal
 
 FORMAT = 2
 DATA, DELETES = 0, 1
@@ -40,7 +40,15 @@ def manifest_schema(partition: Sequence[tuple[str, DataType]]) -> Json:
 
     Args:
         partition: name and type of the partition columns.
+
+    Raises:
+        UnsupportedTableError: Avro has one name for two of them; ``feature``, ``column``.
     """
+    names = [avro_name(name) for name, _ in partition]
+    for position, (name, _) in enumerate(partition):
+        if names[position] in names[:position]:
+            other, _ = partition[names.index(names[position])]
+            raise refusal(f"the name that {other!r}, another partition column, has in Avro,", "ambiguous name", name)
     fields = [
         _optional(avro_name(name), FIRST_PARTITION_ID + position, _partition_type(type_, position))
         for position, (name, type_) in enumerate(partition)

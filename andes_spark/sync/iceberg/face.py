@@ -31,6 +31,7 @@ from andes_spark.sync.iceberg.manifests import (
     ManifestReader,
     file_changes,
     next_manifests,
+    path_below,
     path_of,
     write,
 )
@@ -155,13 +156,15 @@ def needed_by_face(storage: Storage, newest: TableMetadata | None, floor: int) -
         newest: newest metadata of the face; None if there is none.
         floor: oldest version that can be read.
     """
-    if newest is None or newest.document["location"] != file_url(storage, FACE_FOLDER):
+    if newest is None:
         return set()
-    reader = ManifestReader(storage)
+    # A face may have begun under another path of the same folder, a link or a mount: its readers need their files too.
+    root = newest.document["location"].removesuffix(f"/{FACE_FOLDER}")
+    reader = ManifestReader(storage, root)
     snapshots = (*unexpired(newest.snapshots, floor), newest.current)
     rows = {row["manifest_path"]: row for snapshot in snapshots for row in reader.rows(snapshot)}
     manifests = reader.of_rows(row for row in rows.values() if row["content"] == DATA)
-    return {path_of(storage, entry["data_file"]["file_path"]) for manifest in manifests for entry in manifest.live}
+    return {path_below(root, entry["data_file"]["file_path"]) for manifest in manifests for entry in manifest.live}
 
 
 class _Attempt:
@@ -209,8 +212,13 @@ class _Attempt:
         return Outcome(metadata, changes, written, len(following) - written, expired)
 
     def _is_shown(self, before: TableMetadata) -> bool:
-        """Whether the newest snapshot already has this schema and version of the log."""
-        return before.schema() == self._schema and int(before.current["summary"][APPLIED]) == self._shown.applied
+        """Whether the newest snapshot already has this schema and version of the log, and no other one expired."""
+        earlier = [snapshot for snapshot in before.snapshots if snapshot is not before.current]
+        return (
+            before.schema() == self._schema
+            and int(before.current["summary"][APPLIED]) == self._shown.applied
+            and unexpired(earlier, self._shown.floor) == earlier
+        )
 
     def _write_manifests(self, manifests: Sequence[Manifest], changes: Changes) -> tuple[list[Manifest], int]:
         storage, stamp, columns = self._storage, self._stamp, self._columns

@@ -66,10 +66,12 @@ class ManifestReader:
 
     Args:
         storage: the table's folder.
+        root: location of that folder in the metadata; None for the storage's own.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, root: str | None = None) -> None:
         self._storage = storage
+        self._root = root_url(storage) if root is None else root
         self._entries: dict[str, Sequence[Json]] = {}
         self._rows: tuple[str, list[Json]] = ("", [])
 
@@ -96,7 +98,7 @@ class ManifestReader:
         self._entries = {manifest.row["manifest_path"]: manifest.entries for manifest in manifests}
 
     def _read(self, url: str) -> list[Json]:
-        path = path_of(self._storage, url)
+        path = path_below(self._root, url)
         data = self._storage.find(path)
         if data is None:
             raise LogDamagedError(
@@ -110,7 +112,12 @@ class ManifestReader:
 
 def path_of(storage: Storage, url: str) -> str:
     """Return the path in the table's folder of a file that the metadata names."""
-    return url.removeprefix(f"{root_url(storage)}/")
+    return path_below(root_url(storage), url)
+
+
+def path_below(root: str, url: str) -> str:
+    """Return the path of a file in a folder."""
+    return url.removeprefix(f"{root}/")
 
 
 def gone_files(storage: Storage, path: str, existing: Collection[str]) -> int:

@@ -66,31 +66,33 @@ def partition_spec(version: SchemaVersion, partition_by: Sequence[str]) -> list[
     ]
 
 
-def iceberg_type(node: Node, path: str) -> Any:
+def iceberg_type(node: Node, path: str, *, inside: bool = False) -> Any:
     """Return the type of a column in the JSON form of a schema.
 
     Args:
         node: the column, or a part of a nested one.
         path: its dotted path, for messages.
+        inside: whether it is part of an optional column.
 
     Raises:
         UnsupportedTableError: a type that Iceberg lacks; ``feature``, ``column``.
     """
     if node.field_id > MOST_FIELD_ID:
-        raise _refusal(f"the field id {node.field_id}, which Iceberg reserves,", "field id", path)
+        raise refusal(f"the field id {node.field_id}, which Iceberg reserves,", "field id", path)
+    below = inside or node.field.nullable
     match node.field.type:
         case Primitive(name) if name in _PRIMITIVES:
             return _PRIMITIVES[name]
         case Decimal(precision, scale):
             return f"decimal({precision}, {scale})"
         case Struct():
-            return {"type": "struct", "fields": [_field(child, path=path) for child in node.children]}
+            return {"type": "struct", "fields": [_field(child, path=path, inside=below) for child in node.children]}
         case Array(_, contains_null):
             (element,) = node.children
             return {
                 "type": "list",
                 "element-id": element.field_id,
-                "element": iceberg_type(element, f"{path}.element"),
+                "element": iceberg_type(element, f"{path}.element", inside=below),
                 "element-required": not contains_null,
             }
         case Map(_, _, value_contains_null):
@@ -98,13 +100,13 @@ def iceberg_type(node: Node, path: str) -> Any:
             return {
                 "type": "map",
                 "key-id": key.field_id,
-                "key": iceberg_type(key, f"{path}.key"),
+                "key": iceberg_type(key, f"{path}.key", inside=below),
                 "value-id": value.field_id,
-                "value": iceberg_type(value, f"{path}.value"),
+                "value": iceberg_type(value, f"{path}.value", inside=below),
                 "value-required": not value_contains_null,
             }
     name = simple_string(node.field.type)
-    raise _refusal(f"the type {name}", name, path)
+    raise refusal(f"the type {name}", name, path)
 
 
 def leaf_nodes(nodes: Iterable[Node], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:
@@ -117,14 +119,19 @@ def leaf_nodes(nodes: Iterable[Node], path: tuple[str, ...] = ()) -> Iterator[tu
             yield here, node
 
 
-def _field(node: Node, *, required: bool = False, path: str = "") -> Json:
+def _field(node: Node, *, required: bool = False, path: str = "", inside: bool = False) -> Json:
+    """A column, or a field of a struct. Within an optional column none is required.
+
+    It has no value where the column is NULL, and PyIceberg (``BoundIsNull``, ``BoundNotNull``) decides ``IS NULL`` by
+    ``required`` alone.
+    """
     field = node.field
     here = f"{path}.{field.name}" if path else field.name
     value: Json = {
         "id": node.field_id,
         "name": field.name,
-        "required": required or not field.nullable,
-        "type": iceberg_type(node, here),
+        "required": required or not (field.nullable or inside),
+        "type": iceberg_type(node, here, inside=inside),
     }
     return value if field.comment is None else {**value, "doc": field.comment}
 
@@ -134,7 +141,7 @@ def _refuse_ambiguous(nodes: Iterable[Node]) -> None:
     counts = Counter(_paths(nodes, ""))
     path = next((path for path, count in counts.items() if count > 1), None)
     if path is not None:
-        raise _refusal("a name with a dot that is also the path of a nested field", "ambiguous name", path)
+        raise refusal("a name with a dot that is also the path of a nested field", "ambiguous name", path)
 
 
 def _paths(nodes: Iterable[Node], prefix: str) -> Iterator[str]:
@@ -149,7 +156,8 @@ def _paths(nodes: Iterable[Node], prefix: str) -> Iterator[str]:
             yield from _paths(child.children, f"{prefix}{node.field.name}.{name}.")
 
 
-def _refusal(subject: str, feature: str, column: str) -> UnsupportedTableError:
+def refusal(subject: str, feature: str, column: str) -> UnsupportedTableError:
+    """Return the error for a column that Iceberg cannot represent."""
     return UnsupportedTableError(
         f"column {column!r} has {subject} and cannot be shown to readers of Iceberg; change the column, or leave "
         "Iceberg's readers to read the table through Delta",

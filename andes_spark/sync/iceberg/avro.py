@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,18 @@ DATA, DELETES = 0, 1
 """Content of a manifest; of an entry, 1 are position deletes."""
 EXISTING, ADDED, DELETED = 0, 1, 2
 """Status of an entry of a manifest."""
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OSError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    zlib.error,
+)
+"""What fastavro raises on damaged files, beside an error of its own."""
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _PLAIN = {
@@ -142,9 +155,10 @@ def decode(data: bytes, path: str) -> list[Json]:
     Raises:
         LogDamagedError: the file cannot be decoded; ``path``.
     """
+    library = fastavro()
     try:
-        return [dict(record) for record in fastavro().reader(io.BytesIO(data))]
-    except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, AttributeError) as error:
+        return [dict(record) for record in library.reader(io.BytesIO(data))]
+    except (*_DAMAGE, library.schema.SchemaParseException) as error:
         raise LogDamagedError(
             f"{path} is no Avro file of the Iceberg face: {error}; delete the folder _andes/iceberg and synchronize "
             "again",

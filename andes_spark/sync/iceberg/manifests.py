@@ -13,6 +13,7 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
 from andes_spark.sync.iceberg.avro import ADDED, DATA, DELETED, DELETES, EXISTING, decode
 from andes_spark.sync.iceberg.files import FACE_FOLDER, Stamp, file_url, root_url, vector_mark
+from andes_spark.sync.iceberg.forms import require_form
 from andes_spark.sync.iceberg.schemas import SPEC_ID, Json
 
 METADATA_FOLDER = f"{FACE_FOLDER}/metadata"
@@ -21,6 +22,13 @@ _MOST_ENTRIES = 1_000
 _MOST_SMALL = 32
 """Number of small manifests from which on they are packed together: readers read each of them."""
 _SMALL = _MOST_ENTRIES // 2
+_ROW: Json = {"manifest_path": str, "content": int, "added_snapshot_id": int}
+_ENTRY: Json = {
+    "status": int,
+    "snapshot_id": int,
+    "sequence_number": int,
+    "data_file": {"content": int, "file_path": str, "record_count": int, "file_size_in_bytes": int},
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class ManifestReader:
     def rows(self, snapshot: Json) -> list[Json]:
         """Return the manifest list of a snapshot."""
         url, rows = self._rows
-        return rows if snapshot["manifest-list"] == url else self._read(snapshot["manifest-list"])
+        return rows if snapshot["manifest-list"] == url else self._read(snapshot["manifest-list"], _ROW)
 
     def manifests(self, snapshot: Json) -> list[Manifest]:
         """Return the manifests of a snapshot, with their entries."""
@@ -88,7 +96,11 @@ class ManifestReader:
         """Return the manifests of rows of manifest lists, with their entries."""
         rows = list(listed)
         lacking = [row["manifest_path"] for row in rows if row["manifest_path"] not in self._entries]
-        new = {url: answer.result() for url, answer in in_windows(self._storage.scheduler, self._read, lacking)}
+
+        def read(url: str) -> list[Json]:
+            return self._read(url, _ENTRY)
+
+        new = {url: answer.result() for url, answer in in_windows(self._storage.scheduler, read, lacking)}
         known = {**self._entries, **new}
         return [Manifest(row, known[row["manifest_path"]]) for row in rows]
 
@@ -97,7 +109,7 @@ class ManifestReader:
         self._rows = (snapshot["manifest-list"], [manifest.row for manifest in manifests])
         self._entries = {manifest.row["manifest_path"]: manifest.entries for manifest in manifests}
 
-    def _read(self, url: str) -> list[Json]:
+    def _read(self, url: str, form: Json) -> list[Json]:
         path = path_below(self._root, url)
         data = self._storage.find(path)
         if data is None:
@@ -107,7 +119,9 @@ class ManifestReader:
                 table=self._storage.url,
                 path=path,
             )
-        return decode(data, path)
+        records = decode(data, path)
+        require_form(records, [form], path)
+        return records
 
 
 def path_of(storage: Storage, url: str) -> str:

@@ -14,6 +14,7 @@ from andes_spark.schema.versions import SchemaVersion
 from andes_spark.storage.interface import Storage
 from andes_spark.sync.iceberg.avro import FORMAT
 from andes_spark.sync.iceberg.files import FACE_FOLDER, file_url
+from andes_spark.sync.iceberg.forms import damaged, require_form
 from andes_spark.sync.iceberg.manifests import METADATA_FOLDER
 from andes_spark.sync.iceberg.names import NO_NAMES, Names, stored_names
 from andes_spark.sync.iceberg.schemas import (
@@ -31,6 +32,26 @@ _TABLE_ID = "andes.table_id"
 _NAME = re.compile(rf"{METADATA_FOLDER}/v(\d{{1,18}})\.metadata\.json")
 _MOST_LOGGED = 100
 """Number of earlier metadata files that the newest one names."""
+_FORM: Json = {
+    "location": str,
+    "last-sequence-number": int,
+    "last-updated-ms": int,
+    "current-schema-id": int,
+    "schemas": [{"schema-id": int}],
+    "partition-specs": [{"fields": [{"name": str, "source-id": int}]}],
+    "properties": {},
+    "snapshots": [
+        {
+            "snapshot-id": int,
+            "timestamp-ms": int,
+            "manifest-list": str,
+            "summary": {APPLIED: re.compile(r"[0-9]{1,18}")},
+        }
+    ],
+    "snapshot-log": [{"snapshot-id": int}],
+    "metadata-log": [{"timestamp-ms": int, "metadata-file": str}],
+}
+"""Members of a metadata file that the next one is made from."""
 
 
 @dataclass(frozen=True)
@@ -274,15 +295,31 @@ def _decoded(data: bytes, number: int) -> Json:
 
 
 def _checked(storage: Storage, metadata: TableMetadata, table_id: str) -> TableMetadata:
-    """Refuse a commit of another writer: its rows are not the table's."""
-    document = metadata.document
-    own = (document.get("properties") or {}).get(_TABLE_ID) == table_id
-    number = document.get("current-snapshot-id")
-    current = [entry for entry in document.get("snapshots") or () if entry.get("snapshot-id") == number]
-    if own and len(current) == 1 and APPLIED in (current[0].get("summary") or {}):
-        return metadata
+    """Refuse a commit of another writer, whose rows are not the table's, and metadata that is damaged."""
+    document, path = metadata.document, metadata.path
+    properties = document.get("properties")
+    if isinstance(properties, dict) and properties.get(_TABLE_ID) == table_id:
+        snapshots, number = document.get("snapshots") or [], document.get("current-snapshot-id")
+        require_form(snapshots, [{"snapshot-id": int}], path)
+        current = [snapshot for snapshot in snapshots if snapshot["snapshot-id"] == number]
+        if len(current) == 1 and APPLIED in (current[0].get("summary") or ()):
+            _require_whole(metadata)
+            return metadata
     raise ForeignWriteError(
         f"{storage.url}: another writer committed {metadata.path} to the Iceberg face, which is for reading only; its "
         f"changes are not part of the table. Delete the folder {FACE_FOLDER} and synchronize again",
         table=storage.url,
     )
+
+
+def _require_whole(metadata: TableMetadata) -> None:
+    document, path = metadata.document, metadata.path
+    require_form(document, _FORM, path)
+    if not document["partition-specs"]:
+        raise damaged(path, "partition-specs is empty")
+    if document["current-schema-id"] not in [schema["schema-id"] for schema in document["schemas"]]:
+        raise damaged(path, "the current schema is missing")
+    try:
+        stored_names(document["properties"])
+    except ValueError as error:
+        raise damaged(path, f"the name mapping cannot be decoded: {error}") from error

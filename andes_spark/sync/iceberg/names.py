@@ -75,7 +75,12 @@ def stored_names(properties: Mapping[str, str]) -> Names | None:
     """
     if _UNNUMBERED not in properties:
         return None
-    return Names(json.loads(properties[_MAPPING]), json.loads(properties[_UNNUMBERED]))
+    try:
+        names = Names(json.loads(properties[_MAPPING]), json.loads(properties[_UNNUMBERED]))
+        list(_paths(names.mapping))
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    return names
 
 
 def name_mapping(versions: Iterable[SchemaVersion]) -> list[Json]:

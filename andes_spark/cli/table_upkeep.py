@@ -75,7 +75,7 @@ def repair(path: str, output: Output, storage_options: Access, **options: Any) -
 @table_command
 @flags(ExpireOptions)
 def expire(path: str, output: Output, storage_options: Access, **options: Any) -> None:
-    """Forget deletes and truncates up to a sequence: mods that come later are above it, or a backfill.
+    """Forget deletes and truncates up to a sequence; later mods at or below it are set aside, but for backfills.
 
     SEQUENCE is a value, or a JSON array with one for each of several sequence columns.
     """

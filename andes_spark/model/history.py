@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from andes_spark.model.display import Displayed, counts_text, moment, time_text
-from andes_spark.model.events import Alter, Event, Forget, Restore, SetAside, Tag, TakeIn, Vacuum
+from andes_spark.model.events import Alter, Event, Expire, Forget, Restore, SetAside, Tag, TakeIn, Vacuum
 from andes_spark.model.manifest import COUNTED, Batch, Counts, Manifest
 from andes_spark.model.results import MergeCounts
 
@@ -26,6 +26,8 @@ def event_text(event: Event) -> str | None:
             return ", ".join("columns" if name == "schema_id" else name for name in event.changed) + " changed"
         case TakeIn():
             return f"Delta version {event.delta_version} of the base taken in"
+        case Expire():
+            return f"deletes and truncates up to {', '.join(map(str, event.sequence))} forgotten"
         case Forget():
             return "hashes took the place of the tombstones of forgotten keys"
         case Tag(version=None):

@@ -350,7 +350,7 @@ class ApplyOptions(Options):
         help='Zone of times without one, for columns of moments: "UTC", "Europe/Lisbon", "+02:00".',
     )
     backfill: bool = option(
-        FLAG, False, help="Mods at or below the cut of an expire take part, in the place of being set aside."
+        FLAG, False, help="Mods at or below the cut of an expire take part, instead of being set aside."
     )
     strict_replay: bool = option(
         FLAG, False, help="The same batch must be equal in all columns, not only key, sequence and operation."

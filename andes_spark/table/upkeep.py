@@ -65,7 +65,8 @@ class TableUpkeep:
         Args:
             up_to: the sequence: a value of the sequence column, or a tuple with one for each of several.
             older_than: in place of it, an age; by default the table's ``lateness``. The sequence is then the highest of
-                the newest version of that age which is below all sequences that arrived since.
+                the versions of that age (of the newest 1,024) which is below all that arrived since, above the cut; the
+                newest batch counts as arrived since. Reads the manifest of each version of that time.
             dry_run: only tell the sequence.
 
         Returns:

@@ -1,9 +1,8 @@
-"""Expire: deletes and truncates up to a sequence are forgotten, and mods that come later are above it or set aside."""
+"""Expire: deletes and truncates up to a sequence are forgotten, and later mods at or below it are set aside."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,22 +12,17 @@ from andes_spark.errors import OptionError, SchemaMismatchError
 from andes_spark.inputs.keys import key_table
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.commit import Draft, commit
-from andes_spark.log.log import Log
 from andes_spark.log.pending import typed_sequence
 from andes_spark.model.display import Displayed
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.events import Event, Expire, Mods
+from andes_spark.model.events import Expire
 from andes_spark.model.manifest import Manifest
 from andes_spark.model.results import AdvisoryFailure, MergeResult
 from andes_spark.model.upkeep_options import ExpireOptions
+from andes_spark.table.maintenance.expirable import Choice, Values, choose_sequence
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.merge import merge_after_apply
 from andes_spark.table.verbs.read import pin
-
-_AT_ONCE = 256
-"""Number of manifests that are read at a time, from the newest downwards."""
-
-Values = tuple[object, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,6 +37,7 @@ class ExpireResult(Displayed):
         merge: result of the merge, None without one.
         advisory: failed steps after the commit, which do not affect the expire.
         dry_run: whether nothing was written.
+        reason: why no sequence of the age was chosen; empty if one was, or ``up_to`` names it.
     """
 
     version: int | None
@@ -52,14 +47,19 @@ class ExpireResult(Displayed):
     merge: MergeResult | None = None
     advisory: tuple[AdvisoryFailure, ...] = ()
     dry_run: bool = False
+    reason: str = ""
 
     def summary(self) -> str:
         """See ``Displayed``."""
         if self.sequence is None:
             cut = "" if self.cut is None else f"; the cut is at {_text(self.cut)}"
-            return f"there is nothing to expire{cut}"
+            reason = f": {self.reason}" if self.reason else ""
+            return f"there is nothing to expire{reason}{cut}"
         mood = "would be forgotten" if self.dry_run else f"are forgotten by version {self.version}"
-        return f"deletes and truncates up to {_text(self.sequence)} {mood}, and mods that come later are above it"
+        return (
+            f"deletes and truncates up to {_text(self.sequence)} {mood}; later mods at or below it are set aside as "
+            "expired, unless they are applied as a backfill"
+        )
 
     def details(self) -> dict[str, str]:
         """See ``Displayed``."""
@@ -77,15 +77,17 @@ def expire(open_table: OpenTable, options: ExpireOptions) -> ExpireResult:
     log, shape = open_table.log, open_table.shape()
     _require_tombstones(shape)
     up_to = None if options.up_to is None else _sequence_of(options.up_to, shape)
-    with steps.step("read the log"):
-        open_table.check_log()
-        sequence = _oldest_cut(log, shape, _age(open_table, options)) if up_to is None else up_to
     with steps.step("read the base"):
+        open_table.check_log()
         snapshot = pin(open_table, None)
     cut = snapshot.inputs.pending.expiry.new_cut
     tombstones = sum(file.rows for file in snapshot.base.record.tombstones)
+    with steps.step("read the log"):
+        age = _age(open_table, options)
+        choice = Choice(up_to) if up_to is not None else choose_sequence(log, open_table.storage, shape, age, cut)
+    sequence = choice.sequence
     if sequence is None or (cut is not None and sequence <= cut):
-        return ExpireResult(None, None, cut, tombstones, dry_run=options.dry_run)
+        return ExpireResult(None, None, cut, tombstones, dry_run=options.dry_run, reason=choice.reason)
     if options.dry_run:
         return ExpireResult(None, sequence, cut, tombstones, dry_run=True)
     with steps.step("check the clock"):
@@ -163,44 +165,3 @@ def _age(open_table: OpenTable, options: ExpireOptions) -> datetime.timedelta:
     if options.older_than is not None:
         return options.older_than
     return parse_duration(open_table.definition.lateness, option="lateness")
-
-
-def _oldest_cut(log: Log, shape: TableShape, age: datetime.timedelta) -> Values | None:
-    """Sequence up to which no mods of the newest versions lie, and the versions before them do.
-
-    One absurd sequence, such as the year 9999, does not cut off what still arrives: the cut is below all that arrived
-    within the age. None if there is none.
-    """
-    young_since = log.clock() - int(age.total_seconds() * 1000)
-    lowest: Values | None = None
-    for manifest in _newest_first(log):
-        for event in manifest.events:
-            if not isinstance(event, Mods):
-                continue
-            bounds = _range(event, shape)
-            if manifest.time > young_since:
-                if event.backfill:
-                    continue
-                if bounds is None:
-                    return None  # a forget removed the range
-                lowest = bounds[0] if lowest is None else min(lowest, bounds[0])
-            elif bounds is not None and (lowest is None or bounds[1] < lowest):
-                return bounds[1]
-    return None
-
-
-def _range(event: Event, shape: TableShape) -> tuple[Values, Values] | None:
-    """Lowest and highest sequence of the mods of an event; None if they are not known."""
-    assert isinstance(event, Mods)
-    lows, highs = [], []
-    for entry in event.files:
-        if entry.low_sequence is None or entry.high_sequence is None:
-            return None
-        lows.append(typed_sequence(entry.low_sequence, shape.arrow, shape.columns))
-        highs.append(typed_sequence(entry.high_sequence, shape.arrow, shape.columns))
-    return (min(lows), max(highs)) if lows else None
-
-
-def _newest_first(log: Log) -> Iterator[Manifest]:
-    for last in range(log.head, -1, -_AT_ONCE):
-        yield from reversed(log.manifests(max(0, last - _AT_ONCE + 1), last))

@@ -165,7 +165,7 @@ class Manifests:
             cost += "evaluated from these mods cannot be read any more, and lose their tags"
         else:
             cost = f"{url}: {path} is lost with the names of its mods, which were not merged: its batches have to be "
-            cost += "sent again"
+            cost += "sent again, or its verb, such as expire, called again"
         return LostManifest(version, cost, known, merged)
 
     def _hopeless(self, version: int, why: str) -> LogDamagedError:

@@ -130,7 +130,7 @@ def test_nothing_is_committed_at_or_below_the_cut() -> None:
         table.set_aside(2)
 
 
-def by_age(*batches: tuple[int, list[int]], **options: Any) -> Any:
+def by_age(*batches: tuple[int, list[int]], backfill: bool = False, **options: Any) -> Any:
     """Expire a table whose batches came some days ago, with these sequences."""
     storage, now = MemoryStorage(), [0]
     table = create(storage, **options)
@@ -140,7 +140,7 @@ def by_age(*batches: tuple[int, list[int]], **options: Any) -> Any:
         now[0] = log.manifest(0).time + (100 - days) * 86_400_000
         # The clock of the store goes with it.
         table._open_table.clock.check = lambda **given: CheckedClock(log.clock)  # type: ignore[method-assign]
-        table.apply(rows(*((number, at, "x") for number, at in enumerate(sequences))))
+        table.apply(rows(*((number, at, "x") for number, at in enumerate(sequences))), backfill=backfill)
     now[0] = log.manifest(0).time + 100 * 86_400_000
     return table.expire
 
@@ -155,9 +155,79 @@ def test_the_sequence_of_an_age_is_below_all_that_arrived_since() -> None:
     assert expire(older_than="95 days", dry_run=True).sequence is None
     late = by_age((60, [10, 19]), (40, [20, 29]), (20, [15]))
     assert late(dry_run=True).sequence is None
-    assert by_age((60, [10, 19]), (40, [20, 29]), (20, [25]), lateness="10 days")(dry_run=True).sequence == (25,)
+    # The newest batch counts as young, whatever its age.
+    assert by_age((60, [10, 19]), (40, [20, 29]), (20, [25]), lateness="10 days")(dry_run=True).sequence == (19,)
     result = by_age((60, [10, 19]), (20, [30]))()
     assert (result.sequence, result.version) == ((19,), 3)
+
+
+def test_an_absurd_sequence_of_a_table_at_rest_cuts_nothing_off() -> None:
+    table = create(MemoryStorage())
+    take(table, "D5", 1)
+    take(table, "U99991231", 2)
+    result = table.expire(older_than="0 seconds")
+    assert (result.sequence, result.cut) == ((5,), (5,))
+    take(table, "U7", 3)
+    assert shown(table) == {2: "U99991231", 3: "U7"}
+
+
+@pytest.mark.parametrize("remedy", ["restore", "set_aside"])
+def test_versions_that_were_taken_out_do_not_count(remedy: str) -> None:
+    table = create(MemoryStorage())
+    for step, key in (("D5", 1), ("U8", 1), ("U1000000000", 2), ("U1000000001", 2)):
+        take(table, step, key)
+    if remedy == "restore":
+        table.restore(version=2)
+    else:
+        table.set_aside(3)
+        table.set_aside(4)
+    assert table.expire(older_than="0 seconds").sequence == (5,)
+    take(table, "U50", 3)
+    assert shown(table) == {1: "U8", 3: "U50"}
+
+
+def test_what_is_at_or_below_the_cut_does_not_hold_up_the_next_expire() -> None:
+    table = create(MemoryStorage())
+    for step, key in (("D100", 1), ("X100", 1), ("D150", 2), ("U3", 3), ("U2b", 4), ("U200", 5)):
+        take(table, step, key)
+    both = rows((6, 4, "late"), (7, 250, "on time"))
+    table.apply(both)
+    result = table.expire(older_than="0 seconds")
+    assert (result.sequence, reasons(table)) == ((200,), ["expired", "expired"])
+    young = create(MemoryStorage())
+    for step in ("D100", "X100", "D150"):
+        take(young, step)
+    young.apply(both)
+    assert young.expire(older_than="0 seconds").sequence == (150,)
+    young.merge()
+    young.vacuum(retain="0 seconds")
+    young.apply(rows((8, 120, "x")), backfill=True)
+
+
+def test_the_highest_below_what_arrived_since_is_chosen() -> None:
+    table = create(MemoryStorage())
+    for number in range(10):
+        take(table, f"D{100 + number}", number)
+    take(table, "U7", 20)
+    take(table, "U500", 21)
+    assert table.expire(older_than="0 seconds").sequence == (109,)
+
+
+def test_backfilled_deletes_above_the_cut_are_kept_for_the_lateness() -> None:
+    expire = by_age((60, [200]), (50, [50]), (1, [100]), backfill=True)
+    assert expire(dry_run=True).sequence == (50,)
+
+
+def test_the_reason_is_told_if_there_is_nothing_to_expire() -> None:
+    table = create(MemoryStorage())
+    assert str(table.expire().summary()) == "there is nothing to expire: no version has mods"
+    take(table, "D9")
+    assert "no version is below 9, which arrived since" in table.expire().summary()
+    take(table, "D10")
+    table.merge()
+    table.vacuum(retain="0 seconds")
+    table.forget(keys=[1], confirm=table._open_table.table)
+    assert "are not known since a forget" in table.expire(older_than="0 seconds").summary()
 
 
 @pytest.mark.parametrize("up_to", ["x", (1, 2), [1, 2], [], 1.5, None])

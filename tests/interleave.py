@@ -238,11 +238,11 @@ class World(Appends):
             return  # it is merged, or a restore left it out
         assert result.mods == len(self.versions[version])
         if result.repeated:
-            # By the handle that stepped in meanwhile, or before.
-            assert self.aside.get(result.committed) == version
+            # By the handle that stepped in meanwhile, or before, or that this one interrupts behind its commit.
+            assert self.aside.setdefault(result.committed, version) == version
             return
         self.learn_quiet(result.committed)
-        self.aside[result.committed] = version
+        assert self.aside.setdefault(result.committed, version) == version
 
     def restore(self, number: int) -> None:
         """Restore a version by a handle, unless another one commits meanwhile."""

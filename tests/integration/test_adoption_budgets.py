@@ -65,7 +65,8 @@ def test_requests_of_each_verb(s3_server: S3Server, proxy: FaultProxy) -> None:
             table.drop(confirm=f"t{number}")
         costs["drop"].append(meter.cost)
     for verb, (rounds, requests) in BUDGETS.items():
-        # On a busy machine a request may begin so late that it seems to follow another.
+        # On a busy machine a request may begin so late that it seems to follow another, or come once more.
         cost = min(costs[verb], key=lambda cost: cost.rounds)
         assert cost.rounds <= rounds, (verb, cost.paths)
+        cost = min(costs[verb], key=lambda cost: cost.requests)
         assert cost.requests <= requests, (verb, cost.paths)

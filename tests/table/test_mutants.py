@@ -219,7 +219,7 @@ def exists_is_taken_for_won(patch: Patch) -> None:
 
 def forgotten_watermark(patch: Patch) -> None:
     """The merge record does not keep the truncate."""
-    patch.setattr(merge, "_quoted", lambda mark, shape: [])
+    patch.setattr(merge, "quoted", lambda mark, shape: [])
 
 
 def set_aside_that_a_merge_forgets(patch: Patch) -> None:

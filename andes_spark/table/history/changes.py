@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
+from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import TableShape
 from andes_spark.errors import OptionError
 from andes_spark.log.line import difference
@@ -19,7 +20,7 @@ from andes_spark.table.history.expired import or_expired
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.get import cache_for
-from andes_spark.table.verbs.read import pin, resolved
+from andes_spark.table.verbs.read import is_replaced, pin, resolved
 
 
 def changes(open_table: OpenTable, options: ChangesOptions) -> pa.RecordBatchReader:
@@ -31,9 +32,14 @@ def changes(open_table: OpenTable, options: ChangesOptions) -> pa.RecordBatchRea
 
 def _batches(open_table: OpenTable, comparison: Comparison, floor: int) -> Iterator[pa.RecordBatch]:
     cache = cache_for(open_table, comparison.after.shape)
+
+    def replaced(version: int, inputs: EvaluationInput) -> Callable[[], bool]:
+        return lambda: is_replaced(open_table, version, inputs)
+
+    earlier, later = comparison.earlier, comparison.later
     with (
-        or_expired(open_table, comparison.earlier, floor=floor),
-        or_expired(open_table, comparison.later, floor=floor),
+        or_expired(open_table, earlier, floor=floor, is_replaced=replaced(earlier, comparison.before)),
+        or_expired(open_table, later, floor=floor, is_replaced=replaced(later, comparison.after)),
     ):
         yield from comparison.batches(comparison.ranges(), cache)
 

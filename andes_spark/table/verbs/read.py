@@ -85,6 +85,12 @@ def pin(
     return Snapshot(version, base, evaluation_input(base, pending, shape))
 
 
+def is_replaced(open_table: OpenTable, version: int, inputs: EvaluationInput) -> bool:
+    """Return whether another state of the base would be pinned for a version now, with other files."""
+    now = pin(open_table, version).inputs.files
+    return {file.path for file in now} != {file.path for file in inputs.files}
+
+
 @dataclass(frozen=True)
 class Selection:
     """Rows and columns of a read.
@@ -160,7 +166,8 @@ def _batches(
 
 
 def _unless_expired(open_table: OpenTable, snapshot: Snapshot, selection: Selection, floor: int) -> Iterator[pa.Table]:
-    with or_expired(open_table, snapshot.version, floor=floor):
+    version, inputs = snapshot.version, snapshot.inputs
+    with or_expired(open_table, version, floor=floor, is_replaced=lambda: is_replaced(open_table, version, inputs)):
         yield from row_parts(open_table.storage, snapshot.inputs, open_table.settings, selection)
 
 

@@ -44,7 +44,7 @@ from andes_spark.table.maintenance.vacuum import VacuumResult, preview
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
 from andes_spark.table.verbs.log_sizes import ask_sizes, sizes_of
-from andes_spark.table.verbs.read import evaluated, pin
+from andes_spark.table.verbs.read import evaluated, is_replaced, pin
 
 SET_ASIDE = "set aside with its version"
 """Reason in ``quarantined`` for mods of a version that was set aside."""
@@ -283,7 +283,8 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
     """Return the mods set aside, at apply and by the law; see ``ModTable.quarantined``."""
     floor = floor_of(open_table.log)
     snapshot = pin(open_table, version)
-    with or_expired(open_table, snapshot.version, floor=floor):
+    at, inputs = snapshot.version, snapshot.inputs
+    with or_expired(open_table, at, floor=floor, is_replaced=lambda: is_replaced(open_table, at, inputs)):
         try:
             return _quarantined(open_table, snapshot)
         except FileDamagedError as error:

@@ -11,11 +11,18 @@ import pyarrow as pa
 import pytest
 
 from andes_spark import ModTable, Schema
-from andes_spark.errors import CommitConflictError, CommitUnknownError, StorageError, VersionExpiredError
+from andes_spark.errors import (
+    CommitConflictError,
+    CommitUnknownError,
+    FileDamagedError,
+    StorageError,
+    VersionExpiredError,
+)
 from andes_spark.model.documents import encode
 from andes_spark.model.events import mods_of
 from andes_spark.model.manifest import manifest_path
 from andes_spark.model.merge_record import merge_record_path
+from andes_spark.settings import Settings
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
 from andes_spark.testing.tables import copy_of
@@ -40,6 +47,34 @@ def test_a_handle_behind_the_floor_gets_the_reason(storage: MemoryStorage, read:
     with pytest.raises(VersionExpiredError, match="a vacuum, forget or repair released the versions below 8"):
         reads[read]()
     assert rows(stale) == rows(opened(storage))
+
+
+@pytest.mark.parametrize("read", ["to_batches", "changes"])
+def test_a_read_on_files_before_a_compaction_is_to_be_repeated(read: str) -> None:
+    """With mods pending, the floor does not go up: the files of the base go all the same."""
+    storage = MemoryStorage()
+    small = Settings(compact_bytes=0)
+    table = ModTable.create(
+        storage, "id BIGINT, seq BIGINT", primary_key=["id"], sequence_by=["seq"], merge="manual", settings=small
+    )
+    for number in range(4):
+        table.apply(pa.table({"id": [number], "seq": [1]}))
+        table.merge()
+    table.apply(pa.table({"id": [1, 9], "seq": [2, 2]}))
+    opened(storage).vacuum(NOW)
+    stale = opened(storage)
+    batches = stale.to_batches(version=5) if read == "to_batches" else stale.changes(4, 5)
+    floor = opened(storage).status().floor
+    opened(storage).compact(max_bytes=10**9)
+    vacuumed = opened(storage).vacuum(NOW)
+    assert (vacuumed.floor, vacuumed.files) == (floor, 4)
+    with pytest.raises(VersionExpiredError, match="the version can still be read: read it again"):
+        batches.read_all()
+    assert stale.to_arrow(version=5).num_rows == 5
+    for path in paths(storage, "part-"):
+        storage.delete([path])
+    with pytest.raises(FileDamagedError):
+        stale.to_arrow(version=5)
 
 
 def late_writer(storage: MemoryStorage) -> tuple[TappedStorage, ModTable]:

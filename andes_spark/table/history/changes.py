@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pyarrow as pa
 
-from andes_spark.base.evaluation import EvaluationInput
 from andes_spark.base.files import TableShape
 from andes_spark.errors import OptionError
 from andes_spark.log.line import difference
@@ -16,11 +15,10 @@ from andes_spark.log.readable import check_readable, floor_of
 from andes_spark.model.events import PendingVersion, TakeIn, Truncate, mods_of
 from andes_spark.model.read_options import ChangesOptions
 from andes_spark.table.history.comparison import Comparison
-from andes_spark.table.history.expired import or_expired
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.get import cache_for
-from andes_spark.table.verbs.read import is_replaced, pin, resolved
+from andes_spark.table.verbs.read import pin, resolved, while_pinned
 
 
 def changes(open_table: OpenTable, options: ChangesOptions) -> pa.RecordBatchReader:
@@ -32,14 +30,9 @@ def changes(open_table: OpenTable, options: ChangesOptions) -> pa.RecordBatchRea
 
 def _batches(open_table: OpenTable, comparison: Comparison, floor: int) -> Iterator[pa.RecordBatch]:
     cache = cache_for(open_table, comparison.after.shape)
-
-    def replaced(version: int, inputs: EvaluationInput) -> Callable[[], bool]:
-        return lambda: is_replaced(open_table, version, inputs)
-
-    earlier, later = comparison.earlier, comparison.later
     with (
-        or_expired(open_table, earlier, floor=floor, is_replaced=replaced(earlier, comparison.before)),
-        or_expired(open_table, later, floor=floor, is_replaced=replaced(later, comparison.after)),
+        while_pinned(open_table, comparison.earlier, comparison.before, floor=floor),
+        while_pinned(open_table, comparison.later, comparison.after, floor=floor),
     ):
         yield from comparison.batches(comparison.ranges(), cache)
 

@@ -27,10 +27,9 @@ from andes_spark.model.read_options import GetOptions
 from andes_spark.model.values import to_json, unscaled
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
-from andes_spark.table.history.expired import or_expired
 from andes_spark.table.history.versions import chosen_version
 from andes_spark.table.open_table import OpenTable
-from andes_spark.table.verbs.read import is_replaced, pin, resolved
+from andes_spark.table.verbs.read import pin, resolved, while_pinned
 
 _PAGE_SHARE = 4
 """Part of the byte budget that decoded pages take."""
@@ -54,8 +53,7 @@ def get_rows(open_table: OpenTable, keys: Any, options: GetOptions) -> pa.Table:
         single_rows=True,
         most_bytes=open_table.settings.byte_budget // _PAGE_SHARE,
     )
-    version = snapshot.version
-    with or_expired(open_table, version, floor=floor, is_replaced=lambda: is_replaced(open_table, version, inputs)):
+    with while_pinned(open_table, snapshot.version, inputs, floor=floor):
         return _Get(open_table.storage, inputs, requested, names, open_table.settings, source).rows()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,10 +86,23 @@ def pin(
     return Snapshot(version, base, evaluation_input(base, pending, shape))
 
 
-def is_replaced(open_table: OpenTable, version: int, inputs: EvaluationInput) -> bool:
-    """Return whether another state of the base would be pinned for a version now, with other files."""
-    now = pin(open_table, version).inputs.files
-    return {file.path for file in now} != {file.path for file in inputs.files}
+def while_pinned(
+    open_table: OpenTable, version: int, inputs: EvaluationInput, *, floor: int
+) -> AbstractContextManager[None]:
+    """Return the context in which the files of a pinned version are read, see ``history.expired.or_expired``.
+
+    Args:
+        open_table: the table.
+        version: version that was pinned.
+        inputs: its base and pending mods.
+        floor: floor when it was pinned.
+    """
+
+    def is_replaced() -> bool:
+        now = pin(open_table, version).inputs.files
+        return {file.path for file in now} != {file.path for file in inputs.files}
+
+    return or_expired(open_table, version, floor=floor, is_replaced=is_replaced)
 
 
 @dataclass(frozen=True)
@@ -166,8 +180,7 @@ def _batches(
 
 
 def _unless_expired(open_table: OpenTable, snapshot: Snapshot, selection: Selection, floor: int) -> Iterator[pa.Table]:
-    version, inputs = snapshot.version, snapshot.inputs
-    with or_expired(open_table, version, floor=floor, is_replaced=lambda: is_replaced(open_table, version, inputs)):
+    with while_pinned(open_table, snapshot.version, snapshot.inputs, floor=floor):
         yield from row_parts(open_table.storage, snapshot.inputs, open_table.settings, selection)
 
 

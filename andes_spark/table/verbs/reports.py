@@ -39,12 +39,11 @@ from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.mod import SYSTEM_IDS
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import json_rows
-from andes_spark.table.history.expired import or_expired
 from andes_spark.table.maintenance.vacuum import VacuumResult, preview
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
 from andes_spark.table.verbs.log_sizes import ask_sizes, sizes_of
-from andes_spark.table.verbs.read import evaluated, is_replaced, pin
+from andes_spark.table.verbs.read import evaluated, pin, while_pinned
 
 SET_ASIDE = "set aside with its version"
 """Reason in ``quarantined`` for mods of a version that was set aside."""
@@ -283,8 +282,7 @@ def quarantined(open_table: OpenTable, version: int | None) -> pa.Table:
     """Return the mods set aside, at apply and by the law; see ``ModTable.quarantined``."""
     floor = floor_of(open_table.log)
     snapshot = pin(open_table, version)
-    at, inputs = snapshot.version, snapshot.inputs
-    with or_expired(open_table, at, floor=floor, is_replaced=lambda: is_replaced(open_table, at, inputs)):
+    with while_pinned(open_table, snapshot.version, snapshot.inputs, floor=floor):
         try:
             return _quarantined(open_table, snapshot)
         except FileDamagedError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from andes_spark.model.events import PendingVersion, Restore, SetAside, TakeIn
+from andes_spark.model.manifest import Manifest
+
+Version = TypeVar("Version", PendingVersion, Manifest)
 
 
-def restored(version: PendingVersion) -> int | None:
+def restored(version: PendingVersion | Manifest) -> int | None:
     """Return the version that a version restores; None if it restores none."""
     return next((event.version for event in version.events if isinstance(event, Restore)), None)
 
@@ -19,15 +22,16 @@ def line(versions: Sequence[PendingVersion]) -> list[PendingVersion]:
     Args:
         versions: oldest first.
     """
-    selected: list[PendingVersion] = []
-    at = len(versions)
-    while at:
-        at -= 1
-        selected.append(versions[at])
-        target = restored(versions[at])
-        if target is not None:
-            at = bisect.bisect_right(versions, target, 0, at, key=lambda version: version.version)
-    return selected[::-1]
+    return list(walk(reversed(versions)))[::-1]
+
+
+def walk(newest_first: Iterable[Version]) -> Iterator[Version]:
+    """Yield the versions of the line of the first one, newest first; see :func:`line`."""
+    end: int | None = None
+    for version in newest_first:
+        if end is None or version.version <= end:
+            end = restored(version)
+            yield version
 
 
 def newest_base(versions: Sequence[PendingVersion], applied: int) -> int | None:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from andes_spark.base.files import TableShape
+from andes_spark.log.line import walk
 from andes_spark.log.log import Log
 from andes_spark.log.mod_files import open_entry, read_as
 from andes_spark.log.pending import typed_sequence
 from andes_spark.log.readable import floor_of
-from andes_spark.model.events import Mods, Restore, SetAside
+from andes_spark.model.events import Mods, SetAside
 from andes_spark.model.files import Entry
 from andes_spark.model.manifest import Manifest
 from andes_spark.storage.interface import Storage
@@ -93,15 +94,16 @@ def choose_sequence(
 
 def _line(log: Log) -> Iterator[Manifest]:
     """Yield the versions that determine the rows, newest first: none set aside or left out by a restore."""
-    excluded: set[int] = set()
-    end = log.head
-    for last in range(log.head, -1, -_AT_ONCE):
-        for manifest in reversed(log.manifests(max(0, last - _AT_ONCE + 1), last)):
-            if manifest.version > end or manifest.version in excluded:
-                continue
-            excluded.update(event.version for event in manifest.events if isinstance(event, SetAside))
-            end = min([event.version for event in manifest.events if isinstance(event, Restore)], default=end)
+    aside: set[int] = set()
+    for manifest in walk(_newest_first(log)):
+        aside.update(event.version for event in manifest.events if isinstance(event, SetAside))
+        if manifest.version not in aside:
             yield manifest
+
+
+def _newest_first(log: Log) -> Iterator[Manifest]:
+    for last in range(log.head, -1, -_AT_ONCE):
+        yield from reversed(log.manifests(max(0, last - _AT_ONCE + 1), last))
 
 
 def _mod_files(manifest: Manifest) -> list[Entry]:

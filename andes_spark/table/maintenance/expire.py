@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +82,7 @@ def expire(open_table: OpenTable, options: ExpireOptions) -> ExpireResult:
     cut = snapshot.inputs.pending.expiry.new_cut
     tombstones = sum(file.rows for file in snapshot.base.record.tombstones)
     with steps.step("read the log"):
-        age = _age(open_table, options)
-        choice = Choice(up_to) if up_to is not None else choose_sequence(log, open_table.storage, shape, age, cut)
+        choice = _chosen(open_table, shape, options, cut) if up_to is None else Choice(up_to)
     sequence = choice.sequence
     if sequence is None or (cut is not None and sequence <= cut):
         return ExpireResult(None, None, cut, tombstones, dry_run=options.dry_run, reason=choice.reason)
@@ -160,8 +158,9 @@ def _no_sequence(up_to: Any, shape: TableShape) -> OptionError:
     )
 
 
-def _age(open_table: OpenTable, options: ExpireOptions) -> datetime.timedelta:
-    """Age of the versions whose deletes may be forgotten: the table's lateness by default."""
-    if options.older_than is not None:
-        return options.older_than
-    return parse_duration(open_table.definition.lateness, option="lateness")
+def _chosen(open_table: OpenTable, shape: TableShape, options: ExpireOptions, cut: Values | None) -> Choice:
+    """Choose the sequence by an age: the table's lateness by default."""
+    age = options.older_than
+    if age is None:
+        age = parse_duration(open_table.definition.lateness, option="lateness")
+    return choose_sequence(open_table.log, open_table.storage, shape, age, cut)

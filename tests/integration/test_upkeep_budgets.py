@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,35 @@ def test_sync_iceberg_after_a_merge(bench: Bench) -> None:
     # The face, log and base beside each other, the vectors, what is written beside each other, and the commit.
     assert cost.rounds <= 6, cost.paths
     assert cost.later == 1, cost.paths
+
+
+@pytest.mark.parametrize("by", ["up_to", "older_than"])
+def test_expire_with_its_merge(bench: Bench, by: str) -> None:
+    table = bench.open()
+    bench.apply(table)
+
+    def expire(table: ModTable) -> None:
+        # Every mod of the newest batch has one sequence, and the expire is below it.
+        result = table.expire(bench.sequence - 1) if by == "up_to" else table.expire(older_than="0 seconds")
+        assert result.sequence == (bench.sequence - 1,)
+        assert result.merge is not None
+        assert result.merge.status == "merged"
+
+    cost = bench.cost(lambda: expire(table), 6, before=lambda: bench.apply(table))
+    assert (cost.rounds, cost.requests) == (6, 9), cost.paths
+
+
+@pytest.mark.parametrize("options", [{"up_to": 1}, {"older_than": "0 seconds"}], ids=["up_to", "older_than"])
+def test_cold_choice_of_an_expire(bench: Bench, options: dict[str, Any]) -> None:
+    cost = bench.cost(lambda: bench.open().expire(**options, dry_run=True), 3)
+    # Opening, then log and base beside each other; opening has read the manifests of a table with few versions.
+    assert (cost.rounds, cost.requests) == (3, 13), cost.paths
+
+
+def test_cold_sync_iceberg(bench: Bench) -> None:
+    bench.open().sync_iceberg()
+    cost = bench.cost(lambda: bench.open().sync_iceberg(), 4)
+    assert (cost.rounds, cost.requests) == (8, 20), cost.paths
 
 
 def test_forget_of_a_key(bench: Bench) -> None:

@@ -76,12 +76,11 @@ def expire(open_table: OpenTable, options: ExpireOptions) -> ExpireResult:
     log, shape = open_table.log, open_table.shape()
     _require_tombstones(shape)
     up_to = None if options.up_to is None else _sequence_of(options.up_to, shape)
-    with steps.step("read the base"):
-        open_table.check_log()
+    with steps.step("read log and base"):
         snapshot = pin(open_table, None)
     cut = snapshot.inputs.pending.expiry.new_cut
     tombstones = sum(file.rows for file in snapshot.base.record.tombstones)
-    with steps.step("read the log"):
+    with steps.step("choose the sequence"):
         choice = _chosen(open_table, shape, options, cut) if up_to is None else Choice(up_to)
     sequence = choice.sequence
     if sequence is None or (cut is not None and sequence <= cut):

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from andes_spark.errors import OptionError, StorageError
+from andes_spark.errors import LogDamagedError, OptionError, StorageError
 from andes_spark.log.clock import CheckedClock
+from andes_spark.log.probing import HINT
+from andes_spark.model.manifest import manifest_path
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.memory import MemoryStorage
@@ -243,6 +245,18 @@ def test_what_is_no_sequence_is_refused(up_to: Any) -> None:
             table.expire(up_to)
         assert caught.value.option == "up_to"
     assert table.version == 0
+
+
+def test_a_log_that_has_lost_versions_of_the_base_is_not_added_to() -> None:
+    storage = MemoryStorage()
+    table = create(storage)
+    for at in (5, 6):
+        take(table, f"D{at}")
+    take(table, "M")
+    storage.delete([manifest_path(2), HINT])
+    with pytest.raises(LogDamagedError):
+        ModTable.open(storage).expire(5)
+    assert storage.find(manifest_path(2)) is None
 
 
 def test_tables_that_do_not_expire() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,7 +21,7 @@ from andes_spark.log import line, pending
 from andes_spark.model.events import Expire, PendingVersion
 from andes_spark.model.options import ApplyOptions
 from andes_spark.table.verbs import apply
-from tests.interleave import explore
+from tests.mutants import assert_found
 
 pytestmark = pytest.mark.faults
 
@@ -168,14 +167,4 @@ GIVEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    given = GIVEN | MUTANTS[mutant]
-    for seed in range(5000, 5000 + SEEDS):
-        try:
-            with monkeypatch.context() as patch:
-                mutant(patch)
-                explore(seed, **given)
-        except AssertionError as error:
-            logging.getLogger(__name__).info("found after %d interleavings: %s", seed - 4999, error)
-            explore(seed, **given)  # the same interleaving without the mistake
-            return
-    raise AssertionError(f"{mutant.__name__} was not found in {SEEDS} interleavings")
+    assert_found(mutant, monkeypatch, 5000, SEEDS, **GIVEN | MUTANTS[mutant])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -35,7 +34,7 @@ from andes_spark.table.history import tags, versions
 from andes_spark.table.maintenance import needed, pins, set_aside, vacuum
 from andes_spark.table.verbs import ahead, append, apply, read
 from andes_spark.testing.tapped import TappedStorage
-from tests.interleave import explore
+from tests.mutants import assert_found
 
 pytestmark = pytest.mark.faults
 
@@ -480,13 +479,4 @@ GIVEN: dict[str, Any] = {"forgetting": 0.0, "expiring": 0.0}
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda kind: kind.__name__)
 def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    for seed in range(1000, 1000 + SEEDS):
-        try:
-            with monkeypatch.context() as patch:
-                mutant(patch)
-                explore(seed, **GIVEN, **MUTANTS[mutant])
-        except AssertionError as error:
-            logging.getLogger(__name__).info("found after %d interleavings: %s", seed - 999, error)
-            explore(seed, **GIVEN, **MUTANTS[mutant])  # the same interleaving without the mistake
-            return
-    raise AssertionError(f"{mutant.__name__} was not found in {SEEDS} interleavings")
+    assert_found(mutant, monkeypatch, 1000, SEEDS, **GIVEN, **MUTANTS[mutant])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from andes_spark.model.events import Drop, PendingVersion, TakeIn
 from andes_spark.table import open_table
 from andes_spark.table.history import changes
 from andes_spark.table.repair import take_in, undo
-from tests.interleave import explore
+from tests.mutants import assert_found
 
 pytestmark = pytest.mark.faults
 Patch = pytest.MonkeyPatch
@@ -94,14 +93,4 @@ QUIETER = {"forgetting": 0.0, "expiring": 0.0, "altering": 0.0, "tagging": 0.0, 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda kind: kind.__name__)
 def test_a_planted_mistake_is_found(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    arguments = {"foreign": 0.4, **QUIETER, **MUTANTS[mutant]}
-    for seed in range(5000, 5000 + SEEDS):
-        try:
-            with monkeypatch.context() as patch:
-                mutant(patch)
-                explore(seed, **arguments)
-        except AssertionError as error:
-            logging.getLogger(__name__).info("found after %d interleavings: %s", seed - 4999, error)
-            explore(seed, **arguments)  # the same interleaving without the mistake
-            return
-    raise AssertionError(f"{mutant.__name__} was not found in {SEEDS} interleavings")
+    assert_found(mutant, monkeypatch, 5000, SEEDS, **{"foreign": 0.4, **QUIETER, **MUTANTS[mutant]})

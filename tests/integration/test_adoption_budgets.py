@@ -26,7 +26,7 @@ BUDGETS = {
     "convert": (15, 14 + 2 * FILES),
     "open and read": (6, 9 + FILES),
     # Of each file the copy, and the size of the copy.
-    "clone": (18, 23 + 2 * FILES),
+    "clone": (14, 17 + 2 * FILES),
     # The files have names of another writer, which entries of the Delta log tell.
     # Manifest 0 tells whether the folder still has this table.
     "drop": (18, 20 + FILES),

@@ -98,10 +98,9 @@ def clone(open_table: OpenTable, target: Storage, options: SnapshotOptions) -> O
         snapshot = pin(open_table, chosen_version(open_table, options))
         definition = open_table.log.definition_at(snapshot.version)
     work = _Clone(open_table, snapshot, target, definition)
-    if target.size(manifest_path(0)) is None:
-        _create(work, steps)
     settings = open_table.settings
-    copy = OpenTable(target, settings, Log.open(target, settings), progress=open_table.progress)
+    log = _create(work, steps) if target.size(manifest_path(0)) is None else Log.open(target, settings)
+    copy = OpenTable(target, settings, log, progress=open_table.progress)
     if not _is_as_cloned(copy.log, work.source):
         raise exists(target)
     with steps.step("apply tombstones"):
@@ -144,8 +143,8 @@ def _refuse_overlap(source: Storage, target: Storage) -> None:
         )
 
 
-def _create(work: _Clone, steps: Steps) -> None:
-    """Create version 0 of the new table."""
+def _create(work: _Clone, steps: Steps) -> Log:
+    """Create version 0 of the new table; return its log."""
     target, settings = work.target, work.open_table.settings
     entry = read_commit(target, 0)
     parameters = {} if entry is None else (entry.commit_info or {}).get("operationParameters", {})
@@ -183,6 +182,7 @@ def _create(work: _Clone, steps: Steps) -> None:
 
     with steps.step("commit"):
         commit(log, draft, clock=clock, admit=admit)
+    return log
 
 
 def _other_table(target: Storage, source: str | None) -> TableExistsError:

@@ -131,6 +131,7 @@ def test_what_is_left_of_a_delete() -> None:
     assert int(folded("X8 U3", start=8, exists=True).rank[0]) == 8
 
 
+@pytest.mark.slow
 def test_every_chain_equals_the_chain_in_parts() -> None:
     """What is known between two parts is row, tombstone or watermark, and nothing else: as between two merges."""
     steps = ["U5", "D7", "X8", "U3", "T4", "D2", "U9"]

@@ -39,6 +39,7 @@ def upserts(first: int, last: int, region: str | None = "eu") -> list[tuple[int,
     return [(key, region, "U") for key in range(first, last)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partition_by", [(), ("region",)], ids=["plain", "partitioned"])
 @pytest.mark.parametrize("vectors", [True, False], ids=["vectors", "rewritten"])
 def test_every_merge_and_every_earlier_snapshot(tmp_path: Path, partition_by: tuple[str, ...], vectors: bool) -> None:
@@ -209,6 +210,7 @@ PARTITIONS: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PARTITIONS)
 def test_partitions_of_every_type(tmp_path: Path, kind: str) -> None:
     values = PARTITIONS[kind]
@@ -224,6 +226,7 @@ def test_partitions_of_every_type(tmp_path: Path, kind: str) -> None:
     assert_shown(table, table.sync_iceberg().metadata)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize(
     "condition", ["id < 12", "id = 57", "id >= 90", "region = 'us'", "region IS NULL", "price > 4.50", "price <= -3.25"]

@@ -62,6 +62,7 @@ def document(metadata: str) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["gone", "part", "list"])
 @pytest.mark.parametrize("shown_before", [True, False])
 def test_a_dropped_column(tmp_path: Path, column: str, shown_before: bool) -> None:
@@ -100,6 +101,7 @@ def test_a_column_that_was_dropped_after_optimize(tmp_path: Path) -> None:
     assert_all_shown(table, table.sync_iceberg().metadata)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["gone", "part", "list"])
 def test_a_column_that_no_schema_names(tmp_path: Path, column: str) -> None:
     table = converted(tmp_path, without=column)

@@ -120,6 +120,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_members_of_metadata_are_named(tmp_path: Path, damage: str) -> None:
     table = made(tmp_path / "t")

@@ -42,6 +42,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", CASES)
 def test_rows_and_records_whenever_merges_run(steps: str) -> None:
     row, expired = CASES[steps]

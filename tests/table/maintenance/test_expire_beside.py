@@ -198,6 +198,7 @@ def test_mods_in_files_of_a_few_groups_are_judged_one_by_one() -> None:
     assert (merged.quarantined, merged.counts.mods) == (51, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_other_readers_find_the_rows_of_the_table(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)

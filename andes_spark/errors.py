@@ -13,10 +13,8 @@
     ├ DuplicateKeyError               rows of an initial load, or of a base, that share a key
     ├ BatchConflictError              a batch id seen before with other content
     ├ UnsupportedTableError           a format, feature or type that this release does not handle
-    ├ ForeignWriteError               another writer changed the rows of the base
-    ├ DamagedError                    what is stored is not what was written
-    │  ├ LogDamagedError
-    │  └ FileDamagedError
+    ├ ForeignWriteError               another writer changed the rows of the base, or an entry of a catalog
+    ├ DamagedError                    what is stored is not what was written: LogDamagedError, FileDamagedError
     ├ CommitError
     │  ├ CommitConflictError          retryable: another writer was first, too often
     │  ├ AppendError                  batches of an appender, each with its error
@@ -259,15 +257,17 @@ class UnsupportedTableError(FromStore, FromFeed, AndesError):
 
 
 class ForeignWriteError(AndesError):
-    """A writer that is not this library changed the rows of the base.
+    """A writer that is not this library changed the rows of the base, or what shows the table to others.
 
     Attributes:
         delta_version: version of the Delta table with the change.
         operation: name of the operation, as its writer noted it.
+        problems: what is not as this library left it, one text each.
     """
 
     delta_version: int | None = None
     operation: str | None = None
+    problems: tuple[str, ...] | None = None
 
 
 class DamagedError(FromStore, FromFeed, AndesError):

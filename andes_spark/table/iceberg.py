@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
@@ -110,6 +111,11 @@ def shown_by(open_table: OpenTable) -> Shown:
     base = open_table.base.snapshot()
     if base.applied > open_table.log.head:
         open_table.log.refresh()
+    return shown_of(open_table, base)
+
+
+def shown_of(open_table: OpenTable, base: BaseSnapshot) -> Shown:
+    """Return a state of the base, with what the face needs of the definition as of it; sends no request."""
     shape = open_table.shape_at(base.applied)
     definition = open_table.log.definition_at(base.applied)
     earlier = (version for version in shape.versions.by_id.values() if version.id != shape.versions.current_id)

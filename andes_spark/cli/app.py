@@ -15,6 +15,7 @@ from andes_spark.cli.doctor import doctor
 from andes_spark.cli.help import Group
 from andes_spark.cli.output import Output
 from andes_spark.cli.package import package
+from andes_spark.cli.sync import sync
 from andes_spark.cli.table import table
 from andes_spark.cli.table_adoption import clone, convert, drop
 from andes_spark.cli.table_alter import alter
@@ -63,6 +64,7 @@ def andes() -> None:
 
 
 andes.add_command(table)
+andes.add_command(sync)
 andes.add_command(doctor)
 andes.add_command(package)
 COMMANDS = (

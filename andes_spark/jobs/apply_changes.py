@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import csv
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from andes_spark.errors import OptionError
 from andes_spark.feeds import wal2json
-from andes_spark.model.options import COUNT, NAME, NAMES, TEXT, Options, declared_options, defaults, flag_of, option
+from andes_spark.jobs.arguments import parse_job
+from andes_spark.model.options import COUNT, NAME, NAMES, TEXT, Options, option
 from andes_spark.model.results import ApplyResult
 from andes_spark.schema.schema import Schema
 from andes_spark.table.mod_table import ModTable
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _SHOWN = 5
-_POSITIONAL = ("table", "feeds")
 
 
 @dataclass(frozen=True)
@@ -175,52 +171,6 @@ def parse(arguments: Sequence[str] | None = None) -> ApplyChanges:
     Raises:
         OptionError: a configuration file that cannot be read or says what no option is.
     """
-    parser = argparse.ArgumentParser(prog="apply_changes.py", description=__doc__)
-    parser.add_argument("table", nargs="?", help=_help("table"))
-    parser.add_argument("feeds", nargs="*", help=_help("feeds"))
-    parser.add_argument("--config", help="YAML file with options of this job by name; arguments go before it.")
-    for name, declared in declared_options(ApplyChanges).items():
-        if name not in _POSITIONAL:
-            names = declared.kind.form == "names"
-            parser.add_argument(
-                flag_of(name, declared),
-                action="extend" if names else "store",
-                type=_split if names else int if declared.kind.form == "count" else str,
-                help=_help(name),
-            )
-    options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value not in (None, [])}
-    config = options.pop("config", None)
-    document = {} if config is None else read_document(config)
-    try:
-        return ApplyChanges.of({**document, **options}, where=config or parser.prog)
-    except OptionError as error:
-        if config is not None:
-            raise
-        parser.error(error.message)
-
-
-def read_document(path: str) -> dict[str, Any]:
-    """Read the options in a YAML file, by name.
-
-    Raises:
-        OptionError: the file cannot be read, or is not a mapping; ``path``.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            document = yaml.safe_load(file)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise OptionError(f"{path} cannot be read as YAML: {error}", path=path) from error
-    if not isinstance(document, dict):
-        raise OptionError(f"{path}: the document is no mapping of options to values", path=path)
-    return {str(name): value for name, value in document.items()}
-
-
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
-
-
-def _help(name: str) -> str:
-    declared, default = declared_options(ApplyChanges)[name], defaults(ApplyChanges)[name]
-    lists = " (repeated, or with commas between)" if declared.kind.form == "names" and name not in _POSITIONAL else ""
-    shown = "" if default in (None, MISSING) else f" (default: {default})"
-    return f"{declared.help.rstrip('.')}{lists}{shown}".replace("%", "%%")
+    return parse_job(
+        ApplyChanges, arguments, prog="apply_changes.py", description=__doc__, positional=("table", "feeds")
+    )

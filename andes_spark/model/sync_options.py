@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
+from typing import Literal
 
-from andes_spark.model.options import COUNT, Kind, Options, option
+from andes_spark.errors import OptionError
+from andes_spark.model.durations import parse_duration
+from andes_spark.model.options import COUNT, FLAG, NAME, Kind, Options, choice, option
+from andes_spark.model.upkeep_options import DURATION
 
 ICEBERG_FORMATS = (2,)
 """Versions of Iceberg's specification that can be written."""
@@ -21,3 +26,45 @@ class SyncIcebergOptions(Options):
     """Options of ``sync_iceberg``."""
 
     format: int = option(_FORMAT, 2, help="Version of Iceberg's specification; 2 has position deletes.")
+
+
+_FRESHNESS = Kind(
+    'a duration such as "15 minutes"',
+    DURATION.fits,
+    lambda value: value if isinstance(value, datetime.timedelta) else parse_duration(value, option="freshness"),
+)
+
+
+@dataclass(frozen=True)
+class SyncGlueOptions(Options):
+    """Options of ``sync_glue``."""
+
+    as_: Literal["delta", "iceberg", "both"] = option(
+        choice("delta", "iceberg", "both"), "delta", help="Form of the table in Glue.", flag="--as"
+    )
+    iceberg_name: str | None = option(
+        NAME.or_none(),
+        None,
+        help='Name of the Iceberg form beside the Delta form; by default that of the table and "_iceberg".',
+        metavar="DB.TABLE",
+    )
+    create_database: bool = option(FLAG, False, help="Create the database if there is none.")
+    freshness: datetime.timedelta | None = option(
+        _FRESHNESS.or_none(),
+        None,
+        help="Merge first if mods have been pending for this time; by default what is merged is shown.",
+        metavar="DURATION",
+    )
+    adopt: bool = option(
+        FLAG, False, help="Take over an entry of the same folder and form that others wrote or edited."
+    )
+    endpoint: str | None = option(NAME.or_none(), None, help="URL of the Glue API; by default that of the region.")
+    region: str | None = option(
+        NAME.or_none(), None, help="Region of the catalog; by default that of the storage options or the environment."
+    )
+    dry_run: bool = option(FLAG, False, help="Only say what would change; nothing is written.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.iceberg_name is not None and self.as_ != "both":
+            raise OptionError('iceberg_name is for as_="both"; else the table has one name', option="iceberg_name")

@@ -1,9 +1,14 @@
-"""The verbs of ``ModTable`` that show a table to readers of other formats."""
+"""The verbs of ``ModTable`` that show a table to readers of other formats, and under a name in a catalog."""
 
 from __future__ import annotations
 
-from andes_spark.model.sync_options import SyncIcebergOptions
+import datetime
+from typing import Literal
+
+from andes_spark.model.options import NAME, require
+from andes_spark.model.sync_options import SyncGlueOptions, SyncIcebergOptions
 from andes_spark.table.about import about
+from andes_spark.table.glue import GlueSync, sync_glue
 from andes_spark.table.iceberg import IcebergSync, sync_iceberg
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable
@@ -38,3 +43,65 @@ class TableFaces:
         options = SyncIcebergOptions.checked(format=format)
         with about(self._open_table.table):
             return observe(self._open_table, "sync_iceberg", lambda: sync_iceberg(self._open_table, options))
+
+    def sync_glue(
+        self,
+        name: str,
+        as_: Literal["delta", "iceberg", "both"] = "delta",
+        *,
+        iceberg_name: str | None = None,
+        create_database: bool = False,
+        freshness: str | datetime.timedelta | None = None,
+        adopt: bool = False,
+        endpoint: str | None = None,
+        region: str | None = None,
+        dry_run: bool = False,
+    ) -> GlueSync:
+        """Show the base under a name in the Glue Data Catalog, for Athena, Trino, Spark and Redshift.
+
+        The entry has the columns with their comments, and as parameters primary key, version and the version that its
+        readers see, which is that of the newest merge. Parameters, comments, description and owner that others set
+        stay; an entry of others, and columns that others edited, are never overwritten. With nothing to do one request
+        is sent to Glue, for a new version two. Several callers may race. What became of the last call is part of
+        ``status``; a call that failed changed no data, and the next one does it all. Memory is O(files of the base) on
+        the first call of a handle; runs a Spark job only for a large merge, as ``merge``.
+
+        Args:
+            name: database and table, such as ``"sales.orders"``, in lower case.
+            as_: form of the entry: ``"delta"``; ``"iceberg"``, which writes the metadata of ``sync_iceberg`` first; or
+                ``"both"``, under two names.
+            iceberg_name: name of the Iceberg form for ``"both"``; by default ``name`` and ``_iceberg``.
+            create_database: create the database if there is none.
+            freshness: merge first if mods have been pending for this time, such as ``"15 minutes"``.
+            adopt: take over an entry of the same folder and form that others wrote or edited.
+            endpoint: URL of the Glue API; by default that of the region.
+            region: region of the catalog; by default that of the storage options or of the environment.
+            dry_run: only return what would change; nothing is written.
+
+        Returns:
+            What was done to each entry, and what is not merged yet.
+
+        Raises:
+            OptionError: a name or option that cannot be used, or a table that is not on S3.
+            ForeignWriteError: the entry is of others, or was edited by others; ``problems``. Or as for ``merge`` and
+                ``sync_iceberg``.
+            NotFoundError: the database does not exist.
+            UnsupportedTableError: a column that Glue, or Iceberg, cannot hold; ``feature``, ``column``.
+            CommitConflictError: other writers changed the entry first each time.
+            AccessDeniedError, StorageError, StoreUnavailableError: Glue refused, or did not answer.
+            MissingPackageError: boto3, or for Iceberg fastavro, is not installed.
+            MergeBlockedError: as for ``merge``.
+        """
+        options = SyncGlueOptions.checked(
+            as_=as_,
+            iceberg_name=iceberg_name,
+            create_database=create_database,
+            freshness=freshness,
+            adopt=adopt,
+            endpoint=endpoint,
+            region=region,
+            dry_run=dry_run,
+        )
+        with about(self._open_table.table):
+            require("name", name, NAME)
+            return observe(self._open_table, "sync_glue", lambda: sync_glue(self._open_table, name, options))

@@ -1,6 +1,7 @@
 """An S3 server on this machine, and a proxy in front of it that delays, breaks and records requests.
 
-The server is MiniStack (``andes_spark[test]``), which implements conditional PUTs atomically. The number of *rounds*
+The server is MiniStack (``andes_spark[test]``), which implements conditional PUTs atomically; it answers the Glue API
+too. The number of *rounds*
 is the length of the longest chain of requests, each started after the end of the previous one.
 """
 
@@ -93,7 +94,7 @@ def _start(folder: Path, output: BinaryIO) -> tuple[int, subprocess.Popen[bytes]
         **os.environ,
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
-        "SERVICES": "s3",
+        "SERVICES": "s3,glue",
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(folder),
     }

@@ -1,4 +1,8 @@
-"""The code of README and guides runs: python blocks of a file in order, then its bash blocks, in a new folder."""
+"""The code of README and guides runs: python blocks of a file in order, then its bash blocks, in a new folder.
+
+Blocks marked ``s3`` run with a server for S3 and Glue: in Python ``access`` has its storage options, commands get them
+as flags, and there is a bucket ``lake``.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from andes_spark.cli.app import andes
+from andes_spark.testing.s3 import S3Server
+from tests.s3 import s3_client
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(python|bash)(?: (skip|spark))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|bash)(?: (skip|spark|s3))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"[|&;<>()$`*?#~!\"'\\]")
 """What a shell reads as more than a word, outside quotes."""
 QUOTED = re.compile(r"'[^']*'|\"[^\"$`\\]*\"")
@@ -35,10 +41,9 @@ def blocks(path: Path) -> list[Block]:
     return [block for block in all_blocks if block.mark != "skip"]
 
 
-def run_python(path: Path, *, with_spark: bool) -> None:
-    names: dict[str, object] = {}
+def run_python(path: Path, *marks: str, **names: object) -> None:
     for number, block in enumerate(block for block in blocks(path) if block.language == "python"):
-        if with_spark or block.mark != "spark":
+        if block.mark in ("", *marks):
             exec(compile(block.code, f"{path.name}, block {number + 1}", "exec"), names)
 
 
@@ -50,10 +55,10 @@ def plain_commands(code: str) -> list[list[str]] | None:
     return [shlex.split(line)[1:] for line in lines]
 
 
-def run_here(commands: list[list[str]]) -> None:
+def run_here(commands: list[list[str]], *flags: str) -> None:
     """Run commands in this process: a process for each takes longer to start than to work."""
     for command in commands:
-        outcome = CliRunner().invoke(andes, command)
+        outcome = CliRunner().invoke(andes, [*command, *flags])
         assert outcome.exit_code == 0, f"{shlex.join(command)}\n{outcome.output}"
 
 
@@ -87,9 +92,9 @@ def test_blocks_that_need_no_shell(code: str, commands: list[list[str]] | None) 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_code_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run_python(path, with_spark=False)
+    run_python(path)
     for block in blocks(path):
-        if block.language == "bash":
+        if block.language == "bash" and not block.mark:
             commands = plain_commands(block.code)
             if commands is None:
                 run_bash(block.code)
@@ -97,12 +102,28 @@ def test_the_code_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 run_here(commands)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if any(block.mark == "spark" for block in blocks(path))], ids=lambda path: path.name
-)
+def marked(mark: str) -> list[Path]:
+    return [path for path in FILES if any(block.mark == mark for block in blocks(path))]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("path", marked("s3"), ids=lambda path: path.name)
+def test_the_code_runs_with_a_server(path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", s3_server.endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    s3_client(s3_server).create_bucket(Bucket="lake")
+    run_python(path, "s3", access=s3_server.options)
+    flags = [part for name, value in s3_server.options.items() for part in ("--storage-option", f"{name}={value}")]
+    for block in blocks(path):
+        if block.language == "bash" and block.mark == "s3":
+            run_here(plain_commands(block.code) or [], *flags)
+
+
+@pytest.mark.parametrize("path", marked("spark"), ids=lambda path: path.name)
 def test_the_code_runs_with_spark(path: Path, spark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run_python(path, with_spark=True)
+    run_python(path, "spark")
 
 
 def test_the_readme_is_short() -> None:

@@ -39,6 +39,7 @@ from andes_spark.model.merge_cost import MergeDecision
 from andes_spark.model.mod import SYSTEM_IDS
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import json_rows
+from andes_spark.sync.outcomes import TARGETS, TargetOutcome, read_outcomes
 from andes_spark.table.maintenance.vacuum import VacuumResult, preview
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
@@ -82,6 +83,7 @@ class Status(Displayed):
         orphan_bytes: size of old files that no version needs, as of interrupted writers; None unless asked for.
         vacuum: what a vacuum would delete, and what keeps it from more; None unless asked for.
         schema: columns of the table, as DDL.
+        targets: what became of the last synchronization with each system that shows the table, as by ``sync_glue``.
     """
 
     table: str
@@ -115,6 +117,7 @@ class Status(Displayed):
     cut: tuple[object, ...] | None = None
     orphan_bytes: int | None = None
     vacuum: VacuumResult | None = None
+    targets: tuple[TargetOutcome, ...] = ()
 
     @property
     def pending_age(self) -> datetime.timedelta | None:
@@ -146,6 +149,7 @@ class Status(Displayed):
             **({} if self.cut is None else {"expired up to": ", ".join(map(str, self.cut))}),
             **({"readable": f"versions from {self.floor} on"} if self.floor else {}),
             **({} if self.vacuum is None else self._upkeep(self.vacuum)),
+            **{outcome.target: outcome.text() for outcome in self.targets},
             "schema": self.schema,
         }
 
@@ -215,6 +219,7 @@ def status(open_table: OpenTable, *, files: bool = False) -> Status:
         orphan_bytes=unneeded,
         vacuum=previewed,
         schema=snapshot.inputs.shape.schema.to_ddl(),
+        targets=tuple(read_outcomes(open_table.storage)) if sizes[TARGETS] else (),
     )
 
 

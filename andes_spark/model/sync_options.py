@@ -11,10 +11,10 @@ from andes_spark.model.durations import parse_duration
 from andes_spark.model.options import COUNT, FLAG, NAME, Kind, Options, choice, option
 from andes_spark.model.upkeep_options import DURATION
 
-ICEBERG_FORMATS = (2,)
+ICEBERG_FORMATS = (2, 3)
 """Versions of Iceberg's specification that can be written."""
 _FORMAT = Kind(
-    "a version of Iceberg's specification: 2",
+    "a version of Iceberg's specification: 2 or 3",
     lambda value: COUNT.fits(value) and value in ICEBERG_FORMATS,
     int,
     "count",
@@ -25,7 +25,11 @@ _FORMAT = Kind(
 class SyncIcebergOptions(Options):
     """Options of ``sync_iceberg``."""
 
-    format: int = option(_FORMAT, 2, help="Version of Iceberg's specification; 2 has position deletes.")
+    format: int | None = option(
+        _FORMAT.or_none(),
+        None,
+        help="Version of Iceberg's specification: 2 has position deletes, 3 vectors; by default that of the face.",
+    )
 
 
 _FRESHNESS = Kind(

@@ -19,21 +19,23 @@ class TableFaces:
 
     _open_table: OpenTable
 
-    def sync_iceberg(self, format: int = 2) -> IcebergSync:
+    def sync_iceberg(self, format: int | None = None) -> IcebergSync:
         """Show the base to readers of Iceberg: write Iceberg's metadata over its files, which are not copied.
 
         The rows are those of the newest merge: pending mods are not shown. Deletion vectors become files of position
-        deletes. Only what changed since the last call is written, as one snapshot; nothing is, if nothing changed.
-        Several callers may race. Memory is O(files of the base) on the first call of a handle; runs no Spark job.
+        deletes in format 2, and Puffin files in format 3. Only what changed since the last call is written, as one
+        snapshot; nothing is, if nothing changed. Several callers may race. Memory is O(files of the base) on the first
+        call of a handle; runs no Spark job.
 
         Args:
-            format: version of Iceberg's specification: 2.
+            format: version of Iceberg's specification, 2 or 3; by default that of the face, and 2 for a new one. A face
+                of format 2 can go on in format 3, not the other way.
 
         Returns:
             Where the newest metadata file lies, what was written, and which version it shows.
 
         Raises:
-            OptionError: another format.
+            OptionError: another format, or an earlier one than that of the face.
             MissingPackageError: fastavro is not installed.
             UnsupportedTableError: a column or file that Iceberg cannot represent; ``feature``, ``column``.
             ForeignWriteError: another writer committed to the Iceberg face, or changed the base.

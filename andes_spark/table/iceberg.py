@@ -27,8 +27,9 @@ class IcebergSync(Displayed):
         applied: version of the table whose rows it has.
         pending: number of later versions, which no merge has brought into the base yet, as in ``status``.
         committed: whether this call committed the snapshot; False if it was there.
+        format: version of Iceberg's specification.
         files_added, files_removed: number of data files that entered and left the face.
-        vectors: number of files of position deletes that were written.
+        vectors: number of files of position deletes, or of deletion vectors in format 3, that were written.
         manifests_written, manifests_reused: number of manifests of the snapshot that were written, and that were there.
         expired: number of snapshots that left the face.
         steps: time, requests and bytes of each step.
@@ -39,6 +40,7 @@ class IcebergSync(Displayed):
     applied: int
     pending: int
     committed: bool
+    format: int
     files_added: int = 0
     files_removed: int = 0
     vectors: int = 0
@@ -61,7 +63,7 @@ class IcebergSync(Displayed):
             "metadata": self.metadata,
             "snapshot": str(self.snapshot_id),
             "data files": files if self.files_added or self.files_removed else "",
-            "position deletes": count_text(self.vectors, "files") if self.vectors else "",
+            "deletes": count_text(self.vectors, "files") if self.vectors else "",
             "manifests": manifests if self.committed else "",
             "expired": count_text(self.expired, "snapshots") if self.expired else "",
         }
@@ -70,7 +72,6 @@ class IcebergSync(Displayed):
 
 def sync_iceberg(open_table: OpenTable, options: SyncIcebergOptions) -> IcebergSync:
     """Synchronize the Iceberg face; see ``ModTable.sync_iceberg``."""
-    assert options.format == 2, "the only one that options allow"
     steps = open_table.begin("sync_iceberg", open_table.log.head)
     advisory = Advisory(open_table.table)
     storage, clock = open_table.storage, open_table.log.clock
@@ -98,7 +99,11 @@ def sync_iceberg(open_table: OpenTable, options: SyncIcebergOptions) -> IcebergS
             open_table.base.snapshot()
     with steps.step("synchronize"):
         outcome = face.synchronize(
-            lambda: shown_by(open_table), now_ms=clock, attempts=open_table.settings.commit_attempts, after=after
+            lambda: shown_by(open_table),
+            format_version=options.format,
+            now_ms=clock,
+            attempts=open_table.settings.commit_attempts,
+            after=after,
         )
     advisory.report("the Iceberg face is synchronized")
     return _result(open_table, outcome, steps.done)
@@ -143,6 +148,7 @@ def _result(open_table: OpenTable, outcome: Outcome, steps: tuple[Step, ...]) ->
         applied=applied,
         pending=open_table.log.head - applied,
         committed=changes is not None,
+        format=outcome.metadata.format_version,
         files_added=0 if changes is None else len(changes.added),
         files_removed=0 if changes is None else changes.removed_files,
         vectors=0 if changes is None else len(changes.vectors),

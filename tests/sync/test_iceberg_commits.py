@@ -441,7 +441,10 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert_shown(table, result["metadata"])
     text = CliRunner().invoke(andes, ["table", "sync-iceberg", table.url]).stdout
     assert "already" in text
-    outcome = CliRunner().invoke(andes, ["table", "sync-iceberg", table.url, "--format", "3"])
+    assert run("--format", "3")["format"] == 3
+    outcome = CliRunner().invoke(andes, ["table", "sync-iceberg", table.url, "--format", "2"])
+    assert "the Iceberg face is of format 3" in outcome.stderr
+    outcome = CliRunner().invoke(andes, ["table", "sync-iceberg", table.url, "--format", "4"])
     assert outcome.exit_code == 2
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +15,12 @@ from andes_spark.errors import LogDamagedError, MissingPackageError
 from andes_spark.schema.types import DataType, Decimal, Primitive
 from andes_spark.sync.iceberg.schemas import FIRST_PARTITION_ID, SPEC_ID, Json, refusal
 
-FORMAT = 2
+FORMATS = (2, 3)
+"""Versions of Iceberg's specification that can be written."""
+LINEAGE_FORMAT = 3
+"""Version of Iceberg's specification from which on rows have ids, and deletion vectors stand for position deletes."""
 DATA, DELETES = 0, 1
-"""Content of a manifest; of an entry, 1 are position deletes."""
+"""Content of a manifest; of an entry, 1 are position deletes or a deletion vector."""
 EXISTING, ADDED, DELETED = 0, 1, 2
 """Status of an entry of a manifest."""
 _DAMAGE = (
@@ -48,11 +52,12 @@ _PLAIN = {
 }
 
 
-def manifest_schema(partition: Sequence[tuple[str, DataType]]) -> Json:
+def manifest_schema(partition: Sequence[tuple[str, DataType]], format_version: int) -> Json:
     """Return the Avro schema of a manifest.
 
     Args:
         partition: name and type of the partition columns.
+        format_version: version of Iceberg's specification.
 
     Raises:
         UnsupportedTableError: Avro has one name for two of them; ``feature``, ``column``.
@@ -80,6 +85,12 @@ def manifest_schema(partition: Sequence[tuple[str, DataType]]) -> Json:
         _optional("sort_order_id", 140, "int"),
         _optional("referenced_data_file", 143, "string"),
     ]
+    if format_version >= LINEAGE_FORMAT:
+        data_file += [
+            _optional("first_row_id", 142, "long"),
+            _optional("content_offset", 144, "long"),
+            _optional("content_size_in_bytes", 145, "long"),
+        ]
     return {
         "type": "record",
         "name": "manifest_entry",
@@ -93,60 +104,84 @@ def manifest_schema(partition: Sequence[tuple[str, DataType]]) -> Json:
     }
 
 
-LIST_SCHEMA: Json = {
-    "type": "record",
-    "name": "manifest_file",
-    "fields": [
-        {"name": name, "type": type_, "field-id": field_id}
-        for name, field_id, type_ in (
-            ("manifest_path", 500, "string"),
-            ("manifest_length", 501, "long"),
-            ("partition_spec_id", 502, "int"),
-            ("content", 517, "int"),
-            ("sequence_number", 515, "long"),
-            ("min_sequence_number", 516, "long"),
-            ("added_snapshot_id", 503, "long"),
-            ("added_files_count", 504, "int"),
-            ("existing_files_count", 505, "int"),
-            ("deleted_files_count", 506, "int"),
-            ("added_rows_count", 512, "long"),
-            ("existing_rows_count", 513, "long"),
-            ("deleted_rows_count", 514, "long"),
-        )
-    ],
-}
+_LIST_FIELDS = (
+    ("manifest_path", 500, "string"),
+    ("manifest_length", 501, "long"),
+    ("partition_spec_id", 502, "int"),
+    ("content", 517, "int"),
+    ("sequence_number", 515, "long"),
+    ("min_sequence_number", 516, "long"),
+    ("added_snapshot_id", 503, "long"),
+    ("added_files_count", 504, "int"),
+    ("existing_files_count", 505, "int"),
+    ("deleted_files_count", 506, "int"),
+    ("added_rows_count", 512, "long"),
+    ("existing_rows_count", 513, "long"),
+    ("deleted_rows_count", 514, "long"),
+)
 
 
-def encode_manifest(entries: Iterable[Json], content: int, schema: Json, spec: list[Json], avro_schema: Json) -> bytes:
+def list_schema(format_version: int) -> Json:
+    """Return the Avro schema of a manifest list."""
+    fields = [_required(name, field_id, type_) for name, field_id, type_ in _LIST_FIELDS]
+    if format_version >= LINEAGE_FORMAT:
+        fields.append(_optional("first_row_id", 520, "long"))
+    return {"type": "record", "name": "manifest_file", "fields": fields}
+
+
+@dataclass(frozen=True)
+class ManifestForm:
+    """What all manifests of a snapshot have in common.
+
+    Attributes:
+        format_version: version of Iceberg's specification.
+        schema: Iceberg schema of the table.
+        spec: fields of the partition spec.
+        avro_schema: see :func:`manifest_schema`.
+    """
+
+    format_version: int
+    schema: Json
+    spec: list[Json]
+    avro_schema: Json
+
+
+def encode_manifest(entries: Iterable[Json], content: int, form: ManifestForm) -> bytes:
     """Encode a manifest.
 
     Args:
         entries: its entries.
         content: ``DATA`` or ``DELETES``.
-        schema: Iceberg schema of the table.
-        spec: fields of the partition spec.
-        avro_schema: see :func:`manifest_schema`.
+        form: what it has in common with others.
     """
     header = {
-        "schema": json.dumps(schema),
-        "schema-id": str(schema["schema-id"]),
-        "partition-spec": json.dumps(spec),
+        "schema": json.dumps(form.schema),
+        "schema-id": str(form.schema["schema-id"]),
+        "partition-spec": json.dumps(form.spec),
         "partition-spec-id": str(SPEC_ID),
-        "format-version": str(FORMAT),
+        "format-version": str(form.format_version),
         "content": "deletes" if content == DELETES else "data",
     }
-    return _encode(avro_schema, entries, header)
+    return _encode(form.avro_schema, entries, header)
 
 
-def encode_manifest_list(manifests: Iterable[Json], snapshot_id: int, parent_id: int | None, sequence: int) -> bytes:
-    """Encode the manifest list of a snapshot."""
+def encode_manifest_list(manifests: Iterable[Json], snapshot: Json, format_version: int) -> bytes:
+    """Encode the manifest list of a snapshot.
+
+    Args:
+        manifests: its rows.
+        snapshot: ids, sequence number and, from format 3 on, first row id of the snapshot.
+        format_version: version of Iceberg's specification.
+    """
     header = {
-        "snapshot-id": str(snapshot_id),
-        "parent-snapshot-id": "null" if parent_id is None else str(parent_id),
-        "sequence-number": str(sequence),
-        "format-version": str(FORMAT),
+        "snapshot-id": str(snapshot["snapshot-id"]),
+        "parent-snapshot-id": str(snapshot.get("parent-snapshot-id", "null")),
+        "sequence-number": str(snapshot["sequence-number"]),
+        "format-version": str(format_version),
     }
-    return _encode(LIST_SCHEMA, manifests, header)
+    if format_version >= LINEAGE_FORMAT:
+        header["first-row-id"] = str(snapshot["first-row-id"])
+    return _encode(list_schema(format_version), manifests, header)
 
 
 def decode(data: bytes, path: str) -> list[Json]:

@@ -1,14 +1,14 @@
 """One synchronization of the Iceberg face: the difference to the base as a snapshot, committed by put-if-absent.
 
-Objects are written in the order of their references: position deletes and manifests, the manifest list, the metadata
-file. Readers find the last one by the metadata that was committed before until the new one exists, whole.
+Objects are written in the order of their references: deletes and manifests, the manifest list, the metadata file.
+Readers find the last one by the metadata that was committed before until the new one exists, whole.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from andes_spark.errors import AndesError, CommitConflictError, CommitUnknownError
@@ -16,17 +16,18 @@ from andes_spark.storage.interface import Storage
 from andes_spark.storage.put_once import put_once
 from andes_spark.sync.iceberg.avro import (
     DATA,
-    DELETED,
     DELETES,
-    encode_manifest,
+    LINEAGE_FORMAT,
+    ManifestForm,
     encode_manifest_list,
     fastavro,
     manifest_schema,
 )
-from andes_spark.sync.iceberg.files import FACE_FOLDER, Columns, Stamp, data_entries, delete_entries, file_url
+from andes_spark.sync.iceberg.files import FACE_FOLDER, Columns, Stamp, data_entries, file_url
 from andes_spark.sync.iceberg.manifests import (
     METADATA_FOLDER,
     Changes,
+    Following,
     Manifest,
     ManifestReader,
     file_changes,
@@ -42,6 +43,7 @@ from andes_spark.sync.iceberg.metadata import (
     VERSION,
     Shown,
     TableMetadata,
+    chosen_format,
     continued,
     metadata_path,
     names_of,
@@ -52,6 +54,8 @@ from andes_spark.sync.iceberg.metadata import (
     unexpired,
 )
 from andes_spark.sync.iceberg.schemas import Json
+from andes_spark.sync.iceberg.summary import summary_of
+from andes_spark.sync.iceberg.vectors import delete_entries
 
 _SECONDS = 60.0
 """Time for which a commit with an unknown outcome is repeated."""
@@ -93,18 +97,26 @@ class Face:
         self._known: int | None = None
 
     def synchronize(
-        self, read: Callable[[], Shown], *, now_ms: Callable[[], int], attempts: int, after: Callable[[Outcome], None]
+        self,
+        read: Callable[[], Shown],
+        *,
+        format_version: int | None,
+        now_ms: Callable[[], int],
+        attempts: int,
+        after: Callable[[Outcome], None],
     ) -> Outcome:
         """Make the newest state of the base the newest snapshot of the face, unless it is that already.
 
         Args:
             read: reads what to show; called after the face was read, so that what it returns is never older.
+            format_version: version of Iceberg's specification; None for that of the face.
             now_ms: clock, in milliseconds since 1970.
             attempts: number of commits that other writers may win.
             after: called with the outcome of a commit, for advisory work.
 
         Raises:
             MissingPackageError: fastavro is not installed.
+            OptionError: the face has a later format; ``option``, ``value``.
             UnsupportedTableError: what Iceberg cannot represent; ``feature``, ``column``.
             ForeignWriteError: another writer committed to the face.
             CommitConflictError: other writers were first each time.
@@ -113,8 +125,8 @@ class Face:
         fastavro()
         for _ in range(attempts):
             newest = newest_metadata(self._storage, self._table_id, self._known)
-            shown = read()
-            attempt = _Attempt(self._storage, self._reader, newest, shown, now_ms())
+            chosen = chosen_format(self._storage, newest, format_version)
+            attempt = _Attempt(self._storage, self._reader, newest, read(), chosen, now_ms())
             outcome = attempt.run()
             if outcome is not None:
                 self._known = outcome.metadata.number
@@ -171,7 +183,13 @@ class _Attempt:
     """One attempt to commit a snapshot, on the metadata that was the newest."""
 
     def __init__(
-        self, storage: Storage, reader: ManifestReader, newest: TableMetadata | None, shown: Shown, now_ms: int
+        self,
+        storage: Storage,
+        reader: ManifestReader,
+        newest: TableMetadata | None,
+        shown: Shown,
+        format_version: int,
+        now_ms: int,
     ) -> None:
         self._storage = storage
         self._reader = reader
@@ -182,10 +200,12 @@ class _Attempt:
         types = [(name, version.node(name).field.type) for name in shown.partition_by]
         self._columns = Columns(version, types)
         self._schema = schema_for(before, shown)
-        self._spec = spec_for(before, shown)
+        spec = spec_for(before, shown)
         # By the names of the spec, which a renamed column keeps.
-        names = [field["name"] for field in self._spec]
-        self._avro = manifest_schema(list(zip(names, (type_ for _, type_ in types), strict=True)))
+        names = [field["name"] for field in spec]
+        avro_schema = manifest_schema(list(zip(names, (type_ for _, type_ in types), strict=True)), format_version)
+        self._format = format_version
+        self._form = ManifestForm(format_version, self._schema, spec, avro_schema)
         self._names = names_of(before)
         sequence = 0 if before is None else before.document["last-sequence-number"]
         self._stamp = Stamp(uuid.uuid4().int >> 65, sequence + 1)
@@ -195,61 +215,79 @@ class _Attempt:
         """Commit the snapshot if something changed; None if another writer was first."""
         before, storage = self._before, self._storage
         manifests = [] if before is None else self._reader.manifests(before.current)
-        changes = file_changes(storage, manifests, self._shown.state.files)
+        changes = file_changes(storage, manifests, self._shown.state.files, self._format)
         if before is not None and not changes and self._is_shown(before):
             self._reader.keep(before.current, manifests)
             return Outcome(before, None, reused=len(manifests))
-        following, written = self._write_manifests(manifests, changes)
+        following = self._write_manifests(manifests, changes)
         snapshot = self._snapshot(following)
         number = 1 if self._newest is None else self._newest.number + 1
-        document = next_document(storage, before, self._shown, self._schema, self._names, snapshot, number=number)
+        document = next_document(
+            storage,
+            before,
+            self._shown,
+            self._schema,
+            self._names,
+            snapshot,
+            number=number,
+            format_version=self._format,
+        )
         if not self._commit(number, document):
-            self._discard(following, snapshot)
+            self._discard(following.manifests, snapshot)
             return None
-        self._reader.keep(snapshot, following)
+        self._reader.keep(snapshot, following.manifests)
         metadata = TableMetadata(number, document)
         expired = (0 if before is None else len(before.snapshots)) + 1 - len(metadata.snapshots)
-        return Outcome(metadata, changes, written, len(following) - written, expired)
+        reused = len(following.manifests) - following.written
+        return Outcome(metadata, changes, following.written, reused, expired)
 
     def _is_shown(self, before: TableMetadata) -> bool:
-        """Whether the newest snapshot already has this schema and version of the log, and no other one expired."""
+        """Whether the newest snapshot has this format, schema and version of the log, and no other one expired."""
         earlier = [snapshot for snapshot in before.snapshots if snapshot is not before.current]
         return (
-            before.schema() == self._schema
+            before.format_version == self._format
+            and before.schema() == self._schema
             and int(before.current["summary"][APPLIED]) == self._shown.applied
             and unexpired(earlier, self._shown.floor) == earlier
         )
 
-    def _write_manifests(self, manifests: Sequence[Manifest], changes: Changes) -> tuple[list[Manifest], int]:
+    def _write_manifests(self, manifests: Sequence[Manifest], changes: Changes) -> Following:
         storage, stamp, columns = self._storage, self._stamp, self._columns
         data, unnumbered = data_entries(storage, changes.added, columns, stamp)
         self._names = self._names.after(self._shown.schemas, unnumbered)
         added: Mapping[int, Sequence[Json]] = {
             DATA: data,
-            DELETES: delete_entries(storage, changes.vectors, columns, stamp),
+            DELETES: delete_entries(storage, changes.vectors, columns, stamp, self._format),
         }
+        # A manifest of format 2 may have deleted files before others: what ids these inherit is not the same to all.
+        anew = self._before is not None and self._before.format_version < self._format
+        return next_manifests(
+            storage, manifests, changes.removed, added, stamp, self._form, next_row_id=self._next_row_id, anew=anew
+        )
 
-        def encode(entries: Iterable[Json], content: int) -> bytes:
-            return encode_manifest(entries, content, self._schema, self._spec, self._avro)
+    @property
+    def _next_row_id(self) -> int:
+        return 0 if self._before is None else self._before.next_row_id
 
-        return next_manifests(storage, manifests, changes.removed, added, stamp, encode)
-
-    def _snapshot(self, manifests: Sequence[Manifest]) -> Json:
+    def _snapshot(self, following: Following) -> Json:
         """Write the manifest list; return the snapshot."""
         stamp, before = self._stamp, self._before
-        parent = None if before is None else before.current["snapshot-id"]
         path = f"{METADATA_FOLDER}/snap-{stamp.snapshot_id}-1-{uuid.uuid4()}.avro"
-        rows = (manifest.row for manifest in manifests)
-        write(self._storage, path, encode_manifest_list(rows, stamp.snapshot_id, parent, stamp.sequence))
-        snapshot = {
+        snapshot: Json = {
             "snapshot-id": stamp.snapshot_id,
             "sequence-number": stamp.sequence,
             "timestamp-ms": self._now_ms,
             "manifest-list": file_url(self._storage, path),
-            "summary": {**_summary(manifests, stamp), **self._own_summary()},
+            "summary": {**summary_of(following.manifests, stamp), **self._own_summary()},
             "schema-id": self._schema["schema-id"],
         }
-        return snapshot if parent is None else {**snapshot, "parent-snapshot-id": parent}
+        if before is not None:
+            snapshot["parent-snapshot-id"] = before.current["snapshot-id"]
+        if self._format >= LINEAGE_FORMAT:
+            snapshot |= {"first-row-id": self._next_row_id, "added-rows": following.assigned_rows}
+        rows = (manifest.row for manifest in following.manifests)
+        write(self._storage, path, encode_manifest_list(rows, snapshot, self._format))
+        return snapshot
 
     def _own_summary(self) -> dict[str, str]:
         shown = self._shown
@@ -290,56 +328,3 @@ class _Attempt:
         except AndesError:
             # Nothing names them.
             return
-
-
-def _summary(manifests: Sequence[Manifest], stamp: Stamp) -> dict[str, str]:
-    """Counts of a snapshot by the names of Iceberg's specification, and its operation."""
-    counts = dict.fromkeys(
-        (
-            "added-data-files",
-            "deleted-data-files",
-            "added-records",
-            "deleted-records",
-            "added-files-size",
-            "removed-files-size",
-            "added-delete-files",
-            "removed-delete-files",
-            "added-position-deletes",
-            "removed-position-deletes",
-            "total-data-files",
-            "total-records",
-            "total-files-size",
-            "total-delete-files",
-            "total-position-deletes",
-            "total-equality-deletes",
-        ),
-        0,
-    )
-    for manifest in manifests:
-        for entry in manifest.entries:
-            data_file, is_data = entry["data_file"], entry["data_file"]["content"] == DATA
-            rows, files = ("records", "data-files") if is_data else ("position-deletes", "delete-files")
-            is_new = entry["snapshot_id"] == stamp.snapshot_id
-            if entry["status"] == DELETED and not is_new:
-                continue
-            verbs = []
-            if entry["status"] == DELETED:
-                verbs.append(("removed" if not is_data else "deleted", "removed"))
-            else:
-                verbs.append(("total", "total"))
-                if is_new:
-                    verbs.append(("added", "added"))
-            for verb, size_verb in verbs:
-                counts[f"{verb}-{files}"] += 1
-                counts[f"{verb}-{rows}"] += data_file["record_count"]
-                counts[f"{size_verb}-files-size"] += data_file["file_size_in_bytes"]
-    return {"operation": _operation(counts), **{name: str(count) for name, count in counts.items()}}
-
-
-def _operation(counts: Mapping[str, int]) -> str:
-    adds, deletes = counts["added-data-files"], counts["deleted-data-files"] + counts["added-delete-files"]
-    if counts["removed-delete-files"] and not counts["deleted-data-files"]:
-        return "overwrite"
-    if adds and not deletes:
-        return "append"
-    return "delete" if deletes and not adds else "overwrite"

@@ -1,33 +1,26 @@
-"""Entries of manifests: data files of the base, and the position deletes that stand for their deletion vectors."""
+"""Entries of manifests for the data files of the base."""
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.partition_values import parse_partition_value
-from andes_spark.delta.vectors import load_vectors, to_positions
 from andes_spark.errors import FileDamagedError, UnsupportedTableError
 from andes_spark.schema.types import DataType
 from andes_spark.schema.versions import SchemaVersion, with_field_ids
 from andes_spark.storage.interface import Storage
-from andes_spark.storage.parquet import write_parquet
 from andes_spark.storage.scheduler import in_windows
-from andes_spark.sync.iceberg.avro import ADDED, DATA, DELETES, avro_name, partition_number
+from andes_spark.sync.iceberg.avro import ADDED, DATA, avro_name, partition_number
 from andes_spark.sync.iceberg.bounds import file_metrics
 from andes_spark.sync.iceberg.schemas import Json
 
 FACE_FOLDER = "_andes/iceberg"
 """Location of the Iceberg table in the table's folder: Delta's readers and VACUUM pass it by."""
-_PATH_ID, _POSITION_ID = 2147483546, 2147483545
-"""Field ids of the columns of position deletes."""
 _FIELD_ID = b"PARQUET:field_id"
 
 
@@ -118,56 +111,6 @@ def data_entries(
         }
         entries.append(stamp.entry(data_file))
     return entries, dict(unnumbered.values())
-
-
-def vector_mark(file: DataFile) -> str:
-    """Return the beginning of the name of the position deletes of a file: another one for each deletion vector."""
-    assert file.vector is not None
-    text = f"{file.location}\n{file.vector.unique_id}"
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:40]
-
-
-def delete_entries(storage: Storage, files: Sequence[DataFile], columns: Columns, stamp: Stamp) -> list[Json]:
-    """Write position deletes, a file for each data file with a deletion vector; return their entries.
-
-    Raises:
-        FileDamagedError: a deletion vector is missing or damaged; ``path``.
-    """
-    vectors = load_vectors(storage, {file.location: file.vector for file in files if file.vector is not None})
-    entries = []
-    for file in files:
-        url = file_url(storage, file.location)
-        positions = to_positions(vectors[file.location])
-        path = f"{FACE_FOLDER}/deletes/{vector_mark(file)}-{uuid.uuid4()}.parquet"
-        written = write_parquet(storage, path, _deletes(url, positions), _DELETES, sorted_by=["file_path", "pos"])
-        # Readers match a data file by equal bounds of the path.
-        bounds = [{"key": _PATH_ID, "value": url.encode("utf-8")}]
-        low, high = (int(position).to_bytes(8, "little") for position in (positions[0], positions[-1]))
-        data_file = {
-            "content": DELETES,
-            "file_path": file_url(storage, path),
-            "file_format": "PARQUET",
-            "partition": columns.partition_of(file),
-            "record_count": len(positions),
-            "file_size_in_bytes": written.bytes,
-            "lower_bounds": [*bounds, {"key": _POSITION_ID, "value": low}],
-            "upper_bounds": [*bounds, {"key": _POSITION_ID, "value": high}],
-            "referenced_data_file": url,
-        }
-        entries.append(stamp.entry(data_file))
-    return entries
-
-
-_DELETES = pa.schema(
-    [
-        pa.field("file_path", pa.string(), nullable=False, metadata={_FIELD_ID: str(_PATH_ID)}),
-        pa.field("pos", pa.int64(), nullable=False, metadata={_FIELD_ID: str(_POSITION_ID)}),
-    ]
-)
-
-
-def _deletes(url: str, positions: np.typing.NDArray[np.int64]) -> pa.Table:
-    return pa.table([pa.repeat(pa.scalar(url), len(positions)), pa.array(positions)], schema=_DELETES)
 
 
 def _foreign_footer(storage: Storage, file: DataFile, version: SchemaVersion) -> tuple[int, pa.Schema | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from andes_spark.delta.data_file import DataFile
@@ -11,10 +11,22 @@ from andes_spark.delta.files import Files
 from andes_spark.errors import LogDamagedError
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import in_windows
-from andes_spark.sync.iceberg.avro import ADDED, DATA, DELETED, DELETES, EXISTING, decode
-from andes_spark.sync.iceberg.files import FACE_FOLDER, Stamp, file_url, root_url, vector_mark
+from andes_spark.sync.iceberg.avro import (
+    ADDED,
+    DATA,
+    DELETED,
+    DELETES,
+    EXISTING,
+    LINEAGE_FORMAT,
+    ManifestForm,
+    decode,
+    encode_manifest,
+)
+from andes_spark.sync.iceberg.files import FACE_FOLDER, Stamp, file_url, root_url
 from andes_spark.sync.iceberg.forms import require_form
+from andes_spark.sync.iceberg.lineage import inherited, unassigned_rows
 from andes_spark.sync.iceberg.schemas import SPEC_ID, Json
+from andes_spark.sync.iceberg.vectors import deletes_format, vector_mark
 
 METADATA_FOLDER = f"{FACE_FOLDER}/metadata"
 _MOST_ENTRIES = 1_000
@@ -27,7 +39,13 @@ _ENTRY: Json = {
     "status": int,
     "snapshot_id": int,
     "sequence_number": int,
-    "data_file": {"content": int, "file_path": str, "record_count": int, "file_size_in_bytes": int},
+    "data_file": {
+        "content": int,
+        "file_path": str,
+        "file_format": str,
+        "record_count": int,
+        "file_size_in_bytes": int,
+    },
 }
 
 
@@ -37,7 +55,7 @@ class Manifest:
 
     Attributes:
         row: its row in the manifest list.
-        entries: its entries, those of files that were deleted included.
+        entries: its entries, those of files that were deleted included, with the first row ids that they inherit.
     """
 
     row: Json
@@ -55,8 +73,8 @@ class Changes:
 
     Attributes:
         added: data files that the snapshot lacks.
-        removed: locations of files that are to leave it: data files, and position deletes of vectors that changed.
-        vectors: data files whose position deletes the snapshot lacks.
+        removed: locations of files that are to leave it: data files, and deletes of vectors that changed.
+        vectors: data files whose deletes the snapshot lacks.
         removed_files: number of the data files among those that are to leave it.
     """
 
@@ -95,12 +113,13 @@ class ManifestReader:
     def of_rows(self, listed: Iterable[Json]) -> list[Manifest]:
         """Return the manifests of rows of manifest lists, with their entries."""
         rows = list(listed)
-        lacking = [row["manifest_path"] for row in rows if row["manifest_path"] not in self._entries]
+        lacking = [row for row in rows if row["manifest_path"] not in self._entries]
 
-        def read(url: str) -> list[Json]:
-            return self._read(url, _ENTRY)
+        def read(row: Json) -> Sequence[Json]:
+            return inherited(row, self._read(row["manifest_path"], _ENTRY))
 
-        new = {url: answer.result() for url, answer in in_windows(self._storage.scheduler, read, lacking)}
+        answers = in_windows(self._storage.scheduler, read, lacking)
+        new = {row["manifest_path"]: answer.result() for row, answer in answers}
         known = {**self._entries, **new}
         return [Manifest(row, known[row["manifest_path"]]) for row in rows]
 
@@ -143,16 +162,22 @@ def gone_files(storage: Storage, path: str, existing: Collection[str]) -> int:
     return sum(file["content"] == DATA and path_of(storage, file["file_path"]) not in existing for file in files)
 
 
-def file_changes(storage: Storage, manifests: Iterable[Manifest], files: Files) -> Changes:
-    """Compare the files of a snapshot with those of a state of the base; a snapshot that does not exist has none."""
+def file_changes(storage: Storage, manifests: Iterable[Manifest], files: Files, format_version: int) -> Changes:
+    """Compare the files of a snapshot with those of a state of the base; a snapshot that does not exist has none.
+
+    Deletes of another format are to be written anew.
+    """
     shown: set[str] = set()
+    deletes: set[str] = set()
     marks: dict[str, tuple[str, str]] = {}
     for manifest in manifests:
         for entry in manifest.live:
             data_file = entry["data_file"]
             if data_file["content"] == DATA:
                 shown.add(data_file["file_path"])
-            else:
+                continue
+            deletes.add(data_file["file_path"])
+            if data_file["file_format"].upper() == deletes_format(format_version):
                 name = data_file["file_path"].rpartition("/")[2]
                 marks[data_file["referenced_data_file"]] = (name.partition("-")[0], data_file["file_path"])
     added: list[DataFile] = []
@@ -164,13 +189,27 @@ def file_changes(storage: Storage, manifests: Iterable[Manifest], files: Files) 
         if url not in shown:
             added.append(file)
         if file.vector is not None and file.vector.cardinality:
-            mark, deletes = marks.get(url, ("", ""))
+            mark, path = marks.get(url, ("", ""))
             if mark == vector_mark(file):
-                kept.add(deletes)
+                kept.add(path)
             else:
                 vectors.append(file)
-    removed = frozenset((shown | {deletes for _, deletes in marks.values()}) - kept)
-    return Changes(added, removed, vectors, len(shown - kept))
+    return Changes(added, frozenset((shown | deletes) - kept), vectors, len(shown - kept))
+
+
+@dataclass(frozen=True)
+class Following:
+    """Manifests of the next snapshot.
+
+    Attributes:
+        manifests: all of them.
+        written: number of those that were written.
+        assigned_rows: number of rows that got an id, from format 3 on.
+    """
+
+    manifests: Sequence[Manifest]
+    written: int
+    assigned_rows: int
 
 
 def next_manifests(
@@ -179,8 +218,11 @@ def next_manifests(
     removed: frozenset[str],
     added: Mapping[int, Sequence[Json]],
     stamp: Stamp,
-    encode: Callable[[Iterable[Json], int], bytes],
-) -> tuple[list[Manifest], int]:
+    form: ManifestForm,
+    *,
+    next_row_id: int,
+    anew: bool,
+) -> Following:
     """Write the manifests of the next snapshot that differ from those before.
 
     Args:
@@ -189,26 +231,29 @@ def next_manifests(
         removed: locations of files that leave it.
         added: entries of new files, by content.
         stamp: of the next snapshot.
-        encode: encodes entries of a content.
-
-    Returns:
-        All manifests of the next snapshot, and the number of those that were written.
+        form: what the manifests have in common.
+        next_row_id: id of the next row that gets one, from format 3 on.
+        anew: whether all of them are written.
     """
     kept: list[Manifest] = []
     written: list[Manifest] = []
-    before = list(manifests)
+    before, row_id = list(manifests), next_row_id
     for content in (DATA, DELETES):
         own = [manifest for manifest in before if manifest.row["content"] == content]
-        untouched, entries = _sorted_out(own, removed, stamp)
+        untouched, entries = _sorted_out(own, removed, stamp, anew=anew)
         entries += added.get(content, ())
         kept += untouched
         for first in range(0, len(entries), _MOST_ENTRIES):
-            part = entries[first : first + _MOST_ENTRIES]
+            # Readers count rows without ids from the first entry on: those of deleted files come last.
+            part = sorted(entries[first : first + _MOST_ENTRIES], key=lambda entry: entry["status"] == DELETED)
             path = f"{METADATA_FOLDER}/{uuid.uuid4()}-m0.avro"
-            data = encode(part, content)
+            data = encode_manifest(part, content, form)
             write(storage, path, data)
-            written.append(Manifest(_row(file_url(storage, path), len(data), content, part, stamp), part))
-    return [*written, *kept], len(written)
+            row = _row(file_url(storage, path), len(data), content, part, stamp)
+            if content == DATA and form.format_version >= LINEAGE_FORMAT:
+                row["first_row_id"], row_id = row_id, row_id + unassigned_rows(part)
+            written.append(Manifest(row, inherited(row, part)))
+    return Following([*written, *kept], len(written), row_id - next_row_id)
 
 
 def write(storage: Storage, path: str, data: bytes) -> None:
@@ -218,14 +263,14 @@ def write(storage: Storage, path: str, data: bytes) -> None:
 
 
 def _sorted_out(
-    manifests: Sequence[Manifest], removed: frozenset[str], stamp: Stamp
+    manifests: Sequence[Manifest], removed: frozenset[str], stamp: Stamp, *, anew: bool
 ) -> tuple[list[Manifest], list[Json]]:
     """Return the manifests that stay, and the entries of the others, with the status that they have from now on."""
     untouched: list[Manifest] = []
     entries: list[Json] = []
     for manifest in manifests:
         live = list(manifest.live)
-        if any(entry["data_file"]["file_path"] in removed for entry in live):
+        if anew or any(entry["data_file"]["file_path"] in removed for entry in live):
             entries += (_later(entry, removed, stamp) for entry in live)
         elif live:
             untouched.append(manifest)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from andes_spark.delta.state import DeltaState
-from andes_spark.errors import ForeignWriteError, LogDamagedError
+from andes_spark.errors import ForeignWriteError, LogDamagedError, OptionError
 from andes_spark.schema.versions import SchemaVersion
 from andes_spark.storage.interface import Storage
-from andes_spark.sync.iceberg.avro import FORMAT
+from andes_spark.sync.iceberg.avro import FORMATS, LINEAGE_FORMAT
 from andes_spark.sync.iceberg.files import FACE_FOLDER, file_url
 from andes_spark.sync.iceberg.forms import damaged, require_form
 from andes_spark.sync.iceberg.manifests import METADATA_FOLDER
@@ -33,6 +33,7 @@ _NAME = re.compile(rf"{METADATA_FOLDER}/v(\d{{1,18}})\.metadata\.json")
 _MOST_LOGGED = 100
 """Number of earlier metadata files that the newest one names."""
 _FORM: Json = {
+    "format-version": int,
     "location": str,
     "last-sequence-number": int,
     "last-updated-ms": int,
@@ -101,6 +102,18 @@ class TableMetadata:
     def path(self) -> str:
         """Path of the file in the table's folder."""
         return metadata_path(self.number)
+
+    @property
+    def format_version(self) -> int:
+        """Version of Iceberg's specification."""
+        version: int = self.document["format-version"]
+        return version
+
+    @property
+    def next_row_id(self) -> int:
+        """Id of the next row that gets one; 0 before format 3."""
+        row_id: int = self.document.get("next-row-id", 0)
+        return row_id
 
     @property
     def snapshots(self) -> list[Json]:
@@ -186,6 +199,28 @@ def continued(storage: Storage, newest: TableMetadata | None, shown: Shown) -> T
     return None if names is None or names.is_moved(shown.schemas) else newest
 
 
+def chosen_format(storage: Storage, newest: TableMetadata | None, asked_format: int | None) -> int:
+    """Return the format of the next snapshot: at least that of the face, since none leads back.
+
+    Args:
+        storage: the table's folder.
+        newest: newest metadata of the face; None if there is none.
+        asked_format: format that was asked for; None for that of the face, or the first one that can be written.
+
+    Raises:
+        OptionError: the face has a later format; ``option``, ``value``.
+    """
+    least = FORMATS[0] if newest is None else newest.format_version
+    if asked_format is not None and asked_format < least:
+        raise OptionError(
+            f"{storage.url}: the Iceberg face is of format {least}, and none of format {asked_format} can follow; "
+            f"leave the format out, or delete the folder {FACE_FOLDER} and synchronize again for a new face",
+            option="format",
+            value=asked_format,
+        )
+    return least if asked_format is None else asked_format
+
+
 def schema_for(before: TableMetadata | None, shown: Shown) -> Json:
     """Return the schema of a snapshot: one of those before if it is the same, else a new one."""
     schemas: list[Json] = [] if before is None else before.document["schemas"]
@@ -222,6 +257,7 @@ def next_document(
     snapshot: Json,
     *,
     number: int,
+    format_version: int,
 ) -> Json:
     """Return the metadata with one more snapshot, without those that expired.
 
@@ -233,6 +269,7 @@ def next_document(
         names: names of columns in files without field ids.
         snapshot: the snapshot.
         number: number of the new metadata file.
+        format_version: version of Iceberg's specification.
     """
     old: Json = {} if before is None else before.document
     schemas = [known for known in old.get("schemas", ()) if known["schema-id"] != schema["schema-id"]]
@@ -241,8 +278,8 @@ def next_document(
     now, spec = snapshot["timestamp-ms"], spec_for(before, shown)
     oldest = min(known["timestamp-ms"] for known in snapshots)
     logged = [] if before is None else [*old["metadata-log"], _logged(storage, before)]
-    return {
-        "format-version": FORMAT,
+    document = {
+        "format-version": format_version,
         "table-uuid": old.get("table-uuid", str(uuid.uuid4())),
         "location": file_url(storage, FACE_FOLDER),
         "last-sequence-number": snapshot["sequence-number"],
@@ -265,6 +302,9 @@ def next_document(
         ],
         "metadata-log": [entry for entry in logged if entry["timestamp-ms"] >= oldest][-_MOST_LOGGED:],
     }
+    if format_version >= LINEAGE_FORMAT:
+        document["next-row-id"] = snapshot["first-row-id"] + snapshot["added-rows"]
+    return document
 
 
 def _logged(storage: Storage, before: TableMetadata) -> Json:
@@ -302,7 +342,8 @@ def _checked(storage: Storage, metadata: TableMetadata, table_id: str) -> TableM
         snapshots, number = document.get("snapshots") or [], document.get("current-snapshot-id")
         require_form(snapshots, [{"snapshot-id": int}], path)
         current = [snapshot for snapshot in snapshots if snapshot["snapshot-id"] == number]
-        if len(current) == 1 and APPLIED in (current[0].get("summary") or ()):
+        is_known = document.get("format-version") in FORMATS
+        if is_known and len(current) == 1 and APPLIED in (current[0].get("summary") or ()):
             _require_whole(metadata)
             return metadata
     raise ForeignWriteError(

@@ -369,7 +369,7 @@ class MissingPackageError(AndesError, ImportError):
 
 
 class TaskError(AndesError):
-    """A task of Spark failed.
+    """A task of Spark failed otherwise than by an error of this library, which keeps its class.
 
     Attributes:
         step: name of the step.

@@ -164,6 +164,7 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
 
         try:
             from andes_spark.errors import AndesError, StorageError
+            from andes_spark.spark.task_errors import note
 
             work, names = pickle.loads(payload)
         except ImportError as error:
@@ -172,7 +173,8 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
         try:
             for kind, data in work.run((batch.rename_columns(names) for batch in batches), task):
                 yield row(kind, data)
-        except StorageError:
+        except StorageError as error:
+            note(error)
             raise
         except AndesError as error:
             yield row("error", pickle.dumps(error))

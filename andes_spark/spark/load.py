@@ -214,6 +214,7 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
 
         try:
             from andes_spark.errors import AndesError, StorageError
+            from andes_spark.spark.task_errors import note
 
             loader, names = pickle.loads(payload)
         except ImportError as error:
@@ -222,7 +223,8 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
         try:
             for data in loader.run(batch.rename_columns(names) for batch in batches):
                 yield row("adds", data)
-        except StorageError:
+        except StorageError as error:
+            note(error)
             raise
         except AndesError as error:
             yield row("error", pickle.dumps(error))
@@ -239,6 +241,8 @@ def _keys_task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
         from andes_spark.base.files import OpenFile
         from andes_spark.delta.data_file import DataFile
         from andes_spark.delta.paths import decode_path
+        from andes_spark.errors import AndesError
+        from andes_spark.spark.task_errors import note
 
         storage, shape, adds = pickle.loads(payload)
         names = [f"k{i}" for i in range(len(shape.columns.key))]
@@ -246,6 +250,11 @@ def _keys_task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
             for number in batch.column(0).to_pylist():
                 add = adds[number]["add"]
                 file = OpenFile(storage, decode_path(add["path"]), DataFile.from_add(add), shape)
-                yield from file.read(list(shape.columns.key)).rename_columns(names).to_batches(max_chunksize=65536)
+                try:
+                    keys = file.read(list(shape.columns.key))
+                except AndesError as error:
+                    note(error)
+                    raise
+                yield from keys.rename_columns(names).to_batches(max_chunksize=65536)
 
     return run

@@ -6,13 +6,12 @@ No JVM internals are used: a session of Spark 3.5 to the newest will do, and Spa
 from __future__ import annotations
 
 import pickle
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from andes_spark.errors import AndesError, MissingPackageError, TaskError
+from andes_spark.spark.task_errors import missing_package, task_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,8 +23,6 @@ B = TypeVar("B")
 Row = tuple[str, int, bytes]
 """What a task hands back: what it is, the number of the part, and its bytes."""
 
-# The closing line of a traceback of Python, or the first of one of the JVM.
-_RAISED = re.compile(r"\s*(?:Caused by: )?(?:\w+\.)*\w*(?:Error|Exception)\w*: ")
 _DESCRIPTION = "spark.job.description"
 _GROUP = "spark.jobGroup.id"
 
@@ -69,7 +66,7 @@ class SparkExecutor:
         """Run one task per part, in one Spark job.
 
         Raises:
-            AndesError: what a part raised.
+            AndesError: what a part raised; an error of the store only after Spark's own retries.
             MissingPackageError: an executor lacks a package; ``package``.
             TaskError: a task failed otherwise, more often than Spark retries.
         """
@@ -92,10 +89,7 @@ class SparkExecutor:
             undo: takes what tasks handed back, if one of them raised an error of this library.
         """
         with self.described(step):
-            try:
-                collected = frame.collect()
-            except Exception as error:
-                raise task_error(error, step, self._table) from error
+            collected = frame.collect()
         rows = [(str(kind), int(part), bytes(payload)) for kind, part, payload in collected]
         failed = [row for row in rows if row[0] in ("error", "missing")]
         if failed:
@@ -107,10 +101,14 @@ class SparkExecutor:
 
     @contextmanager
     def described(self, step: str) -> Iterator[None]:
-        """Name and count the Spark jobs of the block; restores the caller's description after it."""
+        """Name and count the Spark jobs of the block, whose errors are raised as those of :meth:`map`.
+
+        The caller's description is restored after it.
+        """
         context = _classic(self.spark)
         if context is None:
-            yield
+            with self._translated(step):
+                yield
             self.jobs += 1
             return
         kept = {name: context.getLocalProperty(name) for name in (_DESCRIPTION, _GROUP)}
@@ -118,11 +116,19 @@ class SparkExecutor:
         context.setLocalProperty(_DESCRIPTION, f"andes {self.purpose}: {step}")
         context.setLocalProperty(_GROUP, group)
         try:
-            yield
+            with self._translated(step):
+                yield
         finally:
             self.jobs += len(context.statusTracker().getJobIdsForGroup(group))
             for name, value in kept.items():
                 context.setLocalProperty(name, value)
+
+    @contextmanager
+    def _translated(self, step: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise task_error(error, step, self._table) from error
 
 
 def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -146,6 +152,7 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
             for number in batch.column(0).to_pylist():
                 try:
                     from andes_spark.errors import AndesError, StorageError
+                    from andes_spark.spark.task_errors import note
 
                     function, parts = pickle.loads(payload)
                 except ImportError as error:
@@ -153,8 +160,9 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
                     return
                 try:
                     result = function(parts[number])
-                except StorageError:
+                except StorageError as error:
                     # The store may answer the next attempt: Spark retries the task.
+                    note(error)
                     raise
                 except AndesError as error:
                     yield row("error", number, pickle.dumps(error))
@@ -162,33 +170,6 @@ def _task(payload: bytes) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Re
                 yield row("done", number, pickle.dumps(result))
 
     return run
-
-
-def task_error(error: Exception, step: str, table: str) -> AndesError:
-    """Convert an error of a Spark job to the library's error."""
-    text = str(error)
-    for line in reversed(text.splitlines()):
-        if "ModuleNotFoundError: No module named" in line:
-            return missing_package(line.rsplit("named", 1)[1].strip(" '\""), table)
-        if "ImportError" in line and "must be installed" in line:
-            return missing_package(line.split("ImportError:", 1)[-1].strip(), table)
-    traced = text.rpartition("Traceback (most recent call last)")[2]
-    reason = next((line.strip() for line in traced.splitlines() if _RAISED.match(line)), text[:300])
-    return TaskError(
-        f"{table}: {step} failed in a Spark task, after Spark's own retries: {reason}; nothing was committed",
-        table=table,
-        step=step,
-    )
-
-
-def missing_package(name: str, table: str) -> MissingPackageError:
-    """Build the error for executors that lack a package."""
-    return MissingPackageError(
-        f"{table}: the Python of Spark's executors lacks {name}; give executors the packages of this library, for "
-        "example by spark.archives with an environment that was packed where andes_spark is installed",
-        table=table,
-        package=name,
-    )
 
 
 def _classic(spark: SparkSession) -> Any:

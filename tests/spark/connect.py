@@ -97,7 +97,23 @@ def use(spark: Any, folder: Path) -> dict[str, Any]:
         table.apply_stream(stream, source="s", checkpoint=folder / "checkpoint")
     except AndesError as error:
         outcomes["stream"] = [type(error).__name__, str(error)]
+    outcomes["throttled"] = throttled(spark)
     return outcomes
+
+
+def throttled(spark: Any) -> list[Any]:
+    """Class, whether to try again, and status of the error of a task that the store throttles."""
+    from andes_spark.errors import AndesError, ThrottledError
+    from andes_spark.spark.tasks import SparkExecutor
+
+    def work(part: int) -> int:
+        raise ThrottledError("busy", status=503)
+
+    try:
+        SparkExecutor(spark, "t").map(work, [1], step="work")
+    except AndesError as error:
+        return [type(error).__name__, error.retryable, error.fields.get("status")]
+    return []
 
 
 def seen(frame: Any) -> list[int]:

@@ -41,6 +41,7 @@ def test_a_client_of_connect_uses_tables(jars_dir: Path, tmp_path: Path) -> None
             "changes": {"delete": 20, "update_postimage": 20},
             "problems": [],
         }
+    assert outcomes["throttled"] == ["ThrottledError", True, 503]
     assert outcomes["stream"][0] == "OptionError"
     assert "apply_stream needs a classic Spark session" in outcomes["stream"][1]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from andes_spark.errors import (
+    AccessDeniedError,
     AndesError,
     DuplicateKeyError,
     FileDamagedError,
@@ -20,7 +21,8 @@ from andes_spark.errors import (
     TaskError,
     ThrottledError,
 )
-from andes_spark.spark.tasks import SparkExecutor, missing_package, task_error
+from andes_spark.spark.task_errors import missing_package, note, task_error
+from andes_spark.spark.tasks import SparkExecutor
 from tests.conftest import JARS, ROOT
 from tests.spark.batches import SIMPLE, TASKS, create, in_partitions, simple_rows, table_of
 
@@ -76,14 +78,36 @@ def test_an_import_that_fails_names_the_package(spark):
     assert isinstance(caught.value, ImportError)
 
 
-@pytest.mark.parametrize("raised", [ValueError("the reason"), StorageError("the reason"), ThrottledError("the reason")])
-def test_another_failure_is_named_with_its_reason(spark, raised):
+@pytest.mark.parametrize(
+    "raised",
+    [
+        StorageError("the reason", path="mods/x", errno=5),
+        ThrottledError("the »reason«\nin two lines", url=f"{TABLE}/1", path="mods/x", status=503, code="SlowDown"),
+        AccessDeniedError("the reason", table=f"{TABLE}/1"),
+    ],
+    ids=lambda raised: type(raised).__name__,
+)
+def test_an_error_of_the_store_is_one_after_the_last_attempt(spark, raised):
     def work(part: int) -> int:
         raise raised
 
+    with pytest.raises(type(raised)) as caught:
+        SparkExecutor(spark, TABLE).map(work, range(2), step="find rows")
+    assert type(caught.value) is type(raised)
+    assert caught.value.fields == {"table": TABLE, **raised.fields}
+    assert caught.value.retryable is raised.retryable
+    assert caught.value.message == (
+        f"{TABLE}: find rows failed in a Spark task, after Spark's own retries: {raised.message}; nothing was committed"
+    )
+
+
+def test_another_failure_is_named_with_its_reason(spark):
+    def work(part: int) -> int:
+        raise ValueError("the reason")
+
     with pytest.raises(TaskError, match="the reason") as caught:
         SparkExecutor(spark, TABLE).map(work, range(2), step="find rows")
-    assert (caught.value.table, caught.value.step) == (TABLE, "find rows")
+    assert (caught.value.table, caught.value.step, caught.value.retryable) == (TABLE, "find rows", False)
     assert "nothing was committed" in caught.value.message
     assert "Traceback" not in caught.value.message
 
@@ -121,6 +145,28 @@ def test_messages_of_spark_are_read_for_what_is_missing():
     assert "PyArrow" in str(error)
     assert missing_package("andes_spark", TABLE).package == "andes_spark"
     assert isinstance(task_error(RuntimeError("java.lang.OutOfMemoryError: heap"), "x", TABLE), TaskError)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda line: line[:-20],
+        lambda line: line.replace("ThrottledError", "NewError"),
+        lambda line: line.replace("ThrottledError", "annotations"),
+        lambda line: line.replace("status", "new_field"),
+    ],
+    ids=["cut", "unknown class", "no class", "unknown field"],
+)
+def test_a_note_that_cannot_be_read_is_a_task_error(changed):
+    """Of executors with another release, or cut off by a server."""
+    raised = ThrottledError("the reason", status=503)
+    note(raised)
+    (line,) = raised.__notes__
+    text = "Job aborted\nTraceback (most recent call last):\n  File x\nandes_spark.errors.ThrottledError: the reason\n"
+    assert type(task_error(RuntimeError(f"{text}{line}\n\tat org.apache"), "x", TABLE)) is ThrottledError
+    error = task_error(RuntimeError(f"{text}{changed(line)}\n\tat org.apache"), "x", TABLE)
+    assert (type(error), error.retryable) == (TaskError, False)
+    assert "ThrottledError: the reason" in str(error)
 
 
 def run_script(name: str, *arguments: Any, timeout: int = 240, **environment: str) -> dict[str, Any]:

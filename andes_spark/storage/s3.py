@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -133,8 +134,8 @@ class S3Storage:
         """See ``Storage.put``; S3 is always durable."""
         key = self._key(path)
         self.counts.add("put", written=len(data))
-        with translated("write", self.url, path):
-            obstore.put(self._clients.patient, key, data, use_multipart=False)
+        with self._writing("write", path) as store:
+            obstore.put(store, key, data, use_multipart=False)
 
     def put_if_absent(self, path: str, data: bytes) -> PutOutcome:
         """See ``Storage.put_if_absent``: one PUT with ``If-None-Match: *``, never repeated by the client."""
@@ -181,8 +182,8 @@ class S3Storage:
             return False
         source.scheduler.wait(path)
         self.counts.add("put", written=size)
-        with translated("copy", self.url, new_path):
-            obstore.copy(self._clients.patient, source._key(path), self._key(new_path))
+        with self._writing("copy", new_path) as store:
+            obstore.copy(store, source._key(path), self._key(new_path))
         return True
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -193,8 +194,8 @@ class S3Storage:
         for start in range(0, len(keys), _DELETE_PAGE):
             page = keys[start : start + _DELETE_PAGE]
             self.counts.add("delete")
-            with translated("delete", self.url, page[0]):
-                obstore.delete(self._clients.patient, page)
+            with self._writing("delete", names[start]) as store:
+                obstore.delete(store, page)
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See ``Storage.list``. The empty objects that Hadoop writes for folders are left out."""
@@ -294,22 +295,15 @@ class S3Storage:
         key = self._key(path)
 
         def put_now(data: bytes) -> None:
-            with translated("write", self.url, path):
-                obstore.put(self._clients.patient, key, data, use_multipart=False)
+            with self._writing("write", path) as store:
+                obstore.put(store, key, data, use_multipart=False)
 
         def put_whole(data: bytes) -> None:
             self.scheduler.begin(path, len(data), lambda: put_now(data))
 
         def put_parts(parts: Iterator[bytes]) -> None:
-            with translated("write", self.url, path):
-                obstore.put(
-                    self._clients.patient,
-                    key,
-                    parts,
-                    use_multipart=True,
-                    chunk_size=PART_BYTES,
-                    max_concurrency=_UPLOADS,
-                )
+            with self._writing("write", path) as store:
+                obstore.put(store, key, parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=_UPLOADS)
 
         def closed(requests: int, size: int) -> None:
             self.counts.add("put", requests, written=size)
@@ -320,6 +314,14 @@ class S3Storage:
         """Send a request that reads."""
         with translated(action, self.url, path):
             return self._clients.ask(request)
+
+    @contextmanager
+    def _writing(self, action: str, path: str) -> Iterator[S3Store]:
+        """Yield the client for a request that writes, once the store has answered this process."""
+        with translated(action, self.url, path):
+            if self._clients.greet(self._key(path)):
+                self.counts.add("head")
+            yield self._clients.patient
 
     def _key(self, path: str) -> str:
         check_path(path)

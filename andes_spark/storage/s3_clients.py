@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
@@ -95,16 +96,38 @@ class S3Clients:
         if clients.store in _ANSWERED:
             return request(clients.patient)
         try:
+            return self._first(request)
+        except (BaseError, OSError) as error:
+            if not Failure.of(error).passing:
+                raise
+        return request(clients.patient)
+
+    def greet(self, key: str) -> bool:
+        """Look at an object if the store has never answered, before a request that writes; tell whether that was so.
+
+        What a request uploads takes time, and may be uploaded once only. So a store that is silent must be known by
+        another request, which ends as those of :meth:`ask`; any answer will do.
+        """
+        if self.has_answered:
+            return False
+        try:
+            self._first(lambda store: obstore.head(store, key))
+        except (BaseError, OSError):
+            if not self.has_answered:
+                raise
+        return True
+
+    def _first(self, request: Callable[[S3Store], T]) -> T:
+        """Send the first request of this process to its store."""
+        clients = self._clients()
+        try:
             result = request(clients.first)
         except (BaseError, OSError) as error:
-            failure = Failure.of(error)
-            if failure.unanswered:
+            if Failure.of(error).unanswered:
                 error.add_note(UNANSWERED)
-                raise
-            _ANSWERED.add(clients.store)
-            if not failure.passing:
-                raise
-            return request(clients.patient)
+            else:
+                _ANSWERED.add(clients.store)
+            raise
         _ANSWERED.add(clients.store)
         return result
 

@@ -20,6 +20,7 @@ from andes_spark.cli.app import RETRYABLE, exit_code
 from andes_spark.errors import AndesError, StorageError, StoreUnavailableError
 from andes_spark.storage import s3_clients
 from andes_spark.storage.s3 import S3Storage
+from andes_spark.storage.s3_output import PART_BYTES
 from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
@@ -39,11 +40,21 @@ CALLS: dict[str, Callable[[dict[str, str]], object]] = {
     "open": lambda options: ModTable.open(URL, storage_options=options),
     "create": lambda options: ModTable.create(URL, "id BIGINT", primary_key="id", storage_options=options),
     "list": lambda options: list(S3Storage(URL, options).list()),
+    "put": lambda options: S3Storage(URL, options).put("mods/x", b"x"),
+    "upload": lambda options: uploaded(S3Storage(URL, options), b"x"),
+    "upload in parts": lambda options: uploaded(S3Storage(URL, options), bytes(2 * PART_BYTES)),
+    "delete": lambda options: S3Storage(URL, options).delete(["mods/x"]),
 }
+"""Calls that come first in a process: a task writes files without having read any."""
 KINDS = (
     "refused", "unknown host", "unknown region", "no TLS", "no HTTP", "connections closed", "no answer",
     "no connection",
 )  # fmt: skip
+
+
+def uploaded(storage: S3Storage, data: bytes) -> None:
+    with storage.open_output("mods/x") as output:
+        output.write(data)
 
 
 @contextmanager
@@ -190,6 +201,24 @@ def test_throttling_from_the_first_request_on_is_waited_for(proxy: FaultProxy) -
         table = ModTable.create(url, "id BIGINT", primary_key="id", storage_options=proxy.options)
     with storm(proxy, "503", 2.0):
         assert table.apply(ROWS, batch_id=("s", 1)).upserts == 1
+
+
+@pytest.mark.parametrize("size", [1, 2 * PART_BYTES], ids=["whole", "in parts"])
+def test_throttling_of_an_upload_that_comes_first_is_waited_for(proxy: FaultProxy, size: int) -> None:
+    storage = S3Storage(f"s3://{proxy.server.make_bucket()}/t", proxy.options)
+    with storm(proxy, "503", 2.0):
+        uploaded(storage, bytes(size))
+    assert storage.get("mods/x") == bytes(size)
+
+
+def test_a_store_is_asked_once_before_the_first_upload(proxy: FaultProxy) -> None:
+    bucket = proxy.server.make_bucket()
+    storage = S3Storage(f"s3://{bucket}/t", proxy.options)
+    uploaded(storage, b"x")
+    uploaded(storage, b"y")
+    S3Storage(f"s3://{bucket}/u", proxy.options).put("x", b"x")
+    assert [method for method, _ in proxy.seen] == ["HEAD", "PUT", "PUT", "PUT"]
+    assert (storage.counts.snapshot().head, storage.counts.snapshot().put) == (1, 2)
 
 
 @pytest.mark.parametrize("answer", ["cut", "drop"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,11 +12,16 @@ import pytest
 from andes_spark import ModTable
 from andes_spark.cli.app import FAILURE, RETRYABLE, exit_code
 from andes_spark.errors import AccessDeniedError, AndesError, StoreUnavailableError, ThrottledError
+from andes_spark.spark.tasks import SparkExecutor
+from andes_spark.storage.s3 import S3Storage
+from andes_spark.storage.s3_output import PART_BYTES
 from andes_spark.testing.s3 import Fault, FaultProxy
 from tests.spark.batches import SIMPLE, TASKS, create, in_partitions, shown, side_by_side, simple_rows, table_of
 
 pytestmark = pytest.mark.integration
 SHORT = replace(TASKS, store_seconds=1.0)
+LATEST = 60.0
+"""Seconds after which an error has come, however busy the machine; a store that has answered is waited for 120."""
 ANSWERS: dict[str, tuple[Fault, type[AndesError], int]] = {
     "throttled": (Fault("PUT", "503", forward=False, code="SlowDown"), ThrottledError, RETRYABLE),
     "fails": (Fault("PUT", "500", forward=False, code="InternalError"), StoreUnavailableError, RETRYABLE),
@@ -89,3 +95,20 @@ def test_keys_that_tasks_cannot_read(spark, proxy):
     assert (caught.value.retryable, caught.value.fields["status"]) == (True, 503)
     proxy.faults = []
     assert shown(create(url, data=frame, **options)) == rows
+
+
+@pytest.mark.parametrize("size", [1, 2 * PART_BYTES], ids=["whole", "in parts"])
+def test_an_endpoint_on_which_nobody_listens_is_told_within_seconds(spark, size):
+    """A task that has read nothing before: the driver reaches the store, and executors do not."""
+    access = {"aws_endpoint": "http://127.0.0.1:1", "aws_region": "us-east-1", "aws_allow_http": "true"}
+    storage = S3Storage("s3://lake/t", access | {"aws_access_key_id": "test", "aws_secret_access_key": "test"})
+
+    def upload(part: int) -> None:
+        with storage.open_output(f"mods/{part}") as output:
+            output.write(bytes(size))
+
+    begin = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="check the storage options aws_endpoint and aws_region") as caught:
+        SparkExecutor(spark, storage.url).map(upload, range(2), step="write mods")
+    assert time.monotonic() - begin < LATEST
+    assert (caught.value.url, exit_code(caught.value)) == (storage.url, RETRYABLE)

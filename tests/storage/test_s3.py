@@ -48,7 +48,11 @@ def s3(s3_server: S3Server, url: str) -> S3Storage:
 
 @pytest.fixture
 def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:
+    """A store that has answered this process: no other request comes before the first one that writes."""
     with FaultProxy(s3_server) as proxy:
+        S3Storage(f"s3://{s3_server.make_bucket()}/t", proxy.options).find("x")
+        for requests in (proxy.seen, proxy.received, proxy.trace):
+            requests.clear()
         yield proxy
 
 

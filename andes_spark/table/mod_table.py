@@ -40,6 +40,7 @@ from andes_spark.table.evolution.alter import TableAlter
 from andes_spark.table.faces import TableFaces
 from andes_spark.table.maintenance.set_aside import SetAsideResult, set_aside
 from andes_spark.table.maintenance.verify import VerifyResult, verify, verify_damaged
+from andes_spark.table.named import find_named
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable, process_settings
 from andes_spark.table.reads import TableReads
@@ -256,6 +257,47 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark, chosen)
         return cls(OpenTable.open(storage, chosen, spark=spark, progress=progress))
+
+    @classmethod
+    def for_name(
+        cls,
+        spark: SparkSession | None,
+        name: str,
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        storage_options: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> ModTable:
+        """Open a table by its name in a catalog, which tells its folder. Runs no Spark job.
+
+        ``SELECT * FROM sales.orders`` in Spark shows the base, without pending mods. For SQL on all rows:
+        ``ModTable.for_name(spark, "sales.orders").create_view("orders")``.
+
+        Args:
+            spark: Spark session whose catalogs have the table; on EMR that may be Glue. None asks Glue itself.
+            name: name in the catalog, such as ``"sales.orders"``; of either form that ``sync_glue`` writes.
+            endpoint: URL of the Glue API, without ``spark``; by default that of the region.
+            region: region of the Glue catalog, without ``spark``.
+            storage_options: access to the store, as for ``create``, and to Glue.
+            settings: settings of this process.
+            progress: function called with the name of each step at its start.
+
+        Raises:
+            NoSuchTableError: the catalog has no such table, or the folder contains none of this library.
+            ForeignWriteError: the folder contains another table than the one that Glue shows.
+            AccessDeniedError, StoreUnavailableError: Glue refused, or did not answer.
+            LogDamagedError, UnsupportedTableError: the log cannot be read.
+        """
+        process_settings(settings, spark=spark, progress=progress)
+        require("name", name, NAME)
+        named = find_named(spark, name, storage_options, endpoint=endpoint, region=region)
+        table = cls.open(
+            named.location, storage_options=storage_options, settings=settings, spark=spark, progress=progress
+        )
+        named.check(table._open_table.table_id)
+        return table
 
     @property
     def schema(self) -> Schema:

@@ -14,7 +14,14 @@ from pyiceberg.catalog import load_catalog
 
 from andes_spark import ModTable
 from andes_spark.cli.app import andes
-from andes_spark.errors import AccessDeniedError, ForeignWriteError, NotFoundError, OptionError, UnsupportedTableError
+from andes_spark.errors import (
+    AccessDeniedError,
+    ForeignWriteError,
+    NoSuchTableError,
+    NotFoundError,
+    OptionError,
+    UnsupportedTableError,
+)
 from andes_spark.jobs.sync_catalog import parse, run
 from andes_spark.testing.s3 import S3Server
 from tests.glue_double import RefusedError, strict_glue
@@ -217,6 +224,29 @@ def test_what_glue_cannot_hold_is_named_before_a_request_changes_anything(orders
             orders.sync_glue("sales.orders", endpoint=glue.endpoint, create_database=True)
         assert caught.value.column == "status"
         assert set(glue.actions) == {"GetTable", "GetDatabase"}
+
+
+@pytest.mark.parametrize("form", ["delta", "iceberg"])
+def test_a_table_is_opened_by_its_name(orders, s3_server, form):
+    access = {"endpoint": s3_server.endpoint, "storage_options": s3_server.options}
+    name = f"{database(orders)}.orders"
+    with pytest.raises(NoSuchTableError, match="Glue has no table"):
+        ModTable.for_name(None, name, **access)
+    sync(orders, s3_server, form, create_database=True)
+    apply(orders, 2)
+    named = ModTable.for_name(None, name, **access)
+    assert (named.url, named.version) == (orders.url, 2)
+    assert named.to_arrow().sort_by("order_id").equals(orders.to_arrow().sort_by("order_id"))
+
+
+def test_a_name_of_a_table_that_is_gone_leads_to_no_other_one(orders, s3_server):
+    sync(orders, s3_server, create_database=True)
+    orders.drop(confirm="orders")
+    ModTable.create(orders.url, "a BIGINT", primary_key="a", storage_options=s3_server.options)
+    with pytest.raises(ForeignWriteError, match="of a table that was in"):
+        ModTable.for_name(
+            None, f"{database(orders)}.orders", endpoint=s3_server.endpoint, storage_options=s3_server.options
+        )
 
 
 def test_options_that_cannot_be_used_are_named(orders, tmp_path):

@@ -185,6 +185,7 @@ def test_comments_of_the_table_follow_it_where_nobody_edited_them(glue, orders):
     orders.merge()
     sync(glue, orders)
     assert entry(glue)["Description"] == ""
+    assert "andes.comment" not in entry(glue)["Parameters"]
     assert sync(glue, orders)[1] == ["GetTable"]
 
 

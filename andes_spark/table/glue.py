@@ -34,6 +34,7 @@ class GlueSync(Displayed):
         entries: what was done to each entry; in a dry run, what would be.
         pending: number of versions that the base does not contain yet, and no reader of Glue sees.
         merge: the merge before, if there was one.
+        merge_due: whether there was a merge before; in a dry run, whether there would be one, which then is shown.
         dry_run: whether nothing was written.
         steps: time, requests and bytes of each step.
     """
@@ -41,6 +42,7 @@ class GlueSync(Displayed):
     entries: tuple[GluePlan, ...]
     pending: int
     merge: MergeResult | None = None
+    merge_due: bool = False
     dry_run: bool = False
     steps: tuple[Step, ...] = field(default=(), compare=False)
 
@@ -62,8 +64,8 @@ class GlueSync(Displayed):
             details.update({f"{entry.form}: {name}" if several else name: text for name, text in names})
         if self.pending:
             details["not merged yet"] = f"{self.pending:,} versions" if self.pending > 1 else "1 version"
-        if self.merge is not None:
-            details["merge"] = self.merge.summary()
+        if self.merge_due:
+            details["merge"] = "would be made first, and shown" if self.merge is None else self.merge.summary()
         return details
 
 
@@ -85,7 +87,12 @@ def sync_glue(open_table: OpenTable, name: str, options: SyncGlueOptions) -> Glu
         for form, glue_name in names.items()
     }
     entries, errors = [], []
-    merge = run.merge_if_stale({form: f"glue {glue_name}" for form, glue_name in names.items()})
+    due = options.freshness is not None and run.is_stale(options.freshness)
+    merge = (
+        None
+        if options.dry_run or not due
+        else run.merge({form: f"glue {glue_name}" for form, glue_name in names.items()})
+    )
     for form, synchronizer in synchronizers.items():
         try:
             with steps.step(f"synchronize {form}"):
@@ -101,7 +108,7 @@ def sync_glue(open_table: OpenTable, name: str, options: SyncGlueOptions) -> Glu
             errors[0].add_note(str(other))
         raise errors[0]
     pending = open_table.log.head - open_table.base.in_memory().applied
-    return GlueSync(tuple(entries), pending, merge, options.dry_run, steps.done)
+    return GlueSync(tuple(entries), pending, merge, due, options.dry_run, steps.done)
 
 
 class _Run:
@@ -123,10 +130,8 @@ class _Run:
             return synchronizer.plan()
         return synchronizer.apply(self._open_table.settings.commit_attempts)
 
-    def merge_if_stale(self, targets: dict[str, str]) -> MergeResult | None:
-        """Merge if mods have been pending for the time of ``freshness``; a failure is noted for all targets."""
-        if self._options.freshness is None or self._options.dry_run or not self._is_stale(self._options.freshness):
-            return None
+    def merge(self, targets: dict[str, str]) -> MergeResult:
+        """Merge; a failure is noted for all targets."""
         try:
             with self._steps.step("merge"):
                 return run_merge(self._open_table)
@@ -153,7 +158,8 @@ class _Run:
         """Log what could not be noted."""
         self._advisory.report("the synchronization ended")
 
-    def _is_stale(self, freshness: datetime.timedelta) -> bool:
+    def is_stale(self, freshness: datetime.timedelta) -> bool:
+        """Return whether mods have been pending for a time."""
         log, base = self._open_table.log, self._open_table.base.snapshot()
         if log.refresh() <= base.applied:
             return False

@@ -17,6 +17,7 @@ from andes_spark.cli.app import andes
 from andes_spark.errors import (
     AccessDeniedError,
     ForeignWriteError,
+    MergeBlockedError,
     NoSuchTableError,
     NotFoundError,
     OptionError,
@@ -149,11 +150,15 @@ def test_mods_are_merged_first_if_they_have_been_pending_for_long(orders, s3_ser
     sync(orders, s3_server, create_database=True)
     apply(orders, 2)
     result = sync(orders, s3_server, freshness="1 hour")
-    assert (result.merge, result.pending) == (None, 1)
+    assert (result.merge, result.merge_due, result.pending) == (None, False, 1)
+    planned = sync(orders, s3_server, freshness="0 seconds", dry_run=True)
+    assert (planned.merge_due, orders.status().pending_versions) == (True, 1)
+    assert "would be made first" in str(planned)
     result = sync(orders, s3_server, freshness="0 seconds")
+    assert result.merge is not None
     assert result.merge.status == "merged"
     assert (result.pending, result.entries[0].applied) == (0, 2)
-    assert sync(orders, s3_server, freshness="0 seconds").merge is None
+    assert not sync(orders, s3_server, freshness="0 seconds").merge_due
 
 
 def test_a_failure_is_shown_by_status_and_the_next_run_does_it_all(orders, s3_server):
@@ -174,6 +179,24 @@ def test_a_failure_is_shown_by_status_and_the_next_run_does_it_all(orders, s3_se
         assert [plan.action for plan in result.entries] == ["create", "nothing"]
         assert [outcome.error for outcome in orders.status().targets] == [None, None]
         assert f"glue {name}" in str(orders.status())
+
+
+def test_a_merge_that_fails_is_shown_by_status_and_leaves_the_entry(orders, s3_server, monkeypatch):
+    sync(orders, s3_server, create_database=True)
+    apply(orders, 2)
+
+    def blocked(open_table):
+        raise MergeBlockedError("version 2 cannot be merged", version=2)
+
+    with monkeypatch.context() as planted:
+        planted.setattr("andes_spark.table.glue.run_merge", blocked)
+        with pytest.raises(MergeBlockedError):
+            sync(orders, s3_server, freshness="0 seconds")
+    (outcome,) = orders.status().targets
+    assert outcome.error == "MergeBlockedError: version 2 cannot be merged"
+    assert entry(s3_server, f"{database(orders)}.orders")["Parameters"]["andes.applied"] == "1"
+    assert sync(orders, s3_server, freshness="0 seconds").entries[0].applied == 2
+    assert orders.status().targets[0].error is None
 
 
 def test_nothing_to_do_is_one_request_and_a_new_version_two(orders):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from andes_spark.model.options import FLAG, NAMES, TEXT, TEXTS, Options, option
+from andes_spark.model.options import FACES, FLAG, NAMES, TEXT, TEXTS, Options, option
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class ConvertOptions(Options):
     batch_retention: str = option(TEXT, "30 days", help="Time for which batch ids are remembered at least.")
     deletion_vectors: bool = option(
         FLAG, True, help="Mark deleted rows; else rewrite files, for readers that know no deletion vectors."
+    )
+    faces: tuple[str, ...] = option(
+        FACES, (), help='Formats whose readers are shown each merge: "iceberg".', flag="--face"
     )
     comment: str | None = option(TEXT.or_none(), None, help="Free text; by default the Delta table's description.")
     properties: Mapping[str, str] | None = option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from andes_spark.model.options import FLAG, TEXT, TEXTS, Options, option
+from andes_spark.model.options import FACES, FLAG, TEXT, TEXTS, Options, option
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class SettingsOptions(Options):
     batch_retention: str | None = option(TEXT.or_none(), None, help="Minimum time for which batch ids are remembered.")
     deletion_vectors: bool | None = option(
         FLAG.or_none(), None, help="Mark deleted rows, or rewrite files, for readers without deletion vectors."
+    )
+    faces: tuple[str, ...] | None = option(
+        FACES.or_none(), None, help='Formats whose readers are shown each merge: "iceberg".', flag="--face"
     )
     comment: str | None = option(TEXT.or_none(), None, help="Comment of the table.")
     properties: dict[str, str] | None = option(

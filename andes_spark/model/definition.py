@@ -40,6 +40,8 @@ class Definition(Document, frozen=True):
         deletion_vectors: whether merges mark rows as deleted instead of rewriting their files.
         comment: free text.
         properties: user-defined names and values.
+        faces: formats other than Delta whose readers are shown each merge: ``"iceberg"``; releases that do not know the
+            member leave their metadata as it is.
         row_needs: reserved (feature ``columnSequences``): condition for the visibility of a row of partial mods.
         stored_as_scd_type: reserved (feature ``scd2``): 2 keeps the history of rows.
         tracked: reserved (feature ``scd2``): field ids of the columns whose changes start a new row.
@@ -58,6 +60,7 @@ class Definition(Document, frozen=True):
     deletion_vectors: bool = True
     comment: str | None = None
     properties: dict[str, str] = {}
+    faces: tuple[str, ...] = ()
     row_needs: str = "required"
     stored_as_scd_type: int = 1
     tracked: list[int] | None = None

@@ -124,6 +124,15 @@ EXPRESSIONS = Kind(
     lambda value: tuple(value) if isinstance(value, list | tuple) else (value,),
     "names",
 )
+ICEBERG = "iceberg"
+"""Name of the face for readers of Iceberg."""
+FACES = Kind(
+    'names of faces: "iceberg"',
+    lambda value: _are_names(value) and set(_names(value)) <= {ICEBERG},
+    _names,
+    "names",
+    choices=(ICEBERG,),
+)
 TEXTS = Kind("a mapping of text to text", _are_texts, dict, "pairs")
 FLAG_OR_NAMES = Kind(
     "True, False or names of columns",
@@ -279,6 +288,9 @@ class CreateOptions(Options):
     batch_retention: str = option(TEXT, "30 days", help="Time for which batch ids are remembered at least.")
     deletion_vectors: bool = option(
         FLAG, True, help="Mark deleted rows; else rewrite files, for readers that know no deletion vectors."
+    )
+    faces: tuple[str, ...] = option(
+        FACES, (), help='Formats whose readers are shown each merge: "iceberg".', flag="--face"
     )
     comment: str | None = option(TEXT.or_none(), None, help="Free text, stored with the table.")
     properties: Mapping[str, str] | None = option(

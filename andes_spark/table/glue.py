@@ -20,9 +20,10 @@ from andes_spark.sync.glue.synchronizer import GlueSynchronizer
 from andes_spark.sync.iceberg.files import FACE_FOLDER, file_url, root_url
 from andes_spark.sync.iceberg.metadata import APPLIED, metadata_path, newest_metadata
 from andes_spark.sync.outcomes import TargetOutcome, write_outcome
-from andes_spark.table.iceberg import shown_by, shown_of, sync_iceberg
+from andes_spark.table.iceberg import shown_by, sync_iceberg
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.sessions import access_of
+from andes_spark.table.shown import shown_of
 from andes_spark.table.verbs.merge import run_merge
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from andes_spark.base.snapshots import BaseSnapshot
 from andes_spark.log.advisory import Advisory
-from andes_spark.log.readable import floor_of
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.results import Step
 from andes_spark.model.sync_options import SyncIcebergOptions
@@ -15,6 +13,7 @@ from andes_spark.sync.iceberg.face import Outcome
 from andes_spark.sync.iceberg.files import file_url
 from andes_spark.sync.iceberg.metadata import APPLIED, Shown
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.shown import shown_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,26 +116,6 @@ def shown_by(open_table: OpenTable) -> Shown:
     if base.applied > open_table.log.head:
         open_table.log.refresh()
     return shown_of(open_table, base)
-
-
-def shown_of(open_table: OpenTable, base: BaseSnapshot) -> Shown:
-    """Return a state of the base, with what the face needs of the definition as of it; sends no request."""
-    shape = open_table.shape_at(base.applied)
-    definition = open_table.log.definition_at(base.applied)
-    earlier = (version for version in shape.versions.by_id.values() if version.id != shape.versions.current_id)
-    return Shown(
-        table_id=open_table.table_id,
-        state=base.state,
-        applied=base.applied,
-        head=open_table.log.head,
-        floor=floor_of(open_table.log),
-        version=shape.versions.current,
-        schemas=(shape.versions.current, *sorted(earlier, key=lambda version: version.id, reverse=True)),
-        last_field_id=definition.last_field_id,
-        keys=tuple(definition.primary_key),
-        partition_by=shape.partition_by,
-        comment=definition.comment,
-    )
 
 
 def _result(open_table: OpenTable, outcome: Outcome, steps: tuple[Step, ...]) -> IcebergSync:

@@ -49,6 +49,7 @@ from andes_spark.table.sessions import access_of, active_session, session_access
 from andes_spark.table.stream import TableStream, check_stream
 from andes_spark.table.upkeep import TableUpkeep
 from andes_spark.table.verbs import reports
+from andes_spark.table.verbs.after_merge import begin_faces
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.create import create_or_open
 from andes_spark.table.verbs.merge import run_merge
@@ -100,6 +101,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
         lateness: str = "30 days",
         batch_retention: str = "30 days",
         deletion_vectors: bool = True,
+        faces: str | Sequence[str] = (),
         comment: str | None = None,
         properties: Mapping[str, str] | None = None,
         storage_options: Mapping[str, str] | None = None,
@@ -130,6 +132,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
             lateness: minimum time for which sequences of deleted keys are kept.
             batch_retention: minimum time for which batch ids are kept.
             deletion_vectors: mark deleted rows; False rewrites files, for readers without deletion vectors.
+            faces: formats whose readers are shown each merge, after its commit: ``"iceberg"``; see ``sync_iceberg``.
             comment: free text, stored with the table.
             properties: free names and values, stored with the table.
             storage_options: access to the store, see ``storage.open_storage``; by default as S3A of the Spark session
@@ -143,6 +146,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
             TableExistsError: the folder contains a table or other files.
             DuplicateKeyError, BadModsError, SchemaMismatchError: rows of ``data`` that cannot be loaded; no table is
                 created.
+            UnsupportedTableError, MissingPackageError: a face cannot represent a column, or needs a package.
         """
         chosen = process_settings(settings, spark=spark, progress=progress)
         storage = _storage(path, storage_options, spark, chosen)
@@ -159,11 +163,12 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
             lateness=lateness,
             batch_retention=batch_retention,
             deletion_vectors=deletion_vectors,
+            faces=faces,
             comment=comment,
             properties=properties,
         )
         log = create_or_open(storage, schema, data, options, chosen)
-        return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
+        return cls(begin_faces(OpenTable(storage, chosen, log, spark=spark, progress=progress)))
 
     @classmethod
     def convert(
@@ -178,6 +183,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
         lateness: str = "30 days",
         batch_retention: str = "30 days",
         deletion_vectors: bool = True,
+        faces: str | Sequence[str] = (),
         comment: str | None = None,
         properties: Mapping[str, str] | None = None,
         storage_options: Mapping[str, str] | None = None,
@@ -202,6 +208,7 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
             lateness: minimum time for which sequences of deleted keys are kept.
             batch_retention: minimum time for which batch ids are kept.
             deletion_vectors: mark deleted rows; False rewrites files, for readers without deletion vectors.
+            faces: formats whose readers are shown each merge, as for ``create``.
             comment: free text; by default the description of the Delta table.
             properties: free names and values, stored with the table.
             storage_options: access to the store, as for ``create``.
@@ -230,13 +237,14 @@ class ModTable(TableReads, TableVersions, TableUpkeep, TableFaces):
             lateness=lateness,
             batch_retention=batch_retention,
             deletion_vectors=deletion_vectors,
+            faces=faces,
             comment=comment,
             properties=properties,
         )
         with about(storage.url), observed("convert", storage, chosen.metrics) as report:
             log = convert(storage, options, chosen, progress)
             report.version, report.rows = 0, {"upserts": log.manifest(0).counts.upserts}
-        return cls(OpenTable(storage, chosen, log, spark=spark, progress=progress))
+        return cls(begin_faces(OpenTable(storage, chosen, log, spark=spark, progress=progress)))
 
     @classmethod
     def open(

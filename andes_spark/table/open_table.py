@@ -30,6 +30,7 @@ from andes_spark.schema.versions import SchemaVersion, SchemaVersions
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
 from andes_spark.storage.scheduler import Asked, Lazy
+from andes_spark.sync.iceberg.after_merges import FaceAfterMerges
 from andes_spark.sync.iceberg.face import Face
 from andes_spark.table.sessions import active_session, is_session
 
@@ -81,6 +82,7 @@ class OpenTable:
         ledger: lookup of batch ids.
         roll_ups: roll-ups of the versions that this handle commits.
         face: the Iceberg face, with a cache.
+        face_after_merges: its synchronization after merges, if the definition asks for it.
         progress: function called with the name of each step as it begins.
         pending_reads: number of reads of pending mods by this handle since its last merge.
         merges_wait: whether the merge policy deferred the last merge of this handle for its cost.
@@ -106,6 +108,7 @@ class OpenTable:
         self.roll_ups = RollUps(log, self.ledger)
         self.progress = progress
         self.face = Face(storage, self.table_id)
+        self.face_after_merges = FaceAfterMerges(self.face, log.clock, settings.commit_attempts)
         self._keys = ((-1, -1), KeyCache(0))
         self.clock = StoreClock(log)
         self._alone_since = _ALONE

@@ -112,7 +112,7 @@ def test_every_option_has_help_and_a_default_of_its_kind(kind):
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in CLASSES for name in declared_options(kind)])
 def test_a_value_of_another_kind_is_refused_by_name(kind, name):
     declared = declared_options(kind)[name]
-    fitting = FITTING.get(declared.kind.form) or declared.kind.choices[0]
+    fitting = declared.kind.choices[0] if declared.kind.choices else FITTING[declared.kind.form]
     required = {option: FITTING["names"] for option, default in defaults(kind).items() if default is MISSING}
     kind.checked(**{**required, name: fitting})
     if declared.kind.form == "condition":  # looked at by the engine that evaluates it
@@ -127,8 +127,9 @@ def test_one_name_stands_for_a_list_of_one():
         for name, declared in declared_options(kind).items():
             if declared.kind.form == "names":
                 required = {option: "k" for option, default in defaults(kind).items() if default is MISSING}
-                assert getattr(kind.checked(**{**required, name: "id"}), name) == ("id",)
-                assert getattr(kind.checked(**{**required, name: ["id", "b"]}), name) == ("id", "b")
+                one, *others = declared.kind.choices or ("id", "b")
+                assert getattr(kind.checked(**{**required, name: one}), name) == (one,)
+                assert getattr(kind.checked(**{**required, name: [one, *others]}), name) == (one, *others)
     assert ApplyOptions.checked(ignore_null_updates="a").ignore_null_updates == ("a",)
 
 

@@ -7,6 +7,7 @@ Readers find the last one by the metadata that was committed before until the ne
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class Outcome:
 
 
 class Face:
-    """The Iceberg face of one table. Not thread-safe.
+    """The Iceberg face of one table. Thread-safe: one synchronization runs after the other.
 
     Args:
         storage: the table's folder.
@@ -95,6 +96,7 @@ class Face:
         self._table_id = table_id
         self._reader = ManifestReader(storage)
         self._known: int | None = None
+        self._lock = threading.Lock()
 
     def synchronize(
         self,
@@ -104,6 +106,7 @@ class Face:
         now_ms: Callable[[], int],
         attempts: int,
         after: Callable[[Outcome], None],
+        is_newest: bool = True,
     ) -> Outcome:
         """Make the newest state of the base the newest snapshot of the face, unless it is that already.
 
@@ -113,6 +116,7 @@ class Face:
             now_ms: clock, in milliseconds since 1970.
             attempts: number of commits that other writers may win.
             after: called with the outcome of a commit, for advisory work.
+            is_newest: whether ``read`` returns the newest state; another one is not shown after a newer one.
 
         Raises:
             MissingPackageError: fastavro is not installed.
@@ -123,21 +127,30 @@ class Face:
             CommitUnknownError: the store did not tell whether the commit succeeded.
         """
         fastavro()
-        for _ in range(attempts):
-            newest = newest_metadata(self._storage, self._table_id, self._known)
-            chosen = chosen_format(self._storage, newest, format_version)
-            attempt = _Attempt(self._storage, self._reader, newest, read(), chosen, now_ms())
-            outcome = attempt.run()
-            if outcome is not None:
-                self._known = outcome.metadata.number
-                if outcome.changes is not None:
-                    after(outcome)
-                return outcome
+        with self._lock:
+            for _ in range(attempts):
+                outcome = self._attempt(read, format_version, now_ms(), is_newest=is_newest)
+                if outcome is not None:
+                    self._known = outcome.metadata.number
+                    if outcome.changes is not None:
+                        after(outcome)
+                    return outcome
         raise CommitConflictError(
             f"{self._storage.url}: other writers were first {attempts} times to commit to the Iceberg face; "
             "synchronize again",
             table=self._storage.url,
         )
+
+    def _attempt(
+        self, read: Callable[[], Shown], format_version: int | None, now_ms: int, *, is_newest: bool
+    ) -> Outcome | None:
+        """Synchronize on what is the newest metadata; None if another writer was first."""
+        newest = newest_metadata(self._storage, self._table_id, self._known)
+        chosen = chosen_format(self._storage, newest, format_version)
+        shown = read()
+        if newest is not None and not is_newest and newest.delta_version > shown.state.version:
+            return Outcome(newest, None)
+        return _Attempt(self._storage, self._reader, newest, shown, chosen, now_ms).run()
 
     def write_hint(self, outcome: Outcome) -> None:
         """Write the number of the newest metadata file, for readers of folders."""

@@ -32,6 +32,7 @@ _TABLE_ID = "andes.table_id"
 _NAME = re.compile(rf"{METADATA_FOLDER}/v(\d{{1,18}})\.metadata\.json")
 _MOST_LOGGED = 100
 """Number of earlier metadata files that the newest one names."""
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _FORM: Json = {
     "format-version": int,
     "location": str,
@@ -46,7 +47,7 @@ _FORM: Json = {
             "snapshot-id": int,
             "timestamp-ms": int,
             "manifest-list": str,
-            "summary": {APPLIED: re.compile(r"[0-9]{1,18}")},
+            "summary": {APPLIED: _NUMBER, DELTA_VERSION: _NUMBER},
         }
     ],
     "snapshot-log": [{"snapshot-id": int}],
@@ -108,6 +109,16 @@ class TableMetadata:
         """Version of Iceberg's specification."""
         version: int = self.document["format-version"]
         return version
+
+    @property
+    def applied(self) -> int:
+        """Version of the log whose rows the newest snapshot has."""
+        return int(self.current["summary"][APPLIED])
+
+    @property
+    def delta_version(self) -> int:
+        """Version of the base that the newest snapshot shows."""
+        return int(self.current["summary"][DELTA_VERSION])
 
     @property
     def next_row_id(self) -> int:

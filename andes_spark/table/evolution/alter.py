@@ -91,6 +91,7 @@ class TableAlter:
 
         Raises:
             OptionError: the name is taken or not allowed, or the type cannot be stored; ``column``.
+            UnsupportedTableError: a face of the table cannot represent the column; ``feature``, ``column``.
         """
         kind = _type(type)
         options = AddColumnOptions.checked(comment=comment, if_not_exists=if_not_exists)
@@ -144,6 +145,7 @@ class TableAlter:
         lateness: str | None = None,
         batch_retention: str | None = None,
         deletion_vectors: bool | None = None,
+        faces: str | Sequence[str] | None = None,
         comment: str | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> AlterResult:
@@ -154,17 +156,21 @@ class TableAlter:
             lateness: minimum time for which sequences of deleted keys are kept.
             batch_retention: minimum time for which batch ids are kept.
             deletion_vectors: mark deleted rows, or rewrite their files. Vectors that are there stay until then.
+            faces: formats whose readers are shown each merge from now on, as for ``create``; ``()`` for none. What was
+                written for them stays.
             comment: comment of the table.
             properties: names and values, added to those that are there.
 
         Raises:
             OptionError: a policy or duration that does not exist.
+            UnsupportedTableError: a column that a face cannot represent; ``feature``, ``column``.
         """
         options = SettingsOptions.checked(
             merge=merge,
             lateness=lateness,
             batch_retention=batch_retention,
             deletion_vectors=deletion_vectors,
+            faces=faces,
             comment=comment,
             properties=properties,
         )

@@ -12,11 +12,13 @@ from andes_spark.errors import OptionError
 from andes_spark.model.definition import Definition, TableSchema
 from andes_spark.model.durations import parse_duration
 from andes_spark.model.events import Alter
+from andes_spark.model.options import ICEBERG
 from andes_spark.schema import evolution
 from andes_spark.schema.evolution import Evolved
 from andes_spark.schema.names import validate_columns
 from andes_spark.schema.schema import DataType
 from andes_spark.schema.versions import SchemaVersion, SchemaVersions
+from andes_spark.sync.iceberg.representable import require_faces, require_representable
 from andes_spark.table.open_table import shape_of
 
 
@@ -90,6 +92,7 @@ class Defined:
 
         Raises:
             OptionError: columns that no table can have.
+            UnsupportedTableError: columns that a face of the table cannot represent.
         """
         old = self.definition
         validate_columns(
@@ -102,6 +105,9 @@ class Defined:
         if evolved.schema == self.schema.schema:
             return old
         number = 1 + max(schema.id for schema in old.schemas)
+        if ICEBERG in old.faces:
+            columns = SchemaVersion(number, evolved.schema, evolved.field_ids)
+            require_representable(columns, old.primary_key, old.partition_by)
         schema = TableSchema(id=number, struct=evolved.schema.to_json(), field_ids=evolved.field_ids)
         return msgspec.structs.replace(
             old, schemas=(*old.schemas, schema), schema_id=number, last_field_id=evolved.last_field_id
@@ -112,6 +118,8 @@ class Defined:
 
         Raises:
             OptionError: a policy or duration that does not exist.
+            MissingPackageError: a package that a face needs is not installed.
+            UnsupportedTableError: a column that a face cannot represent.
         """
         merge = values.get("merge")
         if merge is not None and merge not in ("always", "auto", "manual"):
@@ -122,6 +130,8 @@ class Defined:
         new = dict(values)
         if "properties" in values:
             new["properties"] = {**self.definition.properties, **values["properties"]}
+        if values.get("faces"):
+            require_faces(self.schema, self.definition.primary_key, self.definition.partition_by)
         return msgspec.structs.replace(self.definition, **new)
 
     def without_settings(self, names: Sequence[str]) -> Definition:

@@ -3,7 +3,7 @@
 The order makes it safe, and each step can be done again, so that a call that was interrupted is made up for by the same
 call:
 
-0. the Iceberg face is dropped: the next ``sync_iceberg`` makes it anew;
+0. the Iceberg face is dropped: the next ``sync_iceberg`` makes it anew, or the end where the definition asks for it;
 1. all versions are merged, the rows of the keys are deleted by an apply, and a version with the event ``forget`` puts
    salted hashes in the place of the tombstones; it is merged too. From here on no row and no state names the keys, and
    mods that come late lose;
@@ -46,6 +46,7 @@ from andes_spark.table.forgetting.release import Release
 from andes_spark.table.forgetting.rewriting import rewrite_base
 from andes_spark.table.forgetting.sweep import Sweep
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.verbs.after_merge import begin_faces, without_faces
 from andes_spark.table.verbs.apply import apply_batch
 from andes_spark.table.verbs.get import get_rows
 from andes_spark.table.verbs.merge import run_merge
@@ -71,11 +72,13 @@ def forget(open_table: OpenTable, keys: Any, options: ForgetOptions) -> ForgetRe
         raise _kept(open_table, in_the_way)
     with steps.step("check the clock"):
         clock = open_table.clock.check(begun=open_table.log.clock())
-    with steps.step("drop the Iceberg face"):
-        work.drop_face([info for info in infos if info.path.startswith(f"{FACE_FOLDER}/")])
-    version = work.run(clock)
+    with without_faces(open_table):
+        with steps.step("drop the Iceberg face"):
+            work.drop_face([info for info in infos if info.path.startswith(f"{FACE_FOLDER}/")])
+        version = work.run(clock)
     with steps.step("look for the keys"):
         left = check(open_table.storage, work.keys)
+    begin_faces(open_table)
     return work.result(before, left, version)
 
 

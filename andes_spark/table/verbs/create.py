@@ -35,9 +35,10 @@ from andes_spark.run.telemetry import observed
 from andes_spark.schema.casts import NO_CASTS, CastRules, cast_rules
 from andes_spark.schema.names import resolve_all, validate_columns
 from andes_spark.schema.schema import Schema
-from andes_spark.schema.versions import first_ids
+from andes_spark.schema.versions import SchemaVersion, first_ids
 from andes_spark.settings import Settings
 from andes_spark.storage.interface import Storage
+from andes_spark.sync.iceberg.representable import require_faces
 from andes_spark.table.about import about
 from andes_spark.table.open_table import shape_of
 from andes_spark.table.sessions import input_options
@@ -97,6 +98,8 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
 
     Raises:
         OptionError: invalid names, keys and durations, all at once.
+        MissingPackageError: a package that a face needs is not installed.
+        UnsupportedTableError: a column that a face cannot represent.
     """
     roles = ("primary_key", "sequence_by", "partition_by")
     resolved = {role: resolve_all(getattr(options, role), schema.names) for role in roles}
@@ -114,6 +117,8 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
     parse_duration(options.batch_retention, option="batch_retention")
     columns = checked.with_required(options.sequence_by)
     field_ids = first_ids(columns)
+    if options.faces:
+        require_faces(SchemaVersion(0, columns, field_ids), options.primary_key, options.partition_by)
     return Definition(
         schemas=(TableSchema(id=0, struct=columns.to_json(), field_ids=field_ids),),
         schema_id=0,
@@ -125,6 +130,7 @@ def define(schema: Schema, options: CreateOptions) -> Definition:
         lateness=options.lateness,
         batch_retention=options.batch_retention,
         deletion_vectors=options.deletion_vectors,
+        faces=options.faces,
         comment=options.comment,
         properties=dict(options.properties or {}),
     )

@@ -37,7 +37,7 @@ from andes_spark.model.results import CompactResult, MergeCounts, MergeResult, W
 from andes_spark.run.steps import Steps
 from andes_spark.table.history.travel import evaluable
 from andes_spark.table.open_table import BeforeMerge, OpenTable
-from andes_spark.table.verbs.after_merge import checkpoint, release
+from andes_spark.table.verbs.after_merge import checkpoint, release, show_faces
 from andes_spark.table.verbs.ahead import MergeAhead, PlannedAhead
 from andes_spark.table.verbs.due import is_long, merge_decision
 from andes_spark.table.verbs.overtaken import add_version, plan_and_finish
@@ -246,6 +246,7 @@ def _run_rounds(
         )
         rounds = _compacted(open_table, rounds, steps, advisory)
     checkpoint(open_table, steps, advisory, start.base.version)
+    show_faces(open_table, advisory)
     return replace(rounds, newest=open_table.base.in_memory().version)
 
 

@@ -40,6 +40,7 @@ from andes_spark.model.mod import SYSTEM_IDS
 from andes_spark.model.results import MergeCounts
 from andes_spark.model.values import json_rows
 from andes_spark.sync.outcomes import TARGETS, TargetOutcome, read_outcomes
+from andes_spark.table.face_status import FaceStatus, face_statuses
 from andes_spark.table.maintenance.vacuum import VacuumResult, preview
 from andes_spark.table.open_table import OpenTable
 from andes_spark.table.verbs.due import decide_on, merge_decision
@@ -84,6 +85,7 @@ class Status(Displayed):
         vacuum: what a vacuum would delete, and what keeps it from more; None unless asked for.
         schema: columns of the table, as DDL.
         targets: what became of the last synchronization with each system that shows the table, as by ``sync_glue``.
+        faces: what readers of other formats see, for each face that the table's definition asks for.
     """
 
     table: str
@@ -118,6 +120,7 @@ class Status(Displayed):
     orphan_bytes: int | None = None
     vacuum: VacuumResult | None = None
     targets: tuple[TargetOutcome, ...] = ()
+    faces: tuple[FaceStatus, ...] = ()
 
     @property
     def pending_age(self) -> datetime.timedelta | None:
@@ -150,6 +153,7 @@ class Status(Displayed):
             **({"readable": f"versions from {self.floor} on"} if self.floor else {}),
             **({} if self.vacuum is None else self._upkeep(self.vacuum)),
             **{outcome.target: outcome.text() for outcome in self.targets},
+            **{face.name: str(face) for face in self.faces},
             "schema": self.schema,
         }
 
@@ -220,6 +224,7 @@ def status(open_table: OpenTable, *, files: bool = False) -> Status:
         vacuum=previewed,
         schema=snapshot.inputs.shape.schema.to_ddl(),
         targets=tuple(read_outcomes(open_table.storage)) if sizes[TARGETS] else (),
+        faces=face_statuses(open_table, snapshot.base.applied),
     )
 
 

@@ -19,6 +19,7 @@ from andes_spark.errors import (
     StoreUnavailableError,
     ThrottledError,
 )
+from andes_spark.sync.glue.client import ATTEMPTS
 from andes_spark.sync.glue.entry import delta_entry, iceberg_entry
 from andes_spark.sync.glue.names import GlueName
 from andes_spark.sync.glue.synchronizer import GlueSynchronizer
@@ -336,6 +337,11 @@ def test_throttling_is_waited_for(glue, orders, monkeypatch):
     glue.planted["GetTable"] = [RefusedError("ThrottlingException", "Rate exceeded")] * 3
     glue.planted["CreateTable"] = [RefusedError("ThrottlingException", "Rate exceeded")] * 2
     assert sync(glue, orders)[0].action == "create"
+
+
+def test_requests_are_repeated_in_the_standard_mode(glue):
+    retries = glue.api._client.meta.config.retries
+    assert retries == {"mode": "standard", "total_max_attempts": ATTEMPTS}
 
 
 def test_a_service_that_does_not_answer_is_named(orders, monkeypatch):

@@ -26,6 +26,10 @@ def sync_iceberg(path: str, output: Output, storage_options: Access, dry_run: bo
 
     with output.progress("sync-iceberg") as step:
         table = opened(path, storage_options, dry_run=dry_run, progress=step)
-        result = table.sync_iceberg(**values(SyncIcebergOptions, options))
+        chosen = values(SyncIcebergOptions, options)
+        if dry_run:
+            # A catalog cannot be asked what it would do.
+            chosen |= dict.fromkeys(("name", "catalog", "catalog_properties"))
+        result = table.sync_iceberg(**chosen)
     text = f"would be written: {result.summary()}" if dry_run and result.committed else str(result)
     output.document(plain(result) | {"dry_run": dry_run}, text=text)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from andes_spark.errors import OptionError
 from andes_spark.model.durations import parse_duration
-from andes_spark.model.options import COUNT, FLAG, NAME, Kind, Options, choice, option
+from andes_spark.model.options import COUNT, FLAG, NAME, TEXTS, Kind, Options, choice, option
 from andes_spark.model.upkeep_options import DURATION
 
 ICEBERG_FORMATS = (2, 3)
@@ -30,6 +31,30 @@ class SyncIcebergOptions(Options):
         None,
         help="Version of Iceberg's specification: 2 has position deletes, 3 vectors; by default that of the face.",
     )
+    name: str | None = option(
+        NAME.or_none(), None, help='Name in a catalog of Iceberg, with its namespace: "sales.orders".'
+    )
+    catalog: str | None = option(
+        NAME.or_none(), None, help="Name of the catalog in PyIceberg's configuration; by default its default one."
+    )
+    catalog_properties: Mapping[str, str] | None = option(
+        TEXTS.or_none(),
+        None,
+        help="Properties of the catalog, as PyIceberg's load_catalog takes them, before its configuration.",
+        flag="--catalog-property",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option_name in ("catalog", "catalog_properties"):
+            if self.name is None and getattr(self, option_name):
+                raise OptionError(f"{option_name} needs a name in the catalog as well", option="name")
+        if self.name is not None and ("." not in self.name or not all(self.name.split("."))):
+            raise OptionError(
+                f'name has a namespace and the name of the table, such as "sales.orders", and {self.name!r} was given',
+                option="name",
+                value=self.name,
+            )
 
 
 _FRESHNESS = Kind(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Literal
 
 from andes_spark.model.options import NAME, require
@@ -19,7 +20,14 @@ class TableFaces:
 
     _open_table: OpenTable
 
-    def sync_iceberg(self, format: int | None = None) -> IcebergSync:
+    def sync_iceberg(
+        self,
+        format: int | None = None,
+        *,
+        name: str | None = None,
+        catalog: str | None = None,
+        catalog_properties: Mapping[str, str] | None = None,
+    ) -> IcebergSync:
         """Show the base to readers of Iceberg: write Iceberg's metadata over its files, which are not copied.
 
         The rows are those of the newest merge: pending mods are not shown. Deletion vectors become files of position
@@ -30,19 +38,28 @@ class TableFaces:
         Args:
             format: version of Iceberg's specification, 2 or 3; by default that of the face, and 2 for a new one. A face
                 of format 2 can go on in format 3, not the other way.
+            name: name in a catalog of Iceberg, such as ``"sales.orders"``: it is registered if it is not there, and
+                leads to the newest snapshot after each call. Needs PyIceberg.
+            catalog: name of the catalog in PyIceberg's configuration; by default its default one.
+            catalog_properties: properties of the catalog, as PyIceberg's ``load_catalog`` takes them.
 
         Returns:
             Where the newest metadata file lies, what was written, and which version it shows.
 
         Raises:
             OptionError: another format, or an earlier one than that of the face.
-            MissingPackageError: fastavro is not installed.
+            MissingPackageError: fastavro, or PyIceberg for a name, is not installed.
             UnsupportedTableError: a column or file that Iceberg cannot represent; ``feature``, ``column``.
-            ForeignWriteError: another writer committed to the Iceberg face, or changed the base.
+            ForeignWriteError: another writer committed to the Iceberg face, or to its table in the catalog, or changed
+                the base.
+            TableExistsError: the name in the catalog is that of another table.
             CommitConflictError: other callers were first each time.
+            StorageError: the catalog cannot be reached, or refuses; the face itself is synchronized.
             DamagedError: a file or document is missing or damaged.
         """
-        options = SyncIcebergOptions.checked(format=format)
+        options = SyncIcebergOptions.checked(
+            format=format, name=name, catalog=catalog, catalog_properties=catalog_properties
+        )
         with about(self._open_table.table):
             return observe(self._open_table, "sync_iceberg", lambda: sync_iceberg(self._open_table, options))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from andes_spark.log.advisory import Advisory
 from andes_spark.model.display import Displayed, count_text
 from andes_spark.model.results import Step
 from andes_spark.model.sync_options import SyncIcebergOptions
+from andes_spark.sync.iceberg.catalog import CatalogName, CatalogTable
 from andes_spark.sync.iceberg.face import Outcome
 from andes_spark.sync.iceberg.files import file_url
 from andes_spark.sync.iceberg.metadata import APPLIED, Shown
@@ -31,6 +32,8 @@ class IcebergSync(Displayed):
         vectors: number of files of position deletes, or of deletion vectors in format 3, that were written.
         manifests_written, manifests_reused: number of manifests of the snapshot that were written, and that were there.
         expired: number of snapshots that left the face.
+        name: name in the catalog; None without one.
+        published: whether this call changed the table of the catalog.
         steps: time, requests and bytes of each step.
     """
 
@@ -46,6 +49,8 @@ class IcebergSync(Displayed):
     manifests_written: int = 0
     manifests_reused: int = 0
     expired: int = 0
+    name: str | None = None
+    published: bool = False
     steps: tuple[Step, ...] = field(default=(), compare=False)
 
     def summary(self) -> str:
@@ -64,6 +69,7 @@ class IcebergSync(Displayed):
             "data files": files if self.files_added or self.files_removed else "",
             "deletes": count_text(self.vectors, "files") if self.vectors else "",
             "manifests": manifests if self.committed else "",
+            "catalog": "" if self.name is None else f"{self.name}, {'changed' if self.published else 'as it was'}",
             "expired": count_text(self.expired, "snapshots") if self.expired else "",
         }
         return {name: text for name, text in details.items() if text}
@@ -74,6 +80,11 @@ def sync_iceberg(open_table: OpenTable, options: SyncIcebergOptions) -> IcebergS
     steps = open_table.begin("sync_iceberg", open_table.log.head)
     advisory = Advisory(open_table.table)
     storage, clock = open_table.storage, open_table.log.clock
+    named = None
+    if options.name is not None:
+        name = CatalogName(options.name, options.catalog, options.catalog_properties or {})
+        with steps.step("load the catalog"):
+            named = CatalogTable(name, open_table.table)
     face = open_table.face
 
     def after(outcome: Outcome) -> None:
@@ -105,7 +116,12 @@ def sync_iceberg(open_table: OpenTable, options: SyncIcebergOptions) -> IcebergS
             after=after,
         )
     advisory.report("the Iceberg face is synchronized")
-    return _result(open_table, outcome, steps.done)
+    published = False
+    if named is not None:
+        location = file_url(storage, outcome.metadata.path)
+        with steps.step("commit to the catalog"):
+            published = named.publish(outcome.metadata, location, attempts=open_table.settings.commit_attempts)
+    return replace(_result(open_table, outcome, steps.done), name=options.name, published=published)
 
 
 def shown_by(open_table: OpenTable) -> Shown:

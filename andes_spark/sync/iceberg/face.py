@@ -46,6 +46,7 @@ from andes_spark.sync.iceberg.metadata import (
     TableMetadata,
     chosen_format,
     continued,
+    is_of_catalog,
     metadata_path,
     names_of,
     newest_metadata,
@@ -157,7 +158,10 @@ class Face:
         self._storage.put(HINT, str(outcome.metadata.number).encode(), sync=False)
 
     def delete_unnamed(self, outcome: Outcome, now_ms: int) -> None:
-        """Delete files of the face that its snapshots do not name, a day after they were written."""
+        """Delete files of the face that its snapshots do not name, a day after they were written.
+
+        Metadata files of catalogs, which only these name, stay.
+        """
         document, reader, storage = outcome.metadata.document, self._reader, self._storage
         named = {HINT, outcome.metadata.path}
         named |= {path_of(storage, entry["metadata-file"]) for entry in document["metadata-log"]}
@@ -169,7 +173,7 @@ class Face:
         storage.delete(
             info.path
             for info in list(storage.list(FACE_FOLDER))
-            if info.path not in named and info.modified_ms < now_ms - _ORPHAN_MS
+            if info.path not in named and info.modified_ms < now_ms - _ORPHAN_MS and not is_of_catalog(info.path)
         )
 
 

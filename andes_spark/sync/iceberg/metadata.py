@@ -28,7 +28,8 @@ from andes_spark.sync.iceberg.schemas import (
 HINT = f"{METADATA_FOLDER}/version-hint.text"
 APPLIED, VERSION, DELTA_VERSION = "andes.applied", "andes.version", "andes.delta_version"
 """Members of a snapshot's summary."""
-_TABLE_ID = "andes.table_id"
+TABLE_ID = "andes.table_id"
+"""Property of the table metadata."""
 _NAME = re.compile(rf"{METADATA_FOLDER}/v(\d{{1,18}})\.metadata\.json")
 _MOST_LOGGED = 100
 """Number of earlier metadata files that the newest one names."""
@@ -148,6 +149,11 @@ class TableMetadata:
 def metadata_path(number: int) -> str:
     """Return the path of a metadata file in the table's folder."""
     return f"{METADATA_FOLDER}/v{number}.metadata.json"
+
+
+def is_of_catalog(path: str) -> bool:
+    """Return whether a file of the face is a metadata file that a catalog wrote."""
+    return path.endswith(".metadata.json") and _NAME.fullmatch(path) is None
 
 
 def has_face(storage: Storage) -> bool:
@@ -327,7 +333,7 @@ def _properties(shown: Shown, names: Names) -> dict[str, str]:
         **names.properties(),
         # The files are the base's: DROP TABLE PURGE and expiry of other writers must not delete them.
         "gc.enabled": "false",
-        _TABLE_ID: shown.table_id,
+        TABLE_ID: shown.table_id,
     }
     return properties if shown.comment is None else {**properties, "comment": shown.comment}
 
@@ -349,7 +355,7 @@ def _checked(storage: Storage, metadata: TableMetadata, table_id: str) -> TableM
     """Refuse a commit of another writer, whose rows are not the table's, and metadata that is damaged."""
     document, path = metadata.document, metadata.path
     properties = document.get("properties")
-    if isinstance(properties, dict) and properties.get(_TABLE_ID) == table_id:
+    if isinstance(properties, dict) and properties.get(TABLE_ID) == table_id:
         snapshots, number = document.get("snapshots") or [], document.get("current-snapshot-id")
         require_form(snapshots, [{"snapshot-id": int}], path)
         current = [snapshot for snapshot in snapshots if snapshot["snapshot-id"] == number]

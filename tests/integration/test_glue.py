@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -117,6 +118,19 @@ def test_the_iceberg_form_is_read_through_the_catalog(orders, s3_server):
         parameters = entry(s3_server, name)["Parameters"]
         assert parameters["previous_metadata_location"] == before != parameters["metadata_location"]
     assert not sync(orders, s3_server, "both").changed
+
+
+def test_of_several_callers_at_once_one_updates_the_entry(orders, s3_server):
+    sync(orders, s3_server, create_database=True)
+    apply(orders, 2)
+    orders.merge()
+    handles = [ModTable.open(orders.url, storage_options=s3_server.options) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda table: sync(table, s3_server), handles))
+    actions = [result.entries[0].action for result in results]
+    assert sorted(actions) == ["nothing", "nothing", "nothing", "update"]
+    stored = entry(s3_server, f"{database(orders)}.orders")
+    assert (stored["Parameters"]["andes.applied"], stored["VersionId"]) == ("2", "2")
 
 
 def test_a_commit_of_another_writer_of_the_iceberg_form_is_never_overwritten(orders, s3_server):

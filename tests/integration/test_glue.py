@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -321,3 +323,15 @@ def test_the_command_and_the_job_do_the_same(orders, s3_server):
     assert lines[0] == f"{name} (delta): nothing to do, shows version 1"
     assert "NoSuchTableError" in lines[1]
     assert run(parse([f"{name}={orders.url}", *options]), lines.append) == 0
+
+
+def test_the_rights_in_the_guide_are_those_that_are_used(orders):
+    guide = (Path(__file__).parent.parent.parent / "docs" / "glue.md").read_text("utf-8")
+    match = re.search(r"```json\n(.*?)```", guide, re.DOTALL)
+    assert match is not None
+    (statement,) = json.loads(match[1])["Statement"]
+    with strict_glue() as glue:
+        orders.sync_glue("sales.orders", "both", create_database=True, endpoint=glue.endpoint)
+        apply(orders, 2)
+        orders.sync_glue("sales.orders", "both", freshness="0 seconds", endpoint=glue.endpoint)
+        assert {f"glue:{action}" for action in glue.actions} == {*statement["Action"], "glue:CreateDatabase"}

@@ -20,6 +20,7 @@ from andes_spark.errors import AccessDeniedError
 from andes_spark.storage.s3 import S3Storage
 from andes_spark.storage.s3_rights import ROLES, policy
 from andes_spark.testing.s3 import Fault, FaultProxy, S3Server
+from tests.glue_double import strict_glue
 from tests.s3 import bucket_of_spark
 
 pytestmark = pytest.mark.integration
@@ -156,6 +157,26 @@ def test_a_role_cannot_do_the_work_of_another(s3_server: S3Server, proxy: Guarde
     assert isinstance(applied.merge.error, AccessDeniedError)
     granted(proxy, "reader", bucket)
     assert ModTable.open(url, storage_options=proxy.options).to_arrow()["seq"].unique().to_pylist() == [2]
+
+
+def test_a_writer_shows_a_table_in_glue_and_a_reader_cannot_note_that_it_did(
+    s3_server: S3Server, proxy: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket = s3_server.make_bucket()
+    url = f"s3://{bucket}/{FOLDER}"
+    schema = "id BIGINT, seq BIGINT"
+    ModTable.create(url, schema, primary_key="id", sequence_by="seq", data=mods(0), storage_options=s3_server.options)
+    with strict_glue() as glue:
+        glue.databases["sales"] = {"Name": "sales"}
+        granted(proxy, "writer", bucket)
+        table = ModTable.open(url, storage_options=proxy.options)
+        assert table.sync_glue("sales.orders", "both", endpoint=glue.endpoint).changed
+        assert [outcome.error for outcome in table.status().targets] == [None, None]
+        granted(proxy, "reader", bucket)
+        table = ModTable.open(url, storage_options=proxy.options)
+        caplog.clear()
+        assert table.sync_glue("sales.more", endpoint=glue.endpoint).changed
+        assert "noting the outcome of the synchronization with glue sales.more failed" in caplog.text
 
 
 def test_the_printed_policies() -> None:

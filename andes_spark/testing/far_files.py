@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from andes_spark.delta import actions
+from andes_spark.delta.data_file import FOOTER_TAG
 from andes_spark.delta.log import create_entry, load_state
 from andes_spark.storage.interface import Storage
 
@@ -29,6 +30,7 @@ def add_far_files(storage: Storage, count: int, *, key: str = "id", sequence: st
                 size=10 << 20,
                 modified_ms=1,
                 data_change=False,
+                tags={FOOTER_TAG: "1-00000000"},
                 statistics={
                     "numRecords": 1000,
                     "minValues": low,

@@ -104,3 +104,18 @@ def test_requests_do_not_follow_the_number_of_files(benches: tuple[Bench, Bench]
     assert large_cost.rounds == small_cost.rounds, (small_cost, large_cost)
     assert large_cost.requests <= 1.2 * small_cost.requests, (small_cost, large_cost)
     assert not any("part-far" in path for path in large_cost.paths)
+
+
+def test_a_synchronization_of_iceberg_after_a_merge(benches: tuple[Bench, Bench]) -> None:
+    tables = [bench.open() for bench in benches]
+    costs: tuple[list[Cost], list[Cost]] = [], []
+    for table in tables:
+        table.sync_iceberg()
+    while len(costs[0]) < CALLS or (len(costs[0]) < MOST_CALLS and fewest(costs[1]).rounds > 6):
+        for bench, table, bench_costs in zip(benches, tables, costs, strict=True):
+            merged(bench, table)
+            bench_costs.append(bench.cost(table.sync_iceberg))
+    small_cost, large_cost = fewest(costs[0]), fewest(costs[1])
+    assert large_cost.rounds <= 6, (small_cost, large_cost)
+    assert large_cost.requests <= 1.2 * small_cost.requests, (small_cost, large_cost)
+    assert not any("part-far" in path for path in large_cost.paths)

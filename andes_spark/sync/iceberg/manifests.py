@@ -183,12 +183,18 @@ def file_changes(storage: Storage, manifests: Iterable[Manifest], files: Files, 
     added: list[DataFile] = []
     vectors: list[DataFile] = []
     kept: set[str] = set()
-    for file in files.values():
-        url = file_url(storage, file.location)
+    root = root_url(storage)
+    for position, (location, deleted) in enumerate(zip(files, files.deleted.tolist(), strict=True)):
+        url = f"{root}/{location}"
         kept.add(url)
-        if url not in shown:
+        is_new = url not in shown
+        if not is_new and not deleted:
+            continue
+        # Made of its columns, which takes longer than the comparison.
+        file = files.at(position)
+        if is_new:
             added.append(file)
-        if file.vector is not None and file.vector.cardinality:
+        if deleted:
             mark, path = marks.get(url, ("", ""))
             if mark == vector_mark(file):
                 kept.add(path)

@@ -98,7 +98,14 @@ provide_java() {
     (cd "$home" && pwd) >.cache/java_home
 }
 
+# The database of the tests of sync_sql; the library itself needs none.
+provide_postgres() {
+    if command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then return; fi
+    apt_install postgresql || say "PostgreSQL is missing, and the tests of sync_sql need it: apt-get install postgresql"
+}
+
 make_venv
 install_packages
 provide_java
+provide_postgres
 scripts/run.sh python -m andes_spark.spark.jars --s3 --cache-dir .cache/jars >/dev/null

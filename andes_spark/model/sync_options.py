@@ -97,3 +97,18 @@ class SyncGlueOptions(Options):
         super().__post_init__()
         if self.iceberg_name is not None and self.as_ != "both":
             raise OptionError('iceberg_name is for as_="both"; else the table has one name', option="iceberg_name")
+
+
+@dataclass(frozen=True)
+class SyncSqlOptions(Options):
+    """Options of ``sync_sql``."""
+
+    on_schema_change: Literal["additive", "freeze", "ignore_new"] = option(
+        choice("additive", "freeze", "ignore_new"),
+        "additive",
+        help="What to do about columns that are new or wider: add and widen them, refuse them, or leave new ones out.",
+    )
+    reload: bool = option(FLAG, False, help="Load all rows anew, in the place of the rows delivered before.")
+    count_rows: bool = option(
+        FLAG, False, help="Count the rows of the target first, to find rows that others added or removed."
+    )

@@ -6,17 +6,18 @@ import datetime
 from collections.abc import Mapping
 from typing import Literal
 
-from andes_spark.model.options import NAME, require
-from andes_spark.model.sync_options import SyncGlueOptions, SyncIcebergOptions
+from andes_spark.model.options import NAME, TEXT, require
+from andes_spark.model.sync_options import SyncGlueOptions, SyncIcebergOptions, SyncSqlOptions
 from andes_spark.table.about import about
 from andes_spark.table.glue import GlueSync, sync_glue
 from andes_spark.table.iceberg import IcebergSync, sync_iceberg
 from andes_spark.table.observed import observe
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.sql_target import SqlSync, sync_sql
 
 
 class TableFaces:
-    """The verbs that show a table to others: they write metadata in other formats over the files of the base."""
+    """The verbs that show a table to others, by metadata over the files of the base or as rows in a database."""
 
     _open_table: OpenTable
 
@@ -124,3 +125,50 @@ class TableFaces:
         with about(self._open_table.table):
             require("name", name, NAME)
             return observe(self._open_table, "sync_glue", lambda: sync_glue(self._open_table, name, options))
+
+    def sync_sql(
+        self,
+        url: str,
+        name: str,
+        on_schema_change: Literal["additive", "freeze", "ignore_new"] = "additive",
+        *,
+        reload: bool = False,
+        count_rows: bool = False,
+    ) -> SqlSync:
+        """Bring a table of a SQL database up to date with the newest version, pending mods included.
+
+        The first call loads all rows into a new table and swaps it in. Each later one delivers the net changes since
+        the version that the table ``_andes_delivery`` beside the target notes, by COPY into a temporary table, and
+        moves that cursor in the same transaction: each change arrives exactly once, however calls fail, are killed,
+        repeated or race. Where those changes are not kept any more, all rows are loaded anew. What became of the last
+        call is part of ``status``. Rows are streamed: memory stays within the byte budget; runs no Spark job.
+
+        Args:
+            url: the database, such as ``"postgresql://user@host:5432/database"``; without a password, that of the
+                environment variable PGPASSWORD is used.
+            name: schema and table in the database, such as ``"sales.orders"``; the schema must exist.
+            on_schema_change: ``"additive"`` adds new columns to the target and widens types; ``"freeze"`` refuses any
+                difference; ``"ignore_new"`` leaves new columns out. Columns that the table dropped stay in the target.
+            reload: load all rows anew in the place of the target, whatever was done to it or to its cursor.
+            count_rows: count the rows of the target first, which takes the database a scan.
+
+        Returns:
+            What was delivered, and the version that the target shows.
+
+        Raises:
+            OptionError: a URL, name or option that cannot be used.
+            UnsupportedTableError: a column that the database cannot hold; ``column``. Nothing was sent.
+            SchemaMismatchError: columns that differ against the policy, or a value that the database cannot hold.
+            ForeignWriteError: the target or its cursor are of others, of another table or of a later version, or were
+                changed by others; ``problems``. Nothing was overwritten.
+            CommitConflictError: other deliveries into the target were first each time.
+            CommitUnknownError: the connection was lost during the commit; the next call goes on where the cursor is.
+            AccessDeniedError, StoreUnavailableError, StorageError: the database refused, or did not answer.
+            MissingPackageError: pg8000 is not installed.
+            DamagedError: a file or document of the table is missing or damaged.
+        """
+        options = SyncSqlOptions.checked(on_schema_change=on_schema_change, reload=reload, count_rows=count_rows)
+        with about(self._open_table.table):
+            require("url", url, TEXT)
+            require("name", name, NAME)
+            return observe(self._open_table, "sync_sql", lambda: sync_sql(self._open_table, url, name, options))

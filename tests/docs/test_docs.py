@@ -1,7 +1,8 @@
 """The code of README and guides runs: python blocks of a file in order, then its bash blocks, in a new folder.
 
 Blocks marked ``s3`` run with a server for S3 and Glue: in Python ``access`` has its storage options, commands get them
-as flags, and there is a bucket ``lake``.
+as flags, and there is a bucket ``lake``. Blocks marked ``postgres`` run with a database that has a schema ``sales``:
+``url`` is its URL, and ``DATABASE_URL`` in commands.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from click.testing import CliRunner
 
 from andes_spark.cli.app import andes
 from andes_spark.testing.s3 import S3Server
+from tests.postgres import Postgres
 from tests.s3 import s3_client
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(python|bash)(?: (skip|spark|s3))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|bash)(?: (skip|spark|s3|postgres))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"[|&;<>()$`*?#~!\"'\\]")
 """What a shell reads as more than a word, outside quotes."""
 QUOTED = re.compile(r"'[^']*'|\"[^\"$`\\]*\"")
@@ -118,6 +120,19 @@ def test_the_code_runs_with_a_server(path: Path, s3_server: S3Server, monkeypatc
     for block in blocks(path):
         if block.language == "bash" and block.mark == "s3":
             run_here(plain_commands(block.code) or [], *flags)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("path", marked("postgres"), ids=lambda path: path.name)
+def test_the_code_runs_with_a_database(
+    path: Path, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = postgres.new_database("docs_" + path.stem)
+    run_python(path, "postgres", url=url)
+    for block in blocks(path):
+        if block.language == "bash" and block.mark == "postgres":
+            run_here(plain_commands(block.code.replace("DATABASE_URL", url)) or [])
 
 
 @pytest.mark.parametrize("path", marked("spark"), ids=lambda path: path.name)

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from moto import mock_aws
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField, StringType
@@ -88,6 +89,22 @@ def test_a_name_follows_each_synchronization(tmp_path: Path, properties: dict[st
         assert sorted_rows(rows, table) == sorted_rows(table.to_arrow(version=result.applied), table)
     # The face itself goes on as before.
     assert table.sync_iceberg().metadata == results[-1].metadata
+
+
+def test_the_catalog_of_glue(tmp_path: Path) -> None:
+    secrets = {"glue.access-key-id": "a", "glue.secret-access-key": "b"}
+    properties = {"type": "glue", "glue.region": "us-east-1", **secrets}
+    table = made(tmp_path)
+    with mock_aws():
+        for number in range(3):
+            send(table, number, number + 1)
+            assert sync(table, properties).published
+            assert_named(table, properties)
+        assert not sync(table, properties).published
+        schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("name", pa.string())])
+        catalog(properties).load_table(NAME).append(pa.table({"id": [99], "name": ["foreign"]}, schema=schema))
+        with pytest.raises(ForeignWriteError, match="is none of this library"):
+            sync(table, properties)
 
 
 def test_a_name_catches_up_with_several_snapshots(tmp_path: Path, properties: dict[str, str]) -> None:

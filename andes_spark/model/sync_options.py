@@ -112,3 +112,15 @@ class SyncSqlOptions(Options):
     count_rows: bool = option(
         FLAG, False, help="Count the rows of the target first, to find rows that others added or removed."
     )
+    stage: str | None = option(
+        NAME.or_none(),
+        None,
+        help="For Redshift: folder on S3, in its region, for the files that it loads; deleted afterwards.",
+        metavar="S3-URL",
+    )
+    iam_role: str | None = option(
+        NAME.or_none(),
+        None,
+        help='For Redshift: ARN of the role with which it reads the stage, or "default".',
+        metavar="ARN",
+    )

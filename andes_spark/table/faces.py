@@ -134,6 +134,8 @@ class TableFaces:
         *,
         reload: bool = False,
         count_rows: bool = False,
+        stage: str | None = None,
+        iam_role: str | None = None,
     ) -> SqlSync:
         """Bring a table of a SQL database up to date with the newest version, pending mods included.
 
@@ -144,13 +146,15 @@ class TableFaces:
         call is part of ``status``. Rows are streamed: memory stays within the byte budget; runs no Spark job.
 
         Args:
-            url: the database, such as ``"postgresql://user@host:5432/database"``; without a password, that of the
-                environment variable PGPASSWORD is used.
+            url: the database, such as ``"postgresql://user@host:5432/database"``, or ``redshift://``; without a
+                password, that of the environment variable PGPASSWORD is used.
             name: schema and table in the database, such as ``"sales.orders"``; the schema must exist.
             on_schema_change: ``"additive"`` adds new columns to the target and widens types; ``"freeze"`` refuses any
                 difference; ``"ignore_new"`` leaves new columns out. Columns that the table dropped stay in the target.
             reload: load all rows anew in the place of the target, whatever was done to it or to its cursor.
             count_rows: count the rows of the target first, which takes the database a scan.
+            stage: for Redshift, a folder on S3 for the files that it loads, deleted afterwards; reached as the table.
+            iam_role: for Redshift, ARN of the role with which it reads the stage, or ``"default"``.
 
         Returns:
             What was delivered, and the version that the target shows.
@@ -167,7 +171,9 @@ class TableFaces:
             MissingPackageError: pg8000 is not installed.
             DamagedError: a file or document of the table is missing or damaged.
         """
-        options = SyncSqlOptions.checked(on_schema_change=on_schema_change, reload=reload, count_rows=count_rows)
+        options = SyncSqlOptions.checked(
+            on_schema_change=on_schema_change, reload=reload, count_rows=count_rows, stage=stage, iam_role=iam_role
+        )
         with about(self._open_table.table):
             require("url", url, TEXT)
             require("name", name, NAME)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from andes_spark.errors import AndesError, ForeignWriteError
+from andes_spark.errors import AndesError, ForeignWriteError, OptionError
 from andes_spark.log.advisory import Advisory
 from andes_spark.log.readable import check_readable
 from andes_spark.model.display import Displayed, count_text, counts_text
@@ -15,12 +15,16 @@ from andes_spark.model.read_options import ChangesOptions, ReadOptions
 from andes_spark.model.results import Step
 from andes_spark.model.sync_options import SyncSqlOptions
 from andes_spark.schema.versions import SchemaVersion
+from andes_spark.storage.open import open_storage
 from andes_spark.sync.outcomes import TargetOutcome, write_outcome
 from andes_spark.sync.warehouse.delivery import Delivered, Delivery
 from andes_spark.sync.warehouse.dialects import PostgreSql, TargetName
+from andes_spark.sync.warehouse.loading import CopyFromS3, CopyStream, Loader
+from andes_spark.sync.warehouse.redshift import Redshift
 from andes_spark.sync.warehouse.session import Address, Session
 from andes_spark.table.history.changes import changes
 from andes_spark.table.open_table import OpenTable
+from andes_spark.table.sessions import access_of
 from andes_spark.table.verbs.read import scan
 
 _DONE = {"load": "loaded", "reload": "loaded anew", "changes": "brought up to date", "none": "is up to date"}
@@ -122,7 +126,7 @@ class _Source:
 def sync_sql(open_table: OpenTable, url: str, name: str, options: SyncSqlOptions) -> SqlSync:
     """Deliver a table into a database; see ``ModTable.sync_sql``."""
     address = Address.parse(url)
-    dialect = PostgreSql(TargetName.parse(name))
+    dialect, loader = _route(open_table, address, TargetName.parse(name), options)
     target = f"{address.shown} {dialect.name}"
     steps = open_table.begin("sync_sql", open_table.log.head)
     advisory = Advisory(open_table.table)
@@ -132,6 +136,7 @@ def sync_sql(open_table: OpenTable, url: str, name: str, options: SyncSqlOptions
                 lambda: Session(address),
                 dialect,
                 lambda: _Source(open_table),
+                loader,
                 policy=options.on_schema_change,
                 reload=options.reload,
                 count_rows=options.count_rows,
@@ -142,6 +147,26 @@ def sync_sql(open_table: OpenTable, url: str, name: str, options: SyncSqlOptions
         raise
     _note(open_table, advisory, target, delivered=delivered)
     return _result(target, delivered, steps.done)
+
+
+def _route(
+    open_table: OpenTable, address: Address, name: TargetName, options: SyncSqlOptions
+) -> tuple[PostgreSql, Loader]:
+    """Return the statements of a database, and the way of rows into it."""
+    if address.scheme == "postgresql":
+        for option in ("stage", "iam_role"):
+            if getattr(options, option) is not None:
+                raise OptionError(f"{option} is for Redshift: rows go to PostgreSQL by the connection", option=option)
+        dialect = PostgreSql(name)
+        return dialect, CopyStream(f"{dialect.product} {name}")
+    if options.stage is None or not options.stage.startswith("s3://") or options.iam_role is None:
+        raise OptionError(
+            "Redshift loads files from S3: give a folder as stage, such as s3://bucket/stage, and the iam_role that "
+            "reads it",
+            option="iam_role" if options.stage else "stage",
+        )
+    storage = open_storage(options.stage, options=access_of(open_table.storage))
+    return Redshift(name), CopyFromS3(f"Redshift {name}", storage, options.iam_role)
 
 
 def _result(target: str, delivered: Delivered, steps: tuple[Step, ...]) -> SqlSync:

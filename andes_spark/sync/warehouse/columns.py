@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,20 +110,23 @@ def _dropped(before: Sequence[TargetColumn], columns: Sequence[TargetColumn]) ->
     return [f"{column.name} was dropped" for column in before if column.name not in names]
 
 
-def check_present(target: str, before: Sequence[TargetColumn], present: Mapping[str, str]) -> None:
+def check_present(
+    target: str, before: Sequence[TargetColumn], present: Mapping[str, str], folded: Callable[[str], str]
+) -> None:
     """Check that the columns delivered before are there as they were; others may have added columns of their own.
 
     Args:
         target: name of the target, for messages.
         before: columns that were delivered before.
         present: types by name of the columns of the target; empty without such a table.
+        folded: function that returns a name as the database stores it.
 
     Raises:
         ForeignWriteError: the table or a column is missing, or has another type; ``problems``.
     """
     problems = [] if present else ["the table is missing"]
     for column in before if present else ():
-        kind = present.get(column.name)
+        kind = present.get(folded(column.name))
         if kind is None:
             problems.append(f"column {column.name} is missing")
         elif kind != column.type:

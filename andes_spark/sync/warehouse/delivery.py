@@ -11,7 +11,13 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from andes_spark.errors import CommitConflictError, ForeignWriteError, StorageError, VersionExpiredError
+from andes_spark.errors import (
+    CommitConflictError,
+    ForeignWriteError,
+    SchemaMismatchError,
+    StorageError,
+    VersionExpiredError,
+)
 from andes_spark.schema.versions import SchemaVersion
 from andes_spark.sync.warehouse.columns import (
     ColumnPlan,
@@ -25,9 +31,10 @@ from andes_spark.sync.warehouse.columns import (
     to_text,
 )
 from andes_spark.sync.warehouse.dialects import CHANGE, PostgreSql
-from andes_spark.sync.warehouse.rows import csv_pieces
+from andes_spark.sync.warehouse.loading import Loader
 from andes_spark.sync.warehouse.session import UNIQUE_VIOLATION, Session
 
+_NEW_KEYS = "it has rows of keys that are new in the table"
 _LETTERS = {"insert": "I", "update_postimage": "U", "delete": "D"}
 
 
@@ -118,6 +125,7 @@ class Delivery:
         connect: Callable[[], Session],
         dialect: PostgreSql,
         pin: Callable[[], Source],
+        loader: Loader,
         *,
         policy: SchemaPolicy = "additive",
         reload: bool = False,
@@ -125,6 +133,7 @@ class Delivery:
     ) -> None:
         self.dialect = dialect
         self._pin = pin
+        self._loader = loader
         self._connect = connect
         self._policy = policy
         self._reload = reload
@@ -179,7 +188,7 @@ class Delivery:
         if reason is not None:
             return self._load(session, cursor, exists=bool(present), reason=reason)
         self.source.check(cursor.version, cursor.manifest)
-        check_present(self._target, cursor.columns, present)
+        check_present(self._target, cursor.columns, present, self.dialect.folded)
         if self._count_rows:
             self._check_count(session, cursor.rows)
         if cursor.version == self.source.version:
@@ -197,10 +206,12 @@ class Delivery:
 
     def _read(self, session: Session) -> tuple[Cursor | None, dict[str, str]]:
         name = self.dialect.name
-        answer = session.execute("read cursor", self.dialect.read_cursor(), target=name.table)
-        columns = session.execute(
-            "read columns", self.dialect.read_columns(), schema=name.schema, relation=name.table
-        ).rows
+        answer = session.execute("read cursor", self.dialect.read_cursor(), target=self.dialect.folded(name.table))
+        names: dict[str, Any] = {
+            "schema": self.dialect.folded(name.schema),
+            "relation": self.dialect.folded(name.table),
+        }
+        columns = session.execute("read columns", self.dialect.read_columns(), **names).rows
         present = {str(column): str(kind) for column, kind in columns}
         if not answer.rows:
             return None, present
@@ -240,11 +251,10 @@ class Delivery:
         dialect, source = self.dialect, self.source
         plan = first_plan(self._columns)
         shadow = f"_andes_{secrets.token_hex(8)}"
-        names = [column.name for column in plan.delivered]
         sent: Counter[str] = Counter()
         session.execute("create shadow", dialect.create_table(shadow, plan.delivered, source.key))
-        pieces = csv_pieces(_counted(source.rows(), sent), plan.delivered, self._target)
-        session.execute("load shadow", dialect.copy(dialect.in_schema(shadow), names), stream=pieces)
+        batches = _counted(source.rows(), sent)
+        self._loader.load(session, "load shadow", dialect.in_schema(shadow), plan.delivered, batches)
         add_key = dialect.add_key(shadow, source.key)
         if add_key is not None:
             session.execute("add key", add_key)
@@ -274,11 +284,16 @@ class Delivery:
             policy=self._policy,
         )
         names = [column.name for column in plan.delivered]
+        if plan.retyped and not dialect.retypes:
+            raise SchemaMismatchError(
+                f"{self._target}: {plan.retyped[0].name} is {plan.retyped[0].type} now, and {dialect.product} cannot "
+                "widen a column within a transaction: load all rows anew with reload",
+                column=plan.retyped[0].name,
+            )
         sent: Counter[str] = Counter()
         session.execute("create stage", dialect.create_stage(plan.delivered))
         batches = _lettered(self.source.changes(cursor.version, names), sent)
-        pieces = csv_pieces(batches, plan.delivered, self._target, extra=(CHANGE,))
-        session.execute("load stage", dialect.copy(dialect.stage, [*names, CHANGE]), stream=pieces)
+        self._loader.load(session, "load stage", dialect.stage, plan.delivered, batches, extra=(CHANGE,))
         analyze = dialect.analyze()
         if analyze is not None:
             session.execute("analyze stage", analyze)
@@ -305,18 +320,21 @@ class Delivery:
     def _apply_stage(self, session: Session, plan: ColumnPlan, sent: Counter[str]) -> None:
         """Apply the stage; a key that is there and should not be, or the other way round, was changed by others."""
         for statement in self.dialect.apply(plan.delivered, self.source.key):
-            expected = sent[statement.change]
-            if expected == 0:
+            rows = sum(sent[change] for change in statement.changes)
+            if rows == 0:
                 continue
             try:
-                count = session.execute(statement.step, statement.sql).count
+                answer = session.execute(statement.step, statement.sql)
             except StorageError as error:
                 if error.code != UNIQUE_VIOLATION:
                     raise
-                raise changed_by_others(self._target, ["it has rows of keys that are new in the table"]) from None
-            if count != expected:
+                raise changed_by_others(self._target, [_NEW_KEYS]) from None
+            count = answer.rows[0][0] if statement.answers else answer.count
+            if statement.meets_none and count:
+                raise changed_by_others(self._target, [_NEW_KEYS])
+            if statement.counts and not statement.meets_none and count != rows:
                 raise changed_by_others(
-                    self._target, [f"{statement.step} met {count:,} rows, and {expected:,} were delivered before"]
+                    self._target, [f"{statement.step} met {count:,} rows, and {rows:,} were delivered before"]
                 )
 
     def _move(self, session: Session, cursor: Cursor | None, plan: ColumnPlan, rows: int, *, generation: int) -> Cursor:
@@ -324,7 +342,7 @@ class Delivery:
         source = self.source
         moved = Cursor(source.table_id, generation, source.epoch, source.version, source.manifest, rows, plan.recorded)
         values: dict[str, Any] = {
-            "target": self.dialect.name.table,
+            "target": self.dialect.folded(self.dialect.name.table),
             "table_id": moved.table_id,
             "generation": generation,
             "epoch": moved.epoch,

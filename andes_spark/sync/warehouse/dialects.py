@@ -49,13 +49,19 @@ class Statement:
 
     Attributes:
         step: name of the step.
-        change: value of :data:`CHANGE` of the rows that it applies.
+        changes: values of :data:`CHANGE` of the rows that it applies; it is left out if there are none.
         sql: the statement.
+        answers: whether it is a query for the number of rows of the target that it meets.
+        meets_none: whether no row of the target may have the key of such a row.
+        counts: whether the database tells how many rows it met.
     """
 
     step: str
-    change: str
+    changes: str
     sql: str
+    answers: bool = False
+    meets_none: bool = False
+    counts: bool = True
 
 
 def quoted(name: str) -> str:
@@ -63,7 +69,8 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _listed(names: Sequence[str], prefix: str = "") -> str:
+def listed(names: Sequence[str], prefix: str = "") -> str:
+    """Return names as identifiers with commas, each after a prefix."""
     return ", ".join(prefix + quoted(name) for name in names)
 
 
@@ -97,6 +104,8 @@ class PostgreSql:
     temporary: ClassVar[str] = "TEMPORARY"
     on_commit: ClassVar[str] = " ON COMMIT DROP"
     text_type: ClassVar[str] = "text"
+    retypes: ClassVar[bool] = True
+    """Whether a column can be widened within a transaction."""
     begin: ClassVar[str] = "BEGIN ISOLATION LEVEL REPEATABLE READ"
     """All that a delivery reads is of one point in time; a write of another one since then is a conflict."""
 
@@ -226,7 +235,7 @@ class PostgreSql:
 
     def add_key(self, table: str, key: Sequence[str]) -> str | None:
         """Return the statement that makes the key after the load; None if it is part of the table's definition."""
-        return f"ALTER TABLE {quoted(self.name.schema)}.{quoted(table)} ADD PRIMARY KEY ({_listed(key)})"
+        return f"ALTER TABLE {quoted(self.name.schema)}.{quoted(table)} ADD PRIMARY KEY ({listed(key)})"
 
     def create_stage(self, columns: Sequence[TargetColumn]) -> str:
         """Return the statement that creates the table of the changes, gone after the transaction."""
@@ -235,10 +244,6 @@ class PostgreSql:
             f"CREATE {self.temporary} TABLE {self.stage} ({', '.join(parts)}, {quoted(CHANGE)} char(1) NOT NULL)"
             f"{self.on_commit}"
         )
-
-    def copy(self, table: str, names: Sequence[str]) -> str:
-        """Return the statement that loads a stream of CSV."""
-        return f"COPY {table} ({_listed(names)}) FROM STDIN WITH (FORMAT csv)"
 
     def in_schema(self, table: str) -> str:
         """Return the full name of a table beside the target."""
@@ -257,7 +262,7 @@ class PostgreSql:
         delete = f"DELETE FROM {self.target} AS t USING {self.stage} AS s WHERE {changed} = 'D' AND {same}"
         update = f"UPDATE {self.target} AS t SET {sets} FROM {self.stage} AS s WHERE {changed} = 'U' AND {same}"
         insert = (
-            f"INSERT INTO {self.target} ({_listed(names)}) SELECT {_listed(names, 's.')} FROM {self.stage} AS s "
+            f"INSERT INTO {self.target} ({listed(names)}) SELECT {listed(names, 's.')} FROM {self.stage} AS s "
             f"WHERE {changed} = 'I'"
         )
         statements = [Statement("delete", "D", delete)]

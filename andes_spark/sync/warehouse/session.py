@@ -33,10 +33,12 @@ class Address:
     """Where a database is and who asks, from a URL.
 
     Attributes:
+        scheme: ``postgresql`` or ``redshift``.
         host: name of the server, or folder of its Unix socket.
         shown: the URL without its password, for messages.
     """
 
+    scheme: str
     user: str
     password: str | None
     host: str
@@ -57,15 +59,15 @@ class Address:
         try:
             parts = urlsplit(url)
             scheme = {"postgres": "postgresql"}.get(parts.scheme, parts.scheme)
-            port = parts.port or 5432
+            port = parts.port or (5439 if scheme == "redshift" else 5432)
             options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
             timeout = float(options.get("connect_timeout", 30))
         except ValueError:
             raise OptionError("url is not the URL of a database", option="url") from None
-        if scheme != "postgresql":
+        if scheme not in ("postgresql", "redshift"):
             raise OptionError("url is one such as postgresql://user@host:5432/database", option="url")
         unknown = [name for name in options if name not in _KNOWN]
-        sslmode = options.get("sslmode", "prefer")
+        sslmode = options.get("sslmode", "verify-full" if scheme == "redshift" else "prefer")
         if unknown or sslmode not in ("disable", "prefer", "require", "verify-full"):
             raise OptionError(
                 f"url has the option {unknown[0] if unknown else f'sslmode={sslmode}'}; options are "
@@ -79,7 +81,7 @@ class Address:
         password = os.environ.get("PGPASSWORD") if parts.password is None else unquote(parts.password)
         host = options.get("host") or parts.hostname or "localhost"
         return cls(
-            user, password, host, port, database, sslmode, options.get("sslrootcert"), timeout,
+            scheme, user, password, host, port, database, sslmode, options.get("sslrootcert"), timeout,
             f"{scheme}://{host}:{port}/{database}",
         )  # fmt: skip
 

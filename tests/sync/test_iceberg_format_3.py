@@ -131,8 +131,9 @@ def test_rows_have_ids_that_stay_and_are_never_used_again(tmp_path: Path) -> Non
         send(table, first, first + 10, "one manifest")
     for step in range(8):
         send(table, step * 40, step * 40 + 50, f"step {step}")
-        if step == 2:
-            send(table, 1010, 1020, "another file")
+        if step in (2, 3):
+            # A manifest is written anew twice, with the file that stays.
+            send(table, 990 + step * 10, 1000 + step * 10, "another file")
         if step == 4:
             table.compact()
         # A handle that knows the manifests, and one that reads them.

@@ -28,6 +28,8 @@ ANSWERS: dict[str, tuple[Fault, type[AndesError], int]] = {
     "refused": (Fault("PUT", "403", forward=False, code="AccessDenied"), AccessDeniedError, FAILURE),
 }
 
+VERBS = ("apply", "create", "merge", "merge after apply")
+
 
 @pytest.fixture
 def proxy(s3_server) -> Iterator[FaultProxy]:
@@ -37,9 +39,11 @@ def proxy(s3_server) -> Iterator[FaultProxy]:
         proxy.settle()
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
-@pytest.mark.parametrize("verb", ["apply", "create", "merge", "merge after apply"])
-def test_the_error_is_that_of_the_store(spark, proxy, answer, verb):
+@pytest.mark.parametrize(
+    ("verb", "answer"),
+    [*((verb, "throttled") for verb in VERBS), *(("apply", answer) for answer in ANSWERS if answer != "throttled")],
+)
+def test_the_error_is_that_of_the_store(spark, proxy, verb, answer):
     fault, kind, code = ANSWERS[answer]
     url = f"s3://{proxy.server.make_bucket()}/t"
     rows = simple_rows(0, 30)

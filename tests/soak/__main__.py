@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-", dir=options.work) as work:
         while counts["trials"] < options.trials and time.monotonic() < ends:
             try:
-                counts += run_some(islice(seeds, SERVED_TRIALS), Path(work), ends)
+                counts += run_some(islice(seeds, SERVED_TRIALS), Path(work), ends, with_spark=options.spark)
             except BrokenError as broken:
                 traceback.print_exception(broken.__cause__)
                 print(f"BROKEN: repeat it by --seed {broken} --trials 1", flush=True)
@@ -48,12 +48,14 @@ class BrokenError(Exception):
     """A trial failed; the text is its seed."""
 
 
-def run_some(seeds: Iterator[int], work: Path, ends: float) -> Counter[str]:
+def run_some(seeds: Iterator[int], work: Path, ends: float, *, with_spark: bool = False) -> Counter[str]:
     """Run trials with a server of their own."""
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(dir=work) as served, serve(Path(served)) as server:
         for seed in seeds:
             trial = Trial.drawn(seed)
+            if with_spark:
+                trial = trial.with_spark()
             print(f"seed {seed}: {trial}", flush=True)
             try:
                 if not counts:
@@ -82,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=10.0, help="time after which no trial begins; 10")
     parser.add_argument("--seed", type=int, help="of the first trial; the next ones follow it")
     parser.add_argument("--trials", type=int, default=1_000_000, help="most trials")
+    parser.add_argument("--spark", action="store_true", help="one writer of each trial is a Spark job")
     parser.add_argument("--work", type=Path, help="folder for tables and journals; the temporary one by default")
     return parser
 

@@ -24,7 +24,7 @@ from tests.soak.check import Heard, check
 from tests.soak.trial import SCHEMA, Trial, loaded_rows, table_of
 from tests.soak.workers import SETTINGS, Job, work
 
-LONGEST_S = 120.0
+LONGEST_S, LONGEST_WITH_SPARK_S = 120.0, 400.0
 TICK_S = 0.02
 STEPS = 60
 """Number of the last step at which a process may be chosen to stop or to kill itself."""
@@ -120,7 +120,7 @@ class Run:
         self.given_up: set[int] = set()
 
     def run(self) -> None:
-        ends = time.monotonic() + LONGEST_S
+        ends = time.monotonic() + (LONGEST_WITH_SPARK_S if self.trial.has_spark else LONGEST_S)
         try:
             self.processes = [Process.start(self._job(number)) for number in range(len(self.trial.roles))]
             while not all(map(self._is_done, range(self.trial.writers))):
@@ -147,7 +147,7 @@ class Run:
     def _harmed(self, job: Job) -> Job:
         """The job with a step at which its process stops or dies, if the trial has such."""
         rates = {signal.SIGKILL: self.trial.kills, signal.SIGSTOP: self.trial.pauses}
-        if not any(rates.values()) or self.random.random() < 0.3:
+        if not any(rates.values()) or self.random.random() < 0.3 or self._is_spared(job):
             return job
         (action,) = self.random.choices(list(rates), list(rates.values()))
         return replace(job, step=self.random.randint(1, STEPS), action=action)
@@ -204,7 +204,9 @@ class Run:
         """Let something happen, at random moments."""
         trial = self.trial
         process = self.random.choice(self.processes)
-        if self._is_due(trial.kills):
+        if self._is_spared(process.job):
+            pass
+        elif self._is_due(trial.kills):
             process.signal(signal.SIGKILL)
         elif self._is_due(trial.pauses):
             process.signal(signal.SIGSTOP)
@@ -220,6 +222,10 @@ class Run:
             with trouble(self.folder / "disk"):
                 time.sleep(self.random.uniform(0.1, 0.4))
             self.counts[trouble.__name__] += 1
+
+    def _is_spared(self, job: Job) -> bool:
+        """Whether a process is not harmed: a Spark job dies once, since it takes long to start."""
+        return job.role == "spark" and (job.life > 0 or not job.spark_runs.exists())
 
     def _is_due(self, rate: float) -> bool:
         return self.random.random() < rate * TICK_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ CALM: dict[str, Any] = {"store": "s3", "kills": 0.0, "pauses": 0.0, "faults": 0.
 """Given of trials in which nothing but races happens."""
 Row = dict[str, Any]
 Store = Literal["s3", "disk", "small disk"]
-Role = Literal["writer", "appender", "merger", "vacuumer", "reader", "keeper", "racer"]
+Role = Literal["writer", "appender", "merger", "vacuumer", "reader", "keeper", "racer", "spark"]
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,20 @@ class Trial:
         }
         return cls(seed, **{**drawn, **options})
 
+    def with_spark(self) -> Trial:
+        """The same with a Spark job as its first writer."""
+        return replace(
+            self, roles=("spark", *self.roles[1:]), store="disk" if self.store == "small disk" else self.store
+        )
+
+    @property
+    def has_spark(self) -> bool:
+        return "spark" in self.roles
+
     @property
     def writers(self) -> int:
         """Number of processes that send batches; they come first."""
-        return sum(role in ("writer", "appender", "keeper") for role in self.roles)
+        return sum(role in ("writer", "appender", "keeper", "spark") for role in self.roles)
 
     def __str__(self) -> str:
         keys = "same" if self.same_keys else "different"

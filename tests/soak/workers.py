@@ -8,7 +8,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from andes_spark import ModTable, Settings
+from andes_spark import ModTable, Settings, spark_session
 from andes_spark.errors import AccessDeniedError, AndesError, ClockError, StorageFullError, VersionExpiredError
 from andes_spark.log.log import system_clock
 from andes_spark.model.results import ApplyResult
 from andes_spark.storage.interface import PutOutcome
 from andes_spark.storage.open import open_storage
 from tests.soak import mutants
-from tests.soak.trial import DELETES, Role, Trial, rows_of, table_of
+from tests.soak.trial import DELETES, Role, Row, Trial, rows_of, table_of
 
 T = TypeVar("T")
 
@@ -33,6 +33,14 @@ SETTINGS = Settings(
 RACES, RACE_SECONDS = 60, 0.02
 REPEATED = 0.2
 """Share of the batches that are sent once more after they were acknowledged."""
+ROOT = Path(__file__).parents[2]
+SPARK = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.memory": "512m",
+    "spark.executorEnv.PYTHONPATH": str(ROOT),
+}
 AT_ONCE = 3
 """Batches that an appender is given before the first of them is waited for."""
 
@@ -77,6 +85,11 @@ class Job:
     def is_over(self) -> bool:
         return (self.folder / "over").exists()
 
+    @property
+    def spark_runs(self) -> Path:
+        """File that says that the Spark job of the trial has a session: the other processes wait for it."""
+        return self.folder / "spark"
+
 
 @dataclass
 class Worker:
@@ -85,6 +98,8 @@ class Worker:
     job: Job
     random: Random = field(init=False)
     steps: int = 0
+    settings: Settings = SETTINGS
+    mods: Callable[[list[Row]], Any] = table_of
 
     def __post_init__(self) -> None:
         self.random = Random(f"{self.job.trial.seed} {self.job.number} {self.job.life}")
@@ -102,7 +117,11 @@ class Worker:
             os.kill(os.getpid(), self.job.action)
 
     def open(self) -> ModTable:
-        options: dict[str, Any] = {"storage_options": self.job.options, "settings": SETTINGS, "progress": self.watch}
+        options: dict[str, Any] = {
+            "storage_options": self.job.options,
+            "settings": self.settings,
+            "progress": self.watch,
+        }
         table = self.insist(lambda: ModTable.open(self.job.url, **options))
         table._open_table.log.clock = lambda: system_clock() + 1000 * self.clock_s
         return table
@@ -132,7 +151,7 @@ class Worker:
     def rows(self, number: int) -> dict[str, Any]:
         """Arguments of ``apply`` for a batch."""
         rows = rows_of(self.job.trial, self.job.number, number)
-        return {"mods": table_of(rows), "apply_as_deletes": DELETES, "batch_id": (str(self.job.number), number)}
+        return {"mods": self.mods(rows), "apply_as_deletes": DELETES, "batch_id": (str(self.job.number), number)}
 
     def acknowledge(self, number: int, result: ApplyResult) -> None:
         self.tell("acknowledged", number, result.version)
@@ -151,6 +170,16 @@ def write(worker: Worker) -> None:
         if worker.random.random() < REPEATED:
             repeat = worker.insist(send)
             assert (repeat.replayed, repeat.version) == (True, result.version)
+
+
+def write_by_spark(worker: Worker) -> None:
+    """Batches are DataFrames, and all work is done in tasks."""
+    spark = spark_session("soak", master="local[2,4]", s3=False, cache_dir=ROOT / ".cache/jars", config=SPARK)
+    worker.settings = replace(SETTINGS, byte_budget=0)
+    columns = "id BIGINT, part STRING, lsn BIGINT, value STRING, op STRING"
+    worker.mods = lambda rows: spark.createDataFrame(rows, columns)  # type: ignore[type-var]
+    worker.job.spark_runs.touch()
+    write(worker)
 
 
 def append(worker: Worker) -> None:
@@ -226,6 +255,7 @@ ROLES: dict[Role, Callable[[Worker], None]] = {
     "vacuumer": vacuum,
     "reader": read,
     "racer": race,
+    "spark": write_by_spark,
 }
 
 
@@ -235,6 +265,8 @@ def work(job: Job) -> None:
         if job.trial.mutant is not None:
             mutants.MUTANTS[job.trial.mutant].plant(patch)
         worker = Worker(job)
+        while job.trial.has_spark and job.role != "spark" and not job.spark_runs.exists():
+            time.sleep(0.02)
         try:
             ROLES[job.role](worker)
         except BaseException:

@@ -36,7 +36,7 @@ soak: setup ## Let processes race, fail and die for minutes: make soak ARGS="--m
 	@scripts/run.sh python -m tests.soak $(ARGS)
 
 explore: setup ## Compare thousands of random interleavings with the oracle; make test does a hundred
-	@scripts/run.sh pytest -n 2 --dist loadgroup --timeout 3600 --interleavings 3000 -k test_interleavings_equal_the_oracle \
+	@scripts/run.sh pytest -n 2 --dist loadgroup --timeout 3600 --interleavings 2000 -k test_interleavings_equal_the_oracle \
 		tests/table/test_law_interleavings.py tests/spark/test_interleavings.py $(ARGS)
 
 bench: setup ## Measure side by side with Delta's MERGE and others; ARGS goes to the benchmark

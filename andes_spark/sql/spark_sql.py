@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from andes_spark.schema import types as dt
 from andes_spark.sql import tree
 from andes_spark.sql.kinds import BINARY, BOOLEAN, DATE, DOUBLE, FLOAT, LOCAL_TIME, NULL, TEXT, TIME, Exact, Kind
+from andes_spark.sql.patterns import Wildcard, parts_of
 
 _TYPES = {
     BOOLEAN: "BOOLEAN",
@@ -23,6 +24,8 @@ _TYPES = {
     DOUBLE: "DOUBLE",
 }
 _EPOCH = datetime(1970, 1, 1)
+_LAST_OF_16_BITS = "\uffff"
+_WILDCARDS = {Wildcard.ANY: ".*", Wildcard.ONE: "."}
 
 
 def spark_sql(node: tree.Node) -> str:
@@ -51,8 +54,7 @@ def spark_sql(node: tree.Node) -> str:
             null = ", NULL" if or_null else ""
             return f"({spark_sql(operand)} IN ({', '.join(map(_value, values))}{null}))"
         case tree.Like(operand, pattern, escape):
-            rule = f" ESCAPE '{escape}'" if escape else ""
-            return f"({spark_sql(operand)} LIKE {_text(pattern)}{rule})"
+            return f"({spark_sql(operand)} {_like(pattern, escape)})"
         case tree.Case(_, branches, otherwise):
             whens = " ".join(f"WHEN {spark_sql(when)} THEN {spark_sql(then)}" for when, then in branches)
             return f"(CASE {whens} ELSE {spark_sql(otherwise)} END)"
@@ -117,6 +119,20 @@ def _exact(kind: Exact, unscaled: int) -> str:
     sign = "-" if unscaled < 0 else ""
     point = "." if fraction else ""
     return f"CAST('{sign}{whole}{point}{fraction}' AS {_type(kind)})"
+
+
+def _like(pattern: str, escape: str | None) -> str:
+    """Write a pattern; as a regular expression if it has characters beyond 16 bits, which Spark 3.5 never finds."""
+    if pattern.isascii() or max(pattern) <= _LAST_OF_16_BITS:
+        return f"LIKE {_text(pattern)}" + (f" ESCAPE '{escape}'" if escape else "")
+    parts = (_WILDCARDS[part] if isinstance(part, Wildcard) else _quoted(part) for part in parts_of(pattern, escape))
+    regex = rf"\A(?s:{''.join(parts)})\z"
+    return f"RLIKE CAST(X'{regex.encode().hex()}' AS STRING)"
+
+
+def _quoted(text: str) -> str:
+    """Write a text as a regular expression of Java, in which a letter after a backslash may have a meaning."""
+    return "".join(rf"\{c}" if c.isascii() and not c.isalnum() else c for c in text)
 
 
 def _text(content: str) -> str:

@@ -13,9 +13,9 @@ from andes_spark import ModTable
 from andes_spark.base.merge import plan
 from andes_spark.errors import NoSuchVersionError, OptionError
 from andes_spark.spark.arrow_frames import arrow_table
+from tests.spark.versions import BEFORE_4
 
 DDL = "id BIGINT, lsn BIGINT, n STRUCT<x: INT, y: ARRAY<STRING>>, at TIMESTAMP"
-BEFORE_4 = pyspark.__version__.startswith("3.")
 BEFORE_LIMITS = pyspark.__version__.startswith(("3.", "4.0"))
 on_spark_4_2 = pytest.mark.skipif(BEFORE_LIMITS, reason="before 4.2 a run ends at the version that it finds first")
 on_spark_4 = pytest.mark.skipif(BEFORE_4, reason="data sources in Python came with Spark 4.0")

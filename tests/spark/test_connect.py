@@ -14,9 +14,9 @@ import pytest
 from andes_spark.errors import OptionError
 from andes_spark.spark.jars import delta_jars
 from andes_spark.spark.session import require_running
+from tests.spark.versions import BEFORE_4
 
 ROOT = Path(__file__).parents[2]
-BEFORE_4 = pyspark.__version__.startswith("3.")
 
 
 @pytest.mark.spark

@@ -1,7 +1,8 @@
 """Thousands of random texts: Spark SQL as it is written for them and polars give the same, and so does the text itself.
 
 The text itself is what a caller of ``read().where(text)`` gives to Spark, in ANSI mode as by default; arithmetic is
-compared there on small numbers, since Spark fails at overflows that the tree avoids.
+compared there on small numbers, since Spark fails at overflows that the tree avoids. Spark 3.5 gives some texts another
+meaning: it joins ``'it''s'`` from two texts, and compares integers with floats as floats.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from andes_spark.errors import OptionError
 from andes_spark.spark.arrow_frames import arrow_table
 from andes_spark.sql.text import SqlText
 from tests.spark.batches import frame_of
+from tests.spark.versions import BEFORE_4
 from tests.sql.random_texts import SCHEMA, Texts, rows
 
 TEXTS = 6_000
@@ -106,11 +108,9 @@ def test_random_texts_give_the_same_in_both_engines(spark, accepted):
     plain = [text for text in accepted if not is_calculated(text)]
     assert min(len(calculated), len(small), len(plain)) > 0.05 * TEXTS
     wrong = []
-    runs = [
-        ("written", "wild", accepted, [bound_as_spark_sql(text) for text in accepted]),
-        ("the text itself", "wild", plain, plain),
-        ("the text itself", "tame", small, small),
-    ]
+    runs = [("written", "wild", accepted, [bound_as_spark_sql(text) for text in accepted])]
+    if not BEFORE_4:
+        runs += [("the text itself", "wild", plain, plain), ("the text itself", "tame", small, small)]
     for name, table, texts, expressions in runs:
         for text, answers in zip(texts, by_spark(spark, tables[table], expressions), strict=True):
             expected = answers_of(table, text)
@@ -121,6 +121,7 @@ def test_random_texts_give_the_same_in_both_engines(spark, accepted):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(BEFORE_4, reason="Spark 3.5 reads 'it''s' as two texts")
 def test_texts_with_a_word_too_few_or_too_many_are_read_as_spark_reads_them_or_refused(spark):
     author = Texts(random.Random(42))
     wild = rows(random.Random(5), 40)
@@ -178,5 +179,12 @@ def test_every_character_has_the_same_case_and_length(spark, tmp_path):
     for call in calls:
         condition = condition_of("filter", f"{call} = `{call}`")
         assert condition is not None
-        different = pc.filter(answers["s"], pc.invert(condition.answers(answers).to_arrow())).to_pylist()
-        assert different == [], call
+        different = answers.filter(pc.invert(condition.answers(answers).to_arrow())).select(["s", call])
+        assert different.num_rows == 0 or (BEFORE_4 and are_of_newer_letters(different)), call
+
+
+def are_of_newer_letters(different: pa.Table) -> bool:
+    """Whether all texts have letters that Spark's Unicode does not know, so that it leaves them as they are."""
+    answers = dict(zip(*different.to_pydict().values(), strict=True))
+    letters = {text for text, answer in answers.items() if len(text) == 1 and text == answer}
+    return all(letters & set(text) for text in answers)

@@ -48,6 +48,7 @@ def matching(text: str) -> list[int]:
     return [row["id"] for row, answer in zip(ROWS, condition.answers(TABLE), strict=True) if answer]
 
 
+BEYOND_16_BITS = r"\A(?s:😀\%.*.a\-)\z"
 WRITTEN = {
     "op = 'D'": ("(`op` = 'D')", [1]),
     "op = 'it''s'": ("(`op` = CAST(X'69742773' AS STRING))", [2]),
@@ -107,6 +108,10 @@ WRITTEN = {
     "i NOT BETWEEN -5 AND 0": ("(NOT ((CAST(`i` AS BIGINT) >= (-5L)) AND (CAST(`i` AS BIGINT) <= (0L))))", [1]),
     "x LIKE 'a!%%' ESCAPE '!'": ("(`x` LIKE 'a!%%' ESCAPE '!')", [2]),
     "op NOT LIKE '_t%s'": ("(NOT (`op` LIKE '_t%s'))", [1]),
+    "op NOT LIKE '😀!%%_a-' ESCAPE '!'": (
+        f"(NOT (`op` RLIKE CAST(X'{BEYOND_16_BITS.encode().hex()}' AS STRING)))",
+        [1, 2],
+    ),
     "CASE WHEN flag THEN i ELSE 7 END = 7": (
         "((CASE WHEN `flag` THEN CAST(`i` AS BIGINT) ELSE (7L) END) = (7L))",
         [2, 3],

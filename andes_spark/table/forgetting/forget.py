@@ -72,13 +72,15 @@ def forget(open_table: OpenTable, keys: Any, options: ForgetOptions) -> ForgetRe
         raise _kept(open_table, in_the_way)
     with steps.step("check the clock"):
         clock = open_table.clock.check(begun=open_table.log.clock())
+    has_faces = bool(open_table.definition.faces)
     with without_faces(open_table):
         with steps.step("drop the Iceberg face"):
             work.drop_face([info for info in infos if info.path.startswith(f"{FACE_FOLDER}/")])
         version = work.run(clock)
     with steps.step("look for the keys"):
         left = check(open_table.storage, work.keys)
-    begin_faces(open_table)
+    if has_faces:  # The definition is not read again: the run has dropped what was in memory.
+        begin_faces(open_table)
     return work.result(before, left, version)
 
 

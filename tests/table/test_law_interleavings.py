@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import random
 import warnings
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -22,6 +23,13 @@ from tests.interleave import World, explore
 
 WORKERS = 2
 PART = 20
+EXPIRING: dict[str, Any] = {
+    "sequences": ("int", "two", "decimal", "timestamp", "string"),
+    "expiring": 0.4,
+    "foreign": 0.0,
+    "altering": 0.0,
+    "tagging": 0.0,
+}
 
 
 def explore_range(first: int, last: int, steps: int) -> tuple[int, str | None]:
@@ -63,6 +71,13 @@ def test_interleavings_equal_the_oracle(first: int, share: int, steps: int, pyte
 )
 def test_added_columns_that_a_batch_lacks(seed: int, steps: int, chances: dict[str, float]) -> None:
     explore(seed, steps=steps, **chances)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "chances"), [(5_089, {}), (5_004, {"forgetting": 0.3})])
+def test_an_expire_after_a_forget_of_another_handle(seed: int, chances: dict[str, float]) -> None:
+    """Its choice reads no mods that are deleted."""
+    explore(seed, steps=12, **EXPIRING, **chances)
 
 
 @pytest.mark.slow

@@ -77,6 +77,8 @@ def expire(open_table: OpenTable, options: ExpireOptions) -> ExpireResult:
     _require_tombstones(shape)
     up_to = None if options.up_to is None else _sequence_of(options.up_to, shape)
     with steps.step("read log and base"):
+        # A forget of another process writes manifests anew, which the choice reads; a pin does not look for that.
+        open_table.check_log()
         snapshot = pin(open_table, None)
     cut = snapshot.inputs.pending.expiry.new_cut
     tombstones = sum(file.rows for file in snapshot.base.record.tombstones)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Forgets:
-    """Number of forgets, which merge without a count of the mods."""
+    """Number of forgets, which merge without a count of the mods, and the keys that they were asked for."""
 
     done: int = 0
+    keys: set[tuple[Any, ...]] = field(default_factory=set)
 
     @staticmethod
     def is_due(world: World, place: str, often: int = 1) -> bool:
@@ -45,6 +46,7 @@ class Forgets:
 
             patch.setattr(forget, "apply_batch", learned)
             self.done += 1
+            self.keys.update(keys)
             try:
                 result = world.tables[number].forget(list(keys), confirm=_name(world))
             except UnsupportedTableError:

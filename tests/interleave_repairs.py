@@ -152,6 +152,12 @@ def _after(world: World, before: State, changed: pa.Table) -> State:
                 state.tombstones[key] = sequence
         for key in rows:
             state.tombstones.pop(key, None)
-        if any(state.watermark is not None and at <= state.watermark for at, _ in differing.values()):
+        if state.watermark is not None and any(at <= state.watermark for at, _ in differing.values()):
+            # The truncate covers tombstones, so they end with it; those of forgotten keys stay.
+            state.tombstones = {
+                key: at
+                for key, at in state.tombstones.items()
+                if at > state.watermark or key not in before.tombstones or key in world.forgets.keys
+            }
             state.watermark = None
     return replace(state, rows=rows)

@@ -81,6 +81,12 @@ def test_an_expire_after_a_forget_of_another_handle(seed: int, chances: dict[str
 
 
 @pytest.mark.slow
+def test_a_take_in_that_ends_a_truncate() -> None:
+    """The tombstones that the truncate covers end with it, whether or not a merge had dropped them."""
+    explore(100_078, steps=16)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 40))])
 def test_merge_points_change_no_row(seed: int) -> None:
     """The same manifests, merged at other points with other settings: the same rows at every version."""

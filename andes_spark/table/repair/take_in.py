@@ -141,6 +141,11 @@ def _beside(open_table: OpenTable, write: ForeignWrite) -> _Beside:
         cleared = _buried(open_table, write.before, shape, present.filter(pl.col(CHANGE_TYPE) == INSERTED))
         file = write_tombstones(open_table.storage, deleted, cleared, shape, version=open_table.log.head + 1)
         written += [] if file is None else [file]
+    if ends and mark is not None:
+        # Whether the record still has a tombstone below a truncate depends on when merges ran; rows must not.
+        covered = _covered(open_table, write.before, shape, mark)
+        file = write_tombstones(open_table.storage, covered[:0], covered, shape, version=open_table.log.head + 1)
+        written += [] if file is None else [file]
     return _Beside(written, ends)
 
 
@@ -160,6 +165,14 @@ def _buried(open_table: OpenTable, base: BaseSnapshot, shape: TableShape, rows: 
     key = list(shape.columns.key)
     tombstones = read_tombstones(open_table.storage, base.record.tombstones, shape, keys=rows.select(key))
     return rows.join(tombstones.select(key), on=key, how="semi")
+
+
+def _covered(open_table: OpenTable, base: BaseSnapshot, shape: TableShape, mark: tuple[object, ...]) -> pl.DataFrame:
+    """Tombstones at or below the truncate in force, which end with it; those of forgotten keys stay."""
+    names = dict(zip(shape.columns.tombstone_sequence(), shape.columns.sequence, strict=True))
+    rows = read_tombstones(open_table.storage, base.record.tombstones, shape).rename(names)
+    sequence = [pl.col(name) for name in shape.columns.sequence]
+    return rows.filter(~above(sequence, [pl.lit(value) for value in mark]))
 
 
 def _reaches(rows: pl.DataFrame, shape: TableShape, mark: tuple[object, ...]) -> bool:

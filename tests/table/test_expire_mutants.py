@@ -155,7 +155,7 @@ MUTANTS: dict[Callable[[Patch], None], dict[str, Any]] = {
     forgotten_rows_that_are_expired: {"forgetting": 0.3},
 }
 SEEDS = 100
-FIRST = {no_fold_for_mods_that_cross: 5101, watermark_that_no_expire_ends: 5101}
+FIRST: dict[Callable[[Patch], None], int] = {no_fold_for_mods_that_cross: 5101, watermark_that_no_expire_ends: 5101}
 """First seed, where it is not 5000."""
 GIVEN: dict[str, Any] = {
     "steps": 12,

@@ -81,6 +81,12 @@ def test_an_expire_after_a_forget_of_another_handle(seed: int, chances: dict[str
 
 
 @pytest.mark.slow
+def test_a_forget_deletes_a_file_whose_add_the_delta_log_has_lost() -> None:
+    """The entries before a conversion are gone, and the checkpoint that named the file with them, by another forget."""
+    explore(5_100, steps=12, truncates=True, **EXPIRING)
+
+
+@pytest.mark.slow
 def test_a_take_in_that_ends_a_truncate() -> None:
     """The tombstones that the truncate covers end with it, whether or not a merge had dropped them."""
     explore(100_078, steps=16)

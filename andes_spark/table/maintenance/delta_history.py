@@ -38,7 +38,7 @@ def named_by_entries(storage: Storage, *, before: int | None = None) -> set[str]
         commit = answer.result()
         for kind, action in () if commit is None else commit.actions:
             if kind in ("add", "remove", "cdc"):
-                paths.update(_paths(action))
+                paths.update(paths_of(action))
     return paths
 
 
@@ -58,11 +58,12 @@ def named_by_first_checkpoints(storage: Storage) -> set[str]:
             contents = read_checkpoint(storage, checkpoint)
             for actions in (contents.adds, *read_removed(contents.parts)):
                 for action in actions.to_pylist():
-                    paths.update(_paths(action))
+                    paths.update(paths_of(action))
     return paths
 
 
-def _paths(action: Mapping[str, Any]) -> Iterator[str]:
+def paths_of(action: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the path of the file of an action, and that of its deletion vector; none outside the table's folder."""
     try:
         yield decode_path(str(action["path"]))
         vector = action.get("deletionVector")

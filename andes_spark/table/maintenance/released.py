@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
-from andes_spark.delta.data_file import DataFile
 from andes_spark.delta.log import read_commit
 from andes_spark.errors import FileDamagedError
 from andes_spark.log.line import line
@@ -22,6 +21,7 @@ from andes_spark.model.display import count_text
 from andes_spark.model.events import mods_of
 from andes_spark.storage.interface import ObjectInfo, Storage
 from andes_spark.storage.scheduler import in_windows
+from andes_spark.table.maintenance.delta_history import paths_of
 from andes_spark.table.maintenance.files_of import vectors_of
 from andes_spark.table.maintenance.needed import Needed
 from andes_spark.table.open_table import OpenTable
@@ -159,16 +159,19 @@ def _kind(path: str, needed: Needed, fence: int) -> str | None:
 
 
 def _named_others(storage: Storage, others: Iterable[ObjectInfo], needed: Needed) -> Iterator[Candidate]:
-    """Files with names of other writers, as far as an entry of the Delta log up to the floor's state added them."""
+    """Files with names of other writers, as far as an entry of the Delta log up to the floor's state names them.
+
+    Entries that added them may be gone, since Delta cleans its log, and then one that removed them tells.
+    """
     unknown = {info.path: info for info in others}
     if not unknown:
         return
     versions = range(needed.low.version + 1)
     for _, answer in in_windows(storage.scheduler, partial(read_commit, storage), versions):
         commit = answer.result()
-        for add in () if commit is None else commit.of_kind("add"):
-            file = DataFile.from_add(add)
-            for path, kind in ((file.location, BASE[0]), *((v, BASE[1]) for v in vectors_of({file.location: file}))):
+        actions = () if commit is None else commit.actions
+        for action in (action for kind, action in actions if kind in ("add", "remove")):
+            for path, kind in zip(paths_of(action), BASE, strict=False):
                 info = unknown.pop(path, None)
                 if info is not None:
                     yield Candidate(path, info.size, kind)
